@@ -1,0 +1,1 @@
+"""Measurements of cost, and the pre-training of the tiny encoders."""

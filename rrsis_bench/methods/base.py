@@ -1,0 +1,100 @@
+"""The contract between the suite and a method.
+
+A method is a plain `torch.nn.Module`. It never imports Lightning, never thresholds, never resizes to native size and
+never scores itself: it returns logits and named losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.types import Batch, InputSpec, MethodOutput
+
+
+class Method(nn.Module):
+    """Base class of every method.
+
+    A subclass sets `name` and `Options` (a frozen dataclass whose fields are all of its named choices, with their
+    defaults), builds its network in `__init__(options)` with random weights (on the meta device too), and loads base
+    weights only in `load_pretrained`.
+
+    Attributes:
+        name: registry name, lower case.
+        Options: dataclass of the method's options.
+        input_spec: what the shared transforms must produce for it.
+    """
+
+    name: ClassVar[str]
+    Options: ClassVar[type[Any]]
+    input_spec: InputSpec
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Build the network from a plain mapping, as it stands in a configuration file.
+
+        Lists become tuples, since options are immutable.
+
+        Raises:
+            UsageError: an option the method does not have; the message lists those it has.
+        """
+        known = [field.name for field in fields(cls.Options)]
+        for key in options:
+            if key not in known:
+                raise UsageError(f"{cls.name} has no option '{key}'.{did_you_mean(key, known)}")
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+        return cls(cls.Options(**values))  # type: ignore[call-arg]
+
+    def load_pretrained(self) -> dict[str, str]:
+        """Load the base weights the options name into the encoders.
+
+        Returns:
+            encoder name -> sha256 of the weights file it started from; empty when nothing is pretrained.
+
+        Raises:
+            MissingResourceError: a weight that is not on disk and cannot be fetched. Never a silent random start.
+        """
+        return {}
+
+    def forward(self, batch: Batch) -> MethodOutput:
+        """Logits (B, 1, h, w) for a batch, at any resolution the method likes.
+
+        Returns:
+            the foreground logits and whatever `loss` needs besides.
+        """
+        raise NotImplementedError
+
+    def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
+        """Named scalar losses, each a mean over the batch; the suite sums them with the configured weights."""
+        raise NotImplementedError
+
+    def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Optimiser groups over the trainable parameters. Default: one group with everything that requires a gradient.
+
+        Args:
+            base_lr: learning rate of the recipe.
+            weight_decay: weight decay of the recipe.
+        """
+        return [{"params": trainable(self.parameters()), "lr": base_lr, "weight_decay": weight_decay}]
+
+    def encoders(self) -> dict[str, nn.Module]:
+        """The pretrained backbones by name, adapters inside them included.
+
+        Their trainable share is the figure that parameter-efficient papers print.
+        """
+        return {}
+
+
+def trainable(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Those parameters that require a gradient."""
+    return [parameter for parameter in parameters if parameter.requires_grad]
+
+
+def freeze(module: nn.Module) -> None:
+    """Stop gradients of every parameter of a module. Its buffers and mode are left alone."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)

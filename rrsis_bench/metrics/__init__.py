@@ -1,0 +1,1 @@
+"""Integers from masks, and every metric from those integers."""

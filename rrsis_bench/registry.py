@@ -1,0 +1,72 @@
+"""Methods by name: strings only, so that listing them imports neither torch nor the methods.
+
+A third party's package joins through the entry-point group `rrsis_bench.methods`
+(`name = "package.module:Class"`); nothing here treats ours differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from rrsis_bench.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from rrsis_bench.methods.base import Method
+
+BUILT_IN: Mapping[str, str] = {
+    "s4eca": "rrsis_bench.s4eca:S4ECA",
+    "lavt": "baselines.lavt:LAVT",
+}
+ENTRY_POINT_GROUP = "rrsis_bench.methods"
+
+
+@cache
+def method_targets() -> dict[str, str]:
+    """All known methods: name -> "module:Class". Built-in names win over entry points of the same name."""
+    found = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return {**found, **BUILT_IN}
+
+
+def target(name: str) -> str:
+    """The "module:Class" string of a method.
+
+    Raises:
+        UsageError: the name is unknown; the message lists the known ones.
+    """
+    targets = method_targets()
+    if name not in targets:
+        raise UsageError(f"unknown method '{name}'.{did_you_mean(name, list(targets))}")
+    return targets[name]
+
+
+def method_folder(name: str) -> Path:
+    """The folder of a method's package (card, configuration), found without importing the package itself."""
+    module = target(name).partition(":")[0]
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise UsageError(f"method '{name}' names the module '{module}', which is not installed.")
+    return Path(spec.origin).parent
+
+
+def load_class(name: str) -> type[Method]:
+    """Import a method's class (this imports torch)."""
+    module, _, attribute = target(name).partition(":")
+    loaded: type[Method] = getattr(import_module(module), attribute)
+    return loaded
+
+
+def card(name: str) -> dict[str, Any]:
+    """A method's card: title, paper, venue, year, fidelity, encoders, policy, choices. Read from its `card.yaml`."""
+    path = method_folder(name) / "card.yaml"
+    if not path.is_file():
+        raise UsageError(f"method '{name}' has no card: {path} is missing.")
+    loaded: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return loaded

@@ -1,0 +1,154 @@
+"""The few objects that cross the borders between rooms.
+
+Shape legend: `B` batch, `L` tokens, `H W` pixels of the method's input, `h w` pixels of its logits,
+`Hn Wn` the largest native mask size of a batch.
+
+Nothing here imports torch at run time, so that the torch-free rooms may name these types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+Interpolation = Literal["pil-bilinear", "pil-bicubic", "cv2-linear", "cv2-cubic"]
+"""How an image is resized. PIL's filters antialias, OpenCV's do not; a method's published numbers depend on which."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a method wants to be fed. It travels with the method; the shared transforms obey it.
+
+    Attributes:
+        image_size: (height, width) in pixels of the input; images are squashed to it (aspect ratio not kept).
+        mean: per-channel mean subtracted after scaling, RGB.
+        std: per-channel divisor after the mean, RGB.
+        scale: factor applied to 8-bit values before mean and std.
+        interpolation: image filter. Masks always resize with exact nearest.
+        tokenizer: registered tokenizer name (`bert`, `clip`, `tiny`) or `module:Class` (see `data/text.py`).
+        max_tokens: length L of the padded token sequence, special tokens included.
+        tokenizer_path: folder or file of the vocabulary where the tokenizer needs one; None for its default.
+    """
+
+    image_size: tuple[int, int]
+    tokenizer: str
+    max_tokens: int
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    scale: float = 1.0 / 255.0
+    interpolation: Interpolation = "pil-bilinear"
+    tokenizer_path: str | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image-expression pair as the data set gives it, before any method touches it.
+
+    Attributes:
+        index: position in the split; identifies the sample within a run.
+        sample_id: unique within the data set.
+        image_id: samples of one photograph share it (bootstraps resample by it).
+        image: (Hn, Wn, 3) uint8 RGB.
+        mask: (Hm, Wm) uint8 in {0, 1}, native size (usually that of the image).
+        text: the expression.
+        category: class name, or "" where the data set has none.
+    """
+
+    index: int
+    sample_id: str
+    image_id: str
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    text: str
+    category: str
+
+
+@dataclass(frozen=True)
+class TextTokens:
+    """Token ids of a batch of expressions.
+
+    Attributes:
+        ids: (B, L) int64, padded.
+        mask: (B, L) bool, True for real tokens (start and end tokens included), False for padding.
+        parts: further (B, L) masks a tokenizer may give, by name (such as the words of the target).
+    """
+
+    ids: Tensor
+    mask: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method sees. The evaluation fields (`truths`, `sizes`) are for the suite; a method must not read them.
+
+    Attributes:
+        images: (B, 3, H, W) float32, normalised by the method's InputSpec.
+        masks: (B, H, W) uint8 in {0, 1}: the truth at input size, exact nearest, for the loss.
+        tokens: the expressions' tokens.
+        texts: the expressions.
+        categories: class names ("" where unknown).
+        sample_ids: ids of the samples.
+        image_ids: ids of the photographs.
+        indices: (B,) int64 positions in the split.
+        truths: (B, Hn, Wn) uint8 native truth masks, zero-padded right and bottom; None while training.
+        sizes: native (height, width) of each truth; empty while training.
+    """
+
+    images: Tensor
+    masks: Tensor
+    tokens: TextTokens
+    texts: tuple[str, ...]
+    categories: tuple[str, ...]
+    sample_ids: tuple[str, ...]
+    image_ids: tuple[str, ...]
+    indices: Tensor
+    truths: Tensor | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
+
+    def __len__(self) -> int:
+        """Number of samples B."""
+        return len(self.texts)
+
+    def _map(self, function: Any) -> Batch:
+        tokens = TextTokens(
+            function(self.tokens.ids),
+            function(self.tokens.mask),
+            {name: function(part) for name, part in self.tokens.parts.items()},
+        )
+        return replace(
+            self,
+            images=function(self.images),
+            masks=function(self.masks),
+            tokens=tokens,
+            indices=function(self.indices),
+            truths=None if self.truths is None else function(self.truths),
+        )
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
+        """The same batch on another device; Lightning calls this."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory; the DataLoader calls this."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+
+@dataclass(frozen=True)
+class MethodOutput:
+    """What a method returns.
+
+    Attributes:
+        logits: (B, 1, h, w) foreground logit; two-class heads give foreground minus background.
+        aux: whatever the method's own loss needs besides.
+    """
+
+    logits: Tensor
+    aux: Mapping[str, Any] = field(default_factory=dict)
