@@ -1,0 +1,72 @@
+# `make help` lists the targets. Every target that needs Python makes its own environment first.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast test-parity lint types imports leaderboard check regression-update \
+        bench-data pretrain-tiny wheel clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# A bare machine needs only Python >= 3.11 and make. The stamp makes the second call free.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev,lite]'
+	@touch $(STAMP)
+
+install: $(STAMP) ## create .venv and install the project with its development tools
+
+demo: $(STAMP) ## train S4ECA on the embedded tiny split, score it, write the smoke leaderboard
+	$(BIN)/rrsis-bench fit --method s4eca --overwrite
+	$(BIN)/rrsis-bench leaderboard --results runs --board smoke
+
+test: lint types imports $(STAMP) ## everything CI runs
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not parity and not timing"
+	$(BIN)/python -m pytest -m timing
+	$(BIN)/rrsis-bench results check
+	$(BIN)/rrsis-bench leaderboard --check
+
+test-fast: $(STAMP) ## the inner loop, under two minutes
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow and not parity and not timing"
+
+test-parity: $(STAMP) ## the published sizes against the full-size golden fixtures (needs them on disk)
+	$(BIN)/python -m pytest -m parity
+
+lint: $(STAMP) ## ruff: style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy --strict on rrsis_bench
+	$(BIN)/mypy
+
+imports: $(STAMP) ## who may import whom
+	$(BIN)/lint-imports
+
+leaderboard: $(STAMP) ## make the tables again from the committed result files
+	$(BIN)/rrsis-bench leaderboard
+
+check: $(STAMP) ## committed results are valid and the tables are what they give
+	$(BIN)/rrsis-bench results check
+	$(BIN)/rrsis-bench leaderboard --check
+
+regression-update: $(STAMP) ## measure the tiny regression's golden files anew (look at the difference before committing)
+	$(BIN)/python tests/regression/update.py
+
+bench-data: $(STAMP) ## time the manifest and the loaders
+	$(BIN)/python benchmarks/data.py
+
+pretrain-tiny: $(STAMP) ## make the tiny encoders again
+	$(BIN)/python -m rrsis_bench.bench.pretrain_tiny
+
+wheel: $(STAMP) ## build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean: ## remove caches and build outputs (not .venv, not runs)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
