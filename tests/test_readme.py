@@ -1,0 +1,124 @@
+"""Every command the README shows is run here, or shown to stop with the one clear message it promises."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LIMITS = "--trainer.max_epochs 1 --trainer.limit_train_batches 2 --trainer.limit_val_batches 2"
+
+
+def commands() -> list[str]:
+    """All command lines of the README's bash blocks, comments cut off."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    lines = [re.sub(r"\s+#.*", "", line).strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+# How each shown command is proved. "runs": as it stands, exit 0. "missing": exit 3 and names what is to be had.
+# "target": a make target that exists (the targets themselves are what CI runs). "needs": run in another test.
+PROOF = {
+    "make demo": "target",
+    "make test": "target",
+    "make leaderboard": "target",
+    "pip install -e '.[lite]'": "extra",
+    "rrsis-bench data list": "runs",
+    "export RRSIS_DATA=/path/to/data": "variable",
+    "rrsis-bench data verify rrsisd": "missing",
+    "rrsis-bench fit --method lavt --dataset rrsisd --trainer gpu": "missing",
+    "rrsis-bench test --run runs/rrsisd/lavt@base/seed0": "no run",
+    'rrsis-bench predict --run runs/rrsisd/lavt@base/seed0 --image scene.png --text "the white airplane on the left"': (
+        "no run"
+    ),
+}
+
+
+def run(line: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    words = shlex.split(line)
+    assert words[0] == "rrsis-bench"
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "RRSIS_DATA": str(tmp_path / "data")}
+    env |= {"RRSIS_RUNS": str(tmp_path / "runs"), "RRSIS_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "rrsis_bench", *words[1:]]
+    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
+
+
+def test_no_command_is_unproved() -> None:
+    assert set(commands()) == set(PROOF)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line, kind in PROOF.items() if kind == "runs"])
+def test_command_runs(line: str, tmp_path: Path) -> None:
+    done = run(line, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line, kind in PROOF.items() if kind == "missing"])
+def test_command_says_what_is_missing(line: str, tmp_path: Path) -> None:
+    done = run(line, tmp_path)
+    assert done.returncode == 3, done.stdout + done.stderr
+    (message,) = [part for part in done.stderr.splitlines() if part.startswith("rrsis-bench: error:")]
+    assert "rrsisd" in message
+    assert "rrsis-bench data verify rrsisd" in message, "the message says how to verify"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line, kind in PROOF.items() if kind == "no run"])
+def test_command_without_a_run_says_so(line: str, tmp_path: Path) -> None:
+    done = run(line, tmp_path)
+    assert done.returncode in {1, 2, 3}, done.stdout
+    assert "runs/rrsisd/lavt@base/seed0" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for line, kind in PROOF.items():
+        if kind == "target":
+            assert re.search(rf"^{line.removeprefix('make ')}:", makefile, flags=re.MULTILINE), line
+
+
+@pytest.mark.slow
+def test_the_method_of_the_readme_trains_and_passes_its_contract(tmp_path: Path) -> None:
+    """The one-page method is taken from the README as it stands and made an installed third-party method."""
+    (source,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    lines = [line[3:] if line.startswith("   ") else line for line in source.splitlines()]
+    package = tmp_path / "mypackage" / "mymethod"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").touch()
+    (package / "__init__.py").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (package / "card.yaml").write_text("title: Mine\nfidelity: from-paper\n", encoding="utf-8")
+    (package / "config.yaml").write_text(
+        "published: tiny\nvariants:\n  tiny:\n    model: {options: {image_size: 128}}\n    data: {num_workers: 0}\n",
+        encoding="utf-8",
+    )
+    info = tmp_path / "mypackage-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mypackage\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(
+        "[rrsis_bench.methods]\nmymethod = mypackage.mymethod:MyMethod\n", encoding="utf-8"
+    )
+    env_line = f"rrsis-bench fit --method mymethod {LIMITS} --trainer.limit_test_batches 2"
+    words = shlex.split(env_line)
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    env |= {"RRSIS_RUNS": str(tmp_path / "runs"), "RRSIS_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "rrsis_bench", *words[1:]],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=env,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "runs" / "tiny" / "mymethod@tiny" / "seed0" / "result.json").is_file()
