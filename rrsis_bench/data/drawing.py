@@ -6,7 +6,7 @@ Tones name colours relative to the object's own (`body`, `dark`, `light`, `line`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -221,16 +221,23 @@ def place(points: Points, centre: tuple[float, float], scale: tuple[float, float
     return placed
 
 
-def _fixed_point(polygons: Iterable[Points]) -> list[NDArray[np.int32]]:
-    return [np.round(polygon * (1 << SUBPIXEL_BITS)).astype(np.int32) for polygon in polygons]
+def _fixed_point(points: NDArray[np.float32]) -> NDArray[np.int32]:
+    return np.round(points * (1 << SUBPIXEL_BITS)).astype(np.int32)
 
 
 def fill_mask(mask: NDArray[np.uint8], polygons: Sequence[Points]) -> None:
     """Set the pixels of each polygon to 1 in an (H, W) mask, in place. Overlapping polygons form a union."""
-    for polygon in _fixed_point(polygons):
-        cv2.fillPoly(mask, [polygon], 1, cv2.LINE_8, SUBPIXEL_BITS)
+    for polygon in polygons:
+        cv2.fillPoly(mask, [_fixed_point(polygon)], 1, cv2.LINE_8, SUBPIXEL_BITS)
 
 
-def fill(image: NDArray[np.uint8], polygon: Points, colour: Colour) -> None:
-    """Paint an antialiased polygon into an (H, W, 3) image, in place."""
-    cv2.fillPoly(image, _fixed_point([polygon]), colour, cv2.LINE_AA, SUBPIXEL_BITS)
+def fill(image: NDArray[np.uint8], polygons: NDArray[np.float32], colour: Colour) -> None:
+    """Paint antialiased polygons into an (H, W, 3) image, in place.
+
+    Args:
+        image: painted on.
+        polygons: one polygon (N, 2), or disjoint ones (M, N, 2).
+        colour: RGB.
+    """
+    points = _fixed_point(polygons)
+    cv2.fillPoly(image, list(points) if points.ndim == 3 else [points], colour, cv2.LINE_AA, SUBPIXEL_BITS)

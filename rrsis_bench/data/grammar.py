@@ -28,7 +28,7 @@ EXTREME_GAP = 0.1
 NEAR, NOT_NEAR = 0.06, 0.16
 """Largest gap between things next to each other; smallest between things that are not."""
 SLOPE, NOT_SLOPE = 0.5, 1.6
-"""A thing is surely above another if it is shifted sideways by at most `SLOPE` times the rise; above `NOT_SLOPE` surely not."""
+"""Surely above another: shifted sideways by at most `SLOPE` times the rise; from `NOT_SLOPE` times on surely not."""
 
 POSITIONS: dict[str, tuple[int, int]] = {
     "on the left": (-1, 0),

@@ -29,6 +29,9 @@ GROUNDS: dict[str, Colour] = {
 }
 DUPLICATE_SHARE = 0.8
 """Share of scenes planned with two or three objects of one category."""
+_DASH = np.array([[0, -0.08], [0.045, -0.08], [0.045, 0.08], [0, 0.08]], np.float32)
+_DASHES = np.stack([_DASH + np.array([start, 0], np.float32) for start in np.linspace(-1.5, 1.5, 34)])
+"""(34, 4, 2): the broken line along a road; units are the image side along it and the road's half width across."""
 ATTEMPTS = 24
 """Tries to find a free place for an object before another is drawn instead."""
 
@@ -180,7 +183,7 @@ def _texture(rng: np.random.Generator, base: Colour, size: int) -> NDArray[np.ui
     tint = cv2.resize(
         rng.standard_normal((3, 3, 3), dtype=np.float32) * 5, (size, size), interpolation=cv2.INTER_LINEAR
     )
-    ground = np.array(base, np.float32) + tint + brightness[..., None]
+    ground: NDArray[np.float32] = np.array(base, np.float32) + tint + brightness[..., None]
     return np.clip(ground, 0, 255).astype(np.uint8)
 
 
@@ -193,9 +196,8 @@ def _draw_roads(image: NDArray[np.uint8], rng: np.random.Generator, ground: str)
         centre = (rng.uniform(0.15, 0.85) * size, rng.uniform(0.15, 0.85) * size)
         road = np.array([[-2, -1], [2, -1], [2, 1], [-2, 1]], np.float32)
         fill(image, place(road, centre, (size, half), angle), surface)
-        for step in np.arange(-1.5, 1.5, 0.09):
-            dash = np.array([[step, -0.08], [step + 0.045, -0.08], [step + 0.045, 0.08], [step, 0.08]], np.float32)
-            fill(image, place(dash, centre, (size, half), angle), (188, 186, 178))
+        dashes = place(_DASHES.reshape(-1, 2), centre, (size, half), angle).reshape(_DASHES.shape)
+        fill(image, dashes, (188, 186, 178))
 
 
 def _draw_apron(image: NDArray[np.uint8], item: _Placed, ground: str, rng: np.random.Generator) -> None:
@@ -219,7 +221,8 @@ def _cast_shadows(image: NDArray[np.uint8], placed: list[_Placed], rng: np.rando
         fill_mask(shade, [points + offset for points in item.outline])
     soft = cv2.GaussianBlur(shade * np.uint8(255), (3, 3), 0)
     factor = cv2.merge([255 - (soft // 5) * 2] * 3)
-    return cv2.multiply(image, factor, scale=1 / 255)
+    shaded: NDArray[np.uint8] = cv2.multiply(image, factor, scale=1 / 255)
+    return shaded
 
 
 def _draw_object(image: NDArray[np.uint8], item: _Placed) -> None:
