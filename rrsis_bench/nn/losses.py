@@ -1,0 +1,41 @@
+"""Losses on foreground logits. Every one is a mean over the batch, so its weight does not grow with the batch size."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def reduce_mask(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Truth masks (B, H, W) at the resolution of the logits, by exact nearest.
+
+    Returns:
+        (B, 1, h, w) float in {0, 1}.
+    """
+    target = masks[:, None].float()
+    return target if target.shape[-2:] == size else F.interpolate(target, size, mode="nearest-exact")
+
+
+def upsample_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logits (B, 1, h, w) at another resolution, bilinear without aligned corners."""
+    return logits if logits.shape[-2:] == size else F.interpolate(logits, size, mode="bilinear", align_corners=False)
+
+
+def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean over all pixels of the batch, in float32."""
+    return F.binary_cross_entropy_with_logits(logits.float(), target)
+
+
+def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
+    """1 - Dice of the probabilities per sample, averaged over the batch.
+
+    Args:
+        logits: (B, 1, H, W).
+        target: (B, 1, H, W) in {0, 1}.
+        smooth: added to numerator and denominator, so that an empty truth is defined.
+    """
+    probability = logits.float().sigmoid().flatten(1)
+    truth = target.flatten(1)
+    shared = (probability * truth).sum(1)
+    dice = (2 * shared + smooth) / (probability.sum(1) + truth.sum(1) + smooth)
+    return (1 - dice).mean()
