@@ -1,0 +1,126 @@
+"""Integers from logits, on the device: the only place where a prediction is thresholded for scoring.
+
+Shape legend: `B` batch, `n` samples of one native size, `V` views, `h w` pixels of the logits, `Hn Wn` native pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rrsis_bench.errors import UserError
+from rrsis_bench.metrics.functional import NOT_FINITE, nearest_index
+from rrsis_bench.metrics.protocols import View
+from rrsis_bench.types import Batch
+
+
+@torch.no_grad()
+def count(logits: Tensor, batch: Batch, input_size: tuple[int, int], views: Sequence[View]) -> Tensor:
+    """Count truth, prediction and intersection of every sample under every view.
+
+    Samples are handled together per native size. Nothing here waits for the device: that logits are finite is decided
+    there, and samples whose logits are not get `NOT_FINITE` in place of their integers, which `SampleCounts.compute`
+    and `functional.scores` refuse.
+
+    Args:
+        logits: (B, 1, h, w) foreground logits, any floating type.
+        batch: gives the native truths and their sizes.
+        input_size: (height, width) of the method's input.
+        views: how to bring logits and truth to binary masks.
+
+    Returns:
+        (B, V, 3) int64 on the device of the logits: truth, prediction, intersection in pixels.
+
+    Raises:
+        UserError: logits of another shape, or a batch without native truths.
+    """
+    if batch.truths is None or len(batch.sizes) != len(batch):
+        raise UserError("a batch without native truths cannot be scored; take it from an evaluation loader.")
+    if logits.ndim != 4 or logits.shape[:2] != (len(batch), 1):
+        raise UserError(f"logits must have shape ({len(batch)}, 1, h, w), not {tuple(logits.shape)}.")
+    groups: dict[tuple[int, int], list[int]] = {}
+    for position, size in enumerate(batch.sizes):
+        groups.setdefault(size, []).append(position)
+    values = logits.float()
+    if len(groups) == 1:
+        (size,) = groups
+        counted = _count_group(values, batch.truths, size, input_size, views)
+    else:
+        blocks, order = [], []
+        for size, positions in groups.items():
+            rows = _index(positions, logits.device)
+            part, truths = values.index_select(0, rows), batch.truths.index_select(0, rows)
+            blocks.append(_count_group(part, truths, size, input_size, views))
+            order += positions
+        back = sorted(range(len(order)), key=order.__getitem__)
+        counted = torch.cat(blocks).index_select(0, _index(back, logits.device))
+    finite = values.isfinite().flatten(1).all(dim=1)
+    return torch.where(finite[:, None, None], counted, NOT_FINITE)
+
+
+def _count_group(
+    logits: Tensor, truths: Tensor, size: tuple[int, int], input_size: tuple[int, int], views: Sequence[View]
+) -> Tensor:
+    """Counts (n, V, 3) of samples that share one native size; `truths` may be padded beyond it."""
+    native = truths[:, : size[0], : size[1]] != 0
+    columns = []
+    for view in views:
+        target = size if view.size == "native" else view.size
+        truth = native if target == size else _nearest(native, target)
+        pred = _predict(logits, target, input_size, view)
+        areas = [mask.flatten(1).sum(dim=1, dtype=torch.int64) for mask in (truth, pred, truth & pred)]
+        columns.append(torch.stack(areas, dim=1))
+    return torch.stack(columns, dim=1)
+
+
+def _predict(logits: Tensor, target: tuple[int, int], input_size: tuple[int, int], view: View) -> Tensor:
+    """Binary prediction (n, H, W) of logits (n, 1, h, w) at the target size."""
+    if view.upsample == "bicubic-probability":
+        probability = logits.sigmoid()
+        if tuple(probability.shape[-2:]) != tuple(input_size):
+            probability = F.interpolate(probability, size=input_size, mode="bicubic", align_corners=True)
+        return _warp(probability, target)[:, 0] > view.threshold
+    if tuple(logits.shape[-2:]) != target:
+        corners = view.upsample == "bilinear-corners"
+        logits = F.interpolate(logits, size=target, mode="bilinear", align_corners=corners)
+    # Comparing logits keeps what the sigmoid of a tiny logit would round to 0.5; the logit of 0.5 is exactly 0.
+    return logits[:, 0] > float(torch.logit(torch.tensor(view.threshold, dtype=torch.float64)))
+
+
+def _warp(image: Tensor, target: tuple[int, int]) -> Tensor:
+    """Warp (n, 1, H, W) to `target` as the DETRIS line warps a prediction back to its photograph.
+
+    Its affine map takes pixel (0, 0) to pixel (0, 0) and scales by the ratio of the sizes, without the half-pixel shift
+    of a resize; bicubic with a = -0.75, zero outside.
+    """
+    if tuple(image.shape[-2:]) == target:
+        return image
+    axes = []
+    for source, wanted in zip(image.shape[-2:], target, strict=True):
+        position = torch.arange(wanted, device=image.device, dtype=torch.float32) * (source / wanted)
+        axes.append(position * (2 / max(source - 1, 1)) - 1)
+    rows, columns = torch.meshgrid(*axes, indexing="ij")
+    grid = torch.stack([columns, rows], dim=-1).expand(len(image), -1, -1, -1)
+    return F.grid_sample(image, grid, mode="bicubic", padding_mode="zeros", align_corners=True)
+
+
+def _nearest(masks: Tensor, target: tuple[int, int]) -> Tensor:
+    """Exact nearest resize of masks (n, H, W); equal to PIL's, which torch's `nearest-exact` is not at 512 -> 480."""
+    rows = _nearest_rows(masks.shape[-2], target[0], masks.device)
+    columns = _nearest_rows(masks.shape[-1], target[1], masks.device)
+    return masks.index_select(1, rows).index_select(2, columns)
+
+
+@lru_cache(maxsize=256)
+def _nearest_rows(source: int, target: int, device: torch.device) -> Tensor:
+    return _index(nearest_index(source, target).tolist(), device)
+
+
+def _index(positions: list[int], device: torch.device) -> Tensor:
+    """An index on the device; from page-locked memory, so that the copy does not wait for it."""
+    index = torch.tensor(positions, dtype=torch.int64)
+    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)

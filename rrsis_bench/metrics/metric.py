@@ -1,0 +1,78 @@
+"""The counts of a whole split, gathered over processes, each sample once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from rrsis_bench.errors import UserError
+
+
+class SampleCounts(Metric):
+    """Keeps a sample's index and its integers; reduces nothing, so that every metric can be computed from them later.
+
+    Processes may hold different numbers of samples, or none, and a sampler that repeats samples to even them out does
+    no harm: `compute` keeps each index once.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    indices: list[Tensor]
+    counts: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # Flat vectors: torchmetrics gathers vectors of different lengths, also of length 0.
+        self.add_state("indices", default=[], dist_reduce_fx="cat")
+        self.add_state("counts", default=[], dist_reduce_fx="cat")
+
+    def update(self, indices: Tensor, counts: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            indices: (B,) int64 positions in the split.
+            counts: (B, V, 3) int64 from `counts.count`.
+        """
+        self.indices.append(indices.to(counts.device))
+        self.counts.append(counts.flatten())
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather over processes. One without samples joins with empty vectors of the right type."""
+        for state in (self.indices, self.counts):
+            if isinstance(state, list) and not state:
+                state.append(torch.empty(0, dtype=torch.int64, device=self.device))
+        super().sync(*args, **kwargs)
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """All samples seen, each once, by ascending index.
+
+        Returns:
+            indices (N,) and counts (N, V, 3), int64 on the CPU; N and V are 0 when no sample was seen.
+
+        Raises:
+            UserError: logits of some sample were NaN or infinite.
+        """
+        indices, flat = _joined(self.indices), _joined(self.counts)
+        if not len(indices):
+            return indices, flat.reshape(0, 0, 3)
+        counts = flat.reshape(len(indices), -1, 3)
+        order = torch.argsort(indices, stable=True)
+        indices, counts = indices[order], counts[order]
+        first = torch.ones(len(indices), dtype=torch.bool)
+        first[1:] = indices[1:] != indices[:-1]
+        indices, counts = indices[first], counts[first]
+        bad = (counts < 0).flatten(1).any(dim=1).nonzero().flatten()
+        if len(bad):
+            raise UserError(
+                f"logits of {len(bad)} of {len(indices)} samples are NaN or infinite (first: sample {indices[bad[0]]} "
+                "of the split); nothing was scored. Check the checkpoint, or score it with trainer.precision 32-true."
+            )
+        return indices, counts
+
+
+def _joined(state: list[Tensor] | Tensor) -> Tensor:
+    parts = [state] if isinstance(state, Tensor) else state
+    return torch.cat(parts).cpu() if parts else torch.empty(0, dtype=torch.int64)

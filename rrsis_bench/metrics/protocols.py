@@ -1,0 +1,113 @@
+"""Scoring protocols as named, versioned data: ours and those of the papers' released code.
+
+A protocol is a *view* (how logits and truth become two binary masks of one size) and the conventions that turn the
+integers of that view into metrics. Protocols that share a view share its integers, so all are counted in one pass.
+A protocol's meaning never changes under its name: another rule is another version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from rrsis_bench.errors import UsageError, did_you_mean
+
+Upsample = Literal["bilinear", "bilinear-corners", "bicubic-probability"]
+Comparison = Literal[">=", ">"]
+EmptyUnion = Literal["one_if_both_empty", "zero", "nan"]
+
+THRESHOLDS: Mapping[str, float] = {f"pr{percent}": percent / 100 for percent in (50, 60, 70, 80, 90)}
+"""Metric name -> IoU threshold of the Pr@X metrics."""
+
+MAP_THRESHOLDS: tuple[float, ...] = tuple(percent / 100 for percent in range(50, 100, 5))
+"""Thresholds that `map_pr` averages over: .50:.95:.05."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How logits and truth become two binary masks of one size.
+
+    Attributes:
+        name: short name; further views than `native` carry it in the column names of `samples.csv.gz`.
+        size: `native` for each sample's own mask size, or (height, width) in pixels.
+        upsample: how logits reach that size. `bilinear`: the logits, align_corners false. `bilinear-corners`: the
+            logits, align_corners true. `bicubic-probability`: probabilities to the input size by bicubic interpolation
+            with align_corners true, then warped to native size by bicubic interpolation with a zero border.
+        threshold: foreground where the probability is greater than this.
+    """
+
+    name: str
+    size: Literal["native"] | tuple[int, int]
+    upsample: Upsample
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A view and the conventions that turn its integers into metrics.
+
+    Attributes:
+        name: name and version.
+        view: where the integers come from.
+        comparison: how Pr@X compares a sample's IoU with X.
+        empty_union: IoU of a sample whose truth and prediction are both empty: 1, 0, or 0/0.
+        source: whose rule it is.
+        names: how the source calls our metrics, where it calls them otherwise.
+    """
+
+    name: str
+    view: View
+    comparison: Comparison
+    empty_union: EmptyUnion
+    source: str
+    names: Mapping[str, str]
+
+
+NATIVE = View("native", "native", "bilinear", 0.5)
+LAVT_480 = View("480", (480, 480), "bilinear-corners", 0.5)
+DETRIS_WARP = View("warp35", "native", "bicubic-probability", 0.35)
+
+VIEWS: Mapping[str, View] = {view.name: view for view in (NATIVE, LAVT_480, DETRIS_WARP)}
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("native-v1", NATIVE, ">=", "one_if_both_empty", "this project", {}),
+        Protocol("paper-lavt480-v1", LAVT_480, ">=", "zero", "released test script of LAVT, RMSIN and FIANet", {}),
+        Protocol(
+            "paper-rsrefseg2-v1",
+            NATIVE,
+            ">",
+            "nan",
+            "released metric of RSRefSeg 2; its 0/0 makes the whole mean NaN and is a miss for Pr@X",
+            {"miou": "gIoU", "oiou": "cIoU"},
+        ),
+        Protocol(
+            "paper-detris-v1",
+            DETRIS_WARP,
+            ">",
+            "zero",
+            "released evaluation of the DETRIS line; the 1e-6 it adds to each union is left out",
+            {"miou": "mIoU", "oiou": "oIoU"},
+        ),
+    )
+}
+
+DEFAULT = "native-v1"
+
+
+def get(name: str) -> Protocol:
+    """A protocol by name.
+
+    Raises:
+        UsageError: the name is unknown; the message lists the known ones.
+    """
+    if name not in PROTOCOLS:
+        raise UsageError(f"unknown protocol '{name}'.{did_you_mean(name, list(PROTOCOLS))}")
+    return PROTOCOLS[name]
+
+
+def views(names: Iterable[str]) -> tuple[View, ...]:
+    """The distinct views a list of protocols needs, in order of first use."""
+    return tuple(dict.fromkeys(get(name).view for name in names))
