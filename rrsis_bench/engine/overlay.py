@@ -1,0 +1,211 @@
+"""Pictures one can show a colleague: the referent tinted and outlined, the rest dimmed, the expression below.
+
+Shape legend: `H W` pixels of the image, `H'` height of the picture (image and caption bar).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+
+# Magenta and cyan are absent from aerial scenes and stay apart for colour-blind readers.
+PREDICTION_COLOUR = (255, 45, 149)
+TRUTH_COLOUR = (0, 229, 255)
+BAR_COLOUR = (24, 26, 31)
+TEXT_COLOUR = (244, 244, 246)
+NOTE_COLOUR = (168, 174, 186)
+
+TINT = 0.38  # share of the prediction's colour over the referent
+DIMMED = 0.75  # brightness of what is not the referent
+MAX_BAR = 0.6  # largest height of the caption bar over that of the image, once three lines are given
+
+
+def draw_overlay(
+    image: Picture, mask: NDArray[Any], text: str, truth: NDArray[Any] | None = None, note: str | None = None
+) -> Picture:
+    """An image with its referent shown and its expression written below.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W), non-zero where the prediction is.
+        text: the expression; wrapped, and cut with an ellipsis where it would outgrow the image.
+        truth: (H, W), non-zero where the annotation is; outlined in a second colour, with the IoU in the caption.
+        note: a second, smaller line of the caption; None for a legend made from the masks.
+
+    Returns:
+        (H', W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: image and masks are not of one size.
+    """
+    height, width = image.shape[:2]
+    for name, given in (("mask", mask), ("truth", truth)):
+        if given is not None and given.shape != (height, width):
+            raise ValueError(f"{name} is {given.shape}, but the image is {(height, width)}")
+    predicted = np.asarray(mask) != 0
+    annotated = None if truth is None else np.asarray(truth) != 0
+    shown = image.astype(np.float32)
+    if predicted.any():
+        shown = _highlight(shown, predicted)
+    elif annotated is not None and annotated.any():
+        shown *= DIMMED
+        shown[annotated] /= DIMMED
+    thickness = max(1, round(min(height, width) / 220))
+    if annotated is not None:
+        shown = _outline(shown, annotated, TRUTH_COLOUR, thickness)
+    shown = _outline(shown, predicted, PREDICTION_COLOUR, thickness)
+    picture = np.clip(np.rint(shown), 0, 255).astype(np.uint8)
+    legend = _legend(predicted, annotated) if note is None else [(note, NOTE_COLOUR)]
+    return np.concatenate([picture, _caption(text, legend, width, height)], axis=0)
+
+
+def enlarged(image: Picture, mask: NDArray[Any], shortest: int = 512) -> tuple[Picture, NDArray[Any]]:
+    """Image and mask by the whole factor that brings the longer side to `shortest` pixels or more.
+
+    A 128-pixel tile has no room for a sentence; larger images are returned as they are.
+
+    Returns:
+        (kH, kW, 3) uint8 and (kH, kW), k >= 1.
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    factor = max(1, -(-shortest // max(height, width)))
+    if factor == 1:
+        return image, mask
+    size = (width * factor, height * factor)
+    grown = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    return grown, np.kron(mask, np.ones((factor, factor), dtype=mask.dtype))
+
+
+def contact_sheet(pictures: Sequence[Picture], columns: int, gap: int = 12) -> Picture:
+    """Pictures side by side on a light sheet, row by row, each at the top left of its cell.
+
+    Args:
+        pictures: (h_i, w_i, 3) uint8 each; sizes may differ.
+        columns: pictures in a row.
+        gap: pixels between and around them.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: no pictures, or fewer than one column.
+    """
+    if not pictures or columns < 1:
+        raise ValueError("a contact sheet needs at least one picture and one column")
+    columns = min(columns, len(pictures))
+    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
+    widths = [max(row[k].shape[1] for row in rows if k < len(row)) for k in range(columns)]
+    heights = [max(picture.shape[0] for picture in row) for row in rows]
+    sheet = np.full((sum(heights) + gap * (len(rows) + 1), sum(widths) + gap * (columns + 1), 3), 246, dtype=np.uint8)
+    top = gap
+    for row, tallest in zip(rows, heights, strict=True):
+        left = gap
+        for picture, widest in zip(row, widths, strict=False):
+            sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+            left += widest + gap
+        top += tallest + gap
+    return sheet
+
+
+def _highlight(shown: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Tint the referent, dim the rest."""
+    tint = np.asarray(PREDICTION_COLOUR, dtype=np.float32)
+    referent = shown * (1 - TINT) + tint * TINT
+    return np.where(mask[..., None], referent, shown * DIMMED).astype(np.float32)
+
+
+def _outline(
+    shown: NDArray[np.float32], mask: NDArray[np.bool_], colour: tuple[int, int, int], thickness: int
+) -> NDArray[np.float32]:
+    """A line just outside the mask, so that small objects stay visible, with a dark rim against bright ground."""
+    import cv2
+
+    if not mask.any():
+        return shown
+    inside = mask.astype(np.uint8)
+    drawn = shown
+    for extra, paint in ((max(1, thickness // 2), (0, 0, 0)), (0, colour)):
+        radius = thickness + extra
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+        ring = cv2.dilate(inside, kernel) - inside
+        alpha = (ring if extra == 0 else ring * np.float32(0.55))[..., None].astype(np.float32)
+        drawn = drawn * (1 - alpha) + np.asarray(paint, dtype=np.float32) * alpha
+    return drawn
+
+
+def _legend(
+    predicted: NDArray[np.bool_], annotated: NDArray[np.bool_] | None
+) -> list[tuple[str, tuple[int, int, int]]]:
+    """Coloured words of the caption's second line."""
+    if annotated is None:
+        return [] if predicted.any() else [("nothing found", NOTE_COLOUR)]
+    union = int(np.count_nonzero(predicted | annotated))
+    iou = int(np.count_nonzero(predicted & annotated)) / union if union else 1.0
+    first = ("prediction", PREDICTION_COLOUR) if predicted.any() else ("nothing found", PREDICTION_COLOUR)
+    return [first, ("truth", TRUTH_COLOUR), (f"IoU {iou:.2f}", NOTE_COLOUR)]
+
+
+def _caption(text: str, legend: list[tuple[str, tuple[int, int, int]]], width: int, image_height: int) -> Picture:
+    """The bar below the image: (h, W, 3) uint8."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    size = int(np.clip(width / 28, 11, 96))
+    font = ImageFont.load_default(size)
+    small = ImageFont.load_default(max(10, round(size * 0.78)))
+    margin = max(4, size // 2)
+    room = max(1, width - 2 * margin)
+    line = round(size * 1.35)
+    most = max(3, int(MAX_BAR * image_height) // line)
+    lines = _wrap(" ".join(text.split()), font, room, most)
+
+    words: list[tuple[str, tuple[int, int, int], int, int]] = []  # word, colour, left, row
+    left, row, space = 0, 0, size
+    for word, colour in legend:
+        extent = int(small.getlength(word))
+        if left and left + extent > room:
+            left, row = 0, row + 1
+        words.append((word, colour, left, row))
+        left += extent + space
+    rows = row + 1 if legend else 0
+
+    bar = Image.new("RGB", (width, 2 * margin + line * (len(lines) + rows)), BAR_COLOUR)
+    draw = ImageDraw.Draw(bar)
+    for k, written in enumerate(lines):
+        draw.text((margin, margin + k * line), written, font=font, fill=TEXT_COLOUR)
+    for word, colour, left, row in words:
+        draw.text((margin + left, margin + (len(lines) + row) * line), word, font=small, fill=colour)
+    return np.asarray(bar, dtype=np.uint8)
+
+
+def _wrap(text: str, font: Any, room: int, most: int) -> list[str]:
+    """Lines of at most `room` pixels, a word longer than a line broken, at most `most` lines."""
+    lines: list[str] = []
+    current = ""
+    for word in text.split(" "):
+        longer = f"{current} {word}" if current else word
+        if font.getlength(longer) <= room:
+            current = longer
+            continue
+        if current:
+            lines.append(current)
+        while font.getlength(word) > room and len(word) > 1 and len(lines) <= most:
+            fits = next((k for k in range(len(word) - 1, 1, -1) if font.getlength(word[:k]) <= room), 1)
+            lines.append(word[:fits])
+            word = word[fits:]
+        current = word
+        if len(lines) > most:
+            break
+    lines.append(current)
+    if len(lines) <= most:
+        return lines
+    last = lines[most - 1]
+    while last and font.getlength(last + "…") > room:
+        last = last[:-1]
+    return [*lines[: most - 1], last.rstrip() + "…"]
