@@ -1,0 +1,36 @@
+"""A method by name, variant and options, with its base weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rrsis_bench import registry
+from rrsis_bench.errors import UsageError
+from rrsis_bench.methods.base import Method
+
+
+def build_method(
+    name: str, variant: str, options: Mapping[str, Any], pretrained: bool = True
+) -> tuple[Method, dict[str, str]]:
+    """Build a method's network and load the base weights its options name.
+
+    Args:
+        name: registry name.
+        variant: the variant's name, for messages only; the options say what it is.
+        options: the method's options as plain values.
+        pretrained: load base weights; False leaves the random start (only for what is overwritten afterwards).
+
+    Returns:
+        the method, and the sha256 of the weights file of each encoder.
+
+    Raises:
+        UsageError: unknown method or option, or a value the method cannot be built with.
+        MissingResourceError: base weights that are not there.
+    """
+    kind = registry.load_class(name)
+    try:
+        method = kind.from_options(options)
+    except TypeError as error:
+        raise UsageError(f"{name} ({variant}) cannot be built from its options: {error}") from error
+    return method, dict(method.load_pretrained()) if pretrained else {}

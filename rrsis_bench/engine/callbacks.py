@@ -1,0 +1,82 @@
+"""What a user sees while a run goes on: a rich progress bar on a terminal, one line per epoch elsewhere."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+
+from rrsis_bench.engine.resume import BEST, ExactResume, LastCheckpoint
+from rrsis_bench.engine.task import ReferringSegmentationTask
+
+
+
+class Bar(RichProgressBar):
+    """Lightning's rich bar with the values that were already read back, so that showing them costs no waiting."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+        """The last logged loss and the last validation's mIoU and oIoU."""
+        if not isinstance(pl_module, ReferringSegmentationTask):
+            return {}
+        shown: dict[str, int | str | float | dict[str, float]] = {}
+        if "loss" in pl_module.latest:
+            shown["loss"] = f"{pl_module.latest['loss']:.3f}"
+        for name in ("miou", "oiou"):
+            if name in pl_module.latest_scores:
+                shown[name] = f"{100 * pl_module.latest_scores[name]:.2f}"
+        return shown
+
+
+class Lines(Callback):
+    """One line per epoch, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._started = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the time."""
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the epoch, its loss, the validation scores and the time."""
+        if not isinstance(pl_module, ReferringSegmentationTask) or not trainer.is_global_zero:
+            return
+        words = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", f"step {trainer.global_step}"]
+        if "loss" in pl_module.latest:
+            words.append(f"loss {pl_module.latest['loss']:.4f}")
+        words += [
+            f"val/{name} {100 * pl_module.latest_scores[name]:.2f}"
+            for name in ("miou", "oiou")
+            if name in pl_module.latest_scores
+        ]
+        words.append(f"{time.monotonic() - self._started:.0f} s")
+        print("  ".join(words), flush=True)
+
+
+def run_callbacks(folder: Path, monitor: str, checkpoint_every: int, terminal: bool, logs: bool) -> list[Any]:
+    """The callbacks of a training run.
+
+    Args:
+        folder: the run folder.
+        monitor: metric that chooses `best.ckpt`, without its `val/`.
+        checkpoint_every: optimiser steps between two `last.ckpt` within an epoch.
+        terminal: whether somebody watches.
+        logs: whether there is a logger to write learning rates to.
+    """
+    checkpoints = folder / "checkpoints"
+    best = ModelCheckpoint(
+        dirpath=checkpoints,
+        filename=BEST.removesuffix(".ckpt"),
+        monitor=f"val/{monitor}",
+        mode="max",
+        save_top_k=1,
+        auto_insert_metric_name=False,
+        enable_version_counter=False,
+        save_on_train_epoch_end=False,
+    )
+    last = LastCheckpoint(checkpoints, checkpoint_every)
+    rates = [LearningRateMonitor(logging_interval="step")] if logs else []
+    return [ExactResume(), *rates, Bar(leave=False) if terminal else Lines(), best, last]

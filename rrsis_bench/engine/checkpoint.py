@@ -1,0 +1,189 @@
+"""Checkpoints: only what trains, plain content, written whole or not at all, loaded strictly.
+
+A checkpoint's `state_dict` holds the trainable parameters and the buffers of modules that are not wholly frozen. What
+is left out (the frozen tensors) comes back from the base weights, and a hash of it proves that they are the same.
+Beside it stands the `rrsis_bench` entry: method, variant, options, base weights' sha256s and the frozen tensors' hash.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor, nn
+
+from rrsis_bench.errors import UsageError, UserError
+
+PREFIX = "method."
+ENTRY = "rrsis_bench"
+FORMAT = 1
+
+
+class WholeFileIO(TorchCheckpointIO):
+    """Lightning's checkpoint files through `write` and `read`: atomic, durable, plain content only."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint; the old file stays until the new one is complete."""
+        write(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint onto the CPU. `weights_only` is always on."""
+        return read(Path(path))
+
+
+def write(content: Mapping[str, Any], path: Path) -> None:
+    """Save with torch into a temporary file of the same folder, flush it to disk, and rename.
+
+    Raises:
+        UserError: the disk refuses; nothing but the old file is left behind.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as stream:
+            torch.save(dict(content), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
+        raise UserError(
+            f"cannot write checkpoint {path}: {' '.join(str(error).split())[:200]} (the file that was there before is "
+            "unharmed); free space or choose another folder with --output, then continue with --resume auto."
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Load a checkpoint of this suite onto the CPU, with `weights_only=True`.
+
+    Raises:
+        UserError: missing, truncated, no checkpoint, or not one of this suite.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no checkpoint {path}.")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is no checkpoint, or a truncated one; name another file or train again.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        if "Weights only load failed" in str(error):
+            raise UserError(
+                f"{path} holds Python objects besides tensors and is not opened, since that could run code; "
+                "only checkpoints written by rrsis-bench fit are read here."
+            ) from error
+        raise UserError(f"checkpoint {path} is damaged; name another file or train again.") from error
+    if not isinstance(content, dict) or ENTRY not in content or "state_dict" not in content:
+        raise UserError(
+            f"{path} was not written by rrsis-bench fit; a paper's own weights are given with test --weights FILE."
+        )
+    return content
+
+
+def frozen_names(method: nn.Module) -> list[str]:
+    """Names of the tensors in a method's `state_dict` that never change: sorted.
+
+    A parameter is frozen when it requires no gradient; a buffer when the nearest enclosing module that has parameters
+    has only such (so BatchNorm statistics inside an adapter count as trained, those of a frozen encoder do not).
+    """
+    frozen_modules: dict[str, bool] = {}
+    has_parameters: dict[str, bool] = {}
+    for name, module in method.named_modules():
+        flags = [parameter.requires_grad for parameter in module.parameters()]
+        has_parameters[name] = bool(flags)
+        frozen_modules[name] = bool(flags) and not any(flags)
+    parameters = dict(method.named_parameters(remove_duplicate=False))
+
+    def buffer_is_frozen(key: str) -> bool:
+        owner = key.rpartition(".")[0]
+        while owner and not has_parameters.get(owner, False):
+            owner = owner.rpartition(".")[0]
+        return frozen_modules.get(owner, False)
+
+    return sorted(
+        key
+        for key in method.state_dict()
+        if (not parameters[key].requires_grad if key in parameters else buffer_is_frozen(key))
+    )
+
+
+def hash_tensors(state: Mapping[str, Tensor], names: list[str]) -> str:
+    """sha256 over names, shapes, types and bytes of tensors; "" for none."""
+    if not names:
+        return ""
+    digest = sha256()
+    for name in names:
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def strict_load(method: nn.Module, content: Mapping[str, Any], source: Path | str) -> None:
+    """Load a checkpoint's tensors into a method: exactly the frozen ones may be, and must be, missing.
+
+    Raises:
+        UserError: names or shapes differ, or the frozen tensors are not those the checkpoint was trained on.
+    """
+    state = {key.removeprefix(PREFIX): value for key, value in content["state_dict"].items() if key.startswith(PREFIX)}
+    own, frozen = method.state_dict(), frozen_names(method)
+    wanted = set(own) - set(frozen)
+    problems = [f"lacks {name}" for name in sorted(wanted - set(state))]
+    problems += [f"has the unknown {name}" for name in sorted(set(state) - wanted)]
+    problems += [
+        f"has {name} of shape {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in sorted(wanted & set(state))
+        if state[name].shape != own[name].shape
+    ]
+    if problems:
+        raise UserError(
+            f"checkpoint {source} does not fit the method: it {problems[0]}"
+            f"{f' (and {len(problems) - 1} more such)' if len(problems) > 1 else ''}; "
+            "use the method, variant and options of its run's config.yaml."
+        )
+    expected = str(content[ENTRY].get("frozen_sha256", ""))
+    if hash_tensors(own, frozen) != expected:
+        raise UserError(
+            f"checkpoint {source} was trained on other base weights than those loaded now (hash of the "
+            f"{len(frozen)} frozen tensors differs); base weights then: {describe(content[ENTRY].get('weights', {}))}."
+        )
+    method.load_state_dict(state, strict=False)
+
+
+def describe(weights: Mapping[str, str]) -> str:
+    """Encoders and the beginnings of their weights' sha256s, in words."""
+    return ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(weights.items())) or "none named"
+
+
+def check_identity(
+    content: Mapping[str, Any], method: str, variant: str, options: Mapping[str, Any], source: Path | str
+) -> None:
+    """Refuse a checkpoint of another method, variant or other options.
+
+    Raises:
+        UserError: saying what it is a checkpoint of, and what was asked for.
+    """
+    entry = content[ENTRY]
+    found, asked = f"{entry['method']} ({entry['variant']})", f"{method} ({variant})"
+    if found != asked:
+        raise UserError(
+            f"checkpoint {source} is one of {found}, not of {asked}; pass --method {entry['method']} "
+            f"--variant {entry['variant']}, or another checkpoint."
+        )
+    saved = entry["options"]
+    if differing := sorted(key for key in {*saved, *options} if saved.get(key) != options.get(key)):
+        key = differing[0]
+        raise UserError(
+            f"checkpoint {source} was trained with model.options.{key}={saved.get(key, 'its default')}, not "
+            f"{options.get(key, 'its default')}; use the options of its run's config.yaml."
+        )

@@ -1,0 +1,150 @@
+"""Optimisers and learning-rate schedules, all from torch, by name.
+
+A schedule advances once per optimiser step. `T` is the run's number of optimiser steps, `W` that of the warm-up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import (
+    ConstantLR,
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    PolynomialLR,
+    SequentialLR,
+)
+
+from rrsis_bench.errors import UsageError
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimiser and its hyper-parameters.
+
+    Attributes:
+        name: which optimiser.
+        lr: base learning rate; a method may scale it per group.
+        weight_decay: base weight decay; a method may exempt groups from it.
+        betas: decay rates of the two running moments.
+        eps: term added to the denominator.
+        amsgrad: keep the maximum of the second moment.
+    """
+
+    name: Literal["adamw", "adam"] = "adamw"
+    lr: float = 1e-4
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    amsgrad: bool = False
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The learning rate over the run, as a factor of each group's own.
+
+    Attributes:
+        name: `poly` (1 - (s - W) / (T - W))^power, `cosine` from 1 to `floor`, `step` by `gamma` at `milestones`,
+            or `constant`.
+        power: exponent of `poly`.
+        floor: final learning rate of `cosine`.
+        warmup_steps: optimiser steps W of linear warm-up from `warmup_factor` to 1.
+        warmup_factor: factor at the first step of the warm-up.
+        milestones: epochs after which `step` multiplies by `gamma`.
+        gamma: factor of `step`.
+    """
+
+    name: Literal["poly", "cosine", "step", "constant"] = "poly"
+    power: float = 0.9
+    floor: float = 0.0
+    warmup_steps: int = 0
+    warmup_factor: float = 0.01
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+
+
+def check_groups(method: nn.Module, groups: list[dict[str, Any]]) -> None:
+    """Refuse optimiser groups that miss a trainable parameter or hold one twice or a frozen one.
+
+    A parameter that no group holds stays at its initial value without any sign of it.
+
+    Raises:
+        ValueError: naming the parameters.
+    """
+    names = {id(parameter): name for name, parameter in method.named_parameters()}
+    wanted = {id(parameter) for parameter in method.parameters() if parameter.requires_grad}
+    seen: set[int] = set()
+    for group in groups:
+        for parameter in group["params"]:
+            key = id(parameter)
+            if key in seen or key not in wanted:
+                raise ValueError(f"param_groups: '{names.get(key, '?')}' is frozen, foreign or in two groups.")
+            seen.add(key)
+    if missing := sorted(names[key] for key in wanted - seen):
+        raise ValueError(f"param_groups: no group holds the trainable {', '.join(missing[:5])} ({len(missing)} in all).")
+
+
+def build_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig, fused: bool) -> Optimizer:
+    """The optimiser over a method's groups.
+
+    Args:
+        groups: what the method's `param_groups` returned.
+        config: name and hyper-parameters.
+        fused: one kernel per step; it reads no step counter back to the host.
+    """
+    kind = {"adamw": AdamW, "adam": Adam}[config.name]
+    return kind(
+        groups,
+        lr=config.lr,
+        betas=config.betas,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        amsgrad=config.amsgrad,
+        fused=fused or None,
+    )
+
+
+def build_schedule(
+    optimizer: Optimizer, config: ScheduleConfig, total_steps: float, steps_per_epoch: float
+) -> LRScheduler:
+    """The learning-rate schedule, advanced once per optimiser step.
+
+    Args:
+        optimizer: whose groups' rates it multiplies.
+        config: name and shape.
+        total_steps: optimiser steps T of the run; infinite where the run has no end by count.
+        steps_per_epoch: optimiser steps of one epoch (for `milestones`).
+
+    Raises:
+        UsageError: a schedule that needs an end in a run without one, or a warm-up longer than the run.
+    """
+    warmup = config.warmup_steps
+    if math.isinf(total_steps) and config.name in {"poly", "cosine"}:
+        raise UsageError(
+            f"model.schedule.name={config.name} needs the length of the run: set trainer.max_epochs or "
+            "trainer.max_steps, or use model.schedule.name=constant."
+        )
+    if warmup and warmup >= total_steps:
+        raise UsageError(
+            f"model.schedule.warmup_steps={warmup} is not shorter than the run of {int(total_steps)} optimiser steps."
+        )
+    main: LRScheduler
+    if config.name == "poly":
+        main = PolynomialLR(optimizer, total_iters=max(int(total_steps) - warmup, 1), power=config.power)
+    elif config.name == "cosine":
+        main = CosineAnnealingLR(optimizer, T_max=max(int(total_steps) - warmup, 1), eta_min=config.floor)
+    elif config.name == "step":
+        milestones = [max(round(epoch * steps_per_epoch) - warmup, 0) for epoch in config.milestones]
+        main = MultiStepLR(optimizer, milestones=milestones, gamma=config.gamma)
+    else:
+        main = ConstantLR(optimizer, factor=1.0, total_iters=0)
+    if not warmup:
+        return main
+    rise = LinearLR(optimizer, start_factor=config.warmup_factor, end_factor=1.0, total_iters=warmup)
+    return SequentialLR(optimizer, [rise, main], milestones=[warmup])

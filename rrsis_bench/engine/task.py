@@ -1,0 +1,229 @@
+"""The one LightningModule: it feeds a method, sums its losses, and alone turns its logits into scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rrsis_bench.engine.build import build_method
+from rrsis_bench.engine.checkpoint import (
+    ENTRY,
+    FORMAT,
+    PREFIX,
+    check_identity,
+    frozen_names,
+    hash_tensors,
+    strict_load,
+)
+from rrsis_bench.engine.optim import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, check_groups
+from rrsis_bench.engine.watch import LossWatch
+from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.metrics import functional
+from rrsis_bench.metrics.counts import count
+from rrsis_bench.metrics.metric import SampleCounts
+from rrsis_bench.metrics.protocols import Protocol, View
+from rrsis_bench.metrics.protocols import get as get_protocol
+from rrsis_bench.types import Batch, MethodOutput
+
+DEFAULT_OPTIMIZER = OptimizerConfig()
+DEFAULT_SCHEDULE = ScheduleConfig()
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The integers of a scored split.
+
+    Attributes:
+        indices: (N,) int64 positions in the split, ascending, each once.
+        counts: (N, V, 3) int64 truth, prediction and intersection areas in each view.
+        views: what the V stands for.
+    """
+
+    indices: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    views: tuple[View, ...]
+
+    def of(self, protocol: Protocol) -> dict[str, float]:
+        """The metrics of a protocol, as fractions."""
+        return functional.scores(self.counts[:, self.views.index(protocol.view)], protocol)
+
+
+class ReferringSegmentationTask(LightningModule):
+    """Trains and scores any method.
+
+    Args:
+        method: registry name.
+        variant: which of the method's variants `options` are of.
+        options: the method's own options.
+        pretrained: load base weights into the encoders.
+        optimizer: optimiser and its hyper-parameters.
+        schedule: learning rate over the run, per optimiser step.
+        loss_weights: factor of each of the method's named losses; 1 where not named.
+        protocols: how to score; the first one chooses the checkpoint, a test computes all.
+        monitor: metric of the first protocol that chooses the checkpoint.
+        compile: compile the network with `torch.compile`.
+        channels_last: keep images and feature maps channels-last in memory.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        variant: str,
+        options: dict[str, Any] | None = None,
+        pretrained: bool = True,
+        optimizer: OptimizerConfig = DEFAULT_OPTIMIZER,
+        schedule: ScheduleConfig = DEFAULT_SCHEDULE,
+        loss_weights: dict[str, float] | None = None,
+        protocols: Sequence[str] = ("native-v1",),
+        monitor: str = "miou",
+        compile: bool = False,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.names = (method, variant)
+        self.options = dict(options or {})
+        self.optimizer_config, self.schedule_config = optimizer, schedule
+        self.loss_weights = dict(loss_weights or {})
+        self.protocols: tuple[Protocol, ...] = tuple(get_protocol(name) for name in protocols)
+        self.monitor = monitor
+        self.views: tuple[View, ...] = tuple(dict.fromkeys(protocol.view for protocol in self.protocols))
+        self.method, self.weights = build_method(method, variant, self.options, pretrained)
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        if channels_last:
+            self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compile:
+            self.method.compile()
+        # Lightning must not insist on the frozen tensors; `on_load_checkpoint` is stricter than it would be.
+        self.strict_loading = False
+        self.counts = SampleCounts()
+        self.scored: Scored | None = None
+        self.watch = LossWatch()
+        self.latest: dict[str, float] = {}
+        self.latest_scores: dict[str, float] = {}
+        self._frozen = frozen_names(self.method)
+        self._frozen_sha256 = hash_tensors(self.method.state_dict(), self._frozen)
+
+    def forward(self, batch: Batch) -> MethodOutput:
+        """The method's logits (B, 1, h, w)."""
+        images = batch.images.contiguous(memory_format=self.memory_format)
+        output: MethodOutput = self.method(replace(batch, images=images))
+        return output
+
+    # --- training -----------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The weighted sum of the method's losses. Nothing is read back from the device but at the logging interval."""
+        losses = self.method.loss(self(batch), batch)
+        if unknown := sorted(set(self.loss_weights) - set(losses)):
+            raise UsageError(
+                f"model.loss_weights names '{unknown[0]}', which {self.names[0]} does not have."
+                f"{did_you_mean(unknown[0], list(losses))}"
+            )
+        total = torch.stack([self.loss_weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+        self.watch.add(self.global_step, batch.sample_ids, {"loss": total, **losses})
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self.look_at_losses(len(batch))
+        return total
+
+    def look_at_losses(self, batch_size: int = 1) -> None:
+        """Log the mean losses since the last look.
+
+        Raises:
+            UserError: one of them was NaN or infinite.
+        """
+        if means := self.watch.look():
+            self.latest = means
+            values = {f"train/{name}": value for name, value in means.items()}
+            self.log_dict(values, on_step=True, on_epoch=False, batch_size=batch_size)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The method's parameter groups under the configured optimiser and schedule."""
+        config = self.optimizer_config
+        groups = self.method.param_groups(config.lr, config.weight_decay)
+        check_groups(self.method, groups)
+        groups = [group for group in groups if len(group["params"]) > 0]
+        # The gradient scaler of 16-bit floats cannot clip the gradients of a fused step.
+        fused = self.device.type in {"cpu", "cuda"} and not str(self.trainer.precision).startswith("16")
+        optimizer = build_optimizer(groups, config, fused)
+        steps = self.trainer.estimated_stepping_batches
+        epochs = self.trainer.max_epochs or 0
+        per_epoch = steps / epochs if epochs > 0 else steps
+        schedule = build_schedule(optimizer, self.schedule_config, steps, per_epoch)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_end(self) -> None:
+        """Prove that what must not train has not changed."""
+        if hash_tensors(self.method.state_dict(), self._frozen) != self._frozen_sha256:
+            raise RuntimeError(
+                f"{self.names[0]}: frozen tensors changed during training (a frozen encoder's BatchNorm in training "
+                "mode does that); the method must keep its frozen modules in evaluation mode."
+            )
+
+    # --- scoring ------------------------------------------------------------------------------------------------
+
+    def _count(self, batch: Batch, views: Sequence[View]) -> None:
+        logits = self(batch).logits.float()
+        self.counts.update(batch.indices, count(logits, batch, self.method.input_spec.image_size, views))
+
+    def _finish(self, views: tuple[View, ...]) -> Scored:
+        indices, counts = self.counts.compute()
+        self.counts.reset()
+        return Scored(indices.cpu().numpy(), counts.cpu().numpy(), views)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count the integers of the first protocol."""
+        self._count(batch, self.views[:1])
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count the integers of every protocol."""
+        self._count(batch, self.views)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/<metric>` of the first protocol."""
+        self._log_scores("val", self._finish(self.views[:1]))
+
+    def on_test_epoch_end(self) -> None:
+        """Keep the integers for the result and log `test/<metric>` of the first protocol."""
+        self.scored = self._finish(self.views)
+        self._log_scores("test", self.scored)
+
+    def _log_scores(self, split: str, scored: Scored) -> None:
+        scores = {name: value for name, value in scored.of(self.protocols[0]).items() if not name.startswith("n")}
+        if self.monitor not in scores:
+            raise UsageError(
+                f"model.monitor: there is no metric '{self.monitor}'.{did_you_mean(self.monitor, list(scores))}"
+            )
+        self.latest_scores = scores
+        self.log_dict({f"{split}/{name}": value for name, value in scores.items()}, sync_dist=True)
+
+    # --- checkpoints --------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out the frozen tensors, and say what the checkpoint is of."""
+        frozen = {PREFIX + name for name in self._frozen}
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {
+            key: value for key, value in state.items() if key.startswith(PREFIX) and key not in frozen
+        }
+        checkpoint[ENTRY] = {
+            "format": FORMAT,
+            "method": self.names[0],
+            "variant": self.names[1],
+            "options": self.options,
+            "weights": self.weights,
+            "frozen_sha256": self._frozen_sha256,
+        }
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse what is not a checkpoint of this very method, variant and base weights; load the rest strictly."""
+        source = getattr(self.trainer, "ckpt_path", None) or "given"
+        check_identity(checkpoint, *self.names, self.options, source)
+        strict_load(self.method, checkpoint, source)

@@ -1,0 +1,61 @@
+"""The training losses, looked at only every few steps, so that no step waits for the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rrsis_bench.errors import UserError
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step as it may have to be named in an error.
+
+    Attributes:
+        number: optimiser steps made before it.
+        sample_ids: the batch's samples.
+        losses: named scalars on the device, the weighted sum under `loss`.
+    """
+
+    number: int
+    sample_ids: tuple[str, ...]
+    losses: Mapping[str, Tensor]
+
+
+class LossWatch:
+    """Keeps the steps since the last look; `look` reads them back to the host in one transfer."""
+
+    def __init__(self) -> None:
+        self._steps: list[Step] = []
+
+    def add(self, number: int, sample_ids: tuple[str, ...], losses: Mapping[str, Tensor]) -> None:
+        """Remember a step; its scalars stay on the device."""
+        detached = {name: loss.detach().float() for name, loss in losses.items()}
+        self._steps.append(Step(number, sample_ids, detached))
+
+    def look(self) -> dict[str, float]:
+        """Mean of each loss since the last look; empty when there was no step.
+
+        Raises:
+            UserError: a loss was NaN or infinite; names the step, the terms, the samples and what to try.
+        """
+        steps, self._steps = self._steps, []
+        if not steps:
+            return {}
+        names = list(steps[-1].losses)
+        table = torch.stack([torch.stack([step.losses[name] for name in names]) for step in steps]).cpu().tolist()
+        for step, row in zip(steps, table, strict=True):
+            if all(map(math.isfinite, row)):
+                continue
+            terms = ", ".join(f"{name}={value:g}" for name, value in zip(names, row, strict=True))
+            raise UserError(
+                f"the loss is not finite at step {step.number}: {terms}; samples {', '.join(step.sample_ids)}. "
+                "Look at these samples (rrsis-bench data show), lower model.optimizer.lr, set "
+                "trainer.gradient_clip_val or trainer.precision=32, then continue with --resume auto."
+            )
+        return {name: sum(row[k] for row in table) / len(table) for k, name in enumerate(names)}
