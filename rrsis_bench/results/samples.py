@@ -1,0 +1,187 @@
+"""`samples.csv.gz`: the integers of every sample, from which every metric can be computed again without a GPU."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrsis_bench.errors import UserError, did_you_mean
+from rrsis_bench.metrics.functional import Counts
+from rrsis_bench.metrics.protocols import NATIVE, VIEWS
+from rrsis_bench.results.atomic import write_bytes
+from rrsis_bench.results.wording import names_position, names_relation
+
+FILE = "samples.csv.gz"
+_IDENTITY = ("sample_id", "image_id", "category", "n_tokens", "height", "width")
+_AREAS = ("truth", "pred", "inter")
+_WORDING = ("position", "relation")
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """One row per sample. `N` samples, `V` views.
+
+    Attributes:
+        sample_id: ids, unique.
+        image_id: ids of the photographs; intervals resample by them.
+        category: class names, "" where unknown.
+        n_tokens: (N,) int64 length of the expression in tokens.
+        height: (N,) int64 native height in pixels.
+        width: (N,) int64 native width in pixels.
+        position: (N,) bool, the expression names a position in the image.
+        relation: (N,) bool, the expression names a relation to something else.
+        views: names of the views counted.
+        counts: (N, V, 3) int64: truth, prediction, intersection in pixels.
+    """
+
+    sample_id: tuple[str, ...]
+    image_id: tuple[str, ...]
+    category: tuple[str, ...]
+    n_tokens: NDArray[np.int64]
+    height: NDArray[np.int64]
+    width: NDArray[np.int64]
+    position: NDArray[np.bool_]
+    relation: NDArray[np.bool_]
+    views: tuple[str, ...]
+    counts: Counts
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        sample_id: Sequence[str],
+        image_id: Sequence[str],
+        category: Sequence[str],
+        n_tokens: Sequence[int] | NDArray[Any],
+        text: Sequence[str],
+        height: Sequence[int] | NDArray[Any],
+        width: Sequence[int] | NDArray[Any],
+        views: Sequence[str],
+        counts: NDArray[Any],
+    ) -> SampleTable:
+        """Make a table, sorted by sample id; the wording flags come from the expressions, which are not kept.
+
+        Raises:
+            UserError: columns of different lengths, or a sample id that occurs twice.
+        """
+        lengths = {len(column) for column in (sample_id, image_id, category, n_tokens, text, height, width, counts)}
+        if len(lengths) != 1 or counts.shape[1:] != (len(views), 3):
+            raise UserError(f"columns of the samples disagree: lengths {sorted(lengths)}, counts {counts.shape}.")
+        order = sorted(range(len(sample_id)), key=sample_id.__getitem__)
+        ids = tuple(sample_id[i] for i in order)
+        for here, following in zip(ids, ids[1:], strict=False):
+            if here == following:
+                raise UserError(f"sample id '{here}' occurs twice; ids must be unique within a split.")
+        return cls(
+            sample_id=ids,
+            image_id=tuple(image_id[i] for i in order),
+            category=tuple(category[i] for i in order),
+            n_tokens=np.array([int(n_tokens[i]) for i in order], np.int64),
+            height=np.array([int(height[i]) for i in order], np.int64),
+            width=np.array([int(width[i]) for i in order], np.int64),
+            position=np.array([names_position(text[i]) for i in order], np.bool_),
+            relation=np.array([names_relation(text[i]) for i in order], np.bool_),
+            views=tuple(views),
+            counts=np.asarray(counts, np.int64)[order],
+        )
+
+    def __len__(self) -> int:
+        """Number of samples N."""
+        return len(self.sample_id)
+
+    def view(self, name: str) -> Counts:
+        """Counts (N, 3) of one view.
+
+        Raises:
+            UserError: the table does not hold that view.
+        """
+        if name not in self.views:
+            raise UserError(f"the samples hold no view '{name}'.{did_you_mean(name, list(self.views))}")
+        counts: Counts = self.counts[:, self.views.index(name)]
+        return counts
+
+
+def _area_columns(view: str) -> list[str]:
+    return [name if view == NATIVE.name else f"{name}@{view}" for name in _AREAS]
+
+
+def encode(table: SampleTable) -> bytes:
+    """The bytes of `samples.csv.gz`: the same table always gives the same bytes."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    areas = [column for view in table.views for column in _area_columns(view)]
+    writer.writerow([*_IDENTITY, *areas, *_WORDING])
+    writer.writerows(_rows(table))
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=9, mtime=0) as stream:
+        stream.write(text.getvalue().encode("utf-8"))
+    return buffer.getvalue()
+
+
+def _rows(table: SampleTable) -> Iterator[list[str | int]]:
+    counts = table.counts.reshape(len(table), -1)
+    for i, sample_id in enumerate(table.sample_id):
+        identity = [sample_id, table.image_id[i], table.category[i]]
+        sizes = [int(table.n_tokens[i]), int(table.height[i]), int(table.width[i])]
+        yield [*identity, *sizes, *counts[i].tolist(), int(table.position[i]), int(table.relation[i])]
+
+
+def write_samples(path: Path, table: SampleTable) -> None:
+    """Write `samples.csv.gz` atomically."""
+    write_bytes(path, encode(table))
+
+
+def read_samples(path: Path) -> SampleTable:
+    """Read `samples.csv.gz`.
+
+    Raises:
+        UserError: missing, truncated, not sorted, or a value that no run writes; the message names file and line.
+    """
+    try:
+        text = gzip.decompress(path.read_bytes()).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}. Test the run again, or restore the file.") from error
+    rows = csv.reader(io.StringIO(text, newline=""))
+    header = next(rows, [])
+    views = tuple(view for view in VIEWS if _area_columns(view)[0] in header)
+    # Views stand in the file in the order they were counted.
+    views = tuple(sorted(views, key=lambda view: header.index(_area_columns(view)[0])))
+    areas = [column for view in views for column in _area_columns(view)]
+    if header != [*_IDENTITY, *areas, *_WORDING] or not views:
+        raise UserError(f"{path} has unexpected columns: {', '.join(header)[:200]}.")
+    table: list[list[str]] = []
+    numbers: list[list[int]] = []
+    for row in rows:
+        try:
+            numbers.append([int(value) for value in row[3:]])
+        except ValueError:
+            numbers.append([])
+        if len(row) != len(header) or not numbers[-1] or min(numbers[-1]) < 0 or max(numbers[-1][-2:]) > 1:
+            raise UserError(f"{path} line {rows.line_num} is not a row of {len(header)} valid values.")
+        if table and row[0] <= table[-1][0]:
+            raise UserError(f"{path} line {rows.line_num}: sample '{row[0]}' is out of order or occurs twice.")
+        table.append(row)
+    values = np.array(numbers, np.int64).reshape(len(table), -1)
+    if not len(table):
+        raise UserError(f"{path} holds no samples.")
+    return SampleTable(
+        sample_id=tuple(row[0] for row in table),
+        image_id=tuple(row[1] for row in table),
+        category=tuple(row[2] for row in table),
+        n_tokens=values[:, 0],
+        height=values[:, 1],
+        width=values[:, 2],
+        position=values[:, -2].astype(np.bool_),
+        relation=values[:, -1].astype(np.bool_),
+        views=views,
+        counts=values[:, 3:-2].reshape(len(table), len(views), 3),
+    )
