@@ -8,6 +8,7 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class SampleTable:
             raise UserError(f"columns of the samples disagree: lengths {sorted(lengths)}, counts {counts.shape}.")
         order = sorted(range(len(sample_id)), key=sample_id.__getitem__)
         ids = tuple(sample_id[i] for i in order)
-        for here, following in zip(ids, ids[1:], strict=False):
+        for here, following in pairwise(ids):
             if here == following:
                 raise UserError(f"sample id '{here}' occurs twice; ids must be unique within a split.")
         return cls(

@@ -7,17 +7,16 @@ import re
 _WHOLE = r"(?:the |this )?(?:whole |entire )?(?:image|picture|photo|photograph|scene|frame|view|map)\b"
 """The image itself: "to the left of the image" is a position, "to the left of the ship" a relation."""
 
+_PART = r"the (?:\w+ )?(?:left|right|top|bottom|upper|lower|center|centre|middle|edge|corner)\b"
+"""A part of the image: "closest to the top edge" is a position."""
+
+_SIDE = rf"(?:left|right|top|bottom|north|south|east|west)(?: side)? of (?!{_WHOLE})"
+
 _RELATION = re.compile(
-    rf"""\b(?:
-        (?:left|right|top|bottom|north|south|east|west)(?:\ side)?\ of\ (?!{_WHOLE.replace(" ", r"\ ")})
-      | (?:closest|close|nearest|next|adjacent|parallel|perpendicular|opposite|connected|attached)\ to\ (?!{
-        _WHOLE.replace(" ", r"\ ")
-    }|the\ (?:left|right|top|bottom|upper|lower|cent(?:er|re)|middle|edge|corner))
-      | in\ front\ of | on\ top\ of | surrounded\ by | flanked\ by | across\ from
-      | above | below | beneath | underneath | under | behind | beside | besides | between | among | amid | alongside
-      | along | around | near | nearby | outside | inside | within | over | facing
-    )""",
-    re.VERBOSE,
+    rf"\b(?:{_SIDE}|(?:closest|close|nearest|next|adjacent|parallel|opposite|connected|attached) to (?!{_WHOLE}|{_PART})"
+    rf"|(?:near|along|around|inside|within|over) (?!{_WHOLE}|{_PART})"
+    r"|(?:in front of|on top of|surrounded by|flanked by|across from|above|below|beneath|underneath|under|behind"
+    r"|besides?|between|among|alongside|nearby|outside|facing)\b)"
 )
 
 _POSITION = re.compile(
@@ -26,9 +25,7 @@ _POSITION = re.compile(
     r"west(?:ern)?)\b"
 )
 
-_RELATED_SIDE = re.compile(
-    rf"\b(?:left|right|top|bottom|north|south|east|west)(?: side)? of (?!{_WHOLE})|\bon top of\b|\bright next to\b"
-)
+_NO_POSITION = re.compile(rf"\b(?:{_SIDE}|on top of|right (?:next|beside|above|below|under))")
 
 
 def _folded(text: str) -> str:
@@ -40,7 +37,7 @@ def names_position(text: str) -> bool:
 
     A side of another object ("to the left of the ship") is none.
     """
-    return bool(_POSITION.search(_RELATED_SIDE.sub(" ", _folded(text))))
+    return bool(_POSITION.search(_NO_POSITION.sub(" ", _folded(text))))
 
 
 def names_relation(text: str) -> bool:
