@@ -115,16 +115,21 @@ def _area_columns(view: str) -> list[str]:
     return [name if view == NATIVE.name else f"{name}@{view}" for name in _AREAS]
 
 
-def encode(table: SampleTable) -> bytes:
-    """The bytes of `samples.csv.gz`: the same table always gives the same bytes."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+def text(table: SampleTable) -> str:
+    """The table as CSV."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
     areas = [column for view in table.views for column in _area_columns(view)]
     writer.writerow([*_IDENTITY, *areas, *_WORDING])
     writer.writerows(_rows(table))
+    return stream.getvalue()
+
+
+def encode(table: SampleTable) -> bytes:
+    """The bytes of `samples.csv.gz`: the same table always gives the same bytes."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=9, mtime=0) as stream:
-        stream.write(text.getvalue().encode("utf-8"))
+        stream.write(text(table).encode("utf-8"))
     return buffer.getvalue()
 
 
@@ -148,10 +153,10 @@ def read_samples(path: Path) -> SampleTable:
         UserError: missing, truncated, not sorted, or a value that no run writes; the message names file and line.
     """
     try:
-        text = gzip.decompress(path.read_bytes()).decode("utf-8")
+        content = gzip.decompress(path.read_bytes()).decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}. Test the run again, or restore the file.") from error
-    rows = csv.reader(io.StringIO(text, newline=""))
+    rows = csv.reader(io.StringIO(content, newline=""))
     header = next(rows, [])
     views = tuple(view for view in VIEWS if _area_columns(view)[0] in header)
     # Views stand in the file in the order they were counted.

@@ -1,0 +1,68 @@
+"""Scores of parts of a split: by category, object size, expression length and wording."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrsis_bench.metrics.functional import scores
+from rrsis_bench.metrics.protocols import NATIVE, Protocol
+from rrsis_bench.results.samples import SampleTable
+
+SIZE_EDGES = (0.0025, 0.01, 0.04, 0.16)
+"""Upper bounds of the size bins, as the object's share of the image."""
+SIZE_NAMES = ("<0.25%", "0.25-1%", "1-4%", "4-16%", ">16%")
+
+LENGTH_EDGES = (5, 10, 15, 20)
+"""Upper bounds of the length bins, in tokens, inclusive."""
+LENGTH_NAMES = ("1-5", "6-10", "11-15", "16-20", ">20")
+
+
+def groups(table: SampleTable) -> dict[str, dict[str, NDArray[np.int64]]]:
+    """Which rows belong to which part: breakdown -> part -> row numbers. Empty parts are left out.
+
+    The size is the native truth's share of the native image; a share on an edge belongs to the larger bin, except
+    16 %, since the largest bin is "more than 16 %".
+    """
+    shares = _shares(table)
+    size = np.searchsorted(np.array(SIZE_EDGES), shares, side="right")
+    size[shares == SIZE_EDGES[-1]] = len(SIZE_EDGES) - 1
+    length = np.searchsorted(np.array(LENGTH_EDGES), table.n_tokens, side="left")
+    found: dict[str, dict[str, NDArray[np.int64]]] = {
+        "category": _split(np.array(table.category), sorted(set(table.category) - {""})),
+        "size": {name: np.flatnonzero(size == i) for i, name in enumerate(SIZE_NAMES)},
+        "length": {name: np.flatnonzero(length == i) for i, name in enumerate(LENGTH_NAMES)},
+        "wording": {
+            "position only": np.flatnonzero(table.position & ~table.relation),
+            "relation only": np.flatnonzero(table.relation & ~table.position),
+            "position and relation": np.flatnonzero(table.position & table.relation),
+            "neither": np.flatnonzero(~table.position & ~table.relation),
+        },
+    }
+    return {kind: {name: rows for name, rows in parts.items() if len(rows)} for kind, parts in found.items()}
+
+
+def _shares(table: SampleTable) -> NDArray[np.float64]:
+    view = NATIVE.name if NATIVE.name in table.views else table.views[0]
+    shares: NDArray[np.float64] = table.view(view)[:, 0] / np.maximum(table.height * table.width, 1)
+    return shares
+
+
+def _split(values: NDArray[Any], names: list[str]) -> dict[str, NDArray[np.int64]]:
+    return {name: np.flatnonzero(values == name) for name in names}
+
+
+def breakdown(table: SampleTable, protocol: Protocol) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Scores of every part under a protocol: breakdown -> part -> metric -> value (None for NaN)."""
+    counts = table.view(protocol.view.name)
+    return {
+        kind: {name: plain(scores(counts[rows], protocol)) for name, rows in parts.items()}
+        for kind, parts in groups(table).items()
+    }
+
+
+def plain(values: dict[str, float]) -> dict[str, float | None]:
+    """Scores as JSON can hold them: NaN becomes None."""
+    return {name: None if value != value else value for name, value in values.items()}
