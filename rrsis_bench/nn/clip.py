@@ -1,0 +1,148 @@
+"""CLIP's text encoder (arXiv 2103.00020) from open_clip, frozen, with adapters inside its blocks; and its tokenizer.
+
+The only file that imports open_clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import cache
+
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import QuickGELU, TextTransformer
+from torch import Tensor, nn
+
+from rrsis_bench.data.text import Tokenized
+from rrsis_bench.errors import UsageError
+from rrsis_bench.methods.base import freeze
+from rrsis_bench.types import InputSpec
+
+
+def build_clip_text(
+    width: int = 512,
+    depth: int = 12,
+    heads: int = 8,
+    vocabulary: int = 49_408,
+    context: int = 77,
+    output: int = 512,
+    quick_gelu: bool = True,
+) -> TextTransformer:
+    """A CLIP text transformer with random weights; the defaults are those of ViT-B/16.
+
+    Args:
+        width: channels C.
+        depth: number of blocks.
+        heads: attention heads.
+        vocabulary: number of token ids.
+        context: positions, the most tokens it takes.
+        output: width of the sentence vector.
+        quick_gelu: x * sigmoid(1.702 x) as activation, which OpenAI's weights were trained with.
+    """
+    return TextTransformer(
+        context_length=context,
+        vocab_size=vocabulary,
+        width=width,
+        heads=heads,
+        layers=depth,
+        output_dim=output,
+        act_layer=QuickGELU if quick_gelu else nn.GELU,
+    )
+
+
+def text_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The text transformer's tensors of a CLIP checkpoint (OpenAI's or open_clip's layout), or of a text-only file."""
+    other = ("visual.", "logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size", "attn_mask")
+    return {name.removeprefix("text."): tensor for name, tensor in state.items() if not name.startswith(other)}
+
+
+class AdaptedClipText(nn.Module):
+    """A frozen, causal text transformer; adapters work in parallel with the MLPs of some blocks.
+
+    The trunk stays in evaluation mode, and what lies before the first adapter runs without gradients.
+
+    Args:
+        trunk: the transformer; its parameters are frozen here.
+        adapters: block index (0-based) -> module called as `adapter(words, mask, state)`; it returns what to add to
+            the MLP's output and the state handed to the next adapter (None at first).
+    """
+
+    def __init__(self, trunk: TextTransformer, adapters: Mapping[int, nn.Module]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        freeze(trunk)
+        trunk.eval()
+        self.adapters = nn.ModuleDict({str(index): adapter for index, adapter in adapters.items()})
+
+    def train(self, mode: bool = True) -> AdaptedClipText:
+        """Set the mode of the adapters; the trunk never leaves evaluation mode."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Encode expressions.
+
+        Args:
+            ids: (B, L) token ids, padded at the end.
+            mask: (B, L) bool, True for real tokens. The sentence vector is read at the last real one, which is CLIP's
+                end token (the highest id in CLIP's own vocabulary, but not in every one).
+
+        Returns:
+            words (B, L, C) after the last LayerNorm, sentence (B, S), and the state after each adapter.
+        """
+        trunk = self.trunk
+        length = ids.shape[1]
+        # The plain encoder's own causal mask: what follows a word, padding included, never reaches it.
+        causal = trunk.attn_mask[:length, :length]
+        first = min((int(index) for index in self.adapters), default=len(trunk.transformer.resblocks))
+        states: list[Tensor] = []
+        state: Tensor | None = None
+        with torch.no_grad():
+            words = trunk.token_embedding(ids) + trunk.positional_embedding[:length]
+        for index, block in enumerate(trunk.transformer.resblocks):
+            with torch.no_grad() if index < first else nullcontext():
+                words = words + block.ls_1(block.attention(block.ln_1(words), attn_mask=causal))
+                change = block.mlp(block.ln_2(words))
+                if str(index) in self.adapters:
+                    added, state = self.adapters[str(index)](words, mask, state)
+                    change = change + added
+                    if state is not None:
+                        states.append(state)
+                words = words + block.ls_2(change)
+        words = trunk.ln_final(words)
+        last = (mask.sum(1) - 1).clamp(min=0)
+        sentence = words[torch.arange(len(words), device=words.device), last] @ trunk.text_projection
+        return words, sentence, states
+
+
+@cache
+def _byte_pairs() -> SimpleTokenizer:
+    return SimpleTokenizer()
+
+
+class ClipTokenizer:
+    """CLIP's byte pair encoding: start, words, end, zeros. A text that is too long is cut and still ends in end."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        """Load the vocabulary that open_clip ships.
+
+        Args:
+            spec: `max_tokens` is the length L, from 2 to CLIP's 77.
+
+        Raises:
+            UsageError: L is out of range.
+        """
+        if not 2 <= spec.max_tokens <= 77:
+            raise UsageError(f"max_tokens is {spec.max_tokens}, but CLIP takes 2 to 77 tokens.")
+        self.length = spec.max_tokens
+        self.encoding = _byte_pairs()
+
+    def __call__(self, text: str) -> Tokenized:
+        """Token ids of a text."""
+        words = self.encoding.encode(text)
+        room = self.length - 2
+        ids = [self.encoding.sot_token_id, *words[:room], self.encoding.eot_token_id]
+        padding = self.length - len(ids)
+        return Tokenized(ids + [0] * padding, [1] * len(ids) + [0] * padding, len(words) > room)
