@@ -131,7 +131,9 @@ def _holds(root: Path, marker: Mapping[str, Any]) -> bool:
             return True
     except (OSError, ValueError):
         pass
-    raise UserError(f"{root} holds something else than the synthetic data set asked for; remove it or name another folder.")
+    raise UserError(
+        f"{root} holds something else than the synthetic data set asked for; remove it or name another folder."
+    )
 
 
 def layout_items(side: int, counts: Mapping[str, int], seed: int = 0) -> Iterator[LayoutItem]:

@@ -1,0 +1,137 @@
+"""Drawn scenes written as a COCO-format data set, with faults to order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rrsis_bench.data.drawing import SHAPES
+from rrsis_bench.data.images import write_image
+from rrsis_bench.data.masks import encode
+from rrsis_bench.data.scenes import sample_scenes, seed_range
+from rrsis_bench.data.sources.base import SPLITS
+from rrsis_bench.errors import UsageError
+
+SIDE = 128
+FAULTS = (
+    "missing-image",
+    "corrupt-image",
+    "corrupt-mask",
+    "empty-mask",
+    "size-mismatch",
+    "unknown-id",
+    "unlisted",
+    "format",
+    "leak",
+)
+"""Faults that can be planted, named as the checks that find them."""
+
+
+def write_fake(
+    root: Path,
+    n_per_split: int,
+    seed: int,
+    faults: Sequence[str] = (),
+    images: str = "images",
+    annotations: str = "instances.json",
+    splits: str = "splits.json",
+) -> None:
+    """Write scenes as COCO instances: RLE strings, RLE lists and polygons in turn, one photograph per image.
+
+    Args:
+        root: folder to write into.
+        n_per_split: scenes of each split; every scene yields at least one expression or none at all, most two or more.
+        seed: draws the scenes.
+        faults: any of `FAULTS`; each spoils another training image or its annotations.
+        images: image folder below the root.
+        annotations: annotation file below the root.
+        splits: split file below the root.
+
+    Raises:
+        UsageError: an unknown fault, or more faults than training images.
+    """
+    unknown = sorted(set(faults) - set(FAULTS))
+    if unknown or len(faults) > n_per_split:
+        what = f"unknown fault '{unknown[0]}'" if unknown else "more faults than images to plant them in"
+        raise UsageError(f"{what}. Known faults of the coco source: {', '.join(FAULTS)}.")
+    listing: dict[str, list[dict[str, Any]]] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(SHAPES, 1)],
+    }
+    photos: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for split in SPLITS:
+        for scene in sample_scenes(seed_range(split, seed)[:n_per_split], SIDE):
+            key = len(listing["images"]) + 1
+            photos[split].append(f"p{key:04d}")
+            file = f"p{key:04d}_0000.png"
+            write_image(root / images / file, scene.image)
+            listing["images"].append({"id": key, "file_name": file, "width": SIDE, "height": SIDE})
+            for thing in scene.objects:
+                number = len(listing["annotations"]) + 1
+                listing["annotations"].append(
+                    {
+                        "id": number,
+                        "image_id": key,
+                        "category_id": list(SHAPES).index(thing.category) + 1,
+                        "bbox": [thing.box[0], thing.box[1], thing.box[2] - thing.box[0], thing.box[3] - thing.box[1]],
+                        "area": int(thing.area),
+                        "iscrowd": 0,
+                        "segmentation": _segmentation(thing.mask, number),
+                    }
+                )
+    for number, fault in enumerate(faults):
+        _spoil(fault, listing, photos, listing["images"][number], root / images)
+    for name, content in ((annotations, listing), (splits, photos)):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(json.dumps(content), encoding="utf-8")
+
+
+def _segmentation(mask: NDArray[np.uint8], number: int) -> Any:
+    """A mask as a compressed RLE, an uncompressed one, or polygons, by turns."""
+    if number % 3 == 0:
+        return encode(mask)
+    if number % 3 == 1:
+        flat = mask.ravel(order="F")
+        steps = np.flatnonzero(np.diff(flat)) + 1
+        runs = np.diff(np.concatenate([[0], steps, [flat.size]])).tolist()
+        return {"size": list(mask.shape), "counts": runs if flat[0] == 0 else [0, *runs]}
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return [contour.ravel().tolist() for contour in contours if len(contour) > 2]
+
+
+def _spoil(
+    fault: str,
+    listing: dict[str, list[dict[str, Any]]],
+    photos: dict[str, list[str]],
+    image: dict[str, Any],
+    folder: Path,
+) -> None:
+    file = folder / image["file_name"]
+    own = next(annotation for annotation in listing["annotations"] if annotation["image_id"] == image["id"])
+    photo = image["file_name"].partition("_")[0]
+    if fault == "missing-image":
+        file.unlink()
+    elif fault == "corrupt-image":
+        file.write_bytes(file.read_bytes()[:200])
+    elif fault == "corrupt-mask":
+        own["segmentation"] = {"size": [SIDE, SIDE], "counts": "not an RLE"}
+    elif fault == "empty-mask":
+        own["segmentation"] = {"size": [SIDE, SIDE], "counts": [SIDE * SIDE]}
+    elif fault == "size-mismatch":
+        own["segmentation"] = {"size": [SIDE, SIDE // 2], "counts": [SIDE, SIDE * SIDE // 2 - SIDE]}
+    elif fault == "unknown-id":
+        own["category_id"] = 9999
+    elif fault == "unlisted":
+        photos["train"].remove(photo)
+    elif fault == "format":
+        photos["val"].append(photo)
+    else:
+        other = next(entry for entry in listing["images"] if entry["file_name"].partition("_")[0] in photos["test"])
+        (folder / other["file_name"]).write_bytes(file.read_bytes())
