@@ -13,7 +13,8 @@ _PART = r"the (?:\w+ )?(?:left|right|top|bottom|upper|lower|center|centre|middle
 _SIDE = rf"(?:left|right|top|bottom|north|south|east|west)(?: side)? of (?!{_WHOLE})"
 
 _RELATION = re.compile(
-    rf"\b(?:{_SIDE}|(?:closest|close|nearest|next|adjacent|parallel|opposite|connected|attached) to (?!{_WHOLE}|{_PART})"
+    rf"\b(?:{_SIDE}"
+    rf"|(?:closest|close|nearest|next|adjacent|parallel|opposite|connected|attached) to (?!{_WHOLE}|{_PART})"
     rf"|(?:near|along|around|inside|within|over) (?!{_WHOLE}|{_PART})"
     r"|(?:in front of|on top of|surrounded by|flanked by|across from|above|below|beneath|underneath|under|behind"
     r"|besides?|between|among|alongside|nearby|outside|facing)\b)"

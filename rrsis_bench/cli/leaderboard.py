@@ -1,0 +1,52 @@
+"""`rrsis-bench leaderboard`: make the tables from the result files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rrsis_bench.errors import DriftError
+
+FORMATS = ("md", "csv", "json")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's options."""
+    parser.add_argument("--board", help="only this board (smoke, rrsisd, refsegrs, risbench, ...); default: all")
+    parser.add_argument("--format", nargs="+", choices=FORMATS, default=list(FORMATS), help="default: all")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
+    parser.add_argument("--out", type=Path, help="where to write (default: <results>/leaderboard)")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 4 if a file is not up to date")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write or check the tables; results that cannot be trusted are named on stderr and left out."""
+    from rrsis_bench.results import leaderboard
+    from rrsis_bench.results.render.markdown import section
+
+    results: Path = args.results
+    if not results.is_dir():
+        print(f"no results: there is no folder {results}. Train and test a method first, or name one with --results.")
+        return 0
+    files, boards, warnings = leaderboard.outputs(results, args.board, args.format, args.out)
+    for warning in warnings:
+        print(f"rrsis-bench: warning: left out: {warning}", file=sys.stderr)
+    empty = not any(board.tables for board in boards)
+    if args.check:
+        stale = leaderboard.drifted(files)
+        if stale:
+            listed = ", ".join(map(str, stale))
+            raise DriftError(f"not up to date: {listed}. Run 'rrsis-bench leaderboard' and commit what it writes.")
+        print("leaderboard: up to date")
+        return 0
+    written = leaderboard.write(files)
+    if args.board is not None and not empty:
+        print(section(boards[0], f"{results}/") + "\n")
+    if empty:
+        print(f"no results under {results}: the boards are empty and say so.")
+    for path in written:
+        print(f"wrote {path}")
+    if not written:
+        print("leaderboard: up to date")
+    return 0

@@ -1,0 +1,79 @@
+"""`rrsis-bench results`: check, rescore and export result files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rrsis_bench.errors import DriftError, UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's sub-verbs and their options."""
+    verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = verbs.add_parser("check", help="checksums, schema, and metrics computed again; names each bad file")
+    check.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="folders or files (default: results)")
+    rescore = verbs.add_parser("rescore", help="compute every metric again from samples.csv.gz")
+    rescore.add_argument("paths", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of them")
+    rescore.add_argument("--check", action="store_true", help="write nothing; exit 4 if a result would change")
+    export = verbs.add_parser("export", help="copy a run's result into the repository, without local paths")
+    export.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    export.add_argument("--to", type=Path, default=Path("results/runs"), help="default: results/runs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the sub-verb."""
+    actions = {"check": _check, "rescore": _rescore, "export": _export}
+    return actions[args.action](args)
+
+
+def _found(paths: list[Path]) -> list[Path]:
+    from rrsis_bench.results.record import find_results
+
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"there is no {path}.")
+    return find_results(paths)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from rrsis_bench.results.maintain import check
+
+    default = Path("results")
+    if not args.paths and not default.is_dir():
+        print(f"no results to check: there is no folder {default}.")
+        return 0
+    files = _found(args.paths or [default])
+    bad = 0
+    for path in files:
+        problems = check(path)
+        bad += bool(problems)
+        for problem in problems:
+            print(f"rrsis-bench: bad result: {problem}", file=sys.stderr)
+    print(f"{len(files)} results checked, {bad} bad.")
+    return 1 if bad else 0
+
+
+def _rescore(args: argparse.Namespace) -> int:
+    from rrsis_bench.results.maintain import rescore
+
+    files = _found(args.paths)
+    if not files:
+        raise UsageError(f"there is no result.json under {', '.join(map(str, args.paths))}; test the run first.")
+    changed = [path for path in files if rescore(path, write=not args.check)]
+    for path in changed:
+        print(f"{'would change' if args.check else 'rewrote'} {path}")
+    print(f"{len(files)} results scored again, {len(changed)} changed.")
+    if args.check and changed:
+        raise DriftError(
+            f"not what the samples give: {', '.join(map(str, changed))}. Run: rrsis-bench results rescore."
+        )
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from rrsis_bench.results.maintain import export
+
+    print(f"wrote {export(args.run, args.to)}")
+    return 0

@@ -1,0 +1,19 @@
+"""The shape a `result.json` must have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+SCHEMA = Path(__file__).with_name("schema.json")
+
+
+def violations(result: Mapping[str, Any]) -> list[str]:
+    """Where a result departs from the schema, one sentence each; empty if nowhere."""
+    from jsonschema import Draft202012Validator  # 0.1 s to import: only where results are checked
+
+    validator = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    errors = sorted(validator.iter_errors(result), key=lambda error: error.json_path)
+    return [f"{error.json_path}: {error.message[:200]}" for error in errors]
