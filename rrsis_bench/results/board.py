@@ -163,7 +163,12 @@ def build_boards(runs: Sequence[Run]) -> list[Board]:
             continue  # `collect` has refused and named it; a caller's own list gets no further either.
         by_name[SMOKE if synthetic else dataset["name"]].append(run)
     others = sorted(set(by_name) - set(REAL) - {SMOKE})
-    return [Board(name, _title(name), _notice(name), tuple(_tables(by_name[name]))) for name in (SMOKE, *REAL, *others)]
+    return [make_board(name, by_name[name]) for name in (SMOKE, *REAL, *others)]
+
+
+def make_board(name: str, runs: Sequence[Run] = ()) -> Board:
+    """A board with its title and notice; empty without runs."""
+    return Board(name, _title(name), _notice(name), tuple(_tables(runs)))
 
 
 def _title(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rrsis_bench.errors import UserError
 from rrsis_bench.results import record
-from rrsis_bench.results.atomic import write_text
+from rrsis_bench.results.atomic import json_text, write_text
 from rrsis_bench.results.samples import FILE as SAMPLES_FILE
 from rrsis_bench.results.samples import SampleTable, read_samples
 from rrsis_bench.results.schema import violations
@@ -97,7 +97,7 @@ def rescore(path: Path, write: bool = True) -> bool:
     before, after = rescored(path)
     changed = after is not before
     if changed and write:
-        write_text(path, record.json_text(after))
+        write_text(path, json_text(after))
     return changed
 
 
@@ -134,12 +134,13 @@ def export(run: Path, to: Path) -> Path:
         raise UserError(f"{problems[0]} A result that fails its check is not exported.")
     result = record.read_result(path)
     method, dataset = result["method"], result["dataset"]
-    target = to / dataset["name"] / f"{method['name']}@{method['variant']}" / f"seed{_seed(result, path)}"
+    target: Path = to / dataset["name"] / f"{method['name']}@{method['variant']}" / f"seed{_seed(result, path)}"
     if (target / record.FILE).is_file() and (target / record.FILE).resolve() == path.resolve():
         raise UserError(f"{run} is already in its place under {to}.")
     config = strip_paths((path.parent / record.CONFIG_FILE).read_text(encoding="utf-8"))
     table: SampleTable = read_samples(path.parent / SAMPLES_FILE)
-    cleaned = {**_stripped({key: value for key, value in result.items() if key not in {"metrics", "sha256"}})}
+    # Metrics are left alone: a category's name may hold a slash.
+    cleaned = _stripped({key: value for key, value in result.items() if key != "metrics"})
     record.write_run(target, {**cleaned, "metrics": result["metrics"]}, table, config)
     return target
 
