@@ -1,3 +1,20 @@
 """rrsis_bench: train, score and compare referring remote sensing image segmentation methods under one protocol."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "fit", "leaderboard", "predict", "score", "test"]
+
+if TYPE_CHECKING:
+    from rrsis_bench.api import fit, leaderboard, predict, score, test
+
+
+def __getattr__(name: str) -> Any:
+    # The verbs load on first use, so that importing the package imports neither torch nor anything else.
+    if name in __all__:
+        from rrsis_bench import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'rrsis_bench' has no attribute '{name}'")

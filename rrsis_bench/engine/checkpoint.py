@@ -57,7 +57,7 @@ def write(content: Mapping[str, Any], path: Path) -> None:
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
         raise UserError(
             f"cannot write checkpoint {path}: {' '.join(str(error).split())[:200]} (the file that was there before is "
-            "unharmed); free space or choose another folder with --output, then continue with --resume auto."
+            "unharmed); free space or choose another folder with --out, then continue with --resume auto."
         ) from error
     finally:
         if temporary is not None:

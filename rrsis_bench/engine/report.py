@@ -1,0 +1,118 @@
+"""From a scored split to `result.json`, `samples.csv.gz` and the table a user sees."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+from rrsis_bench import registry
+from rrsis_bench.data.dataset import ReferringDataset
+from rrsis_bench.data.text import load_tokenizer
+from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
+from rrsis_bench.methods.base import Method
+from rrsis_bench.results.samples import SampleTable
+from rrsis_bench.types import InputSpec
+
+SHOWN = ("miou", "oiou", "pr50", "pr60", "pr70", "pr80", "pr90")
+TITLES = {"miou": "mIoU", "oiou": "oIoU"} | {f"pr{x}": f"Pr@.{x // 10}" for x in range(50, 100, 10)}
+
+
+def sample_table(scored: Scored, dataset: ReferringDataset, spec: InputSpec) -> SampleTable:
+    """The integers of a split beside what is known of its samples.
+
+    Args:
+        scored: integers by position in the split.
+        dataset: the split, in the same order.
+        spec: names the tokenizer that counts the expressions' tokens.
+    """
+    tokenizer = load_tokenizer(spec)
+    records = [dataset.manifest[int(index)] for index in scored.indices]
+    return SampleTable.build(
+        sample_id=[record.sample_id for record in records],
+        image_id=[record.image_id for record in records],
+        category=[record.category for record in records],
+        n_tokens=[sum(map(bool, tokenizer(record.text).mask)) for record in records],
+        text=[record.text for record in records],
+        height=[record.height for record in records],
+        width=[record.width for record in records],
+        views=[view.name for view in scored.views],
+        counts=scored.counts,
+    )
+
+
+def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
+    """What a result says of its method."""
+    name, variant = task.names
+    card_path = registry.method_folder(name) / "card.yaml"
+    block: dict[str, Any] = {"name": name, "variant": variant, "target": registry.target(name)}
+    if card_path.is_file():
+        card = registry.card(name)
+        block["card_sha256"] = hashlib.sha256(card_path.read_bytes()).hexdigest()
+        for key in ("fidelity", "policy", "venue", "year", "encoders"):
+            if key in card:
+                block[key] = card[key]
+    return block
+
+
+def parameter_counts(method: Method) -> dict[str, Any]:
+    """Total and trainable parameters, and the trainable share inside the encoders (the figure papers print)."""
+    total = sum(parameter.numel() for parameter in method.parameters())
+    trained = sum(parameter.numel() for parameter in method.parameters() if parameter.requires_grad)
+    inside = {id(p): p for encoder in method.encoders().values() for p in encoder.parameters()}.values()
+    encoders = sum(parameter.numel() for parameter in inside)
+    adapters = sum(parameter.numel() for parameter in inside if parameter.requires_grad)
+    return {
+        "parameters": total,
+        "trainable_parameters": trained,
+        "encoder_parameters": encoders,
+        "encoder_trainable_parameters": adapters,
+    }
+
+
+def training_block(
+    task: ReferringSegmentationTask, trainer: Trainer, batch_size: int, seconds: float, seed: int
+) -> dict[str, Any]:
+    """How a run was trained."""
+    return {
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "batch_size": batch_size,
+        "global_batch": batch_size * trainer.world_size * trainer.accumulate_grad_batches,
+        "accumulation": trainer.accumulate_grad_batches,
+        "optimizer": task.optimizer_config.name,
+        "lr": task.optimizer_config.lr,
+        "weight_decay": task.optimizer_config.weight_decay,
+        "schedule": task.schedule_config.name,
+        "precision": str(trainer.precision),
+        "strategy": type(trainer.strategy).__name__,
+        "devices": trainer.world_size,
+        "accelerator": type(trainer.accelerator).__name__,
+        "seconds": round(seconds, 1),
+        "seed": seed,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "pretrained": dict(task.weights),
+    }
+
+
+def gpu_names(trainer: Trainer) -> list[str]:
+    """Names of the GPUs this machine gave to the run."""
+    device = trainer.strategy.root_device
+    return [torch.cuda.get_device_name(device)] * trainer.world_size if device.type == "cuda" else []
+
+
+def print_scores(title: str, scores: Mapping[str, Mapping[str, float]]) -> None:
+    """One row of percentages per protocol."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("protocol")
+    for name in SHOWN:
+        table.add_column(TITLES[name], justify="right")
+    for protocol, values in scores.items():
+        table.add_row(protocol, *(f"{100 * values[name]:.2f}" for name in SHOWN))
+    Console(width=None if Console().is_terminal else 110).print(table)

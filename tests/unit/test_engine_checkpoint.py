@@ -1,0 +1,139 @@
+"""Checkpoints: what they hold, how they are refused, and that they are never half-written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import toy
+from torch import nn
+
+from rrsis_bench import registry
+from rrsis_bench.engine import checkpoint as files
+from rrsis_bench.engine.build import build_method
+from rrsis_bench.errors import UsageError, UserError
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(registry, "BUILT_IN", {**registry.BUILT_IN, toy.NAME: toy.TARGET})
+    registry.method_targets.cache_clear()
+    yield
+    registry.method_targets.cache_clear()
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    method, weights = build_method(toy.NAME, "tiny", {})
+    frozen = files.frozen_names(method)
+    state = {f"method.{key}": value for key, value in method.state_dict().items() if key not in frozen}
+    entry = {
+        "format": 1,
+        "method": toy.NAME,
+        "variant": "tiny",
+        "options": {},
+        "weights": weights,
+        "frozen_sha256": files.hash_tensors(method.state_dict(), frozen),
+    }
+    return {"state_dict": state, files.ENTRY: entry | changes}
+
+
+def test_only_what_never_changes_is_left_out() -> None:
+    method, _ = build_method(toy.NAME, "tiny", {})
+    frozen = files.frozen_names(method)
+    assert frozen
+    assert all(name.startswith("encoder.") for name in frozen)
+    assert "encoder.1.running_mean" in frozen
+    assert "adapter.1.running_mean" not in frozen
+
+
+def test_statistics_of_an_adapter_without_parameters_of_its_own_are_kept() -> None:
+    adapter = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
+    encoder = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
+    for parameter in encoder.parameters():
+        parameter.requires_grad_(False)
+    network = nn.ModuleDict({"encoder": encoder, "adapter": adapter})
+    frozen = files.frozen_names(network)
+    assert "encoder.1.running_mean" in frozen
+    assert not any(name.startswith("adapter") for name in frozen)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    files.write(content(), tmp_path / "c.ckpt")
+    method, _ = build_method(toy.NAME, "tiny", {})
+    for parameter in method.adapter.parameters():
+        parameter.data.zero_()
+    read = files.read(tmp_path / "c.ckpt")
+    files.strict_load(method, read, "c.ckpt")
+    for key, value in read["state_dict"].items():
+        assert torch.equal(method.state_dict()[key.removeprefix("method.")], value)
+    assert not [path for path in tmp_path.iterdir() if path.name != "c.ckpt"]
+
+
+def test_a_missing_or_unknown_tensor_is_refused() -> None:
+    method, _ = build_method(toy.NAME, "tiny", {})
+    lacking, extra = content(), content()
+    del lacking["state_dict"]["method.head.weight"]
+    extra["state_dict"]["method.encoder.0.weight"] = torch.zeros(1)
+    with pytest.raises(UserError, match=r"lacks head\.weight"):
+        files.strict_load(method, lacking, "c.ckpt")
+    with pytest.raises(UserError, match=r"unknown encoder\.0\.weight"):
+        files.strict_load(method, extra, "c.ckpt")
+
+
+def test_another_size_is_refused() -> None:
+    method, _ = build_method(toy.NAME, "tiny", {"dim": 4})
+    with pytest.raises(UserError, match=r"c\.ckpt does not fit"):
+        files.strict_load(method, content(), "c.ckpt")
+
+
+def test_other_base_weights_are_refused() -> None:
+    method, _ = build_method(toy.NAME, "tiny", {"frozen_seed": 6})
+    with pytest.raises(UserError, match="other base weights"):
+        files.strict_load(method, content(), "c.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"method": "lavt"}, "--method lavt"), ({"variant": "base"}, "--variant base"), ({"options": {"dim": 4}}, "dim=4")],
+)
+def test_another_method_variant_or_option_is_named(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        files.check_identity(content(**changes), toy.NAME, "tiny", {}, "c.ckpt")
+    assert "c.ckpt" in str(caught.value)
+
+
+def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no checkpoint"):
+        files.read(tmp_path / "missing.ckpt")
+    (tmp_path / "text.ckpt").write_text("hello")
+    with pytest.raises(UserError, match=r"text\.ckpt is no checkpoint"):
+        files.read(tmp_path / "text.ckpt")
+    files.write(content(), tmp_path / "whole.ckpt")
+    whole = (tmp_path / "whole.ckpt").read_bytes()
+    (tmp_path / "cut.ckpt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"cut\.ckpt"):
+        files.read(tmp_path / "cut.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(UserError, match="not written by rrsis-bench"):
+        files.read(tmp_path / "foreign.ckpt")
+    torch.save({"state_dict": {}, files.ENTRY: Path("x")}, tmp_path / "hostile.ckpt")
+    with pytest.raises(UserError, match="could run code"):
+        files.read(tmp_path / "hostile.ckpt")
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.ckpt"
+    files.write(content(), path)
+    before = path.read_bytes()
+
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(UserError, match="No space left"):
+        files.write(content(), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
