@@ -1,0 +1,72 @@
+"""Reading images: always three 8-bit channels, RGB, never turned by an orientation tag."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ImageError(ValueError):
+    """An image that cannot be read; the message says why, the caller adds which and what to do."""
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """An image as (H, W, 3) uint8 RGB; grey becomes three equal channels, alpha is dropped, 16 bits become 8.
+
+    Raises:
+        ImageError: missing or unreadable.
+    """
+    image = _read(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    converted: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return converted
+
+
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """A mask file as (H, W) uint8, whatever its channels.
+
+    Raises:
+        ImageError: missing or unreadable.
+    """
+    return _read(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def write_image(path: Path, image: NDArray[np.uint8], quality: int = 95) -> None:
+    """Write (H, W, 3) RGB or (H, W) grey in the format its suffix names; a quality applies to JPEG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix.lower() in {".jpg", ".jpeg"} else []
+    done, data = cv2.imencode(path.suffix, stored, options)
+    if not done:
+        raise ImageError(f"cannot encode as {path.suffix}")
+    path.write_bytes(data.tobytes())
+
+
+def pixel_hash(image: NDArray[np.uint8]) -> str:
+    """A hash of shape and pixels: copies of a photograph share it whatever their files are called."""
+    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
+
+
+def _read(path: Path, flags: int) -> NDArray[np.uint8]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError("file is missing") from error
+    except OSError as error:
+        raise ImageError(f"file cannot be read ({error.strerror})") from error
+    if path.suffix.lower() in {".jpg", ".jpeg"} and b"\xff\xd9" not in data[-512:]:
+        # OpenCV fills the rest of a truncated JPEG with grey and says nothing.
+        raise ImageError("file is truncated or no image")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise ImageError("file is truncated or no image")
+    decoded: NDArray[np.uint8] = image
+    return decoded

@@ -1,0 +1,194 @@
+"""The manifest: one JSON line per image-expression pair, the same for every data set.
+
+Opening one reads where its lines are, not what they hold: a record is parsed, and its mask decoded, when asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrsis_bench.errors import MissingResourceError, UserError
+from rrsis_bench.results.atomic import write_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image-expression pair.
+
+    Attributes:
+        sample_id: unique within the data set.
+        image_id: samples whose images hold the same pixels share it.
+        image: path of the image relative to the data root, with forward slashes.
+        width: image width in pixels.
+        height: image height in pixels.
+        rle: the mask as COCO compressed RLE, `{"size": [h, w], "counts": str}`; its size may differ from the image's.
+        text: the expression.
+        split: `train`, `val` or `test`.
+        category: class name, or "" where the data set has none.
+    """
+
+    sample_id: str
+    image_id: str
+    image: str
+    width: int
+    height: int
+    rle: dict[str, Any]
+    text: str
+    split: str
+    category: str
+
+
+_FIELDS = tuple(field.name for field in fields(Record))
+_SPLIT = re.compile(rb'"split": "((?:[^"\\]|\\.)*)"')
+
+
+def dump_record(record: Record) -> bytes:
+    """A record as one line of a manifest."""
+    return json.dumps(asdict(record), ensure_ascii=False).encode("utf-8") + b"\n"
+
+
+def write_manifest(path: Path, records: Iterable[Record]) -> int:
+    """Write a manifest atomically.
+
+    Returns:
+        the number of records written.
+    """
+    lines = [dump_record(record) for record in records]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, b"".join(lines))
+    return len(lines)
+
+
+class Manifest:
+    """A manifest file, or one split of it, as a sequence of records.
+
+    The file is mapped, not read; workers that receive a copy map it again.
+    """
+
+    def __init__(self, path: Path, offsets: NDArray[np.int64]) -> None:
+        """Use `Manifest.open`.
+
+        Args:
+            path: the JSONL file.
+            offsets: (N, 2) start and end byte of each line.
+        """
+        self.path = path
+        self._offsets = offsets
+        self._buffer = _map(path)
+
+    @classmethod
+    def open(cls, path: str | Path, split: str | None = None) -> Manifest:
+        """Open a manifest.
+
+        Args:
+            path: the JSONL file.
+            split: keep only the records of this split; None for all.
+
+        Raises:
+            MissingResourceError: there is no such file.
+            UserError: a line is not a manifest record.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise MissingResourceError(f"manifest {path} does not exist; `rrsis-bench data prepare NAME` writes it.")
+        wanted = None if split is None else json.dumps(split, ensure_ascii=False).encode("utf-8")[1:-1]
+        buffer = _map(path)
+        kept: list[tuple[int, int]] = []
+        start, number = 0, 0
+        while start < len(buffer):
+            end = buffer.find(b"\n", start)
+            end = len(buffer) if end < 0 else end
+            number += 1
+            if end > start:
+                # `split` is among the last keys of a line, the text before it may hold anything: take the last match.
+                found = _SPLIT.findall(buffer, max(start, end - 512), end) or _SPLIT.findall(buffer, start, end)
+                if not found:
+                    raise UserError(f"{path}:{number} is not a manifest record; delete the file and prepare it again.")
+                if wanted is None or found[-1] == wanted:
+                    kept.append((start, end))
+            start = end + 1
+        return cls(path, np.array(kept, np.int64).reshape(-1, 2))
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self._offsets)
+
+    def __getitem__(self, index: int) -> Record:
+        """The record at a position.
+
+        Raises:
+            UserError: its line is not a manifest record.
+        """
+        start, end = self._offsets[index]
+        line = bytes(self._buffer[int(start) : int(end)])
+        try:
+            values = json.loads(line)
+            return Record(**{name: values[name] for name in _FIELDS})
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.path}, record {index}, is not a manifest record ({error}); delete the file and prepare it again."
+            ) from error
+
+    def __iter__(self) -> Iterator[Record]:
+        """All records in order."""
+        return (self[index] for index in range(len(self)))
+
+    def head(self, count: int) -> Manifest:
+        """The first `count` records."""
+        return Manifest(self.path, self._offsets[:count])
+
+    def content_hash(self, root: str | Path) -> str:
+        """What a result says its data were: sha256 over the sorted lines of all records.
+
+        A line is `sample_id, image sha256, rle sha256, text`, joined by ", " and closed by a line feed. The image's
+        sha256 is that of its file; the RLE's that of its compact JSON with sorted keys.
+
+        Args:
+            root: data root the image paths are relative to.
+
+        Raises:
+            MissingResourceError: an image is missing.
+        """
+        images: dict[str, str] = {}
+        lines: list[str] = []
+        for record in self:
+            if record.image not in images:
+                images[record.image] = _sha256_file(Path(root) / record.image)
+            rle = json.dumps(record.rle, sort_keys=True, separators=(",", ":")).encode("utf-8")
+            parts = (record.sample_id, images[record.image], hashlib.sha256(rle).hexdigest(), record.text)
+            lines.append(", ".join(parts) + "\n")
+        return hashlib.sha256("".join(sorted(lines)).encode("utf-8")).hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_offsets": self._offsets}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.path, self._offsets = state["path"], state["_offsets"]
+        self._buffer = _map(self.path)
+
+
+def _map(path: Path) -> mmap.mmap | bytes:
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:
+            return b""
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _sha256_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MissingResourceError(
+            f"cannot read image {path} ({error.strerror}); `rrsis-bench data verify NAME` lists all damaged files."
+        ) from error

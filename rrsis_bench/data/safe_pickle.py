@@ -1,0 +1,58 @@
+"""Reading a pickle that somebody else made: containers, strings and numbers, nothing that runs."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any, NoReturn
+
+_BUILTINS = frozenset({"set", "frozenset", "complex", "bytearray"})
+
+
+class UnsafePickleError(ValueError):
+    """A pickle that is damaged, or asks for more than plain data."""
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Lists, dicts, tuples, strings, bytes and numbers need no name; of named things only a few containers pass."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in {"builtins", "__builtin__"} and name in _BUILTINS:
+            return {"set": set, "frozenset": frozenset, "complex": complex, "bytearray": bytearray}[name]
+        if (module, name) in {("_codecs", "encode"), ("codecs", "encode")}:
+            return _encode  # how protocol 2 stores bytes
+        raise UnsafePickleError(f"it asks to import {module}.{name}, which plain data never needs")
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise UnsafePickleError("it refers to objects outside itself")
+
+
+def _encode(text: str, encoding: str = "latin-1") -> bytes:
+    if not isinstance(text, str) or encoding not in {"latin1", "latin-1"}:
+        raise UnsafePickleError("it encodes bytes in an unusual way")
+    return text.encode("latin-1")
+
+
+def load_plain(path: Path) -> Any:
+    """The plain data of a pickle file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UnsafePickleError: damaged, or holding anything but builtin containers, strings and numbers.
+        OSError: the file cannot be read.
+    """
+    data = path.read_bytes()
+    try:
+        try:
+            return _PlainUnpickler(io.BytesIO(data), encoding="utf-8").load()
+        except UnicodeDecodeError:
+            # Written by Python 2 with byte strings that are no UTF-8.
+            return _PlainUnpickler(io.BytesIO(data), encoding="latin-1").load()
+    except UnsafePickleError:
+        raise
+    except Exception as error:
+        # A damaged pickle may raise nearly anything; all of it means the same to a user.
+        raise UnsafePickleError(f"it is damaged ({type(error).__name__}: {error})") from error

@@ -1,0 +1,188 @@
+"""What every data set's source gives, and the small pieces sources share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrsis_bench.data.manifest import Record
+from rrsis_bench.errors import MissingResourceError
+
+SPLITS = ("train", "val", "test")
+Severity = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What a user should know of a data set.
+
+    Attributes:
+        title: full name.
+        paper: authors, venue, year.
+        where: where to get it.
+        licence: under what terms.
+        layout: the files that must be there, in one line.
+        counts: published number of pairs per split; empty where nothing is published.
+    """
+
+    title: str
+    paper: str
+    where: str
+    licence: str
+    layout: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One row of a verification report.
+
+    Attributes:
+        severity: `error` (verification fails), `warning` or `info`.
+        file: the offending file relative to the data root, with `:line` or `#entry` where one file holds many.
+        message: what is wrong.
+        check: name of the check that found it, such as `missing-image`.
+    """
+
+    severity: Severity
+    file: str
+    message: str
+    check: str = ""
+
+
+@dataclass(frozen=True)
+class LayoutItem:
+    """One pair to be written in a data set's folder layout.
+
+    Attributes:
+        split: `train`, `val` or `test`.
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) uint8 in {0, 1}.
+        text: the expression.
+        category: class name.
+        image_key: items with equal keys show the same photograph; they follow one another.
+    """
+
+    split: str
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    text: str
+    category: str
+    image_key: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A pair as a source found it, before any file is opened.
+
+    Attributes:
+        sample_id: id in the data set; made unique later.
+        split: `train`, `val` or `test`.
+        text: the expression.
+        image: path relative to the data root.
+        category: class name or "".
+        where: file and line (or entry) that names it.
+        mask_file: file that holds the mask, relative to the root, for messages.
+        mask: reads the mask, given the image's (height, width). Raises `MaskError`.
+    """
+
+    sample_id: str
+    split: str
+    text: str
+    image: str
+    category: str
+    where: str
+    mask_file: str
+    mask: Callable[[tuple[int, int]], MaskRead]
+
+
+@dataclass(frozen=True)
+class MaskRead:
+    """A mask read from disk.
+
+    Attributes:
+        rle: COCO compressed RLE.
+        remark: what is odd about the stored values, or "".
+    """
+
+    rle: dict[str, object]
+    remark: str = ""
+
+
+Report = Callable[[Finding], None]
+
+
+class Source(Protocol):
+    """A data set on disk."""
+
+    name: str
+    info: SourceInfo
+
+    def key_files(self, root: Path) -> list[Path]:
+        """Files whose size and time of change say whether a manifest is still up to date.
+
+        Raises:
+            MissingResourceError: one is missing.
+        """
+
+    def prepare(self, root: Path) -> Iterator[Record]:
+        """The records of all splits. Raises `MissingResourceError` at the first file that cannot be used."""
+
+    def verify(self, root: Path) -> list[Finding]:
+        """Every check on every file; never raises for bad data."""
+
+    def write_fake(self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = ()) -> None:
+        """Write a small made-up data set in the real layout, with the named faults planted."""
+
+
+def require(paths: Sequence[Path], root: Path, name: str, info: SourceInfo) -> list[Path]:
+    """The given paths, if all exist.
+
+    Raises:
+        MissingResourceError: one does not; the message says where the data set is to be had and how to verify it.
+    """
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        what = f"folder {root}" if not root.is_dir() else ", ".join(str(path) for path in missing)
+        raise MissingResourceError(
+            f"{info.title}: {what} does not exist. Expected under {root}: {info.layout}. Get it from {info.where} "
+            f"(licence: {info.licence}), set RRSIS_DATA to the folder above it (or pass --root), then check it with "
+            f"`rrsis-bench data verify {name}`."
+        )
+    return list(paths)
+
+
+@lru_cache(maxsize=64)
+def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    longest_first = sorted(names, key=len, reverse=True)
+    words = "|".join(r"[\s-]+".join(re.escape(word) for word in re.split(r"[\s-]+", name)) for name in longest_first)
+    return re.compile(rf"(?<![a-z0-9])({words})(?:e?s)?(?![a-z0-9])")
+
+
+def match_category(text: str, names: tuple[str, ...], synonyms: Mapping[str, str] | None = None) -> str:
+    """The class an expression speaks of, for data sets that keep none on disk.
+
+    Whole words only (plural allowed). The first class named is the target, what follows is a relation ("sidewalk along
+    with tree"); of several names at one place the longest wins ("road marking" over "road").
+
+    Args:
+        text: the expression.
+        names: class names, lower case.
+        synonyms: other wordings and the class each stands for.
+
+    Returns:
+        the class name, or "" where none is named.
+    """
+    others = synonyms or {}
+    found = _pattern((*names, *others)).search(text.lower())
+    if found is None:
+        return ""
+    name = re.sub(r"[\s-]+", " ", found[1])
+    return others.get(name, name)

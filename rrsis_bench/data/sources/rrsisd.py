@@ -1,0 +1,286 @@
+"""RRSIS-D (Liu et al., RMSIN, CVPR 2024): a REFER pickle, a COCO-like instance file, JPEG images of DIOR.
+
+Read as found in copies of the data set: `bbox` is x1,y1,x2,y2 (and not used here); `segmentation` is a list with one
+compressed RLE, though dicts and polygons are read too; the mask is the union of its parts; splits match exactly.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from rrsis_bench.data import fake
+from rrsis_bench.data.images import read_rgb, write_image
+from rrsis_bench.data.manifest import Record
+from rrsis_bench.data.masks import MaskError, canonical, encode
+from rrsis_bench.data.safe_pickle import UnsafePickleError, load_plain
+from rrsis_bench.data.sources.base import (
+    SPLITS,
+    Entry,
+    Finding,
+    LayoutItem,
+    MaskRead,
+    Report,
+    SourceInfo,
+    require,
+)
+from rrsis_bench.data.verify import prepare_entries, verify_entries
+
+CATEGORIES = (
+    "airplane", "airport", "golf field", "expressway service area", "baseball field", "stadium", "ground track field",
+    "storage tank", "basketball court", "chimney", "tennis court", "overpass", "train station", "ship",
+    "expressway toll station", "dam", "harbor", "bridge", "vehicle", "windmill",
+)  # fmt: skip
+REFS = "rrsisd/refs(unc).p"
+INSTANCES = "rrsisd/instances.json"
+IMAGES = "images/rrsisd/JPEGImages"
+
+
+class RRSISD:
+    """The RRSIS-D folder."""
+
+    name = "rrsisd"
+    info = SourceInfo(
+        title="RRSIS-D",
+        paper="Liu et al., Rotated Multi-Scale Interaction Network for Referring Remote Sensing Image Segmentation, CVPR 2024",
+        where="Google Drive folder 1Xqi3Am2Vgm4a5tHqiV9tfaqKNovcuK3A (linked from github.com/Lsan2401/RMSIN)",
+        licence="none stated; DIOR imagery, academic use",
+        layout=f"{REFS}, {INSTANCES}, {IMAGES}/00001.jpg ...",
+        counts={"train": 12181, "val": 1740, "test": 3481},
+    )
+
+    def key_files(self, root: Path) -> list[Path]:
+        """The pickle, the instance file and the image folder."""
+        return require([root / REFS, root / INSTANCES, root / IMAGES], root, self.name, self.info)
+
+    def prepare(self, root: Path) -> Iterator[Record]:
+        """The records of all splits, one a sentence."""
+        self.key_files(root)
+        return prepare_entries(root, lambda report: self._scan(root, report), self.name, self.info)
+
+    def verify(self, root: Path) -> list[Finding]:
+        """Every check on every file."""
+        self.key_files(root)
+        return verify_entries(root, lambda report: self._scan(root, report), self.info)
+
+    def write_fake(
+        self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = (), size: int | None = None
+    ) -> None:
+        """A made-up RRSIS-D folder; `size` is the image side (800 as published)."""
+        fake.start_afresh(root)
+        write_layout(root, fake.items(n_per_split, size or 800, seed, CATEGORIES, faults))
+        _plant(root, faults)
+
+    def _scan(self, root: Path, report: Report) -> Iterator[Entry]:
+        refs, instances = _load(root, report)
+        annotations = {annotation.get("id"): annotation for annotation in instances["annotations"]}
+        names = {category.get("id"): str(category.get("name", "")) for category in instances["categories"]}
+        images = {image.get("id"): image for image in instances["images"]}
+        ref_ids: set[Any] = set()
+        for number, ref in enumerate(refs):
+            where = f"{REFS}#{ref.get('ref_id', f'entry {number}')}" if isinstance(ref, dict) else f"{REFS}#{number}"
+            if not isinstance(ref, dict) or not isinstance(ref.get("sentences"), list):
+                report(Finding("error", where, "reference is no mapping with sentences", "format"))
+                continue
+            if ref.get("split") not in SPLITS:
+                report(Finding("warning", where, f"split {ref.get('split')!r} is not used", "unknown-split"))
+                continue
+            if ref.get("ref_id") in ref_ids:
+                report(Finding("warning", where, "ref_id is used twice", "duplicate-id"))
+            ref_ids.add(ref.get("ref_id"))
+            annotation = annotations.get(ref.get("ann_id"))
+            if annotation is None:
+                report(Finding("error", where, f"ann_id {ref.get('ann_id')} is not in {INSTANCES}", "unknown-id"))
+                continue
+            image = images.get(ref.get("image_id"))
+            if image is None:
+                report(Finding("error", where, f"image_id {ref.get('image_id')} is not in {INSTANCES}", "unknown-id"))
+                continue
+            if annotation.get("image_id", ref.get("image_id")) != ref.get("image_id"):
+                message = f"annotation {ref.get('ann_id')} is of image {annotation.get('image_id')}, not {ref.get('image_id')}"
+                report(Finding("error", where, message, "unknown-id"))
+                continue
+            category = names.get(ref.get("category_id", annotation.get("category_id")))
+            if category is None:
+                report(Finding("warning", where, f"category_id {ref.get('category_id')} has no name", "unknown-category"))
+            yield from self._sentences(ref, annotation, image, category or "", where, report)
+
+    def _sentences(
+        self,
+        ref: Mapping[str, Any],
+        annotation: Mapping[str, Any],
+        image: Mapping[str, Any],
+        category: str,
+        where: str,
+        report: Report,
+    ) -> Iterator[Entry]:
+        name = str(ref.get("file_name") or image.get("file_name") or "")
+        if not name or PurePosixPath(name).name != name:
+            report(Finding("error", where, f"file_name {name!r} is no file name", "format"))
+            return
+        sentences = ref["sentences"]
+        if not sentences:
+            report(Finding("error", where, "reference has no sentence", "empty-text"))
+        for number, sentence in enumerate(sentences):
+            raw = sentence.get("raw", sentence.get("sent")) if isinstance(sentence, dict) else None
+            text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
+            if not isinstance(text, str):
+                report(Finding("error", where, "sentence has no text", "format"))
+                continue
+            if "\ufffd" in text:
+                report(Finding("error", where, "expression is not UTF-8", "non-utf8"))
+                continue
+            suffix = f"_{number}" if len(sentences) > 1 else ""
+            yield Entry(
+                sample_id=f"{ref.get('ref_id')}{suffix}",
+                split=str(ref["split"]),
+                text=text.strip(),
+                image=f"{IMAGES}/{name}",
+                category=category,
+                where=where,
+                mask_file=f"{INSTANCES}#{ref.get('ann_id')}",
+                mask=partial(_mask, annotation.get("segmentation"), image),
+            )
+
+
+def _mask(segmentation: Any, image: Mapping[str, Any], size: tuple[int, int]) -> MaskRead:
+    """Polygons live in the frame the file states; only if it states none, in that of the image itself."""
+    height, width = image.get("height") or size[0], image.get("width") or size[1]
+    if not isinstance(height, int) or not isinstance(width, int):
+        raise MaskError("frame has no integer height and width")
+    return MaskRead(canonical(segmentation, height, width))
+
+
+def _load(root: Path, report: Report) -> tuple[list[Any], dict[str, list[dict[str, Any]]]]:
+    """The pickle and the instance file; what cannot be read is reported and taken as empty."""
+    nothing: dict[str, list[dict[str, Any]]] = {"annotations": [], "categories": [], "images": []}
+    try:
+        refs = load_plain(root / REFS)
+    except (UnsafePickleError, OSError) as error:
+        report(Finding("error", REFS, f"pickle is refused: {error}", "format"))
+        return [], nothing
+    if not isinstance(refs, list):
+        report(Finding("error", REFS, "pickle holds no list of references", "format"))
+        return [], nothing
+    try:
+        instances = json.loads((root / INSTANCES).read_text(encoding="utf-8"))
+        parts = {key: instances[key] for key in nothing}
+        if not all(isinstance(part, list) and all(isinstance(one, dict) for one in part) for part in parts.values()):
+            raise TypeError("images, annotations and categories must be lists of mappings")
+    except UnicodeDecodeError:
+        report(Finding("error", INSTANCES, "file is not UTF-8", "non-utf8"))
+        return [], nothing
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        report(Finding("error", INSTANCES, f"file is not as expected ({error})", "format"))
+        return [], nothing
+    return refs, parts
+
+
+def write_layout(root: Path, items: Iterable[LayoutItem]) -> None:
+    """Write pairs as an RRSIS-D folder, the two surprises of the real one (bbox corners, listed RLE) included.
+
+    Args:
+        root: folder to write into.
+        items: the pairs; consecutive items of one `image_key` share an image file.
+    """
+    refs: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    ids = {name: number for number, name in enumerate(CATEGORIES, 1)}
+    key: str | None = None
+    for number, item in enumerate(items, 1):
+        height, width = item.image.shape[:2]
+        if item.image_key != key:
+            key = item.image_key
+            images.append({"id": number, "file_name": f"{number:05d}.jpg", "height": height, "width": width})
+            write_image(root / IMAGES / f"{number:05d}.jpg", item.image)
+        image = images[-1]
+        category = ids.setdefault(item.category, len(ids) + 1)
+        rows, columns = np.nonzero(item.mask)
+        box = [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1] if rows.size else [0] * 4
+        annotations.append(
+            {
+                "id": number,
+                "image_id": image["id"],
+                "category_id": category,
+                "bbox": box,
+                "area": int(rows.size),
+                "segmentation": [encode(item.mask)],
+            }
+        )
+        words = item.text.split()
+        sentence = {"sent_id": number, "raw": item.text, "sent": item.text.lower(), "tokens": words}
+        refs.append(
+            {
+                "ref_id": number,
+                "ann_id": number,
+                "image_id": image["id"],
+                "category_id": category,
+                "file_name": image["file_name"],
+                "split": item.split,
+                "sentences": [sentence],
+                "sent_ids": [number],
+            }
+        )
+    categories = [{"id": number, "name": name} for name, number in ids.items()]
+    (root / REFS).parent.mkdir(parents=True, exist_ok=True)
+    (root / REFS).write_bytes(pickle.dumps(refs, protocol=2))
+    instances = {"images": images, "annotations": annotations, "categories": categories}
+    (root / INSTANCES).write_text(json.dumps(instances), encoding="utf-8")
+
+
+def _plant(root: Path, faults: Sequence[str]) -> None:
+    def first_image(offset: int) -> Path:
+        return sorted((root / IMAGES).iterdir())[offset]
+
+    def crop() -> None:
+        path = first_image(0)
+        write_image(path, np.ascontiguousarray(read_rgb(path)[: -max(1, read_rgb(path).shape[0] // 60)]))
+
+    def halve() -> None:
+        path = first_image(0)
+        write_image(path, np.ascontiguousarray(read_rgb(path)[::2, ::2]))
+
+    def annotate(changes: Mapping[str, Any]) -> None:
+        instances = json.loads((root / INSTANCES).read_text(encoding="utf-8"))
+        instances["annotations"][0] |= changes
+        (root / INSTANCES).write_text(json.dumps(instances), encoding="utf-8")
+
+    def refer(changes: Mapping[str, Any]) -> None:
+        refs = load_plain(root / REFS)
+        refs[0] |= changes
+        (root / REFS).write_bytes(pickle.dumps(refs, protocol=2))
+
+    wrong_text = [{"sent_id": 1, "raw": b"a ship \xff\xfe", "sent": b"", "tokens": []}]
+    broken = [{"size": [64, 64], "counts": "not an RLE!"}]
+    fake.damage(
+        faults,
+        {
+            "missing-image": lambda: first_image(1).unlink(),
+            "corrupt-image": lambda: fake.cut_short(first_image(2)),
+            "odd-size": crop,
+            "size-mismatch": halve,
+            "bad-rle": lambda: annotate({"segmentation": broken}),
+            "unknown-id": lambda: refer({"ann_id": 10**6}),
+            "unknown-image-id": lambda: refer({"image_id": 10**6}),
+            "unknown-split": lambda: refer({"split": "testA"}),
+            "non-utf8": lambda: refer({"sentences": wrong_text}),
+            "hostile-pickle": lambda: _hostile(root / REFS, root / "harmed"),
+            "corrupt-pickle": lambda: fake.cut_short(root / REFS),
+            "corrupt-json": lambda: fake.cut_short(root / INSTANCES),
+        },
+    )
+
+
+def _hostile(path: Path, harmed: Path) -> None:
+    """A pickle that makes a folder when a plain unpickler reads it."""
+    target = str(harmed).encode("utf-8")
+    path.write_bytes(b"cos\nmkdir\n(V" + target + b"\ntR.")
+
+

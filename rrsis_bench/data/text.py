@@ -1,0 +1,182 @@
+"""Expressions: tokenizers by name, blank folding, and the left/right swap a mirrored image needs.
+
+`python -m rrsis_bench.data.text` writes the tiny tokenizer's vocabulary from the synthetic grammar.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_you_mean
+from rrsis_bench.types import InputSpec
+
+TOKENIZERS: Mapping[str, str] = {
+    "bert": "rrsis_bench.nn.bert:BertTokenizer",
+    "clip": "rrsis_bench.nn.clip:ClipTokenizer",
+    "tiny": "rrsis_bench.data.text:TinyTokenizer",
+}
+TINY_VOCABULARY = Path(__file__).parent / "assets" / "tiny_vocab.txt"
+TINY_SPECIAL = ("[pad]", "[start]", "[end]", "[unk]")
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """One expression as token ids.
+
+    Attributes:
+        ids: L ids, padded.
+        mask: L flags, 1 for real tokens (start and end included), 0 for padding.
+        truncated: whether words were cut off.
+        parts: further L flags by name.
+    """
+
+    ids: list[int]
+    mask: list[int]
+    truncated: bool
+    parts: dict[str, list[int]] = field(default_factory=dict)
+
+
+class Tokenizer(Protocol):
+    """Turns any text, empty or endless, into exactly `spec.max_tokens` ids. Built as `Class(spec)`."""
+
+    def __call__(self, text: str) -> Tokenized:
+        """Token ids of a text."""
+
+
+def load_tokenizer(spec: InputSpec) -> Tokenizer:
+    """The tokenizer a method's input specification names.
+
+    Args:
+        spec: `tokenizer` is `bert`, `clip`, `tiny` or "module:Class".
+
+    Raises:
+        UsageError: an unknown name or a class that cannot be imported.
+        MissingResourceError: its vocabulary is missing.
+    """
+    name = spec.tokenizer
+    if name not in TOKENIZERS and ":" not in name:
+        raise UsageError(f"unknown tokenizer '{name}'.{did_you_mean(name, list(TOKENIZERS))}")
+    module, _, attribute = TOKENIZERS.get(name, name).partition(":")
+    try:
+        cls = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"tokenizer '{name}' cannot be loaded: {error}.") from error
+    tokenizer: Tokenizer = cls(spec)
+    return tokenizer
+
+
+class TinyTokenizer:
+    """Whole words of the synthetic grammar: [pad] 0, [start] 1, [end] 2, [unk] 3, then the words in file order.
+
+    Case and punctuation are dropped; a hyphen separates words. A text that is too long is cut, and its last place
+    goes to [end].
+    """
+
+    def __init__(self, spec: InputSpec) -> None:
+        """Read the vocabulary.
+
+        Args:
+            spec: `max_tokens` is the length L (at least 2), `tokenizer_path` another vocabulary file.
+
+        Raises:
+            UsageError: `max_tokens` leaves no room for start and end.
+            MissingResourceError: no vocabulary file.
+        """
+        if spec.max_tokens < 2:
+            raise UsageError("max_tokens must be at least 2: one start and one end token.")
+        self.length = spec.max_tokens
+        self.vocabulary = read_vocabulary(Path(spec.tokenizer_path) if spec.tokenizer_path else TINY_VOCABULARY)
+
+    def __call__(self, text: str) -> Tokenized:
+        """Token ids of a text."""
+        words = re.findall(r"[^\W_]+(?:'[^\W_]+)?", text.lower())
+        room = self.length - 2
+        ids = [1, *(self.vocabulary.get(word, 3) for word in words[:room]), 2]
+        padding = self.length - len(ids)
+        return Tokenized(ids + [0] * padding, [1] * len(ids) + [0] * padding, len(words) > room)
+
+
+@cache
+def read_vocabulary(path: Path) -> Mapping[str, int]:
+    """Word -> id of a vocabulary file: one token a line, its id the line's number from 0.
+
+    Raises:
+        MissingResourceError: the file is missing.
+        UserError: the file is not UTF-8.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise MissingResourceError(f"vocabulary {path} cannot be read ({error.strerror}); reinstall rrsis-bench.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"vocabulary {path} is not UTF-8; save it as UTF-8, one token a line.") from error
+    return {word: number for number, word in enumerate(lines)}
+
+
+def normalise_text(text: str) -> str:
+    """The text with every run of blanks, line ends and the like folded to one blank, and none at the ends."""
+    return " ".join(text.split())
+
+
+_SIDES = {"left": "right", "right": "left"}
+_SIDE = re.compile(
+    r"(?<![a-z])((?:upper|lower|top|bottom|mid|middle|far)?)(left|right)(?=(?:er|most|wards?|hand|side|s)?(?![a-z]))",
+    re.IGNORECASE,
+)
+_ADVERB = re.compile(r"\s+(next to|beside|besides|above|below|under|underneath|beneath|behind|angle|angled)\b", re.IGNORECASE)
+_PLACE_BEFORE = re.compile(
+    r"(?:[-\w]-|\b(?:the|a|on|to|at|its|top|bottom|upper|lower|far|center|centre|middle|and|or)\s+)$", re.IGNORECASE
+)
+
+
+def flip_text(text: str) -> str:
+    """The expression for the mirrored image: left and right change places, whole words only, case kept.
+
+    Compounds swap too ("top-left", "leftmost", "left-hand", "upperright"). "right" that only strengthens another
+    word ("right next to", "right angle") stays.
+
+    Args:
+        text: the expression.
+    """
+
+    def swap(found: re.Match[str]) -> str:
+        prefix, side = found[1], found[2]
+        strengthens = (
+            side.lower() == "right"
+            and not prefix
+            and _ADVERB.match(text, found.end())
+            and not _PLACE_BEFORE.search(text[: found.start()])
+        )
+        if strengthens:
+            return found[0]
+        other = _SIDES[side.lower()]
+        if side.isupper():
+            other = other.upper()
+        elif side[0].isupper():
+            other = other.capitalize()
+        return prefix + other
+
+    return _SIDE.sub(swap, text)
+
+
+def main() -> None:
+    """Write the tiny tokenizer's vocabulary from the synthetic grammar."""
+    from rrsis_bench.data.grammar import vocabulary
+    from rrsis_bench.results.atomic import write_text
+
+    write_text(TINY_VOCABULARY, tiny_vocabulary_text(vocabulary()))
+
+
+def tiny_vocabulary_text(words: list[str]) -> str:
+    """The vocabulary file for the grammar's words: special tokens, then the words sorted."""
+    return "\n".join((*TINY_SPECIAL, *sorted(set(words) - set(TINY_SPECIAL)))) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""From entries to records, and every check on the way. `prepare` stops at the first unusable file, `verify` lists all."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from rrsis_bench.data.images import ImageError, pixel_hash, read_rgb
+from rrsis_bench.data.manifest import Record
+from rrsis_bench.data.masks import MaskError, area
+from rrsis_bench.data.sources.base import Entry, Finding, Report, SourceInfo
+from rrsis_bench.data.text import normalise_text
+from rrsis_bench.errors import MissingResourceError
+
+SIZE_TOLERANCE = 0.05
+"""A mask may differ from its image by this share of a side (RRSIS-D holds 800x787 images with 800x800 masks)."""
+
+BLOCKING = frozenset(
+    {"missing-image", "corrupt-image", "missing-mask", "corrupt-mask", "size-mismatch", "unknown-id", "non-utf8", "format"}
+)
+"""Checks whose errors no sample can be made from. The others are reported by `verify` and do not stop a preparation."""
+
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Examined:
+    """An entry with what its files hold; `record` is None when a file cannot be used."""
+
+    entry: Entry
+    record: Record | None
+    pixels: str
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class _Image:
+    pixels: str
+    height: int
+    width: int
+    error: Finding | None
+
+
+def sizes_agree(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Whether a mask's (height, width) is the image's within the tolerance."""
+    return all(abs(m - i) <= SIZE_TOLERANCE * i for m, i in zip(mask, image, strict=True))
+
+
+def examine(root: Path, entries: Iterable[Entry], title: str = "") -> Iterator[Examined]:
+    """Open the files of entries in a pool of threads, in order, with a progress bar where there is a terminal.
+
+    Args:
+        root: data root.
+        entries: what to open.
+        title: shown beside the progress bar.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    listed = list(entries)
+    images: dict[str, _Image] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    workers = min(8, os.cpu_count() or 1)
+    shown = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with ThreadPoolExecutor(workers) as pool, shown as progress:
+        task = progress.add_task(f"reading {title}", total=len(listed))
+        remaining = iter(listed)
+        while chunk := list(islice(remaining, _CHUNK)):
+            unseen = list(dict.fromkeys(entry.image for entry in chunk if entry.image not in images))
+            images.update(zip(unseen, pool.map(lambda name: _open_image(root, name), unseen), strict=True))
+            for done in pool.map(lambda entry: _examine(entry, images[entry.image]), chunk):
+                progress.advance(task)
+                yield done
+
+
+def prepare_entries(root: Path, scan: Callable[[Report], Iterable[Entry]], name: str, info: SourceInfo) -> Iterator[Record]:
+    """The records of a source's entries; ids are made unique and copies of a photograph get one image id.
+
+    Args:
+        root: data root.
+        scan: lists the entries and reports what is wrong with the listing itself.
+        name: name of the source, for messages.
+        info: the data set.
+
+    Raises:
+        MissingResourceError: a file that cannot be used.
+    """
+
+    def refuse(finding: Finding) -> None:
+        if finding.severity == "error" and finding.check in BLOCKING:
+            raise MissingResourceError(
+                f"{info.title} in {root}: {finding.file}: {finding.message}. Replace the file (from {info.where}); "
+                f"`rrsis-bench data verify {name}` lists all such files."
+            )
+
+    sample_ids: dict[str, int] = defaultdict(int)
+    image_ids = _ImageIds()
+    for examined in examine(root, scan(refuse), info.title):
+        for finding in examined.findings:
+            refuse(finding)
+        record = examined.record
+        if record is not None:
+            sample_ids[record.sample_id] += 1
+            repeat = sample_ids[record.sample_id]
+            yield Record(
+                sample_id=record.sample_id if repeat == 1 else f"{record.sample_id}#{repeat}",
+                image_id=image_ids.of(examined.pixels, record.image),
+                image=record.image,
+                width=record.width,
+                height=record.height,
+                rle=record.rle,
+                text=record.text,
+                split=record.split,
+                category=record.category,
+            )
+
+
+def verify_entries(root: Path, scan: Callable[[Report], Iterable[Entry]], info: SourceInfo) -> list[Finding]:
+    """Every check on every entry. Errors come first, then warnings, then what is only worth knowing.
+
+    Args:
+        root: data root.
+        scan: lists the entries and reports what is wrong with the listing itself.
+        info: the data set, with its published counts.
+    """
+    findings: list[Finding] = []
+    examined: list[Examined] = []
+    for item in examine(root, scan(findings.append), info.title):
+        findings.extend(item.findings)
+        examined.append(item)
+    findings += _duplicates(examined)
+    findings += _copies(examined)
+    findings += _counts([item.entry for item in examined], info)
+    order = {"error": 0, "warning": 1, "info": 2}
+    return sorted(set(findings), key=lambda finding: (order[finding.severity], finding.check, finding.file, finding.message))
+
+
+class _ImageIds:
+    """Readable image ids: the stem of the first file that shows a photograph, its path where the stem is taken."""
+
+    def __init__(self) -> None:
+        self._by_pixels: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    def of(self, pixels: str, image: str) -> str:
+        if pixels not in self._by_pixels:
+            path = PurePosixPath(image)
+            name = path.stem if path.stem not in self._taken else path.as_posix()
+            self._by_pixels[pixels] = name
+            self._taken.add(name)
+        return self._by_pixels[pixels]
+
+
+def _open_image(root: Path, name: str) -> _Image:
+    try:
+        pixels = read_rgb(root / name)
+    except ImageError as error:
+        check = "corrupt-image" if (root / name).is_file() else "missing-image"
+        return _Image("", 0, 0, Finding("error", name, f"image {error}", check))
+    return _Image(pixel_hash(pixels), pixels.shape[0], pixels.shape[1], None)
+
+
+def _examine(entry: Entry, image: _Image) -> Examined:
+    findings = [] if image.error is None else [image.error]
+    if not normalise_text(entry.text):
+        findings.append(Finding("error", entry.where, "expression is empty", "empty-text"))
+    record = None
+    # A mask is checked even where its image is broken; polygons then have no frame, which an empty one stands for.
+    size = (image.height, image.width)
+    try:
+        read = entry.mask(size)
+        covered = area(read.rle)
+    except MaskError as error:
+        missing = "missing" in str(error)
+        if image.error is None or missing:
+            findings.append(
+                Finding("error", entry.mask_file, f"mask {error}", "missing-mask" if missing else "corrupt-mask")
+            )
+        return Examined(entry, None, image.pixels, tuple(findings))
+    height, width = read.rle["size"]  # type: ignore[misc]
+    if read.remark:
+        findings.append(Finding("warning", entry.mask_file, read.remark, "mask-values"))
+    if covered == 0:
+        findings.append(Finding("error", entry.mask_file, "mask is empty", "empty-mask"))
+    elif covered == height * width:
+        findings.append(Finding("warning", entry.mask_file, "mask covers the whole image", "full-mask"))
+    if image.error is None:
+        if (height, width) != size:
+            near = sizes_agree((height, width), size)
+            note = "; it is resized to the image's input size" if near else ""
+            message = f"mask is {width}x{height} but image {entry.image} is {size[1]}x{size[0]}{note}"
+            findings.append(Finding("warning" if near else "error", entry.mask_file, message, "size-mismatch"))
+        record = Record(
+            entry.sample_id, "", entry.image, size[1], size[0], read.rle, entry.text, entry.split, entry.category
+        )
+    return Examined(entry, record, image.pixels, tuple(findings))
+
+
+def _duplicates(examined: Sequence[Examined]) -> Iterator[Finding]:
+    first: dict[tuple[str, str], str] = {}
+    for item in examined:
+        text = normalise_text(item.entry.text).casefold()
+        key = (item.pixels or item.entry.image, text)
+        if text and key in first:
+            message = f'image and expression "{normalise_text(item.entry.text)}" repeat {first[key]}'
+            yield Finding("warning", item.entry.where, message, "duplicate")
+        first.setdefault(key, item.entry.where)
+
+
+def _copies(examined: Sequence[Examined]) -> Iterator[Finding]:
+    """Same pixels in two splits are an error; copies within one are worth knowing (RefSegRS is built of them)."""
+    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for item in examined:
+        if item.pixels and item.entry.image not in groups[item.pixels][item.entry.split]:
+            groups[item.pixels][item.entry.split].append(item.entry.image)
+    for splits in groups.values():
+        if len(splits) > 1:
+            for split, names in splits.items():
+                others = "; ".join(f"{other}: {_some(files)}" for other, files in splits.items() if other != split)
+                for name in names:
+                    yield Finding("error", name, f"image of {split} has the same pixels as {others}", "leak")
+        for split, names in splits.items():
+            if len(names) > 1:
+                message = f"{len(names)} files of {split} show the same pixels: {_some(names)}"
+                yield Finding("info", names[0], message, "copies")
+
+
+def _counts(entries: Sequence[Entry], info: SourceInfo) -> Iterator[Finding]:
+    for split, published in info.counts.items():
+        own = [entry for entry in entries if entry.split == split]
+        if len(own) != published:
+            where = own[0].where.rpartition(":")[0] or own[0].where.rpartition("#")[0] if own else "."
+            yield Finding("warning", where, f"{split} has {len(own):,} pairs, published are {published:,}", "count")
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
