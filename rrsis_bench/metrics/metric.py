@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,6 +10,25 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from rrsis_bench.errors import UserError
+
+
+class GatheredCounts:
+    """What `SampleCounts.compute` gives; unpacks as `indices, counts`.
+
+    No tuple and no dataclass: torchmetrics squeezes every one-element tensor inside those, and the indices of a split
+    of one sample would lose their axis.
+
+    Attributes:
+        indices: (N,) int64 positions in the split, ascending.
+        counts: (N, V, 3) int64.
+    """
+
+    def __init__(self, indices: Tensor, counts: Tensor) -> None:
+        self.indices = indices
+        self.counts = counts
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.indices, self.counts))
 
 
 class SampleCounts(Metric):
@@ -46,7 +66,7 @@ class SampleCounts(Metric):
                 state.append(torch.empty(0, dtype=torch.int64, device=self.device))
         super().sync(*args, **kwargs)
 
-    def compute(self) -> tuple[Tensor, Tensor]:
+    def compute(self) -> GatheredCounts:
         """All samples seen, each once, by ascending index.
 
         Returns:
@@ -57,7 +77,7 @@ class SampleCounts(Metric):
         """
         indices, flat = _joined(self.indices), _joined(self.counts)
         if not len(indices):
-            return indices, flat.reshape(0, 0, 3)
+            return GatheredCounts(indices, flat.reshape(0, 0, 3))
         counts = flat.reshape(len(indices), -1, 3)
         order = torch.argsort(indices, stable=True)
         indices, counts = indices[order], counts[order]
@@ -70,7 +90,7 @@ class SampleCounts(Metric):
                 f"logits of {len(bad)} of {len(indices)} samples are NaN or infinite (first: sample {indices[bad[0]]} "
                 "of the split); nothing was scored. Check the checkpoint, or score it with trainer.precision 32-true."
             )
-        return indices, counts
+        return GatheredCounts(indices, counts)
 
 
 def _joined(state: list[Tensor] | Tensor) -> Tensor:
