@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rrsis_bench.data.sources.base import SPLITS, Finding, LayoutItem, SourceInfo
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
 
 if TYPE_CHECKING:
+    from rrsis_bench.data.grammar import Expression
     from rrsis_bench.data.manifest import Record
     from rrsis_bench.data.scenes import Scene
-    from rrsis_bench.data.sources.base import Finding, LayoutItem, Source, SourceInfo
+    from rrsis_bench.data.sources.base import Source
 
 VERSION = 1
 """Raised whenever the same preset and seed would give other scenes or expressions."""
@@ -99,8 +101,7 @@ def generate(root: Path, preset: str = "tiny", seed: int | None = None, layout: 
 def write(root: Path, recipe: Mapping[str, Any], side: int, counts: Mapping[str, int]) -> None:
     """What `generate` does, for any image side and numbers of expressions; `recipe` is kept in the marker file."""
     layout, seed = str(recipe["layout"]), int(recipe["seed"])
-    if layout not in LAYOUTS:
-        raise UsageError(f"unknown layout '{layout}' for a synthetic data set.{did_you_mean(layout, list(LAYOUTS))}")
+    _check_layout(layout)
     if seed < 0:
         raise UsageError(f"the seed of a synthetic data set must not be negative, but is {seed}.")
     marker = {**recipe, "version": VERSION, "side": side, "counts": dict(counts)}
@@ -122,6 +123,11 @@ def write(root: Path, recipe: Mapping[str, Any], side: int, counts: Mapping[str,
         shutil.rmtree(building, ignore_errors=True)
 
 
+def _check_layout(layout: str) -> None:
+    if layout not in LAYOUTS:
+        raise UsageError(f"unknown layout '{layout}' for a synthetic data set.{did_you_mean(layout, list(LAYOUTS))}")
+
+
 def _holds(root: Path, marker: Mapping[str, Any]) -> bool:
     """Whether `root` is the data set of a marker; an absent or empty folder is not, anything else is an error."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
@@ -138,8 +144,6 @@ def _holds(root: Path, marker: Mapping[str, Any]) -> bool:
 
 def layout_items(side: int, counts: Mapping[str, int], seed: int = 0) -> Iterator[LayoutItem]:
     """Every image-expression pair of a synthetic data set, split by split, drawn on the way."""
-    from rrsis_bench.data.sources.base import LayoutItem
-
     number = 0
     for split, count in counts.items():
         left = count
@@ -153,7 +157,7 @@ def layout_items(side: int, counts: Mapping[str, int], seed: int = 0) -> Iterato
                 break
 
 
-def _described_scenes(split: str, seed: int, side: int) -> Iterator[tuple[Scene, list[Any]]]:
+def _described_scenes(split: str, seed: int, side: int) -> Iterator[tuple[Scene, list[Expression]]]:
     """Scenes of a split that have expressions, with at most `PER_SCENE` of them."""
     from rrsis_bench.data import grammar
     from rrsis_bench.data.scenes import sample_scenes, seed_range
@@ -172,30 +176,29 @@ class Synthetic:
     """A generated data set as a source; its folder is made on first use and read by the layout's own source.
 
     Args:
-        options: `preset` (default tiny), `seed` (0) and `layout` (rrsisd).
+        preset: `tiny` or `small`.
+        seed: another one gives other scenes.
+        layout: `rrsisd`, `refsegrs` or `risbench`.
     """
 
     name = "synthetic"
 
-    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
-        self.recipe: dict[str, Any] = {"preset": "tiny", "seed": 0, "layout": "rrsisd", **(options or {})}
-        unknown = sorted(set(self.recipe) - {"preset", "seed", "layout"})
-        if unknown:
-            raise UsageError(f"unknown option '{unknown[0]}' of the synthetic source. Known: layout, preset, seed.")
-        preset_named(self.recipe["preset"])
-
-    @property
-    def info(self) -> SourceInfo:
-        """What the data set is and how many expressions each split has."""
-        from rrsis_bench.data.sources.base import SourceInfo
-
-        return SourceInfo(
-            title=f"Synthetic aerial scenes ({self.recipe['preset']})",
-            where="generated on first use",
-            licence="Apache-2.0",
-            counts=dict(PRESETS[self.recipe["preset"]].counts),
+    def __init__(self, preset: str = "tiny", seed: int = 0, layout: str = "rrsisd") -> None:
+        self.recipe: dict[str, Any] = {"preset": preset, "seed": seed, "layout": layout}
+        self.info = SourceInfo(
+            title=f"synthetic scenes ({preset})",
             paper="",
+            where="drawn on first use",
+            licence="Apache-2.0",
+            layout=f"a generated folder in the layout of {layout}",
+            counts=dict(preset_named(preset).counts),
         )
+        _check_layout(layout)
+
+    def key_files(self, root: Path) -> list[Path]:
+        """The marker file; the data set is drawn if it is not there."""
+        generate(root, **self.recipe)
+        return [root / MARKER]
 
     def _reader(self) -> Source:
         layout = self.recipe["layout"]
@@ -209,17 +212,15 @@ class Synthetic:
 
     def verify(self, root: Path) -> list[Finding]:
         """The layout's own checks, and that the folder is this recipe's."""
-        from rrsis_bench.data.sources.base import Finding
-
-        marker = root / MARKER
         try:
-            made = json.loads(marker.read_text(encoding="utf-8"))
+            made = json.loads((root / MARKER).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return [Finding("error", MARKER, "missing or unreadable: not a generated data set; remove the folder")]
-        differing = [key for key, value in {**self.recipe, "version": VERSION}.items() if made.get(key) != value]
+            made = {}
+        asked = {**self.recipe, "version": VERSION}
         findings = [
-            Finding("error", MARKER, f"{key} is {made.get(key)!r}, not as asked for; remove the folder")
-            for key in differing
+            Finding("error", MARKER, f"{key} is {made.get(key)!r}, not {value!r}; remove the folder", "recipe")
+            for key, value in asked.items()
+            if made.get(key) != value
         ]
         return [*findings, *self._reader().verify(root)]
 
@@ -228,5 +229,5 @@ class Synthetic:
         if faults:
             self._reader().write_fake(root, n_per_split, seed, faults)
             return
-        counts = dict.fromkeys(("train", "val", "test"), n_per_split)
+        counts = dict.fromkeys(SPLITS, n_per_split)
         write(root, {**self.recipe, "seed": seed}, PRESETS[self.recipe["preset"]].side, counts)
