@@ -13,7 +13,7 @@ import yaml
 from rrsis_bench import config as configuration
 from rrsis_bench.config import Config, load_yaml, merge
 from rrsis_bench.errors import UsageError
-from rrsis_bench.paths import run_folder
+from rrsis_bench.paths import data_root, run_folder
 
 MORE = (
     "further flags set any value of the configuration: --trainer.max_epochs=5 --model.optimizer.lr=1e-4 "
@@ -120,11 +120,13 @@ def check_data(plan: Plan) -> None:
     Raises:
         MissingResourceError: what is missing, where to get it, how to verify it.
     """
-    from rrsis_bench.data.location import locate
+    from rrsis_bench.data.sources import create
 
     data = plan.preview["data"]
-    if not data.get("generator"):
-        locate(data)
+    if data.get("generator"):
+        return
+    root = Path(data["root"]) if data.get("root") else data_root() / str(data["dataset"])
+    create(str(data["source"]), **(data.get("source_options") or {})).key_files(root)
 
 
 def saved_config(folder: Path) -> Config:

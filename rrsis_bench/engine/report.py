@@ -73,12 +73,18 @@ def parameter_counts(method: Method) -> dict[str, Any]:
     }
 
 
-def training_block(
-    task: ReferringSegmentationTask, trainer: Trainer, batch_size: int, seconds: float, seed: int
-) -> dict[str, Any]:
-    """How a run was trained."""
+def training_block(task: ReferringSegmentationTask, trainer: Trainer, seconds: float) -> dict[str, Any]:
+    """How a run was trained, as far as it has come.
+
+    Args:
+        task: the module.
+        trainer: knows the data module that trained it.
+        seconds: time trained, over all resumes.
+    """
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    batch_size = data.batch_size
     return {
-        "epochs": trainer.current_epoch,
+        "epochs": trainer.fit_loop.epoch_progress.current.processed,
         "steps": trainer.global_step,
         "batch_size": batch_size,
         "global_batch": batch_size * trainer.world_size * trainer.accumulate_grad_batches,
@@ -92,7 +98,7 @@ def training_block(
         "devices": trainer.world_size,
         "accelerator": type(trainer.accelerator).__name__,
         "seconds": round(seconds, 1),
-        "seed": seed,
+        "seed": data.seed,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "pretrained": dict(task.weights),
     }

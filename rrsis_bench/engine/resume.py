@@ -20,6 +20,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from rrsis_bench.engine.report import training_block
 from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.errors import UserError
 
@@ -131,10 +132,18 @@ class LastCheckpoint(Checkpoint):
         self._asked = False
         self._handler: Any = None
 
+    def trained_seconds(self) -> float:
+        """Time trained so far, in seconds, over all resumes."""
+        return self.seconds + (time.monotonic() - self._since if self._since else 0.0)
+
     def state_dict(self) -> dict[str, Any]:
         """The seconds trained so far."""
-        now = time.monotonic()
-        return {"seconds": self.seconds + (now - self._since if self._since else 0.0)}
+        return {"seconds": self.trained_seconds()}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add `training`: how the weights came about, for a later test of them."""
+        assert isinstance(pl_module, ReferringSegmentationTask)
+        checkpoint["training"] = training_block(pl_module, trainer, self.trained_seconds())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue counting from a saved run's seconds."""
@@ -205,7 +214,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
-        self.seconds += time.monotonic() - self._since
+        self.seconds = self.trained_seconds()
         self._since = 0.0
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -238,9 +238,7 @@ def fit(plan: Plan, checkpoint: Path | None, keep: bool) -> int:
     selected_on = "val" if best.is_file() else "none"
     chosen = best if best.is_file() else checkpoints / LAST
     seconds = sum(callback.seconds for callback in trainer.callbacks if isinstance(callback, LastCheckpoint))
-    training = report.training_block(
-        task, trainer, data.batch_size, seconds, int(cli.config_init["seed_everything"])
-    )
+    training = report.training_block(task, trainer, seconds)
     trainer.strategy.barrier()
     return _score(cli, plan, chosen, selected_on, training, started, kind="retrained")
 
@@ -260,9 +258,14 @@ def test(plan: Plan, checkpoint: Path | None, weights: str | None) -> int:
     """Score a checkpoint, or a paper's own weights, on test; write and print the result."""
     started = utc_now()
     cli = _cli(plan)
-    kind, selected_on, training = "retrained", "val", None
+    kind, selected_on, training = "retrained", "none", None
+    if checkpoint is not None:
+        # The best checkpoint was written in the middle of the training; the last one beside it knows all of it.
+        last = checkpoint.with_name(LAST)
+        training = read(last if last.is_file() else checkpoint).get("training")
+        selected_on = "val" if checkpoint.name == BEST else "none"
     if weights is not None:
-        kind, selected_on = "official-weights", "unknown"
+        kind = "official-weights"
         _load_official(cli.model, weights)
     return _score(cli, plan, checkpoint, selected_on, training, started, kind)
 

@@ -144,6 +144,10 @@ class ReferringSegmentationTask(LightningModule):
             values = {f"train/{name}": value for name, value in means.items()}
             self.log_dict(values, on_step=True, on_epoch=False, batch_size=batch_size)
 
+    def on_fit_start(self) -> None:
+        """Call `train` on the method: Lightning does not, and a method keeps its frozen parts in evaluation mode there."""
+        self.method.train()
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The method's parameter groups under the configured optimiser and schedule."""
         config = self.optimizer_config

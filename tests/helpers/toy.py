@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +61,12 @@ class Toy(Method):
     def encoders(self) -> dict[str, nn.Module]:
         return {"visual": self.encoder}
 
+    def _obey(self) -> None:
+        # A signal at an exact training step, from inside the process, so that a test of it cannot be a matter of luck.
+        for variable, number in (("TOY_KILL_AT", signal.SIGKILL), ("TOY_INTERRUPT_AT", signal.SIGINT)):
+            if os.environ.get(variable) == str(self.calls):
+                os.kill(os.getpid(), number)
+
     def forward(self, batch: Batch) -> MethodOutput:
         mask = batch.tokens.mask.unsqueeze(-1).float()
         text = (self.words(batch.tokens.ids % 512) * mask).sum(1) / mask.sum(1).clamp(min=1)
@@ -71,6 +79,7 @@ class Toy(Method):
         if self.training:
             if self.calls == self.options.bad_step:
                 losses["bce"] = losses["bce"] * float("nan")
+            self._obey()
             self.calls += 1
         return losses
 

@@ -1,0 +1,26 @@
+"""`rrsis-bench` with the toy method registered, as a script, so that it can be killed, interrupted and run by two processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from helpers import toy
+
+from rrsis_bench import registry
+from rrsis_bench.cli import main
+
+
+def register() -> None:
+    """Make the toy known, as a built-in method is."""
+    registry.BUILT_IN = {**registry.BUILT_IN, toy.NAME: toy.TARGET}  # type: ignore[misc]
+    registry.method_targets.cache_clear()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("RRSIS_CONFIGS", str(Path(__file__).parent / "toy_configs"))
+    register()
+    sys.exit(main())

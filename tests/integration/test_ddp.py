@@ -1,0 +1,46 @@
+"""Two processes score an odd number of samples as one does, and train without hanging."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy_data
+
+from rrsis_bench.engine.checkpoint import read
+
+pytestmark = pytest.mark.slow
+TWO = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("ddp")
+    toy_data.make(root / "data")
+    return root
+
+
+def result(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((path / "result.json").read_text())
+    return loaded
+
+
+def test_training_and_scoring_in_two_processes(folder: Path, tmp_path: Path) -> None:
+    assert toy_data.COUNTS["test"] % 2 == 1
+    assert toy_data.COUNTS["val"] % 2 == 1
+    two, one = tmp_path / "two", tmp_path / "one"
+    done = toy_data.run(
+        folder, "fit", "--method", "toy", "--dataset", "toyset", "--out", str(two), "--data.batch_size=2",
+        "--data.global_batch=8", "--trainer.max_epochs=2", *TWO,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    training = result(two)["training"]
+    assert (training["devices"], training["global_batch"], training["accumulation"]) == (2, 8, 2)
+    assert len(read(two / "checkpoints" / "last.ckpt")["resume"]["random"]) == 2
+    again = toy_data.run(folder, "test", "--run", str(two), "--out", str(one), "--trainer.devices=1")
+    assert again.returncode == 0, again.stderr
+    assert result(one)["metrics"] == result(two)["metrics"]
+    assert result(one)["language_control"] == result(two)["language_control"]
+    assert (one / "samples.csv.gz").read_bytes() == (two / "samples.csv.gz").read_bytes()
