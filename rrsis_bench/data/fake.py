@@ -46,7 +46,9 @@ def items(
             image[mask == 1] = 255
             category = str(rng.choice(list(categories)))
             side = "left" if left + width / 2 < size / 2 else "right"
-            item = LayoutItem(split, image, mask, f"{category} number {index} on the {side}", category, f"{split}{index}")
+            item = LayoutItem(
+                split, image, mask, f"{category} number {index} on the {side}", category, f"{split}{index}"
+            )
             first.setdefault(split, item)
             yield _with_fault(item, index, first, faults)
 

@@ -57,7 +57,9 @@ def runs(rle: Mapping[str, Any]) -> NDArray[np.int64]:
     values[1::2] = np.cumsum(values[1::2])
     values[2::2] = np.cumsum(values[2::2])
     if values.min() < 0 or values.sum() != height * width:
-        raise MaskError(f"RLE runs cover {int(values.sum())} pixels where its size {height}x{width} has {height * width}")
+        raise MaskError(
+            f"RLE runs cover {int(values.sum())} pixels where its size {height}x{width} has {height * width}"
+        )
     return values
 
 

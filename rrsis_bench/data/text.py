@@ -113,7 +113,9 @@ def read_vocabulary(path: Path) -> Mapping[str, int]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise MissingResourceError(f"vocabulary {path} cannot be read ({error.strerror}); reinstall rrsis-bench.") from error
+        raise MissingResourceError(
+            f"vocabulary {path} cannot be read ({error.strerror}); reinstall rrsis-bench."
+        ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"vocabulary {path} is not UTF-8; save it as UTF-8, one token a line.") from error
     return {word: number for number, word in enumerate(lines)}
@@ -129,7 +131,9 @@ _SIDE = re.compile(
     r"(?<![a-z])((?:upper|lower|top|bottom|mid|middle|far)?)(left|right)(?=(?:er|most|wards?|hand|side|s)?(?![a-z]))",
     re.IGNORECASE,
 )
-_ADVERB = re.compile(r"\s+(next to|beside|besides|above|below|under|underneath|beneath|behind|angle|angled)\b", re.IGNORECASE)
+_ADVERB = re.compile(
+    r"\s+(next to|beside|besides|above|below|under|underneath|beneath|behind|angle|angled)\b", re.IGNORECASE
+)
 _PLACE_BEFORE = re.compile(
     r"(?:[-\w]-|\b(?:the|a|on|to|at|its|top|bottom|upper|lower|far|center|centre|middle|and|or)\s+)$", re.IGNORECASE
 )

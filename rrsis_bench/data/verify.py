@@ -21,7 +21,16 @@ SIZE_TOLERANCE = 0.05
 """A mask may differ from its image by this share of a side (RRSIS-D holds 800x787 images with 800x800 masks)."""
 
 BLOCKING = frozenset(
-    {"missing-image", "corrupt-image", "missing-mask", "corrupt-mask", "size-mismatch", "unknown-id", "non-utf8", "format"}
+    {
+        "missing-image",
+        "corrupt-image",
+        "missing-mask",
+        "corrupt-mask",
+        "size-mismatch",
+        "unknown-id",
+        "non-utf8",
+        "format",
+    }
 )
 """Checks whose errors no sample can be made from. The others are reported by `verify` and do not stop a preparation."""
 
@@ -79,7 +88,9 @@ def examine(root: Path, entries: Iterable[Entry], title: str = "") -> Iterator[E
                 yield done
 
 
-def prepare_entries(root: Path, scan: Callable[[Report], Iterable[Entry]], name: str, info: SourceInfo) -> Iterator[Record]:
+def prepare_entries(
+    root: Path, scan: Callable[[Report], Iterable[Entry]], name: str, info: SourceInfo
+) -> Iterator[Record]:
     """The records of a source's entries; ids are made unique and copies of a photograph get one image id.
 
     Args:
@@ -138,7 +149,9 @@ def verify_entries(root: Path, scan: Callable[[Report], Iterable[Entry]], info: 
     findings += _copies(examined)
     findings += _counts([item.entry for item in examined], info)
     order = {"error": 0, "warning": 1, "info": 2}
-    return sorted(set(findings), key=lambda finding: (order[finding.severity], finding.check, finding.file, finding.message))
+    return sorted(
+        set(findings), key=lambda finding: (order[finding.severity], finding.check, finding.file, finding.message)
+    )
 
 
 class _ImageIds:

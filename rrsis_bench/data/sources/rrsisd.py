@@ -108,7 +108,9 @@ class RRSISD:
                 continue
             category = names.get(ref.get("category_id", annotation.get("category_id")))
             if category is None:
-                report(Finding("warning", where, f"category_id {ref.get('category_id')} has no name", "unknown-category"))
+                report(
+                    Finding("warning", where, f"category_id {ref.get('category_id')} has no name", "unknown-category")
+                )
             yield from self._sentences(ref, annotation, image, category or "", where, report)
 
     def _sentences(
@@ -203,7 +205,9 @@ def write_layout(root: Path, items: Iterable[LayoutItem]) -> None:
         image = images[-1]
         category = ids.setdefault(item.category, len(ids) + 1)
         rows, columns = np.nonzero(item.mask)
-        box = [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1] if rows.size else [0] * 4
+        box = (
+            [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1] if rows.size else [0] * 4
+        )
         annotations.append(
             {
                 "id": number,
@@ -282,5 +286,3 @@ def _hostile(path: Path, harmed: Path) -> None:
     """A pickle that makes a folder when a plain unpickler reads it."""
     target = str(harmed).encode("utf-8")
     path.write_bytes(b"cos\nmkdir\n(V" + target + b"\ntR.")
-
-

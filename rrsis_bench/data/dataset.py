@@ -1,0 +1,211 @@
+"""A split as a sequence of samples, ready for a method's InputSpec.
+
+Chance depends on (seed, epoch, index) alone: the number of workers, and which of them draws a sample, change nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from rrsis_bench.data import masks
+from rrsis_bench.data.images import ImageError, read_rgb
+from rrsis_bench.data.manifest import Manifest, Record
+from rrsis_bench.data.text import Tokenized, load_tokenizer
+from rrsis_bench.data.transforms import Augment, Augmenter, normalise, resize_image, resize_mask
+from rrsis_bench.data.verify import sizes_agree
+from rrsis_bench.errors import MissingResourceError, UserError
+from rrsis_bench.types import InputSpec, Sample
+
+_TOKENS_KEPT = 65536
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sample as a worker makes it; `collate` stacks them.
+
+    Attributes:
+        index: position in the split.
+        sample_id: id of the sample.
+        image_id: id of the photograph.
+        image: (3, H, W) float32.
+        mask: (H, W) uint8 in {0, 1}, at input size.
+        truth: (Hm, Wm) uint8 in {0, 1}, native; None while training.
+        tokens: the expression's tokens.
+        text: the expression (rewritten where the image was mirrored).
+        category: class name or "".
+    """
+
+    index: int
+    sample_id: str
+    image_id: str
+    image: NDArray[np.float32]
+    mask: NDArray[np.uint8]
+    truth: NDArray[np.uint8] | None
+    tokens: Tokenized
+    text: str
+    category: str
+
+
+class ReferringDataset(Dataset[Item]):
+    """Image-expression pairs of one split."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        root: str | Path,
+        spec: InputSpec,
+        training: bool = False,
+        augment: Augment | Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Open nothing yet but the tokenizer.
+
+        Args:
+            manifest: the records of the split.
+            root: data root.
+            spec: what the method wants to be fed.
+            training: augment, and leave the native truth out.
+            augment: augmentations, used in training only; None for none.
+            seed: of everything drawn by chance.
+        """
+        self.manifest = manifest
+        self.root = Path(root)
+        self.spec = spec
+        self.training = training
+        self.seed = seed
+        chosen = augment if isinstance(augment, Augment) else Augment.from_config(augment)
+        self.augment = chosen if training else Augment()
+        self._augmenter = Augmenter(self.augment)
+        self._tokenize = load_tokenizer(spec)
+        self._tokens: OrderedDict[str, Tokenized] = OrderedDict()
+        # Shared memory, so that workers that live through all epochs see the epoch too.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        boxed = np.random.default_rng((seed, 0x626F78)).permutation(len(manifest))
+        self._boxed = frozenset(boxed[: round(self.augment.boxes * len(manifest))].tolist())
+        self.text_from: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.manifest)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that augmentation is drawn for."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch; all workers see it."""
+        self._epoch.fill_(epoch)
+
+    def record(self, index: int) -> Record:
+        """The record at a position, with another sample's expression where expressions are permuted."""
+        record = self.manifest[index]
+        if self.text_from is None:
+            return record
+        from dataclasses import replace
+
+        return replace(record, text=self.manifest[int(self.text_from[index])].text)
+
+    def sample(self, index: int) -> Sample:
+        """The pair as the data set gives it.
+
+        Raises:
+            MissingResourceError: image missing or unreadable, or mask undecodable or of another size than the image.
+        """
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        record = self.record(index)
+        image, mask = self._read(record)
+        return Sample(index, record.sample_id, record.image_id, image, mask, record.text, record.category)
+
+    def __getitem__(self, index: int) -> Item:
+        """The sample as the method wants it. Raises as `sample`."""
+        sample = self.sample(index)
+        image, mask, text = sample.image, sample.mask, sample.text
+        if self.training:
+            rng = np.random.default_rng((self.seed, self.epoch, sample.index))
+            image, mask, text = self._augmenter(image, mask, text, sample.index in self._boxed, rng)
+        return Item(
+            index=sample.index,
+            sample_id=sample.sample_id,
+            image_id=sample.image_id,
+            image=normalise(resize_image(image, self.spec), self.spec),
+            mask=resize_mask(mask, self.spec.image_size),
+            truth=None if self.training else mask,
+            tokens=self.tokens(text),
+            text=text,
+            category=sample.category,
+        )
+
+    def tokens(self, text: str) -> Tokenized:
+        """Tokens of a text; the same text is tokenised once."""
+        known = self._tokens.get(text)
+        if known is None:
+            known = self._tokenize(text)
+            self._tokens[text] = known
+            if len(self._tokens) > _TOKENS_KEPT:
+                self._tokens.popitem(last=False)
+        return known
+
+    def _read(self, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        remedy = "`rrsis-bench data verify NAME` lists all damaged files; replace them and prepare again."
+        path = self.root / record.image
+        try:
+            image = read_rgb(path)
+        except ImageError as error:
+            raise MissingResourceError(f"image {path} of sample {record.sample_id}: {error}. {remedy}") from error
+        try:
+            mask = masks.decode(record.rle)
+        except masks.MaskError as error:
+            raise MissingResourceError(
+                f"mask of sample {record.sample_id} in {self.manifest.path}: {error}. {remedy}"
+            ) from error
+        height, width = image.shape[:2]
+        if not sizes_agree((mask.shape[0], mask.shape[1]), (height, width)):
+            raise MissingResourceError(
+                f"mask of sample {record.sample_id} is {mask.shape[1]}x{mask.shape[0]} but its image {path} is "
+                f"{width}x{height}. {remedy}"
+            )
+        return image, mask
+
+
+def permuted(dataset: ReferringDataset, seed: int) -> ReferringDataset:
+    """The language control: the same pictures and truths, each with the expression of another sample.
+
+    No sample gets an expression of its own image and category (unknown categories count as equal), so that no
+    expression can be right by accident.
+
+    Args:
+        dataset: the split to permute.
+        seed: of the permutation.
+
+    Raises:
+        UserError: the split has too few different images for that.
+    """
+    keys = [(record.image_id, record.category) for record in dataset.manifest]
+    codes = np.unique(np.array([f"{image}\0{category}" for image, category in keys]), return_inverse=True)[1].ravel()
+    rng = np.random.default_rng((seed, 0x7065726D))
+    order = rng.permutation(len(keys))
+    for _ in range(1000):
+        clashes = np.flatnonzero(codes[order] == codes)
+        if clashes.size == 0:
+            shuffled = copy(dataset)
+            shuffled.text_from = order.astype(np.int64)
+            return shuffled
+        for place in clashes:
+            other = int(rng.integers(len(order)))
+            order[place], order[other] = order[other], order[place]
+    raise UserError(
+        f"expressions of {dataset.manifest.path} cannot be permuted: too few samples of different images or categories."
+    )
