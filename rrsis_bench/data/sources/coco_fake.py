@@ -11,26 +11,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data import fake
 from rrsis_bench.data.drawing import SHAPES
-from rrsis_bench.data.images import write_image
+from rrsis_bench.data.images import read_rgb, write_image
 from rrsis_bench.data.masks import encode
 from rrsis_bench.data.scenes import sample_scenes, seed_range
 from rrsis_bench.data.sources.base import SPLITS
 from rrsis_bench.errors import UsageError
 
 SIDE = 128
-FAULTS = (
-    "missing-image",
-    "corrupt-image",
-    "corrupt-mask",
-    "empty-mask",
-    "size-mismatch",
-    "unknown-id",
-    "unlisted",
-    "format",
-    "leak",
-)
-"""Faults that can be planted, named as the checks that find them."""
+"""Image side in pixels."""
 
 
 def write_fake(
@@ -46,9 +36,9 @@ def write_fake(
 
     Args:
         root: folder to write into.
-        n_per_split: scenes of each split; every scene yields at least one expression or none at all, most two or more.
+        n_per_split: scenes of each split; nearly all of their objects get an expression.
         seed: draws the scenes.
-        faults: any of `FAULTS`; each spoils another training image or its annotations.
+        faults: named as the checks that find them; the first spoils the first training image, and so on.
         images: image folder below the root.
         annotations: annotation file below the root.
         splits: split file below the root.
@@ -56,10 +46,8 @@ def write_fake(
     Raises:
         UsageError: an unknown fault, or more faults than training images.
     """
-    unknown = sorted(set(faults) - set(FAULTS))
-    if unknown or len(faults) > n_per_split:
-        what = f"unknown fault '{unknown[0]}'" if unknown else "more faults than images to plant them in"
-        raise UsageError(f"{what}. Known faults of the coco source: {', '.join(FAULTS)}.")
+    if len(faults) > n_per_split:
+        raise UsageError(f"{len(faults)} faults need as many scenes in a split, not {n_per_split}.")
     listing: dict[str, list[dict[str, Any]]] = {
         "images": [],
         "annotations": [],
@@ -116,22 +104,25 @@ def _spoil(
     file = folder / image["file_name"]
     own = next(annotation for annotation in listing["annotations"] if annotation["image_id"] == image["id"])
     photo = image["file_name"].partition("_")[0]
-    if fault == "missing-image":
-        file.unlink()
-    elif fault == "corrupt-image":
-        file.write_bytes(file.read_bytes()[:200])
-    elif fault == "corrupt-mask":
-        own["segmentation"] = {"size": [SIDE, SIDE], "counts": "not an RLE"}
-    elif fault == "empty-mask":
-        own["segmentation"] = {"size": [SIDE, SIDE], "counts": [SIDE * SIDE]}
-    elif fault == "size-mismatch":
-        own["segmentation"] = {"size": [SIDE, SIDE // 2], "counts": [SIDE, SIDE * SIDE // 2 - SIDE]}
-    elif fault == "unknown-id":
-        own["category_id"] = 9999
-    elif fault == "unlisted":
-        photos["train"].remove(photo)
-    elif fault == "format":
-        photos["val"].append(photo)
-    else:
-        other = next(entry for entry in listing["images"] if entry["file_name"].partition("_")[0] in photos["test"])
-        (folder / other["file_name"]).write_bytes(file.read_bytes())
+
+    def segment(rows: int, columns: int, counts: Any) -> None:
+        own["segmentation"] = {"size": [rows, columns], "counts": counts}
+
+    def leak() -> None:
+        other = next(entry for entry in listing["images"] if entry["file_name"].startswith(photos["test"][0]))
+        write_image(folder / other["file_name"], read_rgb(file))
+
+    fake.damage(
+        [fault],
+        {
+            "missing-image": file.unlink,
+            "corrupt-image": lambda: fake.cut_short(file),
+            "corrupt-mask": lambda: segment(SIDE, SIDE, "not an RLE"),
+            "empty-mask": lambda: segment(SIDE, SIDE, [SIDE * SIDE]),
+            "size-mismatch": lambda: segment(SIDE, SIDE // 2, [SIDE, SIDE * (SIDE // 2 - 1)]),
+            "unknown-id": lambda: own.update(category_id=9999),
+            "unlisted": lambda: photos["train"].remove(photo),
+            "format": lambda: photos["val"].append(photo),
+            "leak": leak,
+        },
+    )
