@@ -156,6 +156,8 @@ class ReferringDataModule(LightningDataModule):
             "collate_fn": collate,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": self.num_workers > 0,
+            # One of its own, so that making an iterator draws nothing from the run's random numbers (exact resume).
+            "generator": torch.Generator().manual_seed(self.seed),
         }
 
     def _filled(self, dataset: ReferringDataset, split: str) -> ReferringDataset:
