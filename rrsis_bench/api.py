@@ -67,8 +67,8 @@ def fit(method: str, *, values: Mapping[str, Any] | None = None, **choices: Any)
     Returns:
         the content of `result.json`.
     """
-    from rrsis_bench.cli.fit import add_arguments
     from rrsis_bench.cli._trainer import make_plan
+    from rrsis_bench.cli.fit import add_arguments
 
     words = _words({"method": method, **choices}, values)
     _call("fit", words)

@@ -13,7 +13,7 @@ import yaml
 from rrsis_bench import config as configuration
 from rrsis_bench.config import Config, load_yaml, merge
 from rrsis_bench.errors import UsageError
-from rrsis_bench.paths import data_root, run_folder
+from rrsis_bench.paths import run_folder
 
 MORE = (
     "further flags set any value of the configuration: --trainer.max_epochs=5 --model.optimizer.lr=1e-4 "
@@ -52,7 +52,9 @@ def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", help="protocol that chooses the checkpoint; default: native-v1")
     parser.add_argument("--seed", type=int, help="seed of everything random; default: 0")
     parser.add_argument("--config", action="append", default=[], type=Path, metavar="FILE", help="own YAML; repeatable")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder; default: runs/DATASET/METHOD@VARIANT/seedK")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="run folder; default: runs/DATASET/METHOD@VARIANT/seedK"
+    )
     parser.add_argument("--logger", choices=["wandb"], help="log to this besides CSV and TensorBoard")
     parser.add_argument("--help-all", action="store_true", help="every configuration value with its type and default")
 
@@ -76,9 +78,11 @@ def flag_values(flags: Sequence[str]) -> Config:
             value = yaml.safe_load(text) if text else None
         except yaml.YAMLError:
             value = text
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        nested = merge(nested, value)
+        *outer, name = key.split(".")
+        entry: Config = {name: value}
+        for part in reversed(outer):
+            entry = {part: entry}
+        nested = merge(nested, entry)
     return nested
 
 
@@ -120,13 +124,10 @@ def check_data(plan: Plan) -> None:
     Raises:
         MissingResourceError: what is missing, where to get it, how to verify it.
     """
-    from rrsis_bench.data.sources import create
+    from rrsis_bench.data.prepare import locate, manifest_path
 
-    data = plan.preview["data"]
-    if data.get("generator"):
-        return
-    root = Path(data["root"]) if data.get("root") else data_root() / str(data["dataset"])
-    create(str(data["source"]), **(data.get("source_options") or {})).key_files(root)
+    if not plan.preview["data"].get("generator"):
+        manifest_path(locate(plan.preview["data"]))
 
 
 def saved_config(folder: Path) -> Config:

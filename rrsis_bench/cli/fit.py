@@ -15,7 +15,9 @@ PASSES_ON = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `fit`."""
     add_choice_arguments(parser)
-    parser.add_argument("--resume", metavar="auto|PATH", help="continue from the run folder's last.ckpt, or from a file")
+    parser.add_argument(
+        "--resume", metavar="auto|PATH", help="continue from the run folder's last.ckpt, or from a file"
+    )
     parser.add_argument("--overwrite", action="store_true", help="start anew where the run folder holds a run")
 
 
@@ -40,7 +42,7 @@ def resume_from(plan: Plan, resume: str | None, overwrite: bool) -> Path | None:
             )
         if last.is_file():
             raise UsageError(
-                f"{plan.folder} holds an unfinished run; continue it with --resume auto, or start anew with --overwrite."
+                f"{plan.folder} holds an unfinished run; continue with --resume auto, or start anew with --overwrite."
             )
     return None
 

@@ -13,11 +13,12 @@ from rrsis_bench.engine.resume import BEST, ExactResume, LastCheckpoint
 from rrsis_bench.engine.task import ReferringSegmentationTask
 
 
-
 class Bar(RichProgressBar):
     """Lightning's rich bar with the values that were already read back, so that showing them costs no waiting."""
 
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
         """The last logged loss and the last validation's mIoU and oIoU."""
         if not isinstance(pl_module, ReferringSegmentationTask):
             return {}

@@ -87,7 +87,9 @@ def check_groups(method: nn.Module, groups: list[dict[str, Any]]) -> None:
                 raise ValueError(f"param_groups: '{names.get(key, '?')}' is frozen, foreign or in two groups.")
             seen.add(key)
     if missing := sorted(names[key] for key in wanted - seen):
-        raise ValueError(f"param_groups: no group holds the trainable {', '.join(missing[:5])} ({len(missing)} in all).")
+        raise ValueError(
+            f"param_groups: no group holds the trainable {', '.join(missing[:5])} ({len(missing)} in all)."
+        )
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig, fused: bool) -> Optimizer:
@@ -98,8 +100,8 @@ def build_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig, fused
         config: name and hyper-parameters.
         fused: one kernel per step; it reads no step counter back to the host.
     """
-    kind = {"adamw": AdamW, "adam": Adam}[config.name]
-    return kind(
+    kind: type[Adam | AdamW] = {"adamw": AdamW, "adam": Adam}[config.name]
+    optimizer: Optimizer = kind(
         groups,
         lr=config.lr,
         betas=config.betas,
@@ -108,6 +110,7 @@ def build_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig, fused
         amsgrad=config.amsgrad,
         fused=fused or None,
     )
+    return optimizer
 
 
 def build_schedule(

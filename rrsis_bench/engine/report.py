@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from rrsis_bench import registry
+from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
@@ -58,6 +59,23 @@ def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
     return block
 
 
+def dataset_block(configured: Any, data: ReferringDataModule, synthetic: bool) -> dict[str, Any]:
+    """What a result says of its data set: the test split, with the hash of its content.
+
+    Args:
+        configured: the `data` block of the configuration.
+        data: set up for the test.
+        synthetic: whether the generator drew it.
+    """
+    return {
+        "name": data.dataset,
+        "split": "test",
+        "source": configured.get("source") or data.dataset,
+        "synthetic": synthetic,
+        "content_hash": data.test_dataset.manifest.content_hash(data.root),
+    }
+
+
 def parameter_counts(method: Method) -> dict[str, Any]:
     """Total and trainable parameters, and the trainable share inside the encoders (the figure papers print)."""
     total = sum(parameter.numel() for parameter in method.parameters())
@@ -84,7 +102,7 @@ def training_block(task: ReferringSegmentationTask, trainer: Trainer, seconds: f
     data = trainer.datamodule  # type: ignore[attr-defined]
     batch_size = data.batch_size
     return {
-        "epochs": trainer.fit_loop.epoch_progress.current.processed,
+        "epochs": trainer.fit_loop.epoch_progress.current.processed,  # type: ignore[attr-defined]
         "steps": trainer.global_step,
         "batch_size": batch_size,
         "global_batch": batch_size * trainer.world_size * trainer.accumulate_grad_batches,

@@ -42,7 +42,7 @@ def random_state() -> dict[str, Any]:
         "python": (version, list(words), gauss),
         "numpy": (str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() and torch.cuda.is_initialized() else None,
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
 
 
@@ -70,7 +70,7 @@ class ExactResume(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add `resume` to the checkpoint; every process takes part."""
         states: list[Any] = [random_state()]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if trainer.world_size > 1:
             states = [None] * trainer.world_size
             torch.distributed.all_gather_object(states, random_state())
         loader = trainer.train_dataloader
@@ -169,7 +169,7 @@ class LastCheckpoint(Checkpoint):
         if trainer.world_size == 1:
             return self._asked
         # All processes must agree; asking at every step would make each wait for the slowest.
-        if trainer.global_step % trainer.log_every_n_steps:
+        if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return False
         return bool(trainer.strategy.reduce_boolean_decision(self._asked, all=False))
 

@@ -101,8 +101,16 @@ class TrainerCLI(LightningCLI):
             kwargs |= {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
         return super().instantiate_trainer(**kwargs)
 
+    def before_instantiate_classes(self) -> None:
+        """Where a checkpoint follows, put off the base weights: a method that trains wholly needs none."""
+        self._pretrained = bool(self.config.model.pretrained)
+        self.config.model.pretrained = self._pretrained and self.training
+
     def after_instantiate_classes(self) -> None:
         """Give the data module the method's input spec and the accumulation that the global batch asks for."""
+        self.config.model.pretrained = self._pretrained
+        if self._pretrained and not self.training:
+            self.model.load_frozen_weights()
         self.datamodule.input_spec = self.model.method.input_spec
         if self.training:
             self.trainer.accumulate_grad_batches = accumulation(
@@ -181,6 +189,7 @@ def _quiet() -> None:
         ".*is smaller than the logging interval.*",
         ".*Consider setting `persistent_workers=True`.*",
         ".*pin_memory.*no accelerator is found.*",
+        ".*treespec, LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", message=message)
 
@@ -237,8 +246,8 @@ def fit(plan: Plan, checkpoint: Path | None, keep: bool) -> int:
     best = checkpoints / BEST
     selected_on = "val" if best.is_file() else "none"
     chosen = best if best.is_file() else checkpoints / LAST
-    seconds = sum(callback.seconds for callback in trainer.callbacks if isinstance(callback, LastCheckpoint))
-    training = report.training_block(task, trainer, seconds)
+    clocks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
+    training = report.training_block(task, trainer, sum(clock.trained_seconds() for clock in clocks))
     trainer.strategy.barrier()
     return _score(cli, plan, chosen, selected_on, training, started, kind="retrained")
 
@@ -274,16 +283,15 @@ def _load_official(task: ReferringSegmentationTask, weights: str) -> None:
     name = task.names[0]
     load = getattr(task.method, "load_official", None)
     if load is None:
-        raise UsageError(f"{name} has no official weights that could be loaded (its authors released none).")
+        raise UsageError(f"{name} cannot load official weights: none were released in a form it reads.")
     if weights == "official":
-        known = getattr(task.method, "official_weights", None)
-        if known is None:
-            raise UsageError(f"{name} has no official weights with a fixed address; name the file: --weights FILE.")
-        load(known())
-    elif not Path(weights).is_file():
+        raise UsageError(
+            f"the official weights of {name} have no address a program may fetch them from; get the file by hand "
+            f"(rrsis-bench methods show {name} says where) and name it: --weights FILE."
+        )
+    if not Path(weights).is_file():
         raise UsageError(f"--weights: there is no file {weights}.")
-    else:
-        load(Path(weights))
+    load(Path(weights))
 
 
 def _score(
@@ -307,12 +315,13 @@ def _score(
     spec = task.method.input_spec
     table, control = (report.sample_table(scored, data.test_dataset, spec) for scored in (true, permuted))
     names = [protocol.name for protocol in task.protocols]
-    synthetic = data.generator is not None
+    configured = cli.config["data"]
+    synthetic = configured.get("generator") is not None
     text = cli.config_text()
     result = record.build_result(
         kind="smoke" if synthetic else kind,
         method=report.method_block(task),
-        dataset={"split": "test", "synthetic": synthetic, **data.description("test")},
+        dataset=report.dataset_block(configured, data, synthetic),
         samples=table,
         protocols=names,
         selected_on=selected_on,

@@ -111,6 +111,12 @@ class ReferringSegmentationTask(LightningModule):
         self._frozen = frozen_names(self.method)
         self._frozen_sha256 = hash_tensors(self.method.state_dict(), self._frozen)
 
+    def load_frozen_weights(self) -> None:
+        """Load base weights after all, if anything of them survives a checkpoint of this method."""
+        if self._frozen:
+            self.weights = dict(self.method.load_pretrained())
+            self._frozen_sha256 = hash_tensors(self.method.state_dict(), self._frozen)
+
     def forward(self, batch: Batch) -> MethodOutput:
         """The method's logits (B, 1, h, w)."""
         images = batch.images.contiguous(memory_format=self.memory_format)
@@ -129,7 +135,8 @@ class ReferringSegmentationTask(LightningModule):
             )
         total = torch.stack([self.loss_weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
         self.watch.add(self.global_step, batch.sample_ids, {"loss": total, **losses})
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        interval: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (self.global_step + 1) % interval == 0:
             self.look_at_losses(len(batch))
         return total
 
@@ -145,7 +152,7 @@ class ReferringSegmentationTask(LightningModule):
             self.log_dict(values, on_step=True, on_epoch=False, batch_size=batch_size)
 
     def on_fit_start(self) -> None:
-        """Call `train` on the method: Lightning does not, and a method keeps its frozen parts in evaluation mode there."""
+        """Call the method's `train`, where it keeps its frozen parts in evaluation mode: Lightning does not."""
         self.method.train()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -1,4 +1,4 @@
-"""`rrsis-bench` with the toy method registered, as a script, so that it can be killed, interrupted and run by two processes."""
+"""`rrsis-bench` with the toy method, as a script: to be killed, interrupted, and run by two processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from helpers import toy
-
 from rrsis_bench import registry
 from rrsis_bench.cli import main
 

@@ -12,7 +12,13 @@ import pytest
 
 from rrsis_bench.cli import main
 
-REPORT = "import sys; from rrsis_bench.cli import main; code = main(sys.argv[1:]); print('torch' in sys.modules); sys.exit(code)"
+REPORT = """
+import sys
+from rrsis_bench.cli import main
+code = main(sys.argv[1:])
+print('torch' in sys.modules)
+sys.exit(code)
+"""
 
 
 def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -97,7 +97,11 @@ def test_other_base_weights_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"method": "lavt"}, "--method lavt"), ({"variant": "base"}, "--variant base"), ({"options": {"dim": 4}}, "dim=4")],
+    [
+        ({"method": "lavt"}, "--method lavt"),
+        ({"variant": "base"}, "--variant base"),
+        ({"options": {"dim": 4}}, "dim=4"),
+    ],
 )
 def test_another_method_variant_or_option_is_named(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:

@@ -160,7 +160,11 @@ def test_checkpoints_hold_only_what_trains_and_plain_values(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"variant": "base"}, "--variant tiny"), ({"options": {"dim": 4}}, "dim"), ({"pretrained": False}, "base weights")],
+    [
+        ({"variant": "base"}, "--variant tiny"),
+        ({"options": {"dim": 4}}, "dim"),
+        ({"pretrained": False}, "base weights"),
+    ],
 )
 def test_the_wrong_checkpoint_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     run = trainer(tmp_path)
