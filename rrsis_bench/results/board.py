@@ -26,7 +26,7 @@ REAL = {"rrsisd": "RRSIS-D", "refsegrs": "RefSegRS", "risbench": "RISBench"}
 SHOWN = ("miou", "oiou", "pr50", "pr70", "pr90")
 """Metrics the tables show, under `native-v1`."""
 
-EFFICIENCY = ("params_trainable", "params_total", "gflops", "latency_ms", "memory_mb")
+EFFICIENCY = ("trainable_parameters", "parameters", "gflops", "latency_ms", "memory_mb")
 """Fields of a result's `efficiency` block that the tables show; latency is p50 at batch 1, memory peak at inference."""
 
 CARD_FIELDS = ("title", "venue", "year", "encoders", "fidelity")
@@ -259,7 +259,8 @@ def _card(method: Mapping[str, Any]) -> dict[str, str | None]:
     for name in CARD_FIELDS:
         value = method.get(name, card.get(name))
         if isinstance(value, Mapping):
-            value = value.get(method["variant"])
+            # By variant ({tiny: ..., base: ...}), or by role ({visual: ..., text: ...}).
+            value = value[method["variant"]] if method["variant"] in value else [str(part) for part in value.values()]
         if isinstance(value, list | tuple):
             value = " + ".join(map(str, value))
         found[name] = None if value in (None, "") else str(value)

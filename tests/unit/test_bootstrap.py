@@ -1,0 +1,50 @@
+"""Intervals: resampled by image, overall IoU as a ratio of sums, the same every time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rrsis_bench.metrics.functional import METRICS, scores
+from rrsis_bench.results.bootstrap import SEED, intervals, resample_sums
+
+
+def test_equal_to_a_plain_loop_over_resampled_images():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(1, 50, 20)
+    inter = (truth * rng.random(20)).astype(np.int64)
+    counts = np.stack([truth, inter + 3, inter], axis=1)
+    images = [f"i{k // 2}" for k in range(20)]
+    found = intervals({"native-v1": counts}, images, resamples=200)["native-v1"]
+    members = [np.flatnonzero(np.array(images) == name) for name in sorted(set(images))]
+    draws = np.random.default_rng(SEED).integers(0, len(members), (200, len(members)))
+    values = [scores(np.concatenate([counts[members[i]] for i in draw]), "native-v1") for draw in draws]
+    for metric in METRICS:
+        expected = np.quantile([value[metric] for value in values], [0.025, 0.975])
+        assert found[metric] == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_repeating_expressions_of_an_image_does_not_narrow_the_interval():
+    rng = np.random.default_rng(1)
+    truth = rng.integers(10, 50, 30)
+    inter = (truth * rng.random(30)).astype(np.int64)
+    counts = np.stack([truth, truth, inter], axis=1)
+    images = [f"i{k}" for k in range(30)]
+    once = intervals({"native-v1": counts}, images)["native-v1"]
+    thrice = intervals({"native-v1": np.repeat(counts, 3, axis=0)}, list(np.repeat(images, 3)))["native-v1"]
+    assert once["miou"] == pytest.approx(thrice["miou"], abs=1e-12)
+
+
+def test_fixed_seed_gives_the_same_numbers_and_chunks_do_not_matter():
+    values = np.arange(12.0).reshape(6, 2)
+    first = resample_sums(values, list("aabbcd"), resamples=600)
+    assert np.array_equal(first, resample_sums(values, list("aabbcd"), resamples=600))
+    assert np.array_equal(first[:300], resample_sums(values, list("aabbcd"), resamples=300))
+
+
+def test_no_interval_from_one_image_or_from_nan():
+    counts = np.array([[10, 10, 5], [10, 10, 6], [0, 0, 0]])
+    assert intervals({"native-v1": counts}, ["a"] * 3)["native-v1"]["miou"] is None
+    found = intervals({"paper-rsrefseg2-v1": counts}, list("abc"), resamples=50)["paper-rsrefseg2-v1"]
+    assert found["miou"] is None
+    assert found["pr50"] is not None

@@ -1,0 +1,204 @@
+"""Boards: who is on them, who can never be, and whether the files say what the results say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+from test_results_record import edit, make_result, make_table, write
+
+from rrsis_bench.cli import main
+from rrsis_bench.errors import UserError
+from rrsis_bench.results import record
+from rrsis_bench.results.board import Run, build_boards, collect
+from rrsis_bench.results.leaderboard import inject, outputs, pages
+
+
+@pytest.fixture
+def results(tmp_path):
+    root = tmp_path / "results"
+    for seed in (0, 1, 2):
+        write(root / "runs", seed=seed, table=make_table(seed=seed, quality=0.9))
+    write(root / "runs", method="s4eca")
+    write(root / "runs", dataset="houston", kind="retrained", variant="lite")
+    write(root / "runs", dataset="rrsisd", kind="retrained", variant="base")
+    write(root / "runs", dataset="rrsisd", kind="official-weights", variant="base", seed=7)
+    return root
+
+
+def boards_of(root):
+    runs, warnings = collect(root)
+    return {board.name: board for board in build_boards(runs)}, warnings
+
+
+def test_boards_tables_and_rows(results):
+    boards, warnings = boards_of(results)
+    assert warnings == []
+    assert list(boards) == ["smoke", "rrsisd", "refsegrs", "risbench", "houston"]
+    (smoke,) = boards["smoke"].tables
+    assert [(row.rank, row.method, row.n_seeds) for row in smoke.rows] == [(1, "lavt", 3), (2, "s4eca", 1)]
+    assert smoke.rows[0].sd["miou"] > 0
+    assert smoke.rows[1].sd["miou"] is None
+    assert [table.kind for table in boards["rrsisd"].tables] == ["retrained", "official-weights"]
+    assert "Development data" in boards["houston"].notice
+    assert boards["refsegrs"].tables == ()
+
+
+def test_equal_scores_share_a_rank_and_unknown_is_empty(results, tmp_path):
+    write(results / "runs", method="other", seed=3, table=make_table(seed=0), efficiency=None, language_control=None)
+    boards, _ = boards_of(results)
+    rows = {row.method: row for row in boards["smoke"].tables[0].rows}
+    assert rows["other"].rank == rows["s4eca"].rank == 2
+    assert rows["other"].efficiency["parameters"] is None
+    line = next(
+        line for line in csv.DictReader(outputs(results)[0][results / "leaderboard" / "smoke.csv"].splitlines())
+        if line["method"] == "other"
+    )  # fmt: skip
+    assert line["parameters"] == line["permuted_oiou_ratio"] == line["miou_sd"] == ""
+
+
+def reseal(result):
+    result["sha256"] = record.sealed(result)["sha256"]
+
+
+def to_real_kind(result):
+    result["kind"] = "retrained"
+
+
+def to_real_kind_resealed(result):
+    to_real_kind(result)
+    reseal(result)
+
+
+def to_real_everything_resealed(result):
+    to_real_kind(result)
+    result["dataset"] |= {"name": "rrsisd", "synthetic": False, "source": "rrsisd"}
+    reseal(result)
+
+
+@pytest.mark.parametrize("change", [to_real_kind, to_real_kind_resealed, to_real_everything_resealed])
+def test_a_smoke_row_never_reaches_a_real_board(change, results, capsys):
+    path = results / "runs" / "tiny" / "s4eca@tiny" / "seed0" / "result.json"
+    edit(path, change)
+    boards, warnings = boards_of(results)
+    assert len(warnings) == 1
+    assert str(path) in warnings[0]
+    for name, board in boards.items():
+        assert all(row.method != "s4eca" for table in board.tables for row in table.rows), name
+    assert main(["leaderboard", "--results", str(results)]) == 0
+    assert str(path) in capsys.readouterr().err
+
+
+def test_not_even_from_a_callers_own_list():
+    result = {**make_result(), "kind": "retrained"}
+    real = {**make_result(dataset="rrsisd", kind="retrained"), "kind": "smoke"}
+    assert all(not board.tables for board in build_boards([Run("a", result), Run("b", real)]))
+
+
+def test_truncated_results_and_copies_are_named_and_left_out(results, capsys):
+    broken = results / "runs" / "tiny" / "lavt@tiny" / "seed1" / "result.json"
+    broken.write_text(broken.read_text()[:1000])
+    copy = results / "runs" / "tiny" / "lavt@tiny" / "seed5"
+    copy.mkdir()
+    (copy / "result.json").write_bytes((broken.parent.parent / "seed0" / "result.json").read_bytes())
+    assert main(["leaderboard", "--results", str(results)]) == 0
+    shown = capsys.readouterr().err
+    assert str(broken) in shown
+    assert "truncated" in shown
+    assert "seed5" in shown
+    boards, _ = boards_of(results)
+    assert boards["smoke"].tables[0].rows[0].n_seeds == 2
+
+
+def test_check_finds_drift_and_regenerating_mends_it(results, capsys):
+    assert main(["leaderboard", "--results", str(results), "--check"]) == 4
+    assert main(["leaderboard", "--results", str(results)]) == 0
+    assert main(["leaderboard", "--results", str(results), "--check"]) == 0
+    assert "leaderboard: up to date" in capsys.readouterr().out
+    page = results / "leaderboard" / "smoke.md"
+    page.write_text(page.read_text().replace("lavt", "best"))
+    (results / "leaderboard" / "houston.json").unlink()
+    assert main(["leaderboard", "--results", str(results), "--check"]) == 4
+    shown = capsys.readouterr().err
+    assert "smoke.md" in shown
+    assert "houston.json" in shown
+    assert "rrsisd" not in shown
+
+
+def test_pages_are_a_pure_function_of_the_results(results):
+    runs, _ = collect(results)
+    first = pages(build_boards(runs), ("md", "csv", "json"))
+    assert first == pages(build_boards(runs[::-1]), ("json", "csv", "md"))
+    for name, text in first.items():
+        assert text.endswith("\n"), name
+        assert str(results) not in text
+    parsed = json.loads(first["rrsisd.json"])
+    assert [table["kind"] for table in parsed["tables"]] == ["retrained", "official-weights"]
+    assert "[seed0](../runs/houston/lavt@lite/seed0)" in first["houston.md"]
+
+
+def test_kinds_stand_in_tables_of_their_own(results):
+    text = outputs(results)[0][results / "leaderboard" / "rrsisd.md"]
+    assert text.count("| # | method") == 2
+    assert "retrained by this project" in text
+    assert "the authors' own weights" in text
+
+
+def test_tables_go_between_the_readmes_markers(results, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(
+        "a\n<!-- leaderboard:smoke -->\nold\n<!-- /leaderboard:smoke -->\nb\n"
+        "<!-- leaderboard:nothing -->\n<!-- /leaderboard:nothing -->\n"
+    )
+    assert main(["leaderboard", "--results", str(results)]) == 0
+    text = readme.read_text()
+    assert text.startswith("a\n<!-- leaderboard:smoke -->\n")
+    assert "old" not in text
+    assert "(results/runs/tiny/s4eca@tiny/seed0)" in text
+    assert text.count("No results yet.") == 1
+    assert main(["leaderboard", "--results", str(results), "--check"]) == 0
+    readme.write_text(text.replace("s4eca", "S4"))
+    assert main(["leaderboard", "--results", str(results), "--check"]) == 4
+
+
+def test_a_marker_that_is_never_closed_is_named(results):
+    boards, _ = boards_of(results)
+    with pytest.raises(UserError, match="add the closing marker"):
+        inject("<!-- leaderboard:smoke -->", boards.values(), "")
+
+
+def test_run_folders_are_read_too_and_no_readme_is_touched(tmp_path, capsys):
+    write(tmp_path / "runs")
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- leaderboard:smoke -->\n<!-- /leaderboard:smoke -->\n")
+    before = readme.read_text()
+    assert main(["leaderboard", "--results", str(tmp_path / "runs"), "--board", "smoke", "--format", "md"]) == 0
+    assert readme.read_text() == before
+    assert [path.name for path in (tmp_path / "runs" / "leaderboard").iterdir()] == ["smoke.md"]
+    assert "| 1 |" in capsys.readouterr().out
+
+
+def test_nothing_there_is_said_plainly(tmp_path, capsys):
+    assert main(["leaderboard", "--results", str(tmp_path / "results")]) == 0
+    assert "no results" in capsys.readouterr().out
+    (tmp_path / "results" / "runs").mkdir(parents=True)
+    assert main(["leaderboard", "--results", str(tmp_path / "results")]) == 0
+    assert "boards are empty" in capsys.readouterr().out
+    assert "No results yet." in (tmp_path / "results" / "leaderboard" / "rrsisd.md").read_text()
+
+
+def test_unknown_board_lists_the_known(results, capsys):
+    assert main(["leaderboard", "--results", str(results), "--board", "rrsis"]) == 2
+    assert "Did you mean 'rrsisd'" in capsys.readouterr().err
+
+
+def test_no_torch(results):
+    code = (
+        "import sys; from rrsis_bench.cli import main; "
+        f"main(['leaderboard', '--results', {str(results)!r}]); main(['results', 'check', {str(results)!r}]); "
+        "assert 'torch' not in sys.modules and 'lightning' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,305 @@
+"""Result files: made from integers, sealed, checked, scored again, exported; never half-written."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+
+from rrsis_bench.cli import main
+from rrsis_bench.errors import UserError
+from rrsis_bench.metrics.functional import scores
+from rrsis_bench.metrics.protocols import PROTOCOLS, views
+from rrsis_bench.results import atomic, record
+from rrsis_bench.results.breakdown import groups
+from rrsis_bench.results.maintain import strip_paths
+from rrsis_bench.results.provenance import provenance
+from rrsis_bench.results.samples import FILE, SampleTable, encode, read_samples
+from rrsis_bench.results.schema import violations
+from rrsis_bench.results.wording import names_position, names_relation
+
+
+def make_table(n=25, seed=0, quality=0.8, **changes):
+    rng = np.random.default_rng(seed)
+    shape = (n, len(views(PROTOCOLS)))
+    truth = rng.integers(1, 1000, shape)
+    inter = (truth * rng.random(shape) ** (1 - quality)).astype(np.int64)
+    columns = {
+        "sample_id": [f"s{k:04d}" for k in range(n)],
+        "image_id": [f"i{k // 3}" for k in range(n)],
+        "category": [("ship", "dam", "")[k % 3] for k in range(n)],
+        "n_tokens": [k % 25 + 1 for k in range(n)],
+        "text": [("the ship on the left", "the ship next to the dam", "the, dam")[k % 3] for k in range(n)],
+        "height": [64] * n,
+        "width": [100] * n,
+        "views": [view.name for view in views(PROTOCOLS)],
+        "counts": np.stack([truth, inter + rng.integers(0, 300, shape), inter], axis=-1),
+    }
+    return SampleTable.build(**{**columns, **changes})
+
+
+def make_result(table=None, kind="smoke", dataset="tiny", method="lavt", variant="tiny", seed=0, **changes):
+    table = make_table(seed=seed) if table is None else table
+    return record.build_result(
+        **{
+            "kind": kind,
+            "method": {"name": method, "variant": variant, "target": "baselines.lavt:LAVT", "fidelity": "from-code"},
+            "dataset": {
+                "name": dataset, "split": "test", "source": "rrsisd", "synthetic": dataset == "tiny",
+                "content_hash": "c" * 64,
+            },
+            "samples": table,
+            "protocols": list(PROTOCOLS),
+            "selected_on": "val",
+            "training": {"seed": seed},
+            "efficiency": {"parameters": 10, "trainable_parameters": 5},
+            "language_control": record.language_control(table, make_table(seed=99, quality=0.1)),
+            "provenance": provenance(config_yaml="a: 1\n", started="2024-01-01T00:00:00Z"),
+            **changes,
+        }
+    )  # fmt: skip
+
+
+def write(root, seed=0, dataset="tiny", method="lavt", variant="tiny", table=None, **changes):
+    table = make_table(seed=seed) if table is None else table
+    folder = root / dataset / f"{method}@{variant}" / f"seed{seed}"
+    result = make_result(table, dataset=dataset, method=method, variant=variant, seed=seed, **changes)
+    record.write_run(folder, result, table, "a: 1\n")
+    return folder
+
+
+def test_result_holds_what_the_integers_give_and_fits_the_schema(tmp_path):
+    table = make_table()
+    result = make_result(table)
+    assert violations(result) == []
+    for name, protocol in PROTOCOLS.items():
+        expected = scores(table.view(protocol.view.name), protocol)
+        block = result["metrics"][name]
+        assert {key: block[key]["value"] for key in ("miou", "oiou", "pr70")} == {
+            key: expected[key] for key in ("miou", "oiou", "pr70")
+        }
+        low, high = block["oiou"]["interval"]
+        assert low < expected["oiou"] < high
+    assert result["dataset"]["n_images"] == 9
+    assert 0 < result["language_control"]["oiou_ratio"] < 1
+
+
+def test_samples_are_byte_deterministic_and_come_back(tmp_path):
+    table = make_table()
+    folder = write(tmp_path, table=table)
+    content = (folder / FILE).read_bytes()
+    assert content == encode(table)
+    assert content[4:8] == b"\0\0\0\0"  # no time stamp
+    assert encode(read_samples(folder / FILE)) == content
+    header = gzip.decompress(content).decode().splitlines()[0]
+    assert header.startswith("sample_id,image_id,category,n_tokens,height,width,truth,pred,inter,truth@480,")
+    assert header.endswith(",position,relation")
+
+
+def test_samples_are_sorted_whatever_the_order_they_came_in():
+    table = make_table(3, sample_id=["b", "c", "a"])
+    assert table.sample_id == ("a", "b", "c")
+    assert table.n_tokens.tolist() == [3, 1, 2]
+    with pytest.raises(UserError, match="'a' occurs twice"):
+        make_table(3, sample_id=["a", "b", "a"])
+
+
+def test_nan_becomes_null():
+    counts = make_table(6).counts.copy()
+    counts[0] = 0
+    block = make_result(make_table(6, counts=counts))["metrics"]
+    assert block["paper-rsrefseg2-v1"]["miou"] == {"value": None, "interval": None}
+    assert block["native-v1"]["n_empty"] == 1
+    assert block["native-v1"]["miou"]["value"] is not None
+
+
+def test_breakdowns_partition_the_samples():
+    share = [0.001, 0.0025, 0.01, 0.04, 0.16, 0.17]
+    counts = np.zeros((6, 3, 3), np.int64)
+    counts[..., 0] = (np.array(share) * 10_000)[:, None]
+    table = make_table(6, counts=counts, height=[100] * 6, width=[100] * 6, n_tokens=[1, 5, 6, 10, 20, 21])
+    parts = groups(table)
+    sizes = {name: rows.tolist() for name, rows in parts["size"].items()}
+    assert sizes == {"<0.25%": [0], "0.25-1%": [1], "1-4%": [2], "4-16%": [3, 4], ">16%": [5]}
+    assert {name: len(rows) for name, rows in parts["length"].items()} == {"1-5": 2, "6-10": 2, "16-20": 1, ">20": 1}
+    for kind in ("size", "length", "wording"):
+        assert sorted(i for rows in parts[kind].values() for i in rows) == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "relation"),
+    [
+        ("The ship to the left of the image.", True, False),
+        ("the ship to the left of the red bridge", False, True),
+        ("The ship that is closest to the top edge of the image.", True, False),
+        ("the top-left aircraft", True, False),
+        ("the tank furthest to the right side, below the top-right tank", True, True),
+        ("the vehicle NEXT  TO the dam", False, True),
+        ("the largest storage tank", False, False),
+        ("the bright court", False, False),
+    ],
+)
+def test_wording(text, position, relation):
+    assert (names_position(text), names_relation(text)) == (position, relation)
+
+
+@pytest.mark.parametrize("kind", ["retrained", "official-weights", "external"])
+def test_a_synthetic_data_set_gives_only_smoke_results(kind):
+    with pytest.raises(UserError, match="synthetic data set 'tiny' cannot be of kind"):
+        make_result(kind=kind)
+    with pytest.raises(UserError, match="real data set 'rrsisd' cannot be of kind 'smoke'"):
+        make_result(kind="smoke", dataset="rrsisd")
+
+
+def test_check_accepts_sound_results(tmp_path, capsys):
+    write(tmp_path)
+    assert main(["results", "check", str(tmp_path)]) == 0
+    assert "1 results checked, 0 bad" in capsys.readouterr().out
+
+
+def edit(path, change):
+    result = json.loads(path.read_text())
+    change(result)
+    path.write_text(atomic.json_text(result))
+
+
+def better(result):
+    result["metrics"]["native-v1"]["miou"]["value"] = 0.99
+
+
+def reseal_better(result):
+    better(result)
+    result["sha256"] = record.sealed(result)["sha256"]
+
+
+def reseal_unknown_field(result):
+    result["comment"] = "best ever"
+    result["sha256"] = record.sealed(result)["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda f: edit(f / "result.json", better), "edited by hand"),
+        (lambda f: edit(f / "result.json", reseal_better), r"native-v1\.miou\.value is not what the samples give"),
+        (lambda f: edit(f / "result.json", reseal_unknown_field), "comment"),
+        (lambda f: (f / "result.json").write_text((f / "result.json").read_text()[:300]), "truncated"),
+        (lambda f: (f / "result.json").write_text("[]"), "not a result"),
+        (lambda f: (f / FILE).unlink(), "samples.csv.gz"),
+        (lambda f: (f / FILE).write_bytes((f / FILE).read_bytes()[:-20]), "samples.csv.gz"),
+        (lambda f: (f / FILE).write_bytes(encode(make_table(seed=5))), "not the file that result.json was made from"),
+        (lambda f: (f / "config.yaml").unlink(), "config.yaml is missing"),
+    ],
+)
+def test_check_names_every_bad_file(fault, message, tmp_path, capsys):
+    good, bad = write(tmp_path, seed=0), write(tmp_path, seed=1)
+    fault(bad)
+    assert main(["results", "check", str(tmp_path)]) == 1
+    shown = capsys.readouterr()
+    assert "2 results checked, 1 bad" in shown.out
+    assert str(bad) in shown.err
+    assert str(good) not in shown.err
+    assert re.search(message, shown.err)
+
+
+def test_rescore_restores_what_the_samples_give(tmp_path, capsys):
+    folder = write(tmp_path)
+    path = folder / "result.json"
+    before = path.read_bytes()
+    assert main(["results", "rescore", str(folder)]) == 0
+    assert path.read_bytes() == before
+    edit(path, reseal_better)
+    assert main(["results", "rescore", str(folder), "--check"]) == 4
+    assert path.read_bytes() != before
+    assert main(["results", "rescore", str(folder)]) == 0
+    assert path.read_bytes() == before
+
+
+def test_export_strips_local_paths_and_stays_valid(tmp_path, monkeypatch, capsys):
+    run = write(
+        tmp_path / "runs",
+        provenance={"command": "rrsis-bench fit --data.root=/home/mallory/secret/rrsisd --x ~/y/z", "hostname": "mallorys-box"},
+    )
+    (run / "config.yaml").write_text("data:\n  root: /home/mallory/secret/rrsisd\n  url: https://example.org/a/b\n")
+    to = tmp_path / "results" / "runs"
+    assert main(["results", "export", str(run), "--to", str(to)]) == 0
+    target = to / "tiny" / "lavt@tiny" / "seed0"
+    for name in ("result.json", "config.yaml"):
+        text = (target / name).read_text()
+        assert "mallory" not in text
+        assert "secret" not in text
+    assert "root: rrsisd" in (target / "config.yaml").read_text()
+    assert "https://example.org/a/b" in (target / "config.yaml").read_text()
+    assert (target / FILE).read_bytes() == (run / FILE).read_bytes()
+    assert main(["results", "check", str(to)]) == 0
+    (run / "result.json").unlink()
+    assert main(["results", "export", str(run), "--to", str(to)]) == 1
+    assert "test the run first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("--ckpt /home/mallory/runs/best.ckpt --lr 1e-3", "--ckpt best.ckpt --lr 1e-3"),
+        ("root: ~/data/rrsisd\n", "root: rrsisd\n"),
+        ("data/rrsisd", "data/rrsisd"),
+        ("1/2 and https://a.b/c", "1/2 and https://a.b/c"),
+    ],
+)
+def test_strip_paths(text, expected):
+    assert strip_paths(text) == expected
+
+
+def test_usage_errors_are_one_line(tmp_path, capsys):
+    assert main(["results", "rescore", str(tmp_path)]) == 2
+    assert main(["results", "check", str(tmp_path / "nowhere")]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("call", ["fsync", "fdopen", "replace"])
+def test_full_disk_leaves_the_old_file_and_no_rubbish(call, tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+    atomic.write_text(path, "old")
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(UserError, match=r"result\.json.*disk is full.*free some space"):
+        atomic.write_text(path, "new")
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_full_disk_while_writing_a_run_leaves_no_result(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="disk is full"):
+        write(tmp_path)
+    assert not list(tmp_path.rglob("result.json"))
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_folder_in_the_way_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        atomic.write_text(tmp_path / "file" / "result.json", "x")
+
+
+def test_written_files_have_ordinary_permissions(tmp_path):
+    atomic.write_text(tmp_path / "a", "x")
+    (tmp_path / "b").write_text("x")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_provenance_says_what_there_is():
+    block = provenance(config_yaml="a: 1\n", command=["rrsis-bench", "fit"], gpus=["H200"])
+    assert block["command"] == "rrsis-bench fit"
+    assert block["versions"]["numpy"] == np.__version__
+    assert len(block["config_sha256"]) == 64
+    assert set(block["git"]) == {"sha", "dirty", "diff_sha256"}
