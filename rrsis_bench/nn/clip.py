@@ -112,9 +112,22 @@ class AdaptedClipText(nn.Module):
                         states.append(state)
                 words = words + block.ls_2(change)
         words = trunk.ln_final(words)
-        last = (mask.sum(1) - 1).clamp(min=0)
-        sentence = words[torch.arange(len(words), device=words.device), last] @ trunk.text_projection
-        return words, sentence, states
+        return words, sentence_vector(trunk, words, mask), states
+
+
+def sentence_vector(trunk: TextTransformer, words: Tensor, mask: Tensor) -> Tensor:
+    """Project the last real token's features: words (B, L, C), mask (B, L) -> (B, S)."""
+    last = (mask.sum(1) - 1).clamp(min=0)
+    sentence: Tensor = words[torch.arange(len(words), device=words.device), last] @ trunk.text_projection
+    return sentence
+
+
+def encode_plain(trunk: TextTransformer, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The plain encoder, with gradients: ids and mask (B, L) -> words (B, L, C), sentence (B, S)."""
+    length = ids.shape[1]
+    words = trunk.token_embedding(ids) + trunk.positional_embedding[:length]
+    words = trunk.ln_final(trunk.transformer(words, attn_mask=trunk.attn_mask[:length, :length]))
+    return words, sentence_vector(trunk, words, mask)
 
 
 @cache

@@ -85,4 +85,4 @@ class DetrisDecoder(nn.Module):
         for layer in self.layers:
             pixels = layer(pixels, words, padding, where, order)
         decoded: Tensor = self.norm(pixels)
-        return decoded.transpose(1, 2).unflatten(2, (height, columns))
+        return decoded.transpose(1, 2).reshape(-1, width, height, columns)

@@ -81,8 +81,9 @@ class DetrisNeck(nn.Module):
         self.f5_proj = nn.Sequential(
             nn.ConvTranspose2d(channels, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
-        for name in ("fusion3", "fusion4", "fusion5"):
-            self.add_module(name, AttentionGate(width, heads) if gate == "attention" else LinearGate(width))
+        self.fusion3, self.fusion4, self.fusion5 = (
+            AttentionGate(width, heads) if gate == "attention" else LinearGate(width) for _ in range(3)
+        )
         self.aggr = conv_norm_relu(3 * width, width)
         self.coordconv = nn.Sequential(CoordConv(width, width), conv_norm_relu(width, width, 3))
 

@@ -16,7 +16,7 @@ from rrsis_bench.methods.base import freeze
 from rrsis_bench.nn.bert import build_bert
 from rrsis_bench.nn.clip import AdaptedClipText, build_clip_text
 from rrsis_bench.nn.fusion import additive_mask
-from rrsis_bench.s4eca.options import Options
+from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.textual_adapter import DenseAdapter, FinalProxies, QueryTextAdapter
 from rrsis_bench.types import TextTokens
 
@@ -100,7 +100,7 @@ class LanguageSide(nn.Module):
         options: the method's options.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: S4ECAOptions) -> None:
         super().__init__()
         self.options = options
         self.encoder: AdaptedClipText | AdaptedBert

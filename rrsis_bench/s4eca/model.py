@@ -23,7 +23,7 @@ from rrsis_bench.nn.dinov2 import load_dinov2
 from rrsis_bench.nn.lavt_decoder import LAVTDecoder
 from rrsis_bench.nn.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample_logits
 from rrsis_bench.s4eca.language import Language, LanguageSide
-from rrsis_bench.s4eca.options import Options
+from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.vision import PlainVision, StagedVision, build_staged
 from rrsis_bench.s4eca.visual_adapter import ScaleSelection, SpatialSelection
 from rrsis_bench.types import Batch, InputSpec, MethodOutput
@@ -37,7 +37,7 @@ class PlainHead(nn.Module):
         sentence: width of the sentence vector.
     """
 
-    def __init__(self, options: Options, sentence: int) -> None:
+    def __init__(self, options: S4ECAOptions, sentence: int) -> None:
         super().__init__()
         self.neck = DetrisNeck(options.vit_width, options.width, sentence, options.heads, options.neck_gate)
         # DETRIS's words have the decoder's width already.
@@ -70,9 +70,9 @@ class S4ECA(Method):
     """
 
     name: ClassVar[str] = "s4eca"
-    Options: ClassVar[type[Any]] = Options
+    Options: ClassVar[type[Any]] = S4ECAOptions
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: S4ECAOptions) -> None:
         super().__init__()
         self.options = options
         self.input_spec = InputSpec(

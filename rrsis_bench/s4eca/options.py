@@ -11,7 +11,7 @@ Encoders = Literal["dinov2+clip", "swin+bert", "efficientnet+bert"]
 
 
 @dataclass(frozen=True)
-class Options:
+class S4ECAOptions:
     """Choices and sizes.
 
     Attributes:

@@ -65,7 +65,8 @@ class Distiller(nn.Module):
         query = self.queries.expand(len(words), -1, -1)
         query = query if before is None else query + before
         gathered, _ = self.attention(self.norm(query), words, words, key_padding_mask=~mask, need_weights=False)
-        return query + gathered
+        proxies: Tensor = query + gathered
+        return proxies
 
 
 class QueryTextAdapter(nn.Module):

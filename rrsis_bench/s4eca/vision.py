@@ -14,11 +14,11 @@ from rrsis_bench.methods.base import freeze
 from rrsis_bench.nn.dinov2 import AdaptedDinov2, build_dinov2
 from rrsis_bench.nn.staged import StagedEncoder
 from rrsis_bench.s4eca.language import Language
-from rrsis_bench.s4eca.options import Options
+from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.visual_adapter import VisualAdapter
 
 
-def _adapter(options: Options, width: int, bottleneck: int, sentence: int, language: int) -> VisualAdapter:
+def _adapter(options: S4ECAOptions, width: int, bottleneck: int, sentence: int, language: int) -> VisualAdapter:
     return VisualAdapter(
         width,
         bottleneck,
@@ -45,7 +45,7 @@ class PlainVision(AdaptedDinov2):
         language: width of the language keys.
     """
 
-    def __init__(self, options: Options, sentence: int, language: int) -> None:
+    def __init__(self, options: S4ECAOptions, sentence: int, language: int) -> None:
         trunk = build_dinov2(
             options.vit_width,
             options.vit_depth,
@@ -63,7 +63,8 @@ class PlainVision(AdaptedDinov2):
 
     def look(self, images: Tensor, language: Language) -> list[Tensor]:
         """Images (B, 3, H, W) under language -> three maps (B, C, h, w), shallow to deep."""
-        return self(images, {index: language.context(k) for k, index in enumerate(self.layers)})
+        maps: list[Tensor] = self(images, {index: language.context(k) for k, index in enumerate(self.layers)})
+        return maps
 
 
 class StagedVision(nn.Module):
@@ -79,7 +80,7 @@ class StagedVision(nn.Module):
         language: width of the language keys.
     """
 
-    def __init__(self, trunk: StagedEncoder, options: Options, sentence: int, language: int) -> None:
+    def __init__(self, trunk: StagedEncoder, options: S4ECAOptions, sentence: int, language: int) -> None:
         super().__init__()
         self.trunk = trunk
         freeze(trunk)
@@ -110,13 +111,13 @@ class StagedVision(nn.Module):
         return maps
 
 
-def bottleneck(width: int, options: Options) -> int:
+def bottleneck(width: int, options: S4ECAOptions) -> int:
     """A stage's bottleneck: a quarter of its width in whole heads, at most `visual_bottleneck`."""
     heads = options.visual_adapter_heads
     return min(max(heads, width // 4 // heads * heads), options.visual_bottleneck)
 
 
-def build_staged(options: Options) -> StagedEncoder:
+def build_staged(options: S4ECAOptions) -> StagedEncoder:
     """The staged trunk that the options name, with random weights."""
     if options.encoders == "swin+bert":
         from rrsis_bench.nn.swin import Swin

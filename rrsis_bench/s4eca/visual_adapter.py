@@ -80,7 +80,7 @@ class ScaleSelection(nn.Module):
         """
         pooled = (scales[0] + scales[1] + scales[2]).mean((2, 3))
         code = torch.relu(self.norm(self.joint(torch.cat((pooled, self.text(sentence)), dim=1))))
-        weights = self.weigh(code).unflatten(1, (SCALES, -1)).softmax(dim=1)
+        weights = self.weigh(code).reshape(len(pooled), SCALES, -1).softmax(dim=1)
         mixed = sum(one * weight[..., None, None] for one, weight in zip(scales, weights.unbind(1), strict=True))
         assert isinstance(mixed, Tensor)
         return mixed, weights
@@ -120,7 +120,6 @@ class SpatialSelection(nn.Module):
         Returns:
             the selected map (B, m, h, w), and the gate (B, 1, h, w) in (0, 1).
         """
-        size = maps.shape[-2:]
         positions = self.position_norm(maps.flatten(2).transpose(1, 2))
         keys = self.key_norm(self.key(language))
         padding = None if mask is None else ~mask
@@ -134,8 +133,8 @@ class SpatialSelection(nn.Module):
             highest = similarity.masked_fill(~real, float("-inf")).amax(-1)
             mean = similarity.masked_fill(~real, 0.0).sum(-1) / real.sum(-1).clamp(min=1)
             response = torch.stack((highest, mean), dim=1)
-        gate = self.gate(response.unflatten(2, size)).sigmoid()
-        return gate * maps + context.transpose(1, 2).unflatten(2, size), gate
+        gate = self.gate(response.reshape(-1, 2, *maps.shape[-2:])).sigmoid()
+        return gate * maps + context.transpose(1, 2).reshape(maps.shape), gate
 
 
 class VisualAdapter(nn.Module):
@@ -207,10 +206,11 @@ class VisualAdapter(nn.Module):
             what to add to the MLP's output, of the tokens' shape.
         """
         down = torch.relu(self.down(tokens))
-        maps = down[:, prefix:].transpose(1, 2).unflatten(2, grid)
+        maps = down[:, prefix:].transpose(1, 2).reshape(len(down), -1, *grid)
         scales = self.extract(maps)
         selected = scales[0] + scales[1] + scales[2] if self.scales is None else self.scales(scales, sentence)[0]
         if self.places is not None:
             selected, _ = self.places(selected, language, mask)
         change = F.pad(selected.flatten(2).transpose(1, 2), (0, 0, prefix, 0))
-        return self.scale * self.up(down + change)
+        adapted: Tensor = self.up(down + change)
+        return self.scale * adapted
