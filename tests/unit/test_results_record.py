@@ -223,7 +223,10 @@ def test_rescore_restores_what_the_samples_give(tmp_path, capsys):
 def test_export_strips_local_paths_and_stays_valid(tmp_path, monkeypatch, capsys):
     run = write(
         tmp_path / "runs",
-        provenance={"command": "rrsis-bench fit --data.root=/home/mallory/secret/rrsisd --x ~/y/z", "hostname": "mallorys-box"},
+        provenance={
+            "command": "rrsis-bench fit --data.root=/home/mallory/secret/rrsisd --x ~/y/z",
+            "host": "mallorys-pc",
+        },
     )
     (run / "config.yaml").write_text("data:\n  root: /home/mallory/secret/rrsisd\n  url: https://example.org/a/b\n")
     to = tmp_path / "results" / "runs"
