@@ -49,7 +49,8 @@ class ReferringDataModule(LightningDataModule):
         seed: int = 0,
         augment: dict[str, Any] | None = None,
         generator: dict[str, Any] | None = None,
-        splits: dict[str, Any] | None = None,
+        source_options: dict[str, Any] | None = None,
+        splits: str | None = None,
         manifest: str | None = None,
         permute_expressions: bool = False,
         limit: dict[str, int] | None = None,
@@ -68,6 +69,7 @@ class ReferringDataModule(LightningDataModule):
             seed: of the order, the augmentation and the permutation.
             augment: `{recipe, flip, boxes, jitter}`; None for none.
             generator: `{name, ...}` of the synthetic generator, which fills a missing folder.
+            source_options: what the source takes besides (for `coco`: images, annotations, group, min_area, ...).
             splits: the source's own option on how splits are made.
             manifest: the source's own option: a file that lists the pairs.
             permute_expressions: the language control, on all splits.
@@ -82,6 +84,7 @@ class ReferringDataModule(LightningDataModule):
             "source": source or dataset,
             "root": root,
             "generator": generator,
+            "source_options": source_options,
             "splits": splits,
             "manifest": manifest,
         }

@@ -32,26 +32,35 @@ def locate(data: Mapping[str, Any]) -> Located:
     """Where a data set is and what reads it. A generated data set is generated if its folder does not exist.
 
     Args:
-        data: the `data` block of a configuration: `dataset`, `source`, `root`, `splits`, `manifest`, `generator`.
+        data: the `data` block of a configuration: `dataset`, `source`, `source_options`, `root`, `splits`,
+            `manifest`, `generator`.
 
     Returns:
         the data set; that its files are complete is for `ensure_manifest` to find out.
     """
     dataset, generator = str(data["dataset"]), data.get("generator")
-    options = {key: data.get(key) for key in ("splits", "manifest") if data.get(key) is not None}
+    named = {key: data.get(key) for key in ("splits", "manifest") if data.get(key) is not None}
+    options = {**(data.get("source_options") or {}), **named}
     source = create(str(data.get("source") or dataset), **options)
     if data.get("root"):
         root = Path(str(data["root"])).expanduser()
     elif generator:
-        root = paths.cache_root() / "generated" / dataset
+        from rrsis_bench.data.sources.synthetic import folder_name
+
+        root = paths.cache_root() / "synthetic" / folder_name(**_recipe(generator))
     else:
         root = paths.data_root() / dataset
-    if generator and not root.exists():
+    if generator:
         from rrsis_bench.data.sources.synthetic import generate
 
-        recipe = dict(generator)
-        generate(root, preset=str(recipe.pop("name", "tiny")), **recipe)
+        generate(root, **_recipe(generator))
     return Located(dataset, source, root, options)
+
+
+def _recipe(generator: Mapping[str, Any]) -> dict[str, Any]:
+    """The generator's arguments; a configuration calls the preset `name`."""
+    recipe = dict(generator)
+    return {"preset": str(recipe.pop("name", "tiny")), **recipe}
 
 
 def ensure_manifest(located: Located) -> Path:
