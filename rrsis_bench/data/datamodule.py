@@ -70,8 +70,7 @@ class ReferringDataModule(LightningDataModule):
             augment: `{recipe, flip, boxes, jitter}`; None for none.
             generator: `{name, ...}` of the synthetic generator, which fills a missing folder.
             source_options: what the source takes besides (for `coco`: images, annotations, group, min_area, ...).
-            splits: the source's own option on how splits are made.
-            manifest: the source's own option: a file that lists the pairs.
+            manifest: the file that lists the pairs, for the `manifest` source.
             permute_expressions: the language control, on all splits.
             limit: split -> use only its first samples.
         """
@@ -85,7 +84,6 @@ class ReferringDataModule(LightningDataModule):
             "root": root,
             "generator": generator,
             "source_options": source_options,
-            "splits": splits,
             "manifest": manifest,
         }
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):

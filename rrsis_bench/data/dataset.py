@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ class ReferringDataset(Dataset[Item]):
         self._tokenize = load_tokenizer(spec)
         self._tokens: OrderedDict[str, Tokenized] = OrderedDict()
         # Shared memory, so that workers that live through all epochs see the epoch too.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         boxed = np.random.default_rng((seed, 0x626F78)).permutation(len(manifest))
         self._boxed = frozenset(boxed[: round(self.augment.boxes * len(manifest))].tolist())
         self.text_from: NDArray[np.int64] | None = None
@@ -112,8 +112,6 @@ class ReferringDataset(Dataset[Item]):
         record = self.manifest[index]
         if self.text_from is None:
             return record
-        from dataclasses import replace
-
         return replace(record, text=self.manifest[int(self.text_from[index])].text)
 
     def sample(self, index: int) -> Sample:

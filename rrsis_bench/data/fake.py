@@ -71,7 +71,7 @@ def _with_fault(item: LayoutItem, index: int, first: Mapping[str, LayoutItem], f
     return item
 
 
-def damage(faults: Sequence[str], planters: Mapping[str, Callable[[], None]]) -> None:
+def damage(faults: Sequence[str], planters: Mapping[str, Callable[[], object]]) -> None:
     """Plant the faults of files.
 
     Args:

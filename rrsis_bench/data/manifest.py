@@ -136,7 +136,7 @@ class Manifest:
             return Record(**{name: values[name] for name in _FIELDS})
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{self.path}, record {index}, is not a manifest record ({error}); delete the file and prepare it again."
+                f"{self.path}, record {index}, is no manifest record ({error}); delete the file and prepare it again."
             ) from error
 
     def __iter__(self) -> Iterator[Record]:

@@ -76,13 +76,12 @@ def ensure_manifest(located: Located) -> Path:
         MissingResourceError: the data set is missing, or a file of it cannot be used.
     """
     path = manifest_path(located)
-    if not path.is_file():
-        if write_manifest(path, located.source.prepare(located.root)) == 0:
-            path.unlink()
-            raise MissingResourceError(
-                f"{located.source.info.title} in {located.root} holds no image-expression pair; "
-                f"`rrsis-bench data verify {located.dataset}` says why."
-            )
+    if not path.is_file() and write_manifest(path, located.source.prepare(located.root)) == 0:
+        path.unlink()
+        raise MissingResourceError(
+            f"{located.source.info.title} in {located.root} holds no image-expression pair; "
+            f"`rrsis-bench data verify {located.dataset}` says why."
+        )
     return path
 
 

@@ -93,7 +93,7 @@ class ResumableLoader(DataLoader[Any]):
         self._order: ResumableSampler = self.sampler
         self._yielded = 0
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """The batches of the sampler's epoch, from the stored one on if a state of this epoch was loaded."""
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(self._order.epoch)

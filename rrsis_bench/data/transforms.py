@@ -63,7 +63,8 @@ def normalise(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
 @lru_cache(maxsize=16)
 def _table(mean: tuple[float, ...], std: tuple[float, ...], scale: float) -> NDArray[np.float32]:
     values = np.arange(256, dtype=np.float64) * scale
-    return ((values - np.array(mean)[:, None]) / np.array(std)[:, None]).astype(np.float32)
+    table: NDArray[np.float32] = ((values - np.array(mean)[:, None]) / np.array(std)[:, None]).astype(np.float32)
+    return table
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From entries to records, and every check on the way. `prepare` stops at the first unusable file, `verify` lists all."""
+"""From entries to records, and every check on the way: `prepare` stops at the first bad file, `verify` lists all."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def _examine(entry: Entry, image: _Image) -> Examined:
                 Finding("error", entry.mask_file, f"mask {error}", "missing-mask" if missing else "corrupt-mask")
             )
         return Examined(entry, None, image.pixels, tuple(findings))
-    height, width = read.rle["size"]  # type: ignore[misc]
+    height, width = (int(side) for side in read.rle["size"])
     if read.remark:
         findings.append(Finding("warning", entry.mask_file, read.remark, "mask-values"))
     if covered == 0:

@@ -1,4 +1,4 @@
-"""One file per data set: how its folder becomes a manifest. Sources are found by name, so that none is imported unused."""
+"""One file per data set: how its folder becomes a manifest. Found by name, so that none is imported unused."""
 
 from __future__ import annotations
 

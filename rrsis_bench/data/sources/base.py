@@ -12,7 +12,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data.images import ImageError, read_grey
 from rrsis_bench.data.manifest import Record
+from rrsis_bench.data.masks import MaskError, Rle, encode
 from rrsis_bench.errors import MissingResourceError
 
 SPLITS = ("train", "val", "test")
@@ -112,7 +114,7 @@ class MaskRead:
         remark: what is odd about the stored values, or "".
     """
 
-    rle: dict[str, object]
+    rle: Rle
     remark: str = ""
 
 
@@ -140,6 +142,28 @@ class Source(Protocol):
 
     def write_fake(self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = ()) -> None:
         """Write a small made-up data set in the real layout, with the named faults planted."""
+
+
+def read_mask_file(path: Path, threshold: int) -> MaskRead:
+    """A mask that stands in an image file; values other than 0 and 255 are remarked upon.
+
+    Args:
+        path: the file.
+        threshold: a pixel above it is foreground.
+
+    Raises:
+        MaskError: missing or unreadable.
+    """
+    try:
+        grey = read_grey(path)
+    except ImageError as error:
+        raise MaskError(str(error)) from error
+    odd = [
+        value for value in np.flatnonzero(np.bincount(grey.ravel(), minlength=256)).tolist() if value not in (0, 255)
+    ]
+    some = ", ".join(map(str, odd[:6])) + (", ..." if len(odd) > 6 else "")
+    remark = f"mask holds values other than 0 and 255 ({some}); above {threshold} is foreground" if odd else ""
+    return MaskRead(encode(grey > threshold), remark)
 
 
 def require(paths: Sequence[Path], root: Path, name: str, info: SourceInfo) -> list[Path]:

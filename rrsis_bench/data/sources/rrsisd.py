@@ -48,7 +48,7 @@ class RRSISD:
     name = "rrsisd"
     info = SourceInfo(
         title="RRSIS-D",
-        paper="Liu et al., Rotated Multi-Scale Interaction Network for Referring Remote Sensing Image Segmentation, CVPR 2024",
+        paper="Liu et al., Rotated Multi-Scale Interaction Network for Referring RS Image Segmentation, CVPR 2024",
         where="Google Drive folder 1Xqi3Am2Vgm4a5tHqiV9tfaqKNovcuK3A (linked from github.com/Lsan2401/RMSIN)",
         licence="none stated; DIOR imagery, academic use",
         layout=f"{REFS}, {INSTANCES}, {IMAGES}/00001.jpg ...",
@@ -103,7 +103,8 @@ class RRSISD:
                 report(Finding("error", where, f"image_id {ref.get('image_id')} is not in {INSTANCES}", "unknown-id"))
                 continue
             if annotation.get("image_id", ref.get("image_id")) != ref.get("image_id"):
-                message = f"annotation {ref.get('ann_id')} is of image {annotation.get('image_id')}, not {ref.get('image_id')}"
+                other = annotation.get("image_id")
+                message = f"annotation {ref.get('ann_id')} is of image {other}, not {ref.get('image_id')}"
                 report(Finding("error", where, message, "unknown-id"))
                 continue
             category = names.get(ref.get("category_id", annotation.get("category_id")))

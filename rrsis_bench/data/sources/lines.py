@@ -1,0 +1,173 @@
+"""Data sets whose pairs stand in line files: `<file><blank><expression>`, one image copy and one mask a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import count
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+import numpy as np
+
+from rrsis_bench.data import fake
+from rrsis_bench.data.images import read_grey, read_rgb, write_image
+from rrsis_bench.data.manifest import Record
+from rrsis_bench.data.sources.base import (
+    SPLITS,
+    Entry,
+    Finding,
+    LayoutItem,
+    MaskRead,
+    Report,
+    SourceInfo,
+    match_category,
+    read_mask_file,
+    require,
+)
+from rrsis_bench.data.verify import prepare_entries, verify_entries
+
+
+class LineSource:
+    """A folder of images, a folder of masks with the same names, and `output_phrase_<split>.txt`.
+
+    The first word of a line names both files, with or without its suffix. Lines split once on the first blank; line
+    ends of any system and trailing blanks are dropped.
+
+    Attributes:
+        images: folder of the images.
+        masks: folder of the masks.
+        suffix: of both kinds of file.
+        threshold: a mask pixel above it is foreground.
+        categories: class names to look for in the expressions.
+        synonyms: other wordings of a class.
+        name_suffix: whether the line files as published keep the suffix.
+    """
+
+    name: ClassVar[str]
+    info: ClassVar[SourceInfo]
+    images: ClassVar[str]
+    masks: ClassVar[str]
+    suffix: ClassVar[str]
+    threshold: ClassVar[int]
+    categories: ClassVar[tuple[str, ...]]
+    synonyms: ClassVar[Mapping[str, str]] = {}
+    name_suffix: ClassVar[bool]
+
+    def key_files(self, root: Path) -> list[Path]:
+        """The line files and both folders."""
+        lists = [root / f"output_phrase_{split}.txt" for split in SPLITS]
+        return require([*lists, root / self.images, root / self.masks], root, self.name, self.info)
+
+    def prepare(self, root: Path) -> Iterator[Record]:
+        """The records of all splits, one a line."""
+        self.key_files(root)
+        return prepare_entries(root, lambda report: self._scan(root, report), self.name, self.info)
+
+    def verify(self, root: Path) -> list[Finding]:
+        """Every check on every file."""
+        self.key_files(root)
+        return verify_entries(root, lambda report: self._scan(root, report), self.info)
+
+    def write_fake(
+        self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = (), size: int | None = None
+    ) -> None:
+        """A made-up folder; `size` is the image side (512 as published)."""
+        fake.start_afresh(root)
+        self.write_layout(root, fake.items(n_per_split, size or 512, seed, self.categories, faults))
+        self._plant(root, faults)
+
+    def write_layout(self, root: Path, items: Iterable[LayoutItem]) -> None:
+        """Write pairs in this layout: an image copy for every line.
+
+        Args:
+            root: folder to write into.
+            items: the pairs.
+        """
+        lines: dict[str, list[str]] = {split: [] for split in SPLITS}
+        for folder in (self.images, self.masks):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        for number, item in zip(count(1), items, strict=False):
+            name = self.file_name(number, item.split)
+            write_image(root / self.images / name, item.image)
+            write_image(root / self.masks / name, np.where(item.mask != 0, 255, 0).astype(np.uint8))
+            lines[item.split].append(f"{name if self.name_suffix else PurePosixPath(name).stem} {item.text}\n")
+        for split, own in lines.items():
+            (root / f"output_phrase_{split}.txt").write_text("".join(own), encoding="utf-8")
+
+    def file_name(self, number: int, split: str) -> str:
+        """The name of a pair's files."""
+        return f"{number}{self.suffix}"
+
+    def _scan(self, root: Path, report: Report) -> Iterator[Entry]:
+        used: set[str] = set()
+        for split in SPLITS:
+            listing = f"output_phrase_{split}.txt"
+            try:
+                data = (root / listing).read_bytes()
+            except OSError as error:
+                report(Finding("error", listing, f"file cannot be read ({error.strerror})", "format"))
+                continue
+            for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"").split(b"\n"), 1):
+                where = f"{listing}:{number}"
+                try:
+                    words = line.decode("utf-8").strip().split(maxsplit=1)
+                except UnicodeDecodeError:
+                    report(Finding("error", where, "line is not UTF-8", "non-utf8"))
+                    continue
+                if not words:
+                    continue
+                name = words[0] if words[0].lower().endswith(self.suffix) else words[0] + self.suffix
+                if PurePosixPath(name).name != name:
+                    report(Finding("error", where, f"{words[0]!r} is no file name", "format"))
+                    continue
+                used.add(name)
+                text = words[1] if len(words) > 1 else ""
+                yield Entry(
+                    sample_id=PurePosixPath(name).stem,
+                    split=split,
+                    text=text,
+                    image=f"{self.images}/{name}",
+                    category=match_category(text, self.categories, self.synonyms),
+                    where=where,
+                    mask_file=f"{self.masks}/{name}",
+                    mask=partial(self._mask, root / self.masks / name),
+                )
+        for folder in (self.images, self.masks):
+            for path in sorted((root / folder).glob(f"*{self.suffix}")):
+                if path.name not in used:
+                    report(Finding("info", f"{folder}/{path.name}", "file is named by no line", "unused-file"))
+
+    def _mask(self, path: Path, size: tuple[int, int]) -> MaskRead:
+        return read_mask_file(path, self.threshold)
+
+    def _plant(self, root: Path, faults: Sequence[str]) -> None:
+        names = sorted((path.name for path in (root / self.images).iterdir()), key=lambda name: (len(name), name))
+        listing = root / "output_phrase_train.txt"
+
+        def first_line(content: bytes) -> None:
+            listing.write_bytes(b"\n".join([content, *listing.read_bytes().split(b"\n")[1:]]))
+
+        def grey_values() -> None:
+            path = root / self.masks / names[0]
+            write_image(path, np.where(read_grey(path) > 0, 200, 60).astype(np.uint8))
+
+        def halve() -> None:
+            path = root / self.images / names[0]
+            write_image(path, np.ascontiguousarray(read_rgb(path)[::2, ::2]))
+
+        stem = PurePosixPath(names[0]).stem.encode()
+        fake.damage(
+            faults,
+            {
+                "missing-image": lambda: (root / self.images / names[1]).unlink(),
+                "corrupt-image": lambda: fake.cut_short(root / self.images / names[2]),
+                "missing-mask": lambda: (root / self.masks / names[1]).unlink(),
+                "corrupt-mask": lambda: fake.cut_short(root / self.masks / names[2]),
+                "size-mismatch": halve,
+                "mask-values": grey_values,
+                "unknown-id": lambda: first_line(b"999999 a ship that is not there"),
+                "non-utf8": lambda: first_line(stem + b" a ship \xff\xfe"),
+                "windows-lines": lambda: listing.write_bytes(listing.read_bytes().replace(b"\n", b"  \r\n")),
+            },
+        )

@@ -1,0 +1,198 @@
+"""A data set of one's own: a JSONL or CSV file that lists image, mask (file or RLE) and expression."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from rrsis_bench.data import fake
+from rrsis_bench.data.images import read_rgb, write_image
+from rrsis_bench.data.manifest import Record
+from rrsis_bench.data.masks import MaskError, canonical, encode
+from rrsis_bench.data.sources.base import SPLITS, Entry, Finding, MaskRead, Report, SourceInfo, read_mask_file, require
+from rrsis_bench.data.verify import prepare_entries, verify_entries
+from rrsis_bench.errors import MissingResourceError
+
+DEFAULT_NAMES = ("manifest.jsonl", "manifest.csv")
+
+
+class ManifestFile:
+    """A listing with the columns `image`, `mask` or `rle`, and `expression` (or `text`).
+
+    `image` and `mask` are paths relative to the data root; a mask file's pixels above 0 are foreground; `rle` is a
+    COCO RLE, compressed or not (in CSV as JSON text). `split`, `category` and `sample_id` may be given. If no line
+    states a split, images are dealt to train, val and test (8 : 1 : 1) by a hash of their path.
+    """
+
+    name = "manifest"
+    info = SourceInfo(
+        title="own manifest",
+        paper="",
+        where="your own files",
+        licence="that of your images",
+        layout="manifest.jsonl or manifest.csv (or the file data.manifest names) and the images it lists",
+    )
+
+    def __init__(self, manifest: str | None = None) -> None:
+        """Choose the listing.
+
+        Args:
+            manifest: its path, as it stands or below the root; None for `manifest.jsonl` or `manifest.csv` there.
+        """
+        self.manifest = manifest
+
+    def key_files(self, root: Path) -> list[Path]:
+        """The listing."""
+        return require([self._listing(root)], root, self.name, self.info)
+
+    def prepare(self, root: Path) -> Iterator[Record]:
+        """The records of all splits, one a line."""
+        self.key_files(root)
+        return prepare_entries(root, lambda report: self._scan(root, report), self.name, self.info)
+
+    def verify(self, root: Path) -> list[Finding]:
+        """Every check on every file."""
+        self.key_files(root)
+        return verify_entries(root, lambda report: self._scan(root, report), self.info)
+
+    def write_fake(
+        self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = (), size: int | None = None
+    ) -> None:
+        """A made-up listing, JSONL with masks in turn as files and as RLE; `size` is the image side (512)."""
+        fake.start_afresh(root)
+        lines = []
+        for number, item in enumerate(fake.items(n_per_split, size or 512, seed, ("ship", "airplane"), faults)):
+            line: dict[str, Any] = {"image": f"images/{number}.png", "expression": item.text}
+            write_image(root / line["image"], item.image)
+            if number % 2:
+                line["mask"] = f"masks/{number}.png"
+                write_image(root / line["mask"], item.mask * np.uint8(255))
+            else:
+                line["rle"] = encode(item.mask)
+            lines.append({**line, "split": item.split, "category": item.category})
+        _plant(root, lines, faults)
+
+    def _listing(self, root: Path) -> Path:
+        if self.manifest is not None:
+            given = Path(self.manifest).expanduser()
+            return given if given.is_absolute() or given.is_file() else root / given
+        return next((root / name for name in DEFAULT_NAMES if (root / name).is_file()), root / DEFAULT_NAMES[0])
+
+    def _scan(self, root: Path, report: Report) -> Iterator[Entry]:
+        listing = self._listing(root)
+        rows = list(_rows(listing, report))
+        dealt = not any(row.get("split") for _, row in rows)
+        for where, row in rows:
+            image, text = row.get("image"), row.get("expression", row.get("text"))
+            split = _dealt(str(image)) if dealt else row.get("split")
+            mask, rle = row.get("mask") or None, row.get("rle") or None
+            problem = ""
+            if not isinstance(image, str) or not image:
+                problem = "line names no image"
+            elif not isinstance(text, str):
+                problem = "line has no expression"
+            elif (mask is None) == (rle is None):
+                problem = "line needs either a mask or an rle"
+            elif split not in SPLITS:
+                problem = f"split {split!r} is none of {', '.join(SPLITS)}"
+            elif not _inside(image) or not (mask is None or (isinstance(mask, str) and _inside(mask))):
+                problem = "paths must be relative to the data root and stay below it"
+            if problem:
+                report(Finding("error", where, problem, "format"))
+                continue
+            read: Callable[[tuple[int, int]], MaskRead]
+            read = partial(_rle_mask, rle) if mask is None else partial(_file_mask, root / str(mask))
+            yield Entry(
+                sample_id=str(row.get("sample_id") or where.rpartition(":")[2]),
+                split=str(split),
+                text=str(text).strip(),
+                image=PurePosixPath(str(image)).as_posix(),
+                category=str(row.get("category") or ""),
+                where=where,
+                mask_file=where if mask is None else str(mask),
+                mask=read,
+            )
+
+
+def _rows(listing: Path, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each line with its place in the file; a line that cannot be read is reported and left out."""
+    try:
+        data = listing.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise MissingResourceError(f"manifest {listing} cannot be read ({error.strerror}).") from error
+    lines: list[str] = []
+    for number, line in enumerate(data.splitlines(), 1):
+        try:
+            lines.append(line.decode("utf-8"))
+        except UnicodeDecodeError:
+            report(Finding("error", f"{listing.name}:{number}", "line is not UTF-8", "non-utf8"))
+            lines.append("")
+    if listing.suffix.lower() == ".csv":
+        reader = csv.DictReader(io.StringIO("\n".join(lines)))
+        for row in reader:
+            yield f"{listing.name}:{reader.line_num}", row
+        return
+    for number, text in enumerate(lines, 1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+        except ValueError:
+            line = None
+        if isinstance(line, dict):
+            yield f"{listing.name}:{number}", line
+        else:
+            report(Finding("error", f"{listing.name}:{number}", "line is no JSON object", "format"))
+
+
+def _rle_mask(rle: Any, size: tuple[int, int]) -> MaskRead:
+    if isinstance(rle, str):
+        try:
+            rle = json.loads(rle)
+        except ValueError as error:
+            raise MaskError("rle is no JSON") from error
+    return MaskRead(canonical(rle, *size))
+
+
+def _file_mask(path: Path, size: tuple[int, int]) -> MaskRead:
+    return read_mask_file(path, 0)
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _dealt(image: str) -> str:
+    place = hashlib.sha256(image.encode("utf-8", "replace")).digest()[0] % 10
+    return "train" if place < 8 else SPLITS[place - 7]
+
+
+def _plant(root: Path, lines: list[dict[str, Any]], faults: Sequence[str]) -> None:
+    encoded: list[bytes] = []
+
+    def halve() -> None:
+        path = root / lines[0]["image"]
+        write_image(path, np.ascontiguousarray(read_rgb(path)[::2, ::2]))
+
+    planters: dict[str, Callable[[], object]] = {
+        "missing-image": lambda: (root / lines[1]["image"]).unlink(),
+        "corrupt-image": lambda: fake.cut_short(root / lines[2]["image"]),
+        "missing-mask": lambda: (root / lines[1]["mask"]).unlink(),
+        "corrupt-mask": lambda: fake.cut_short(root / lines[3]["mask"]),
+        "size-mismatch": halve,
+        "bad-rle": lambda: lines[0].update(rle={"size": [64, 64], "counts": "not an RLE!"}),
+        "unknown-id": lambda: lines[0].update(image="images/999999.png"),
+        "non-utf8": lambda: encoded.append(b'{"image": "images/0.png", "expression": "a ship \xff\xfe"}\n'),
+    }
+    fake.damage(faults, planters)
+    encoded += [json.dumps(line, ensure_ascii=False).encode("utf-8") + b"\n" for line in lines]
+    (root / DEFAULT_NAMES[0]).write_bytes(b"".join(encoded))

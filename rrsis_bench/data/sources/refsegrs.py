@@ -1,0 +1,39 @@
+"""RefSegRS (Yuan, Mou, Hua, Zhu, TGRS 2024): line files, TIFF images and masks, one image copy a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rrsis_bench.data.sources.base import LayoutItem, SourceInfo
+from rrsis_bench.data.sources.lines import LineSource
+
+CATEGORIES = (
+    "road", "vehicle", "car", "van", "building", "truck", "trailer", "bus", "road marking", "bikeway", "sidewalk",
+    "tree", "low vegetation", "impervious surface",
+)  # fmt: skip
+
+
+class RefSegRS(LineSource):
+    """The RefSegRS folder. Copies of a photograph are found by their pixels, since every line has its own file."""
+
+    name = "refsegrs"
+    info = SourceInfo(
+        title="RefSegRS",
+        paper="Yuan, Mou, Hua, Zhu, RRSIS: Referring Remote Sensing Image Segmentation, TGRS 2024",
+        where="https://huggingface.co/datasets/JessicaYuan/RefSegRS (RefSegRS.zip, 2.97 GB)",
+        licence="CC BY 4.0",
+        layout="images/<id>.tif, masks/<id>.tif, output_phrase_{train,val,test}.txt",
+        counts={"train": 2172, "val": 431, "test": 1817},
+    )
+    images = "images"
+    masks = "masks"
+    suffix = ".tif"
+    threshold = 127
+    categories = CATEGORIES
+    name_suffix = False
+
+
+def write_layout(root: Path, items: Iterable[LayoutItem]) -> None:
+    """Write pairs as a RefSegRS folder."""
+    RefSegRS().write_layout(root, items)
