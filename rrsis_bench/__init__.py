@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -14,7 +15,5 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     # The verbs load on first use, so that importing the package imports neither torch nor anything else.
     if name in __all__:
-        from rrsis_bench import api
-
-        return getattr(api, name)
+        return getattr(import_module("rrsis_bench.api"), name)
     raise AttributeError(f"module 'rrsis_bench' has no attribute '{name}'")

@@ -32,7 +32,7 @@ def cache_root() -> Path:
 
 
 def config_folders() -> list[Path]:
-    """Configuration folders in search order: `RRSIS_CONFIGS`, `./configs`, the repository's, the installed package's."""
+    """Configuration folders in search order: `RRSIS_CONFIGS`, `./configs`, the repository, the installed package."""
     named = [Path(part).expanduser() for part in os.environ.get("RRSIS_CONFIGS", "").split(os.pathsep) if part]
     candidates = [*named, Path("configs"), PACKAGE.parent / "configs", PACKAGE / "_configs"]
     found: list[Path] = []

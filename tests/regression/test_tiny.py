@@ -1,0 +1,24 @@
+"""Every registered method, trained for a moment on the tiny split, against its golden file."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rrsis_bench.registry import BUILT_IN
+from tests.regression.measure import GOLDEN, measure
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("method", sorted(BUILT_IN))
+def test_losses_and_score(method: str) -> None:
+    path = GOLDEN / f"{method}.json"
+    assert path.is_file(), f"{method} has no golden file: make regression-update"
+    golden = json.loads(path.read_text(encoding="utf-8"))
+    measured = measure(method)
+    assert measured["steps"] == golden["steps"], "the golden file is of another length: make regression-update"
+    assert len(measured["losses"]) == 5
+    assert measured["losses"] == pytest.approx(golden["losses"], rel=1e-3)
+    assert measured["oiou"] >= golden["oiou"] - 0.05
