@@ -102,7 +102,9 @@ def read(path: Path, bands: tuple[int, int, int] | None = None) -> Scene:
         raise UsageError(f"cannot read {path}: {reason}. Is it a complete GeoTIFF?") from error
     notes = []
     if raw.dtype != np.uint8:
-        notes.append(f"bands of {raw.dtype} were stretched to 8 bits between percentiles {STRETCH[0]:g} and {STRETCH[1]:g}")
+        notes.append(
+            f"bands of {raw.dtype} were stretched to 8 bits between percentiles {STRETCH[0]:g} and {STRETCH[1]:g}"
+        )
         raw = np.stack([_stretch(band, valid) for band in raw])
     if crs is None:
         notes.append("the file names no coordinate reference system, so no GeoJSON can be made")
@@ -148,7 +150,9 @@ def polygons(mask: NDArray[np.uint8], scene: Scene, properties: dict[str, Any]) 
 
     features = []
     for outline, _ in shapes(mask, mask=mask != 0, connectivity=8, transform=IDENTITY):
-        pixels = sum(_area(ring) * (1 if k == 0 else -1) for k, ring in enumerate(map(_counter, outline["coordinates"])))
+        pixels = sum(
+            _area(ring) * (1 if k == 0 else -1) for k, ring in enumerate(map(_counter, outline["coordinates"]))
+        )
         placed = {
             "type": "Polygon",
             "coordinates": [[scene.transform * tuple(point) for point in ring] for ring in outline["coordinates"]],

@@ -1,0 +1,104 @@
+"""`rrsis-bench profile`: parameters, GFLOPs, latency and memory of a method."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("--method", required=True, help="registered name, such as s4eca")
+    parser.add_argument("--variant", help="its variant (default: the published one)")
+    parser.add_argument("--meta", action="store_true", help="parameters and GFLOPs only, without weights or memory")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    parser.add_argument("--batch-size", type=int, default=8, help="batch of the throughput (default: 8)")
+    parser.add_argument("--precision", choices=["32", "bf16", "16"], default="32", help="default: 32")
+    parser.add_argument("--warmup", type=int, default=10, help="passes before the measured ones (default: 10)")
+    parser.add_argument("--repeats", type=int, default=50, help="measured passes (default: 50)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    from rrsis_bench import config
+
+    blocks = config.method_config(args.method)
+    variant = config.choose_variant(args.method, blocks, {}, args.variant)
+    options = config.variant_options(args.method, variant)
+
+    import torch
+
+    from rrsis_bench.bench.profile import efficiency
+    from rrsis_bench.engine.build import build_method
+    from rrsis_bench.engine.device import pick_device
+
+    device = torch.device("meta") if args.meta else pick_device(args.device)
+    with device:
+        # Speed and size do not depend on the weights, so none are loaded.
+        method, _ = build_method(args.method, variant, options, pretrained=False)
+    report = efficiency(
+        method,
+        device,
+        latency=not args.meta,
+        batch_size=args.batch_size,
+        precision=args.precision,
+        warmup=args.warmup,
+        repeats=args.repeats,
+    )
+    spec = method.input_spec
+    report |= {"method": args.method, "variant": variant}
+    report |= {"image_size": list(spec.image_size), "max_tokens": spec.max_tokens, "flops_per_multiply_add": 2}
+    print(json.dumps(report, indent=2, sort_keys=True)) if args.json else _print(report)
+    return 0
+
+
+def _print(report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(title=f"{report['method']} ({report['variant']}): parameters")
+    table.add_column("part")
+    for column in ("total", "trainable"):
+        table.add_column(column, justify="right")
+    for row in report["parts"]:
+        table.add_row(row["part"], f"{row['parameters']:,}", f"{row['trainable_parameters']:,}")
+    table.add_row("all", f"{report['parameters']:,}", f"{report['trainable_parameters']:,}", style="bold")
+    console.print(table)
+    for row in report["encoders"]:
+        added = f", adapters {row['added_parameters']:,}" if row["added_parameters"] else ""
+        line = f"{row['encoder']} encoder {row['network']}: {row['parameters']:,}{added}"
+        console.print(line, soft_wrap=True)
+    share = report["encoder_trainable_share"]
+    if share is not None:
+        added = sum(row["added_parameters"] for row in report["encoders"])
+        what = "adapters" if added == report["encoder_trainable_parameters"] and added else "trainable in the encoders"
+        console.print(
+            f"{what} {report['encoder_trainable_parameters']:,} = {share:.2%} of the encoders "
+            f"({report['encoder_parameters']:,} without adapters)",
+            soft_wrap=True,
+        )
+    size = "x".join(map(str, report["image_size"]))
+    console.print(
+        f"GFLOPs {report['gflops']:,.2f} (one forward pass at {size}, {report['max_tokens']} tokens, text encoder "
+        "included, multiply-add = 2)",
+        soft_wrap=True,
+    )
+    if "latency_ms" not in report:
+        return
+    settings = f"{report['device']}, precision {report['precision']}, {report['repeats']} passes"
+    console.print(
+        f"latency at batch 1: p50 {report['latency_ms']:.2f} ms, p95 {report['latency_p95_ms']:.2f} ms ({settings})",
+        soft_wrap=True,
+    )
+    console.print(f"throughput at batch {report['throughput_batch_size']}: {report['throughput']:.2f} samples/s")
+    console.print(f"peak memory, inference at batch 1: {_memory(report['memory_mb'])}")
+    console.print(
+        f"peak memory, training at batch {report['throughput_batch_size']}: {_memory(report['training_memory_mb'])}"
+    )
+
+
+def _memory(mebibytes: float | None) -> str:
+    return "not measured (only on CUDA)" if mebibytes is None else f"{mebibytes:,.0f} MiB"

@@ -1,0 +1,209 @@
+"""One image, one expression, one mask: what `rrsis-bench predict` does.
+
+An image within the tile limit is squashed to the method's input as in training and scoring. A larger one is cut into
+overlapping tiles, each squashed likewise, and the tiles' logits are blended (see `tiling`).
+
+Shape legend: `H W` pixels of the image.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from rrsis_bench.data import masks
+from rrsis_bench.data.collate import collate
+from rrsis_bench.data.dataset import Item
+from rrsis_bench.data.images import ImageError, read_rgb
+from rrsis_bench.data.text import load_tokenizer, normalise_text
+from rrsis_bench.data.transforms import normalise, resize_image
+from rrsis_bench.engine import geo
+from rrsis_bench.engine.load import LoadedRun
+from rrsis_bench.engine.overlay import draw_overlay, enlarged
+from rrsis_bench.engine.tiling import Blend, Plan, plan
+from rrsis_bench.errors import UsageError
+from rrsis_bench.methods.base import Method
+from rrsis_bench.metrics import protocols
+from rrsis_bench.results.atomic import write_bytes, write_json
+
+PROTOCOL = "native-v1"
+TILE_FACTOR = 2  # default tile limit over the method's input size; scenes squashed more lose their small objects
+OVERLAY_LIMIT = 4096  # longest side of the overlay in pixels; the mask keeps the image's own size
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a method makes of an image and an expression.
+
+    Attributes:
+        mask: (H, W) uint8 in {0, 1}.
+        mean_probability: mean foreground probability inside the mask; None where the mask is empty.
+        threshold: a pixel is foreground where its probability is greater.
+        tiles: number of tiles.
+        truncated: whether the expression has more tokens than the method reads.
+    """
+
+    mask: NDArray[np.uint8]
+    mean_probability: float | None
+    threshold: float
+    tiles: int
+    truncated: bool
+
+
+def load_image(path: Path, plain: bool = False, bands: tuple[int, int, int] | None = None) -> geo.Scene | NDArray[Any]:
+    """An image file: a `Scene` where it is georeferenced (and not asked to be plain), else (H, W, 3) uint8 RGB.
+
+    Raises:
+        UsageError: missing or no image; or georeferenced without the extra `geo`.
+    """
+    if path.is_file() and not plain and geo.is_georeferenced(path):
+        return geo.read(path, bands)
+    if bands is not None:
+        raise UsageError(f"--bands is for georeferenced images, and {path} is not read as one.")
+    try:
+        return read_rgb(path)
+    except ImageError as error:
+        raise UsageError(f"cannot read the image {path}: {error}. Give a PNG, JPEG or TIFF file.") from error
+
+
+def segment(
+    method: Method,
+    image: NDArray[np.uint8],
+    text: str,
+    device: torch.device | str = "cpu",
+    tile: int | None = None,
+    overlap: float = 0.25,
+    batch_size: int = 4,
+) -> Prediction:
+    """Segment what an expression refers to.
+
+    Args:
+        method: in evaluation mode, on `device`.
+        image: (H, W, 3) uint8 RGB.
+        text: the expression. In a tiled image its words of place ("upper left") are read within each tile.
+        device: where the method is.
+        tile: longest side of a tile; None for twice the method's input size.
+        overlap: share of a tile's side that neighbours have in common at least.
+        batch_size: tiles in a batch.
+
+    Raises:
+        UsageError: an empty expression, or tile settings that make no sense.
+    """
+    text = normalise_text(text)
+    if not text:
+        raise UsageError('--text is empty: say what to look for, such as --text "the white airplane on the left".')
+    if batch_size < 1:
+        raise UsageError(f"--batch-size {batch_size} must be at least 1.")
+    layout = plan(image.shape[0], image.shape[1], tile or TILE_FACTOR * max(method.input_spec.image_size), overlap)
+    logits, truncated = _blended(method, image, text, layout, device, batch_size)
+    threshold = protocols.get(PROTOCOL).view.threshold
+    mask = logits > np.float32(np.log(threshold / (1 - threshold)))
+    inside = logits[mask].astype(np.float64)
+    mean = float(np.mean(1 / (1 + np.exp(-inside)))) if inside.size else None
+    return Prediction(mask.astype(np.uint8), mean, threshold, len(layout.corners), truncated)
+
+
+@torch.inference_mode()
+def _blended(
+    method: Method, image: NDArray[np.uint8], text: str, layout: Plan, device: torch.device | str, batch_size: int
+) -> tuple[NDArray[np.float32], bool]:
+    """Logits (H, W), and whether the expression was cut."""
+    spec = method.input_spec
+    tokens = load_tokenizer(spec)(text)
+    blank = np.zeros(spec.image_size, dtype=np.uint8)
+    blend = Blend(layout)
+    for start in range(0, len(layout.corners), batch_size):
+        numbers = range(start, min(start + batch_size, len(layout.corners)))
+        pixels = [normalise(resize_image(np.ascontiguousarray(layout.crop(image, k)), spec), spec) for k in numbers]
+        items = [
+            Item(k, str(k), "", planes, blank, None, tokens, text, "")
+            for k, planes in zip(numbers, pixels, strict=True)
+        ]
+        output = method(collate(items).to(device)).logits.float()
+        native = functional.interpolate(output, layout.tile, mode="bilinear", align_corners=False)
+        for k, logits in zip(numbers, native[:, 0].cpu().numpy(), strict=True):
+            blend.add(k, logits)
+    return blend.logits(), tokens.truncated
+
+
+def write_prediction(
+    stem: Path, source: Path, image: geo.Scene | NDArray[Any], text: str, found: Prediction, run: LoadedRun
+) -> list[Path]:
+    """Write mask, overlay and RLE (and for a georeferenced image the mask on the map and its polygons).
+
+    Args:
+        stem: path without suffix; `_mask.png`, `_overlay.png`, `.json`, `_mask.tif`, `.geojson` are added.
+        source: the image's file.
+        image: what `load_image` gave.
+        text: the expression.
+        found: the prediction.
+        run: the trained method.
+
+    Returns:
+        the files written.
+
+    Raises:
+        UserError: one cannot be written.
+    """
+    pixels = image.image if isinstance(image, geo.Scene) else image
+    model = run.config["model"]
+    facts = {
+        "image": str(source),
+        "height": int(found.mask.shape[0]),
+        "width": int(found.mask.shape[1]),
+        "text": text,
+        "rle": dict(masks.encode(found.mask)),
+        "area": int(found.mask.sum()),
+        "empty": not found.mask.any(),
+        "mean_probability": found.mean_probability,
+        "threshold": found.threshold,
+        "tiles": found.tiles,
+        "text_truncated": found.truncated,
+        "method": {"name": model["method"], "variant": model["variant"], "checkpoint": str(run.checkpoint)},
+    }
+    outputs: list[tuple[str, bytes]] = [
+        ("_mask.png", _png(found.mask * np.uint8(255))),
+        ("_overlay.png", _png(_overlay(pixels, found.mask, text))),
+    ]
+    if isinstance(image, geo.Scene):
+        outputs.append(("_mask.tif", geo.mask_geotiff(found.mask, image)))
+    written = []
+    for suffix, content in outputs:
+        written.append(stem.with_name(stem.name + suffix))
+        write_bytes(written[-1], content)
+    written.append(stem.with_name(stem.name + ".json"))
+    write_json(written[-1], facts)
+    if isinstance(image, geo.Scene) and image.crs is not None:
+        written.append(stem.with_name(stem.name + ".geojson"))
+        named = {"text": text, "method": f"{model['method']}@{model['variant']}"}
+        write_json(written[-1], geo.polygons(found.mask, image, named))
+    return written
+
+
+def _overlay(image: NDArray[np.uint8], mask: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """The overlay at a size that people look at: small images enlarged, huge ones reduced."""
+    import cv2
+
+    longest = max(image.shape[:2])
+    if longest <= OVERLAY_LIMIT:
+        return draw_overlay(*enlarged(image, mask), text)
+    size = tuple(max(1, round(side * OVERLAY_LIMIT / longest)) for side in image.shape[1::-1])
+    reduced = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    # Area averages keep an object that would fall between the nearest pixels.
+    covered = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.25
+    return draw_overlay(reduced, covered, text)
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format="PNG")
+    return stream.getvalue()
