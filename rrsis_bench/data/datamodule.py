@@ -50,7 +50,6 @@ class ReferringDataModule(LightningDataModule):
         augment: dict[str, Any] | None = None,
         generator: dict[str, Any] | None = None,
         source_options: dict[str, Any] | None = None,
-        splits: str | None = None,
         manifest: str | None = None,
         permute_expressions: bool = False,
         limit: dict[str, int] | None = None,

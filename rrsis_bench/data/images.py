@@ -9,6 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}
+"""How files of a kind begin, and what stands near their end."""
+
+# A file that cannot be decoded is reported by us, with its name; OpenCV's own complaint has none.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
 
 class ImageError(ValueError):
     """An image that cannot be read; the message says why, the caller adds which and what to do."""
@@ -55,12 +61,13 @@ def pixel_hash(image: NDArray[np.uint8]) -> str:
 def _read(path: Path, flags: int) -> NDArray[np.uint8]:
     try:
         data = path.read_bytes()
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise ImageError("file is missing") from error
     except OSError as error:
         raise ImageError(f"file cannot be read ({error.strerror})") from error
-    if path.suffix.lower() in {".jpg", ".jpeg"} and b"\xff\xd9" not in data[-512:]:
-        # OpenCV fills the rest of a truncated JPEG with grey and says nothing.
+    # OpenCV fills the rest of a truncated file with grey or black and says nothing.
+    ends = next((end for start, end in _ENDS.items() if data.startswith(start)), b"")
+    if ends not in data[-512:]:
         raise ImageError("file is truncated or no image")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None

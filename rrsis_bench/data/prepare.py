@@ -32,15 +32,16 @@ def locate(data: Mapping[str, Any]) -> Located:
     """Where a data set is and what reads it. A generated data set is generated if its folder does not exist.
 
     Args:
-        data: the `data` block of a configuration: `dataset`, `source`, `source_options`, `root`, `splits`,
-            `manifest`, `generator`.
+        data: the `data` block of a configuration: `dataset`, `source`, `source_options`, `root`, `manifest`,
+            `generator`. Without `root`, a `manifest` file's own folder is the root.
 
     Returns:
         the data set; that its files are complete is for `ensure_manifest` to find out.
     """
     dataset, generator = str(data["dataset"]), data.get("generator")
-    named = {key: data.get(key) for key in ("splits", "manifest") if data.get(key) is not None}
-    options = {**(data.get("source_options") or {}), **named}
+    options = dict(data.get("source_options") or {})
+    if data.get("manifest"):
+        options["manifest"] = str(data["manifest"])
     source = create(str(data.get("source") or dataset), **options)
     if data.get("root"):
         root = Path(str(data["root"])).expanduser()
@@ -48,6 +49,8 @@ def locate(data: Mapping[str, Any]) -> Located:
         from rrsis_bench.data.sources.synthetic import folder_name
 
         root = paths.cache_root() / "synthetic" / folder_name(**_recipe(generator))
+    elif data.get("manifest"):
+        root = Path(str(data["manifest"])).expanduser().absolute().parent
     else:
         root = paths.data_root() / dataset
     if generator:

@@ -7,8 +7,6 @@ import pickle
 from pathlib import Path
 from typing import Any, NoReturn
 
-_BUILTINS = frozenset({"set", "frozenset", "complex", "bytearray"})
-
 
 class UnsafePickleError(ValueError):
     """A pickle that is damaged, or asks for more than plain data."""
@@ -19,7 +17,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if module in {"builtins", "__builtin__"} and name in _BUILTINS:
-            return {"set": set, "frozenset": frozenset, "complex": complex, "bytearray": bytearray}[name]
+            return _BUILTINS[name]
         if (module, name) in {("_codecs", "encode"), ("codecs", "encode")}:
             return _encode  # how protocol 2 stores bytes
         raise UnsafePickleError(f"it asks to import {module}.{name}, which plain data never needs")
@@ -34,6 +32,13 @@ def _encode(text: str, encoding: str = "latin-1") -> bytes:
     return text.encode("latin-1")
 
 
+def _no_bytes() -> bytes:
+    return b""  # protocol 2 stores the empty bytes object as `bytes()`
+
+
+_BUILTINS = {"set": set, "frozenset": frozenset, "complex": complex, "bytes": _no_bytes}
+
+
 def load_plain(path: Path) -> Any:
     """The plain data of a pickle file.
 
@@ -46,11 +51,8 @@ def load_plain(path: Path) -> Any:
     """
     data = path.read_bytes()
     try:
-        try:
-            return _PlainUnpickler(io.BytesIO(data), encoding="utf-8").load()
-        except UnicodeDecodeError:
-            # Written by Python 2 with byte strings that are no UTF-8.
-            return _PlainUnpickler(io.BytesIO(data), encoding="latin-1").load()
+        # Python 2 stored strings as bytes; what is no UTF-8 becomes U+FFFD, which the sources report.
+        return _PlainUnpickler(io.BytesIO(data), encoding="utf-8", errors="replace").load()
     except UnsafePickleError:
         raise
     except Exception as error:

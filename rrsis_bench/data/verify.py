@@ -183,6 +183,8 @@ def _examine(entry: Entry, image: _Image) -> Examined:
     findings = [] if image.error is None else [image.error]
     if not normalise_text(entry.text):
         findings.append(Finding("error", entry.where, "expression is empty", "empty-text"))
+    if any("\ud800" <= letter <= "\udfff" for letter in entry.text):
+        findings.append(Finding("error", entry.where, "expression is not UTF-8", "non-utf8"))
     record = None
     # A mask is checked even where its image is broken; polygons then have no frame, which an empty one stands for.
     size = (image.height, image.width)

@@ -150,7 +150,7 @@ class LineSource:
 
         def grey_values() -> None:
             path = root / self.masks / names[0]
-            write_image(path, np.where(read_grey(path) > 0, 200, 60).astype(np.uint8))
+            write_image(path, np.where(read_grey(path) > 0, 200, 0).astype(np.uint8))
 
         def halve() -> None:
             path = root / self.images / names[0]

@@ -144,11 +144,11 @@ def _rows(listing: Path, report: Report) -> Iterator[tuple[str, Mapping[str, Any
         if not text.strip():
             continue
         try:
-            line = json.loads(text)
+            value: Any = json.loads(text)
         except ValueError:
-            line = None
-        if isinstance(line, dict):
-            yield f"{listing.name}:{number}", line
+            value = None
+        if isinstance(value, dict):
+            yield f"{listing.name}:{number}", value
         else:
             report(Finding("error", f"{listing.name}:{number}", "line is no JSON object", "format"))
 

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rrsis_bench.data.datamodule import ReferringDataModule
+from rrsis_bench.data.dataset import permuted
+from rrsis_bench.data.images import write_image
+from rrsis_bench.data.manifest import Manifest, write_manifest
+from rrsis_bench.data.prepare import ensure_manifest, locate
+from rrsis_bench.data.sampler import ResumableSampler, StridedSampler
+from rrsis_bench.data.sources import create
+from rrsis_bench.errors import MissingResourceError, UsageError, UserError
+from rrsis_bench.types import InputSpec
+
+SPEC = InputSpec((48, 40), "tiny", 12)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RRSIS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def root(tmp_path):
+    create("refsegrs").write_fake(tmp_path / "set", 9, 0, size=64)
+    return tmp_path / "set"
+
+
+def module(root, **options):
+    made = ReferringDataModule("refsegrs", root=str(root), **{"batch_size": 2, "num_workers": 0, **options})
+    made.input_spec = SPEC
+    made.setup()
+    return made
+
+
+def test_a_batch_is_as_documented(root):
+    write_image(root / "images/19.tif", np.zeros((66, 64, 3), np.uint8))
+    data = module(root, eval_batch_size=4)
+    train = next(iter(data.train_dataloader()))
+    assert train.images.shape == (2, 3, 48, 40)
+    assert train.images.dtype == torch.float32
+    assert train.masks.shape == (2, 48, 40)
+    assert train.masks.dtype == torch.uint8
+    assert train.tokens.ids.shape == train.tokens.mask.shape == (2, 12)
+    assert train.tokens.mask.dtype == torch.bool
+    assert train.truths is None
+    test = next(iter(data.test_dataloader()))
+    assert test.indices.tolist() == [0, 1, 2, 3]
+    assert test.truths.shape == (4, 64, 64)
+    assert test.sizes == ((64, 64),) * 4
+    sample = data.test_dataset.sample(1)
+    assert np.array_equal(test.truths[1].numpy(), sample.mask)
+    assert sample.image.shape == (64, 64, 3)
+
+
+def test_truths_of_different_sizes_are_padded(root):
+    for folder in ("images", "masks"):
+        write_image(root / folder / "19.tif", np.full((32, 96, 3) if folder == "images" else (32, 96), 255, np.uint8))
+    batch = next(iter(module(root, eval_batch_size=2).test_dataloader()))
+    assert batch.truths.shape == (2, 64, 96)
+    assert batch.sizes == ((32, 96), (64, 64))
+    assert batch.truths[0, :32].all()
+    assert not batch.truths[0, 32:].any()
+    assert not batch.truths[1, :, 64:].any()
+
+
+def test_workers_change_nothing_and_epochs_differ(root):
+    augment = {"flip": 0.5, "boxes": 0.5, "jitter": 0.5}
+    runs = {}
+    for workers in (0, 2):
+        loader = module(root, augment=augment, num_workers=workers).train_dataloader()
+        for epoch in (0, 1):
+            loader.sampler.set_epoch(epoch)
+            runs[workers, epoch] = [(batch.sample_ids, batch.images) for batch in loader]
+    for epoch in (0, 1):
+        for (ids, images), (other_ids, other) in zip(runs[0, epoch], runs[2, epoch], strict=True):
+            assert ids == other_ids
+            assert torch.equal(images, other)
+    assert [ids for ids, _ in runs[0, 0]] != [ids for ids, _ in runs[0, 1]]
+    first = {ids: images for batch in runs[0, 0] for ids, images in zip(*batch, strict=True)}
+    second = {ids: images for batch in runs[0, 1] for ids, images in zip(*batch, strict=True)}
+    assert any(not torch.equal(first[key], second[key]) for key in first.keys() & second.keys())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume_in_the_middle_of_an_epoch_goes_on_with_the_next_batch(root, workers):
+    whole = module(root, num_workers=workers).train_dataloader()
+    whole.sampler.set_epoch(3)
+    expected = [batch.sample_ids for batch in whole]
+    assert len(expected) == len(whole) == 4
+    stopped = module(root, num_workers=workers).train_dataloader()
+    stopped.sampler.set_epoch(3)
+    seen = []
+    for batch in stopped:
+        seen.append(batch.sample_ids)
+        if len(seen) == 2:
+            state = stopped.state_dict()
+            break
+    resumed = module(root, num_workers=workers).train_dataloader()
+    resumed.load_state_dict(state)
+    resumed.sampler.set_epoch(3)
+    assert len(resumed) == 4
+    seen += [batch.sample_ids for batch in resumed]
+    assert seen == expected
+    assert [batch.sample_ids for batch in resumed] == expected
+    resumed.load_state_dict(state)
+    resumed.sampler.set_epoch(4)
+    assert len(list(resumed)) == 4
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_training_order_covers_all_and_is_a_function_of_seed_and_epoch(world_size):
+    samplers = [ResumableSampler(10, 5, True, rank, world_size) for rank in range(world_size)]
+    orders = [list(sampler) for sampler in samplers]
+    assert len({len(order) for order in orders}) == 1
+    assert {index for order in orders for index in order} == set(range(10))
+    assert orders[0] == list(ResumableSampler(10, 5, True, 0, world_size))
+    samplers[0].set_epoch(1)
+    assert list(samplers[0]) != orders[0]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
+def test_evaluation_repeats_no_sample(world_size):
+    parts = [list(StridedSampler(5, rank, world_size)) for rank in range(world_size)]
+    assert sorted(index for part in parts for index in part) == [0, 1, 2, 3, 4]
+
+
+def test_permuted_never_onto_the_same_image_and_category(root):
+    data = module(root)
+    control = permuted(data.test_dataset, 0)
+    records = [control.record(index) for index in range(len(control))]
+    originals = list(data.test_dataset.manifest)
+    assert sorted(record.text for record in records) == sorted(record.text for record in originals)
+    for place, record in enumerate(records):
+        source = originals[int(control.text_from[place])]
+        assert (source.image_id, source.category) != (record.image_id, record.category)
+        assert control[place].text == record.text == source.text
+        assert np.array_equal(control[place].mask, data.test_dataset[place].mask)
+    assert np.array_equal(permuted(data.test_dataset, 0).text_from, control.text_from)
+    assert data.test_dataset.text_from is None
+    assert module(root, permute_expressions=True).test_dataset.text_from is not None
+
+
+def test_permuting_one_image_is_refused(root, tmp_path):
+    data = module(root)
+    record = data.test_dataset.manifest[0]
+    write_manifest(tmp_path / "one.jsonl", [record, record])
+    data.test_dataset.manifest = Manifest.open(tmp_path / "one.jsonl")
+    with pytest.raises(UserError, match="cannot be permuted"):
+        permuted(data.test_dataset, 0)
+
+
+def damage_image(root):
+    (root / "images/1.tif").write_bytes(b"II*\0")
+
+
+def remove_image(root):
+    (root / "images/1.tif").unlink()
+
+
+def other_size(root):
+    write_image(root / "images/1.tif", np.zeros((20, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize("fault", [damage_image, remove_image, other_size])
+def test_a_file_that_breaks_after_preparation_is_one_clear_error(root, fault):
+    data = module(root)
+    fault(root)
+    with pytest.raises(MissingResourceError, match="data verify") as raised:
+        data.train_dataset[0]
+    assert "1.tif" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_mask_that_does_not_decode_is_one_clear_error(root):
+    data = module(root)
+    text = data.manifest_path.read_text().replace('"counts": "', '"counts": "zz', 1)
+    data.manifest_path.write_text(text)
+    with pytest.raises(MissingResourceError, match=r"mask of sample 1 in .*RLE"):
+        module(root).train_dataset[0]
+
+
+def test_manifest_is_written_once_and_again_after_a_change(root):
+    located = locate({"dataset": "refsegrs", "root": str(root)})
+    path = ensure_manifest(located)
+    written = path.stat().st_mtime_ns
+    assert ensure_manifest(located) == path
+    assert path.stat().st_mtime_ns == written
+    listing = root / "output_phrase_test.txt"
+    listing.write_text(listing.read_text() + "1 another wording\n")
+    changed = ensure_manifest(located)
+    assert changed != path
+    assert len(Manifest.open(changed)) == 28
+    assert [part.name for part in path.parent.iterdir() if part.suffix != ".jsonl"] == []
+
+
+def test_missing_root_empty_split_limit_and_wrong_numbers(tmp_path, root):
+    with pytest.raises(MissingResourceError, match="does not exist"):
+        module(tmp_path / "none")
+    assert len(module(root, limit={"train": 3}).train_dataset) == 3
+    (root / "output_phrase_val.txt").write_text("")
+    with pytest.raises(MissingResourceError, match="no sample in split 'val'"):
+        module(root).val_dataloader()
+    with pytest.raises(UsageError, match="at least 1"):
+        module(root, batch_size=0)
+
+
+def test_empty_and_endless_expressions_load(root):
+    listing = root / "output_phrase_train.txt"
+    listing.write_text("1\n2 " + "ship " * 1000 + "\n")
+    data = module(root)
+    assert data.train_dataset[0].text == ""
+    assert data.train_dataset[0].tokens.ids[:3] == [1, 2, 0]
+    assert data.train_dataset[1].tokens.truncated
