@@ -77,7 +77,7 @@ def fit(method: str, *, values: Mapping[str, Any] | None = None, **choices: Any)
     return _result(make_plan(*parser.parse_known_args(words)).folder)
 
 
-def test(*, values: Mapping[str, Any] | None = None, **choices: Any) -> dict[str, Any]:
+def test(*, values: Mapping[str, Any] | None = None, **choices: Any) -> dict[str, Any]:  # noqa: PT028
     """Score a checkpoint on the test split; `run=DIR`, or `method`, `dataset`, `ckpt`. Returns `result.json`'s content.
 
     Args:

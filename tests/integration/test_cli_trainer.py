@@ -40,12 +40,12 @@ def test_help_needs_no_torch(verb: str) -> None:
     ("words", "hint"),
     [
         (("--method", "s4ec"), "s4eca"),
-        (("--method", "lavt", "--dataset", "rrsisdd"), "rrsisd"),
-        (("--method", "lavt", "--variant", "bse"), "base"),
-        (("--method", "lavt", "--trainer", "gpus"), "gpu"),
-        (("--method", "lavt", "--protocol", "native"), "native-v1"),
+        (("--method", "s4eca", "--dataset", "rrsisdd"), "rrsisd"),
+        (("--method", "s4eca", "--variant", "bse"), "base"),
+        (("--method", "s4eca", "--trainer", "gpus"), "gpu"),
+        (("--method", "s4eca", "--protocol", "native"), "native-v1"),
         ((), "--method"),
-        (("--method", "lavt", "stray"), "stray"),
+        (("--method", "s4eca", "stray"), "stray"),
     ],
 )
 def test_a_misspelt_name_fails_at_once(words: tuple[str, ...], hint: str) -> None:

@@ -40,7 +40,7 @@ def test_flags_win_over_files_and_files_over_names(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"{number}.yaml").write_text(f"trainer: {{max_epochs: {number}}}\ndata: {{batch_size: 3}}\n")
     files = ("--config", str(tmp_path / "1.yaml"), "--config", str(tmp_path / "2.yaml"))
-    found = plan("--method", "lavt", *files, "--data.batch_size=5")
+    found = plan("--method", "s4eca", *files, "--data.batch_size=5")
     assert found.preview["trainer"]["max_epochs"] == 2
     assert found.preview["data"]["batch_size"] == 5
     assert found.preview["data"]["dataset"] == "tiny"
@@ -48,10 +48,10 @@ def test_flags_win_over_files_and_files_over_names(tmp_path: Path) -> None:
 
 def test_the_seed_reaches_the_data_and_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RRSIS_RUNS", "elsewhere")
-    found = plan("--method", "lavt", "--variant", "tiny", "--seed", "7")
+    found = plan("--method", "s4eca", "--variant", "tiny", "--seed", "7")
     assert found.config["seed_everything"] == 7
     assert found.config["data"]["seed"] == 7
-    assert found.folder == Path("elsewhere/tiny/lavt@tiny/seed7")
+    assert found.folder == Path("elsewhere/tiny/s4eca@tiny/seed7")
 
 
 @pytest.mark.parametrize(
