@@ -1,4 +1,4 @@
-"""The released LAVT's parameter names, told from a method of ours: the inverse of its name map, written apart from it."""
+"""Released LAVT parameter names, told from a method of ours: the inverse of its name map, written apart from it."""
 
 from __future__ import annotations
 
