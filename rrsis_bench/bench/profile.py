@@ -170,8 +170,16 @@ def gflops(method: Method, device: torch.device | str) -> float:
     batch = sample_batch(method, 1, device)
     # Only the plain attention is made of operations that the counter sees alike on every device.
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        method(batch)
+    trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    try:
+        # The counter hangs hooks on whatever could have a gradient, and stumbles over views made without one.
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            method(batch)
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
     return float(counter.get_total_flops()) / 1e9
 
 

@@ -103,7 +103,7 @@ def findings(
     from packaging.utils import canonicalize_name
 
     found: list[Finding] = []
-    known = {canonicalize_name(name): version for name, version in versions.items()}
+    known: dict[str, str | None] = {str(canonicalize_name(name)): version for name, version in versions.items()}
     if known.get("lightning") in MALICIOUS_LIGHTNING:
         found.append(
             Finding(
@@ -117,8 +117,8 @@ def findings(
         seen = f'importing torchvision fails: "{torchvision_error}"' if torchvision_error else "the pair does not match"
         found.append(
             Finding(
-                f"torch {known.get('torch')} and torchvision {known.get('torchvision')}: {seen}. A CPU-only torch beside "
-                'the index\'s torchvision gives "operator torchvision::nms does not exist".',
+                f"torch {known.get('torch')} and torchvision {known.get('torchvision')}: {seen}. A CPU-only torch "
+                'beside the index\'s torchvision gives "operator torchvision::nms does not exist".',
                 "install both from one place: pip install --force-reinstall torch torchvision (or both with "
                 "--index-url https://download.pytorch.org/whl/cpu).",
             )

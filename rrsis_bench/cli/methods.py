@@ -42,7 +42,7 @@ def _list(console: Console) -> int:
 
     table = Table()
     for column in ("name", "method", "venue", "fidelity", "variants", "trained"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in {"name", "fidelity"})
     problems = []
     for name in sorted(registry.method_targets()):
         try:

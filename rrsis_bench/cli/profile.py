@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    from rrsis_bench import config
+    from rrsis_bench import config, registry
 
     blocks = config.method_config(args.method)
     variant = config.choose_variant(args.method, blocks, {}, args.variant)
@@ -49,9 +49,19 @@ def run(args: argparse.Namespace) -> int:
     )
     spec = method.input_spec
     report |= {"method": args.method, "variant": variant}
+    if variant == blocks.get("published"):
+        _name_encoders(report, str(registry.card(args.method).get("encoders", "")))
     report |= {"image_size": list(spec.image_size), "max_tokens": spec.max_tokens, "flops_per_multiply_add": 2}
     print(json.dumps(report, indent=2, sort_keys=True)) if args.json else _print(report)
     return 0
+
+
+def _name_encoders(report: dict[str, Any], card_entry: str) -> None:
+    """The published size is what the card's encoder names ("A + B", visual first) speak of."""
+    names = card_entry.split(" + ")
+    if len(names) == len(report["encoders"]):
+        for row, name in zip(report["encoders"], names, strict=True):
+            row["network"] = name
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -69,7 +79,7 @@ def _print(report: dict[str, Any]) -> None:
     console.print(table)
     for row in report["encoders"]:
         added = f", adapters {row['added_parameters']:,}" if row["added_parameters"] else ""
-        line = f"{row['encoder']} encoder {row['network']}: {row['parameters']:,}{added}"
+        line = f"{row['encoder']} encoder: {row['network']} {row['parameters']:,}{added}"
         console.print(line, soft_wrap=True)
     share = report["encoder_trainable_share"]
     if share is not None:

@@ -136,8 +136,9 @@ def mask_geotiff(mask: NDArray[np.uint8], scene: Scene) -> bytes:
 
 
 def polygons(mask: NDArray[np.uint8], scene: Scene, properties: dict[str, Any]) -> dict[str, Any]:
-    """A mask's regions as a GeoJSON feature collection in WGS 84 (RFC 7946: longitude, latitude; outer rings
-    counter-clockwise).
+    """A mask's regions as a GeoJSON feature collection in WGS 84.
+
+    By RFC 7946: longitude before latitude, outer rings counter-clockwise.
 
     Args:
         mask: (H, W) in {0, 1}.
@@ -155,7 +156,7 @@ def polygons(mask: NDArray[np.uint8], scene: Scene, properties: dict[str, Any]) 
         )
         placed = {
             "type": "Polygon",
-            "coordinates": [[scene.transform * tuple(point) for point in ring] for ring in outline["coordinates"]],
+            "coordinates": [_placed(ring, scene.transform) for ring in outline["coordinates"]],
         }
         world = transform_geom(scene.crs, "EPSG:4326", placed)
         rings = [_counter(ring) for ring in world["coordinates"]]
@@ -168,6 +169,12 @@ def polygons(mask: NDArray[np.uint8], scene: Scene, properties: dict[str, Any]) 
             }
         )
     return {"type": "FeatureCollection", "features": features}
+
+
+def _placed(ring: list[Any], transform: Any) -> list[tuple[float, float]]:
+    """A ring of (column, row) in the coordinates of the transform."""
+    a, b, c, d, e, f = transform[:6]
+    return [(a * column + b * row + c, d * column + e * row + f) for column, row in ring]
 
 
 def _area(ring: list[Any]) -> float:

@@ -25,6 +25,7 @@ from rrsis_bench.data.dataset import Item
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.data.transforms import normalise
 from rrsis_bench.methods.base import Method
+from rrsis_bench.nn.losses import binary_cross_entropy, reduce_mask
 from rrsis_bench.types import Batch, InputSpec
 
 TEXTS = ("the red ship", "a white airplane on the left", "the largest storage tank", "the bridge")
@@ -185,12 +186,12 @@ def _shapes(subject: Subject) -> tuple[bool, str]:
 
 def _gradients(subject: Subject) -> tuple[bool, str]:
     method = subject.seeded().train()
+    wanted = {name for name, p in method.named_parameters() if p.requires_grad}
     reached: set[str] = set()
     for seed in range(3):  # a ReLU may be shut for one batch
         method.zero_grad()
         _total(method, random_batch(method.input_spec, seed=seed)).backward()
         reached |= {name for name, p in method.named_parameters() if p.grad is not None and bool(p.grad.any())}
-    wanted = {name for name, p in method.named_parameters() if p.requires_grad}
     excused = {name for name in wanted if any(fnmatchcase(name, pattern) for pattern in subject.no_gradient)}
     missing, leaked = sorted(wanted - reached - excused), sorted(reached - wanted)
     if missing or leaked:
@@ -221,18 +222,26 @@ def _frozen(subject: Subject) -> tuple[bool, str]:
 
 
 def _learns(subject: Subject) -> tuple[bool, str]:
+    """The method's own loss must fall, and with it the cross-entropy of its logits: a turned sign lowers only one."""
     method = subject.seeded().train()
     batch = random_batch(method.input_spec)
     optimizer = torch.optim.AdamW(method.param_groups(LEARNING_RATE, 0.0))
-    losses = []
+    losses, errors = [], []
     for _ in range(STEPS):
         optimizer.zero_grad()
-        loss = _total(method, batch)
+        output = method(batch)
+        loss = torch.stack(list(method.loss(output, batch).values())).sum()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
-    first, last = losses[0], sum(losses[-3:]) / 3
-    return last < 0.9 * first, f"{first:.4f} to {last:.4f} in {STEPS} steps on one batch"
+        losses.append(float(loss.detach()))
+        size = (output.logits.shape[-2], output.logits.shape[-1])
+        errors.append(float(binary_cross_entropy(output.logits.detach(), reduce_mask(batch.masks, size))))
+    fell = []
+    for values in (losses, errors):
+        first, last = values[0], sum(values[-3:]) / 3
+        fell.append((last < first - 0.1 * abs(first), f"{first:.4f} to {last:.4f}"))
+    detail = f"loss {fell[0][1]}, cross-entropy of the logits {fell[1][1]} in {STEPS} steps"
+    return fell[0][0] and fell[1][0], detail
 
 
 def _permutes(subject: Subject) -> tuple[bool, str]:
