@@ -135,7 +135,8 @@ def build_schedule(
         )
     if warmup and warmup >= total_steps:
         raise UsageError(
-            f"model.schedule.warmup_steps={warmup} is not shorter than the run of {int(total_steps)} optimiser steps."
+            f"model.schedule.warmup_steps={warmup} is not shorter than the run of {int(total_steps)} optimiser steps; "
+            "for a short trial add --model.schedule.warmup_steps=0."
         )
     main: LRScheduler
     if config.name == "poly":
