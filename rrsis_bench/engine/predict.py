@@ -101,7 +101,12 @@ def segment(
         raise UsageError('--text is empty: say what to look for, such as --text "the white airplane on the left".')
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size} must be at least 1.")
-    layout = plan(image.shape[0], image.shape[1], tile or TILE_FACTOR * max(method.input_spec.image_size), overlap)
+    layout = plan(
+        image.shape[0],
+        image.shape[1],
+        TILE_FACTOR * max(method.input_spec.image_size) if tile is None else tile,
+        overlap,
+    )
     logits, truncated = _blended(method, image, text, layout, device, batch_size)
     threshold = protocols.get(PROTOCOL).view.threshold
     mask = logits > np.float32(np.log(threshold / (1 - threshold)))

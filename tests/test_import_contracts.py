@@ -1,0 +1,70 @@
+"""Who may import whom, and which commands must answer at once without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LIGHT = [
+    ["methods", "list"],
+    ["methods", "show", "s4eca"],
+    ["data", "list"],
+    ["leaderboard"],
+    ["--help"],
+    ["--version"],
+]
+HEAVY = ("torch", "lightning", "transformers", "timm", "torchmetrics", "albumentations")
+REPORT = """
+import sys
+from rrsis_bench.cli import main
+code = main(sys.argv[1:])
+print("imported:", sorted(set({heavy!r}) & set(sys.modules)), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def words_in(words: list[str], folder: Path) -> list[str]:
+    """`leaderboard` writes its tables; here into a folder of the test's own."""
+    return [*words, "--results", str(folder)] if words == ["leaderboard"] else words
+
+
+@pytest.mark.parametrize("words", LIGHT, ids=" ".join)
+def test_what_does_not_train_imports_no_torch(words: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", REPORT.format(heavy=HEAVY), *words_in(words, tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip().splitlines()[-1] == "imported: []"
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("words", LIGHT, ids=" ".join)
+def test_what_does_not_train_answers_in_half_a_second(words: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "rrsis_bench", *words_in(words, tmp_path)]
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run(command, capture_output=True, cwd=tmp_path, timeout=60, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
+
+
+def test_import_linter_finds_nothing() -> None:
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+def test_only_one_file_imports_albumentations() -> None:
+    files = [
+        str(path.relative_to(ROOT))
+        for folder in ("rrsis_bench", "baselines")
+        for path in (ROOT / folder).rglob("*.py")
+        if "import albumentations" in path.read_text(encoding="utf-8")
+    ]
+    assert files == ["rrsis_bench/data/transforms.py"]
