@@ -239,7 +239,7 @@ def _training_memory(method: Method, batch: Batch, device: torch.device, precisi
         torch.cuda.reset_peak_memory_stats(device)
         with _autocast(device, precision):
             losses = method.loss(method(batch), batch)
-        torch.stack(list(losses.values())).sum().backward()
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
         peak = torch.cuda.max_memory_allocated(device) / 2**20
         method.zero_grad(set_to_none=True)
         method.eval()

@@ -148,7 +148,8 @@ def random_batch(spec: InputSpec, texts: Sequence[str] = TEXTS, seed: int = 0) -
 def _logits(method: Method, batch: Batch) -> Tensor:
     method.eval()
     with torch.no_grad():
-        return method(batch).logits.float()
+        logits: Tensor = method(batch).logits.float()
+        return logits
 
 
 def _total(method: Method, batch: Batch) -> Tensor:
@@ -190,7 +191,7 @@ def _gradients(subject: Subject) -> tuple[bool, str]:
     reached: set[str] = set()
     for seed in range(3):  # a ReLU may be shut for one batch
         method.zero_grad()
-        _total(method, random_batch(method.input_spec, seed=seed)).backward()
+        torch.autograd.backward(_total(method, random_batch(method.input_spec, seed=seed)))
         reached |= {name for name, p in method.named_parameters() if p.grad is not None and bool(p.grad.any())}
     excused = {name for name in wanted if any(fnmatchcase(name, pattern) for pattern in subject.no_gradient)}
     missing, leaked = sorted(wanted - reached - excused), sorted(reached - wanted)
@@ -215,7 +216,7 @@ def _frozen(subject: Subject) -> tuple[bool, str]:
         twice = len(grouped) - len(set(grouped))
         return False, f"optimiser groups: {twice} twice, frozen or foreign {wrong[:3]}, left out {left_out[:3]}"
     optimizer = torch.optim.AdamW(groups)
-    _total(method, random_batch(method.input_spec)).backward()
+    torch.autograd.backward(_total(method, random_batch(method.input_spec)))
     optimizer.step()
     moved = [name for name, p in method.named_parameters() if name in before and not torch.equal(p, before[name])]
     return not moved, f"{len(before)} frozen tensors, {len(moved)} moved by a step {moved[:3] or ''}".rstrip()
@@ -231,7 +232,7 @@ def _learns(subject: Subject) -> tuple[bool, str]:
         optimizer.zero_grad()
         output = method(batch)
         loss = torch.stack(list(method.loss(output, batch).values())).sum()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         losses.append(float(loss.detach()))
         size = (output.logits.shape[-2], output.logits.shape[-1])
@@ -309,7 +310,7 @@ def _bf16(subject: Subject) -> tuple[bool, str]:
     batch = random_batch(method.input_spec)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = _total(method, batch)
-    loss.backward()
+    torch.autograd.backward(loss)
     gradients = [p.grad for p in method.parameters() if p.grad is not None]
     finite = bool(torch.isfinite(loss)) and all(bool(torch.isfinite(grad).all()) for grad in gradients)
     return finite, f"loss {float(loss.detach()):.4f}, {len(gradients)} gradients, all finite: {finite}"
