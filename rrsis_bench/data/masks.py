@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
@@ -83,7 +84,9 @@ def decode(rle: Mapping[str, Any]) -> NDArray[np.uint8]:
         mask: NDArray[np.uint8] = coco_mask.decode({"size": list(rle["size"]), "counts": rle["counts"]})
     except (ValueError, TypeError) as error:
         raise MaskError(f"RLE does not decode: {error}") from error
-    return np.ascontiguousarray(mask)
+    # The decoder fills columns; OpenCV's transpose brings rows together faster than a numpy copy.
+    rows: NDArray[np.uint8] = cv2.transpose(mask.T)
+    return rows
 
 
 def canonical(segmentation: Any, height: int, width: int) -> Rle:

@@ -56,7 +56,7 @@ def normalise(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
     table = _table(spec.mean, spec.std, spec.scale)
     planes = np.empty((3, *image.shape[:2]), np.float32)
     for channel, plane in enumerate(cv2.split(image)):
-        np.take(table[channel], plane, out=planes[channel], mode="clip")
+        cv2.LUT(plane, table[channel], planes[channel])
     return planes
 
 
