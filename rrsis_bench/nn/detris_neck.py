@@ -5,6 +5,7 @@ Module and parameter names are those of the released checkpoint, so that it load
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -65,21 +66,24 @@ class DetrisNeck(nn.Module):
     """Project three maps, gate their channels by the sentence, fuse them, and add position-aware context.
 
     Args:
-        channels: channels C of the incoming maps.
+        channels: channels C of the incoming maps; three numbers where they differ.
         width: channels D of the fused map.
         sentence: width of the sentence vector.
         heads: heads of the gates' attention form.
         gate: `attention` keeps the published parameters, `linear` only those with an effect. The same function.
     """
 
-    def __init__(self, channels: int, width: int, sentence: int, heads: int = 8, gate: Gate = "attention") -> None:
+    def __init__(
+        self, channels: int | Sequence[int], width: int, sentence: int, heads: int = 8, gate: Gate = "attention"
+    ) -> None:
         super().__init__()
         self.txt_proj = nn.Linear(sentence, width)
-        self.f3_proj = conv_norm_relu(channels, width)
-        self.f4_proj = conv_norm_relu(channels, width)
+        shallow, middle, deep = (channels,) * 3 if isinstance(channels, int) else channels
+        self.f3_proj = conv_norm_relu(shallow, width)
+        self.f4_proj = conv_norm_relu(middle, width)
         # The published code uses a transposed 1x1 convolution here: the same function, another layout of its weight.
         self.f5_proj = nn.Sequential(
-            nn.ConvTranspose2d(channels, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+            nn.ConvTranspose2d(deep, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
         self.fusion3, self.fusion4, self.fusion5 = (
             AttentionGate(width, heads) if gate == "attention" else LinearGate(width) for _ in range(3)

@@ -16,9 +16,9 @@ def reduce_mask(masks: Tensor, size: tuple[int, int]) -> Tensor:
     return target if target.shape[-2:] == size else F.interpolate(target, size, mode="nearest-exact")
 
 
-def upsample_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Logits (B, 1, h, w) at another resolution, bilinear without aligned corners."""
-    return logits if logits.shape[-2:] == size else F.interpolate(logits, size, mode="bilinear", align_corners=False)
+def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps or logits (B, C, h, w) at another resolution, bilinear without aligned corners."""
+    return maps if maps.shape[-2:] == size else F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
 def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

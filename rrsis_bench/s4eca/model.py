@@ -22,7 +22,7 @@ from rrsis_bench.nn.detris_neck import DetrisNeck
 from rrsis_bench.nn.detris_projector import DetrisProjector
 from rrsis_bench.nn.dinov2 import load_dinov2
 from rrsis_bench.nn.lavt_decoder import LAVTDecoder
-from rrsis_bench.nn.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample_logits
+from rrsis_bench.nn.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
 from rrsis_bench.s4eca.language import Language, LanguageSide
 from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.vision import PlainVision, StagedVision, build_staged
@@ -30,17 +30,18 @@ from rrsis_bench.s4eca.visual_adapter import ScaleSelection, SpatialSelection
 from rrsis_bench.types import Batch, InputSpec, MethodOutput
 
 
-class PlainHead(nn.Module):
-    """DETRIS's neck, decoder and projector on three maps of one resolution.
+class DetrisHead(nn.Module):
+    """DETRIS's neck, decoder and projector on the last three maps, brought to the resolution of the first of them.
 
     Args:
         options: the method's options.
+        channels: widths of the three maps.
         sentence: width of the sentence vector.
     """
 
-    def __init__(self, options: S4ECAOptions, sentence: int) -> None:
+    def __init__(self, options: S4ECAOptions, channels: tuple[int, ...], sentence: int) -> None:
         super().__init__()
-        self.neck = DetrisNeck(options.vit_width, options.width, sentence, options.heads, options.neck_gate)
+        self.neck = DetrisNeck(channels, options.width, sentence, options.heads, options.neck_gate)
         # DETRIS's words have the decoder's width already.
         same = options.text_width == options.width
         self.words = nn.Identity() if same else nn.Linear(options.text_width, options.width)
@@ -48,14 +49,16 @@ class PlainHead(nn.Module):
         self.projector = DetrisProjector(options.width, sentence)
 
     def forward(self, maps: list[Tensor], language: Language) -> Tensor:
-        """Three maps (B, C, h, w) and language -> logits (B, 1, 4h, 4w)."""
-        fused = self.neck((maps[0], maps[1], maps[2]), language.sentence)
+        """Three or more maps (B, C_i, h_i, w_i) and language -> logits (B, 1, 4h, 4w), h w of the third-last map."""
+        size = (maps[-3].shape[-2], maps[-3].shape[-1])
+        first, second, third = (upsample(one, size) for one in maps[-3:])
+        fused = self.neck((first, second, third), language.sentence)
         decoded = self.decoder(fused, self.words(language.words), ~language.mask)
         logits: Tensor = self.projector(decoded, language.sentence)
         return logits
 
 
-class StagedHead(LAVTDecoder):
+class LAVTHead(LAVTDecoder):
     """LAVT's top-down decoder on the maps of all stages; language has entered in the adapters."""
 
     def forward(self, maps: list[Tensor], language: Language) -> Tensor:  # type: ignore[override]
@@ -96,14 +99,18 @@ class S4ECA(Method):
         self.text = LanguageSide(options)
         sentence, keys = self.text.sentence_width, self.text.key_width
         self.vision: PlainVision | StagedVision
-        self.head: PlainHead | StagedHead
+        self.head: DetrisHead | LAVTHead
         if options.encoders == "dinov2+clip":
             self.vision = PlainVision(options, sentence, keys)
-            self.head = PlainHead(options, sentence)
+            channels: tuple[int, ...] = (options.vit_width,) * 3
         else:
             trunk = build_staged(options)
             self.vision = StagedVision(trunk, options, sentence, keys)
-            self.head = StagedHead(trunk.channels, options.width, classes=1)
+            channels = trunk.channels
+        if options.head == "detris":
+            self.head = DetrisHead(options, channels[-3:], sentence)
+        else:
+            self.head = LAVTHead(channels, options.width, classes=1)
 
     def forward(self, batch: Batch) -> MethodOutput:
         """Logits (B, 1, h, w): 4 / patch of the input's resolution, or that of the first stage."""
@@ -117,7 +124,7 @@ class S4ECA(Method):
             size = (output.logits.shape[-2], output.logits.shape[-1])
             return {"bce": binary_cross_entropy(output.logits, reduce_mask(batch.masks, size))}
         size = (batch.masks.shape[-2], batch.masks.shape[-1])
-        logits, target = upsample_logits(output.logits, size), reduce_mask(batch.masks, size)
+        logits, target = upsample(output.logits, size), reduce_mask(batch.masks, size)
         share = self.options.dice_weight
         return {
             "bce": (1 - share) * binary_cross_entropy(logits, target),

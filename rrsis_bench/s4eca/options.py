@@ -63,6 +63,8 @@ class S4ECAOptions:
         ffn: hidden width of the decoder's feed-forward parts.
         decoder_layers: layers of the decoder.
         dropout: dropout of the decoder.
+        head: `detris` (neck, decoder, projector; of stages the last three, at the finest one's resolution) or `lavt`
+            (top-down decoder over all stages, language in the adapters alone).
         neck_gate: `attention` keeps the published parameters, `linear` only those with an effect.
         loss: `bce` on the logits' own grid, truth by exact nearest; `bce-dice` on logits upsampled to the input.
         dice_weight: share of the Dice term in `bce-dice`.
@@ -114,6 +116,7 @@ class S4ECAOptions:
     ffn: int = 512
     decoder_layers: int = 3
     dropout: float = 0.1
+    head: Literal["detris", "lavt"] = "detris"
     neck_gate: Literal["attention", "linear"] = "attention"
     loss: Literal["bce", "bce-dice"] = "bce"
     dice_weight: float = 0.1
@@ -134,6 +137,8 @@ class S4ECAOptions:
         if self.proxies == "per-level" and len(self.visual_layers) != len(self.text_layers):
             raise UsageError("s4eca: proxies=per-level needs as many visual_layers as text_layers.")
         if self.encoders == "dinov2+clip":
+            if self.head == "lavt":
+                raise UsageError("s4eca: head=lavt needs maps of several resolutions; dinov2+clip has one.")
             if self.image_size % self.vit_patch:
                 raise UsageError(f"s4eca: image_size {self.image_size} is no multiple of vit_patch {self.vit_patch}.")
             if len(self.taps) != 2:

@@ -214,6 +214,7 @@ def test_other_input_sizes() -> None:
     [
         ({"image_size": 30}, "no multiple"),
         ({"taps": (1,)}, "taps"),
+        ({"head": "lavt"}, "several resolutions"),
         ({"visual_layers": (1, 9)}, "vit_depth"),
         ({"text_layers": (1, 9)}, "text_depth"),
         ({"text_adapter": "none"}, "makes no proxies"),
@@ -236,16 +237,9 @@ def test_weights_never_start_random_silently() -> None:
 
 def staged(**changes: Any) -> S4ECA:
     """Swin and BERT at small sizes."""
-    return small(
-        encoders="swin+bert",
-        image_size=64,
-        swin_width=16,
-        swin_depths=(1, 1),
-        swin_heads=(2, 2),
-        swin_window=4,
-        visual_adapter_heads=4,
-        **changes,
-    )
+    sizes = {"swin_width": 16, "swin_depths": (1, 1), "swin_heads": (2, 2), "swin_window": 4}
+    chosen = {"encoders": "swin+bert", "head": "lavt", "image_size": 64, "visual_adapter_heads": 4}
+    return small(**{**sizes, **chosen, **changes})
 
 
 @torch.no_grad()
@@ -260,12 +254,13 @@ def test_staged_encoders_start_as_the_plain_ones() -> None:
     assert (language.sentence - plain[:, 0]).abs().max() == 0
 
 
-def test_staged_encoders_train_and_ignore_padding() -> None:
-    method = staged()
+@pytest.mark.parametrize(("head", "side"), [("lavt", 16), ("detris", 64)])
+def test_staged_encoders_train_and_ignore_padding(head: str, side: int) -> None:
+    method = staged(head=head, swin_depths=(1, 1, 1), swin_heads=(2, 2, 2))
     wake(method)
     batch = batch_of(size=64)
     output = method(batch)
-    assert output.logits.shape == (3, 1, 16, 16)
+    assert output.logits.shape == (3, 1, side, side)
     method.loss(output, batch)["bce"].backward()
     # The last stage's map has language in it, so every adapter of both encoders learns.
     idle = [name for name, p in method.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]

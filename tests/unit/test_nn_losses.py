@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rrsis_bench.nn.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample_logits
+from rrsis_bench.nn.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
 
 
 def test_truth_is_reduced_by_exact_nearest_as_pil_does() -> None:
@@ -43,5 +43,5 @@ def test_half_precision_logits_are_summed_in_single() -> None:
 
 def test_logits_at_their_own_size_stay() -> None:
     logits = torch.randn(2, 1, 8, 8)
-    assert upsample_logits(logits, (8, 8)) is logits
-    assert upsample_logits(logits, (32, 32)).shape == (2, 1, 32, 32)
+    assert upsample(logits, (8, 8)) is logits
+    assert upsample(logits, (32, 32)).shape == (2, 1, 32, 32)
