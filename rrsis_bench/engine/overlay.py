@@ -5,7 +5,9 @@ Shape legend: `H W` pixels of the image, `H'` height of the picture (image and c
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -184,6 +186,11 @@ def _caption(text: str, legend: list[tuple[str, tuple[int, int, int]]], width: i
     return np.asarray(bar, dtype=np.uint8)
 
 
+def _prefix_length(font: Any, word: str, count: int) -> float:
+    """Extent in pixels of a word's first `count` letters."""
+    return float(font.getlength(word[:count]))
+
+
 def _wrap(text: str, font: Any, room: int, most: int) -> list[str]:
     """Lines of at most `room` pixels, a word longer than a line broken, at most `most` lines."""
     lines: list[str] = []
@@ -196,7 +203,8 @@ def _wrap(text: str, font: Any, room: int, most: int) -> list[str]:
         if current:
             lines.append(current)
         while font.getlength(word) > room and len(word) > 1 and len(lines) <= most:
-            fits = next((k for k in range(len(word) - 1, 1, -1) if font.getlength(word[:k]) <= room), 1)
+            # Bisection: measuring every prefix of a monster word would take minutes.
+            fits = max(1, bisect_right(range(1, len(word)), room, key=partial(_prefix_length, font, word)))
             lines.append(word[:fits])
             word = word[fits:]
         current = word

@@ -14,7 +14,6 @@ from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
-from rrsis_bench.methods.base import Method
 from rrsis_bench.results.samples import SampleTable
 from rrsis_bench.types import InputSpec
 
@@ -73,21 +72,6 @@ def dataset_block(configured: Any, data: ReferringDataModule, synthetic: bool) -
         "source": configured.get("source") or data.dataset,
         "synthetic": synthetic,
         "content_hash": data.test_dataset.manifest.content_hash(data.root),
-    }
-
-
-def parameter_counts(method: Method) -> dict[str, Any]:
-    """Total and trainable parameters, and the trainable share inside the encoders (the figure papers print)."""
-    total = sum(parameter.numel() for parameter in method.parameters())
-    trained = sum(parameter.numel() for parameter in method.parameters() if parameter.requires_grad)
-    inside = {id(p): p for encoder in method.encoders().values() for p in encoder.parameters()}.values()
-    encoders = sum(parameter.numel() for parameter in inside)
-    adapters = sum(parameter.numel() for parameter in inside if parameter.requires_grad)
-    return {
-        "parameters": total,
-        "trainable_parameters": trained,
-        "encoder_parameters": encoders,
-        "encoder_trainable_parameters": adapters,
     }
 
 

@@ -21,6 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
+from rrsis_bench.bench.profile import efficiency
 from rrsis_bench.cli._trainer import Plan
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.engine import report
@@ -326,7 +327,7 @@ def _score(
         protocols=names,
         selected_on=selected_on,
         training=training,
-        efficiency=report.parameter_counts(task.method),
+        efficiency=efficiency(task.method, task.device),
         language_control=record.language_control(table, control, names[0]),
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
     )
