@@ -50,7 +50,7 @@ class LAVTOptions:
         train_text_embeddings: train the word embeddings too, which the released code does not.
         mha: heads of the word attention per stage.
         fusion_drop: dropout rate inside the fusion.
-        decoder_width: hidden channels of the decoder.
+        decoder_width: hidden channels of the decoder; None is half of the last stage's, as released.
         class_weights: of background and object in the loss.
     """
 
@@ -74,7 +74,7 @@ class LAVTOptions:
     train_text_embeddings: bool = False
     mha: tuple[int, ...] = (1, 1, 1, 1)
     fusion_drop: float = 0.0
-    decoder_width: int = 512
+    decoder_width: int | None = None
     class_weights: tuple[float, float] = (0.9, 1.1)
 
 
@@ -139,7 +139,7 @@ class LAVT(Method):
             FusedStage(width, options.text_width, heads, options.fusion_drop)
             for width, heads in zip(widths, options.mha, strict=True)
         )
-        self.decoder = LAVTDecoder(widths, options.decoder_width)
+        self.decoder = LAVTDecoder(widths, options.decoder_width or widths[-1] // 2)
         self.text = build_bert(
             width=options.text_width,
             layers=options.text_layers,

@@ -224,6 +224,18 @@ def test_starts_as_released() -> None:
     assert deep.pwam.visual.bias.abs().max() > 0
 
 
+def test_other_released_sizes() -> None:
+    """Swin tiny, windows of 7: the decoder's width follows the encoder's."""
+    with torch.device("meta"):
+        method = LAVT.from_options(
+            {"swin_width": 96, "swin_depths": [2, 2, 6, 2], "swin_heads": [3, 6, 12, 24], "swin_window": 7}
+        )
+    shapes = official_shapes(method)
+    assert shapes["classifier.conv1_4.weight"] == (384, 768 + 384, 3, 3)
+    assert shapes["classifier.conv1_1.weight"] == (2, 384, 1, 1)
+    assert shapes["backbone.layers.2.blocks.5.attn.relative_position_bias_table"] == (169, 12)
+
+
 def test_wrong_options_are_named() -> None:
     for options, message in (
         ({"encoder": "resnet"}, "'swin' or 'efficientnet_lite0', not 'resnet'"),
