@@ -5,6 +5,7 @@ Shape legend: `H W` pixels of the image, `H'` height of the picture (image and c
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
@@ -186,9 +187,9 @@ def _caption(text: str, legend: list[tuple[str, tuple[int, int, int]]], width: i
     return np.asarray(bar, dtype=np.uint8)
 
 
-def _prefix_length(font: Any, word: str, count: int) -> float:
-    """Extent in pixels of a word's first `count` letters."""
-    return float(font.getlength(word[:count]))
+def _prefix_length(font: Any, word: str, count: int) -> int:
+    """Extent of a word's first `count` letters in whole pixels, rounded up."""
+    return math.ceil(float(font.getlength(word[:count])))
 
 
 def _wrap(text: str, font: Any, room: int, most: int) -> list[str]:

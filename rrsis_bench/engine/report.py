@@ -52,9 +52,12 @@ def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
     if card_path.is_file():
         card = registry.card(name)
         block["card_sha256"] = hashlib.sha256(card_path.read_bytes()).hexdigest()
+        block["title"] = card.get("name") or card.get("title")
         for key in ("fidelity", "policy", "venue", "year", "encoders"):
-            if key in card:
-                block[key] = card[key]
+            value = card.get(key)
+            if value is not None:
+                # Cards may say things per variant; a result keeps what holds for its own.
+                block[key] = value.get(variant) if isinstance(value, dict) else value
     return block
 
 

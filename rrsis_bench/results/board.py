@@ -256,6 +256,8 @@ def _card(method: Mapping[str, Any]) -> dict[str, str | None]:
     except UserError:
         card = {}
     found = {}
+    # Tables show a method's short name; a card's `title` is that of its paper.
+    card = {**card, "title": card.get("name") or card.get("title")}
     for name in CARD_FIELDS:
         value = method.get(name, card.get(name))
         if isinstance(value, Mapping):
