@@ -177,7 +177,8 @@ def require(paths: Sequence[Path], root: Path, name: str, info: SourceInfo) -> l
         what = f"folder {root}" if not root.is_dir() else ", ".join(str(path) for path in missing)
         raise MissingResourceError(
             f"{info.title}: {what} does not exist. Expected under {root}: {info.layout}. Get it from {info.where} "
-            f"(licence: {info.licence}), set RRSIS_DATA to the folder above it (or pass --root), then check it with "
+            f"(licence: {info.licence}), set RRSIS_DATA to the folder above it (or pass "
+            f"--root; to fit and test --data.root), then check it with "
             f"`rrsis-bench data verify {name}`."
         )
     return list(paths)
