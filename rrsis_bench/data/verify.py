@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from rrsis_bench.data.images import ImageError, pixel_hash, read_rgb
 from rrsis_bench.data.manifest import Record
@@ -152,6 +153,35 @@ def verify_entries(root: Path, scan: Callable[[Report], Iterable[Entry]], info: 
     return sorted(
         set(findings), key=lambda finding: (order[finding.severity], finding.check, finding.file, finding.message)
     )
+
+
+class ScannedSource:
+    """A source that lists its folder entry by entry; preparing and verifying are then the same for all.
+
+    Attributes:
+        name: of the source, for messages.
+        info: what a user should know of the data set.
+    """
+
+    name: ClassVar[str]
+    info: ClassVar[SourceInfo]
+
+    def key_files(self, root: Path) -> list[Path]:
+        """The files and folders without which there is nothing to read."""
+        raise NotImplementedError
+
+    def prepare(self, root: Path) -> Iterator[Record]:
+        """The records of all splits."""
+        self.key_files(root)
+        return prepare_entries(root, lambda report: self._scan(root, report), self.name, self.info)
+
+    def verify(self, root: Path) -> list[Finding]:
+        """Every check on every file."""
+        self.key_files(root)
+        return verify_entries(root, lambda report: self._scan(root, report), self.info)
+
+    def _scan(self, root: Path, report: Report) -> Iterable[Entry]:
+        raise NotImplementedError
 
 
 class _ImageIds:

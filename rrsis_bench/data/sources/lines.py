@@ -12,7 +12,6 @@ import numpy as np
 
 from rrsis_bench.data import fake
 from rrsis_bench.data.images import read_grey, read_rgb, write_image
-from rrsis_bench.data.manifest import Record
 from rrsis_bench.data.sources.base import (
     SPLITS,
     Entry,
@@ -25,10 +24,10 @@ from rrsis_bench.data.sources.base import (
     read_mask_file,
     require,
 )
-from rrsis_bench.data.verify import prepare_entries, verify_entries
+from rrsis_bench.data.verify import ScannedSource
 
 
-class LineSource:
+class LineSource(ScannedSource):
     """A folder of images, a folder of masks with the same names, and `output_phrase_<split>.txt`.
 
     The first word of a line names both files, with or without its suffix. Lines split once on the first blank; line
@@ -58,16 +57,6 @@ class LineSource:
         """The line files and both folders."""
         lists = [root / f"output_phrase_{split}.txt" for split in SPLITS]
         return require([*lists, root / self.images, root / self.masks], root, self.name, self.info)
-
-    def prepare(self, root: Path) -> Iterator[Record]:
-        """The records of all splits, one a line."""
-        self.key_files(root)
-        return prepare_entries(root, lambda report: self._scan(root, report), self.name, self.info)
-
-    def verify(self, root: Path) -> list[Finding]:
-        """Every check on every file."""
-        self.key_files(root)
-        return verify_entries(root, lambda report: self._scan(root, report), self.info)
 
     def write_fake(
         self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = (), size: int | None = None

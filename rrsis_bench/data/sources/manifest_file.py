@@ -15,16 +15,15 @@ import numpy as np
 
 from rrsis_bench.data import fake
 from rrsis_bench.data.images import read_rgb, write_image
-from rrsis_bench.data.manifest import Record
 from rrsis_bench.data.masks import MaskError, canonical, encode
 from rrsis_bench.data.sources.base import SPLITS, Entry, Finding, MaskRead, Report, SourceInfo, read_mask_file, require
-from rrsis_bench.data.verify import prepare_entries, verify_entries
+from rrsis_bench.data.verify import ScannedSource
 from rrsis_bench.errors import MissingResourceError
 
 DEFAULT_NAMES = ("manifest.jsonl", "manifest.csv")
 
 
-class ManifestFile:
+class ManifestFile(ScannedSource):
     """A listing with the columns `image`, `mask` or `rle`, and `expression` (or `text`).
 
     `image` and `mask` are paths relative to the data root; a mask file's pixels above 0 are foreground; `rle` is a
@@ -52,16 +51,6 @@ class ManifestFile:
     def key_files(self, root: Path) -> list[Path]:
         """The listing."""
         return require([self._listing(root)], root, self.name, self.info)
-
-    def prepare(self, root: Path) -> Iterator[Record]:
-        """The records of all splits, one a line."""
-        self.key_files(root)
-        return prepare_entries(root, lambda report: self._scan(root, report), self.name, self.info)
-
-    def verify(self, root: Path) -> list[Finding]:
-        """Every check on every file."""
-        self.key_files(root)
-        return verify_entries(root, lambda report: self._scan(root, report), self.info)
 
     def write_fake(
         self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = (), size: int | None = None

@@ -17,7 +17,6 @@ import numpy as np
 
 from rrsis_bench.data import fake
 from rrsis_bench.data.images import read_rgb, write_image
-from rrsis_bench.data.manifest import Record
 from rrsis_bench.data.masks import MaskError, canonical, encode
 from rrsis_bench.data.safe_pickle import UnsafePickleError, load_plain
 from rrsis_bench.data.sources.base import (
@@ -30,7 +29,7 @@ from rrsis_bench.data.sources.base import (
     SourceInfo,
     require,
 )
-from rrsis_bench.data.verify import prepare_entries, verify_entries
+from rrsis_bench.data.verify import ScannedSource
 
 CATEGORIES = (
     "airplane", "airport", "golf field", "expressway service area", "baseball field", "stadium", "ground track field",
@@ -42,7 +41,7 @@ INSTANCES = "rrsisd/instances.json"
 IMAGES = "images/rrsisd/JPEGImages"
 
 
-class RRSISD:
+class RRSISD(ScannedSource):
     """The RRSIS-D folder."""
 
     name = "rrsisd"
@@ -58,16 +57,6 @@ class RRSISD:
     def key_files(self, root: Path) -> list[Path]:
         """The pickle, the instance file and the image folder."""
         return require([root / REFS, root / INSTANCES, root / IMAGES], root, self.name, self.info)
-
-    def prepare(self, root: Path) -> Iterator[Record]:
-        """The records of all splits, one a sentence."""
-        self.key_files(root)
-        return prepare_entries(root, lambda report: self._scan(root, report), self.name, self.info)
-
-    def verify(self, root: Path) -> list[Finding]:
-        """Every check on every file."""
-        self.key_files(root)
-        return verify_entries(root, lambda report: self._scan(root, report), self.info)
 
     def write_fake(
         self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = (), size: int | None = None
