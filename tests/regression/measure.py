@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 GOLDEN = Path(__file__).parent / "golden"
-STEPS = {"s4eca": 125, "lavt": 125}
-DEFAULT_STEPS = {"s4eca": 125, "lavt": 125}
+STEPS = {"s4eca": 125, "lavt": 300}
+DEFAULT_STEPS = {"s4eca": 125, "lavt": 300}
 
 
 def measure(method: str) -> dict[str, Any]:
