@@ -49,15 +49,18 @@ def run(args: argparse.Namespace) -> int:
     )
     spec = method.input_spec
     report |= {"method": args.method, "variant": variant}
-    if variant == blocks.get("published"):
-        _name_encoders(report, str(registry.card(args.method).get("encoders", "")))
+    encoders = registry.card(args.method).get("encoders") or ""
+    if isinstance(encoders, dict):
+        _name_encoders(report, str(encoders.get(variant, "")))
+    elif variant == blocks.get("published"):
+        _name_encoders(report, str(encoders))
     report |= {"image_size": list(spec.image_size), "max_tokens": spec.max_tokens, "flops_per_multiply_add": 2}
     print(json.dumps(report, indent=2, sort_keys=True)) if args.json else _print(report)
     return 0
 
 
 def _name_encoders(report: dict[str, Any], card_entry: str) -> None:
-    """The published size is what the card's encoder names ("A + B", visual first) speak of."""
+    """Name the encoders as the card does ("A + B", visual first)."""
     names = card_entry.split(" + ")
     if len(names) == len(report["encoders"]):
         for row, name in zip(report["encoders"], names, strict=True):
