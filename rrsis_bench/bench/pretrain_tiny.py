@@ -31,13 +31,14 @@ from rrsis_bench.data.drawing import COLOURS, SHAPES
 from rrsis_bench.data.grammar import expressions
 from rrsis_bench.data.scenes import PRETRAIN, Scene, draw_scene
 from rrsis_bench.data.text import TinyTokenizer
-from rrsis_bench.nn.clip import build_clip_text, encode_plain
-from rrsis_bench.nn.dinov2 import build_dinov2
+from rrsis_bench.nn.clip import encode_plain
 from rrsis_bench.nn.losses import dice_loss
 from rrsis_bench.nn.weights import sha256_file
 from rrsis_bench.results.atomic import write_bytes
 from rrsis_bench.s4eca import S4ECA
+from rrsis_bench.s4eca.language import plain_words
 from rrsis_bench.s4eca.options import S4ECAOptions
+from rrsis_bench.s4eca.vision import plain_trunk
 from rrsis_bench.types import InputSpec
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
@@ -132,22 +133,8 @@ class Pretraining(nn.Module):
 
     def __init__(self, options: S4ECAOptions) -> None:
         super().__init__()
-        self.vision = build_dinov2(
-            options.vit_width,
-            options.vit_depth,
-            options.vit_heads,
-            options.vit_patch,
-            options.vit_grid,
-            options.vit_registers,
-        )
-        self.text = build_clip_text(
-            options.text_width,
-            options.text_depth,
-            options.text_heads,
-            options.text_vocabulary,
-            options.text_context,
-            options.sentence_width,
-        )
+        self.vision = plain_trunk(options)
+        self.text = plain_words(options)
         for name, parameter in self.vision.named_parameters():
             if name.endswith("gamma"):
                 # DINOv2's LayerScale starts at 1e-5, which is for long runs of deep networks.

@@ -44,7 +44,7 @@ def resize_image(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]
 
 
 def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize a mask to (height, width) with exact nearest, which agrees with PIL's and torch's `nearest-exact`."""
+    """Resize a mask to (height, width) with exact nearest, which agrees with PIL's."""
     if mask.shape == size:
         return mask
     resized: NDArray[np.uint8] = cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,21 @@ from rrsis_bench.nn.fusion import additive_mask
 from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.textual_adapter import DenseAdapter, FinalProxies, QueryTextAdapter
 from rrsis_bench.types import TextTokens
+
+if TYPE_CHECKING:
+    from open_clip.transformer import TextTransformer
+
+
+def plain_words(options: S4ECAOptions) -> TextTransformer:
+    """CLIP's text encoder without adapters, random weights; what the tiny variant's pre-training trains."""
+    return build_clip_text(
+        options.text_width,
+        options.text_depth,
+        options.text_heads,
+        options.text_vocabulary,
+        options.text_context,
+        options.sentence_width,
+    )
 
 
 @dataclass(frozen=True)
@@ -105,14 +121,7 @@ class LanguageSide(nn.Module):
         self.options = options
         self.encoder: AdaptedClipText | AdaptedBert
         if options.encoders == "dinov2+clip":
-            clip = build_clip_text(
-                options.text_width,
-                options.text_depth,
-                options.text_heads,
-                options.text_vocabulary,
-                options.text_context,
-                options.sentence_width,
-            )
+            clip = plain_words(options)
             self.encoder = AdaptedClipText(clip, self._adapters())
             self.sentence_width = options.sentence_width
         else:

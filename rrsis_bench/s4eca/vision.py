@@ -6,6 +6,7 @@ Legend: `B` batch, `C` channels, `h w` map.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ from rrsis_bench.nn.staged import StagedEncoder
 from rrsis_bench.s4eca.language import Language
 from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.visual_adapter import VisualAdapter
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
 
 
 def _adapter(options: S4ECAOptions, width: int, bottleneck: int, sentence: int, language: int) -> VisualAdapter:
@@ -36,6 +40,18 @@ def _adapter(options: S4ECAOptions, width: int, bottleneck: int, sentence: int, 
     )
 
 
+def plain_trunk(options: S4ECAOptions) -> VisionTransformer:
+    """The image encoder without adapters, random weights; what the tiny variant's pre-training trains."""
+    return build_dinov2(
+        options.vit_width,
+        options.vit_depth,
+        options.vit_heads,
+        options.vit_patch,
+        options.vit_grid,
+        options.vit_registers,
+    )
+
+
 class PlainVision(AdaptedDinov2):
     """DINOv2 with visual adapters in parallel with its MLPs.
 
@@ -46,14 +62,7 @@ class PlainVision(AdaptedDinov2):
     """
 
     def __init__(self, options: S4ECAOptions, sentence: int, language: int) -> None:
-        trunk = build_dinov2(
-            options.vit_width,
-            options.vit_depth,
-            options.vit_heads,
-            options.vit_patch,
-            options.vit_grid,
-            options.vit_registers,
-        )
+        trunk = plain_trunk(options)
         adapters = {
             index: _adapter(options, options.vit_width, options.visual_bottleneck, sentence, language)
             for index in options.visual_layers
