@@ -71,8 +71,14 @@ def test_schedules_survive_a_checkpoint_that_holds_only_plain_values(tmp_path: A
         groups: list[dict[str, Any]] = [{"params": list(layer.parameters())}]
         optimizer = build_optimizer(groups, OptimizerConfig(), fused=False)
         schedule = build_schedule(optimizer, config, 20, 5)
+        for _ in range(7):
+            optimizer.step()
+            schedule.step()
         torch.save(schedule.state_dict(), tmp_path / "s.pt")
-        schedule.load_state_dict(torch.load(tmp_path / "s.pt", weights_only=True))
+        fresh = build_schedule(build_optimizer(groups, OptimizerConfig(), fused=False), config, 20, 5)
+        fresh.load_state_dict(torch.load(tmp_path / "s.pt", weights_only=True))
+        assert fresh.last_epoch == schedule.last_epoch == 7
+        assert fresh.get_last_lr() == schedule.get_last_lr()
 
 
 def test_groups_must_hold_each_trainable_parameter_once() -> None:
