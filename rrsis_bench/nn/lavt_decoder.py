@@ -77,3 +77,24 @@ def two_class_cross_entropy(logits: Tensor, masks: Tensor, class_weights: Sequen
     # Filled on the device: a tensor made from a list on the host would be copied over in every step.
     weights = torch.stack([logits.new_full((), weight) for weight in class_weights])
     return F.cross_entropy(logits, masks.long(), weight=weights)
+
+
+def two_class_dice(logits: Tensor, masks: Tensor, reduction: str = "sum", smooth: float = 1e-6) -> Tensor:
+    """1 - Dice of background and of object per sample (RMSIN and FIANet, released code).
+
+    Args:
+        logits: (B, 2, H, W).
+        masks: (B, H, W) in {0, 1}.
+        reduction: `sum` over samples and classes, as released, which grows with the batch; or `mean`.
+        smooth: added to numerator and denominator.
+
+    Returns:
+        scalar, float32 at least.
+    """
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    probability = logits.softmax(1).flatten(2)
+    objects = masks.to(logits.dtype).flatten(1)
+    truth = torch.stack([1 - objects, objects], 1)
+    shared = (probability * truth).sum(2)
+    missed = 1 - (2 * shared + smooth) / (probability.sum(2) + truth.sum(2) + smooth)
+    return missed.sum() if reduction == "sum" else missed.mean()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,12 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.lavt import LAVT
-from baselines.lavt.weights import DROPPED, convert, is_dropped, our_name
 from rrsis_bench.config import resolve, variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.registry import card
 from rrsis_bench.types import Batch, TextTokens
-from tests.methods.lavt_names import official_name, official_shapes
+from tests.helpers.official import official_checkpoint, official_keys, official_shapes
 
-KEYS = Path(__file__).resolve().parents[2] / ".." / "shared" / "methods" / "keys" / "lavt.json"
 SMALL: dict[str, Any] = {
     "image_size": 64,
     "swin_width": 8,
@@ -60,10 +57,9 @@ def small(seed: int = 0, **options: Any) -> LAVT:
     return LAVT.from_options(SMALL | options)
 
 
-def official_checkpoint(method: LAVT) -> dict[str, Tensor]:
-    shapes = official_shapes(method)
-    state = {official_name(name): value for name, value in method.state_dict().items()}
-    state = {name: value.reshape(shapes[name]).clone() for name, value in state.items()}
+def released(method: LAVT) -> dict[str, Tensor]:
+    """The parameters as a released checkpoint holds them, index buffers included."""
+    state = official_checkpoint(method, "lavt")
     for stage, depth in enumerate(SMALL["swin_depths"]):
         for block in range(depth):
             name = f"backbone.layers.{stage}.blocks.{block}.attn.relative_position_index"
@@ -89,7 +85,7 @@ def split(state: dict[str, Tensor]) -> dict[str, Any]:
 @torch.no_grad()
 def test_loads_released_checkpoints(form: str, tmp_path: Path) -> None:
     source, method, batch = small(1).eval(), small(2).eval(), make_batch()
-    state = official_checkpoint(source)
+    state = released(source)
     saved: dict[str, Any] = {
         "lavt_one": {"model": state, "args": argparse.Namespace(swin_type="base")},
         "lavt": split(state),
@@ -104,7 +100,7 @@ def test_loads_released_checkpoints(form: str, tmp_path: Path) -> None:
 
 def test_what_has_no_place_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
-    state = official_checkpoint(small())
+    state = released(small())
 
     def refused(checkpoint: dict[str, Any], message: str) -> None:
         torch.save(checkpoint, path)
@@ -115,22 +111,24 @@ def test_what_has_no_place_is_an_error_that_names_it(tmp_path: Path) -> None:
     refused(state | {"backbone.tmem.bn.weight": torch.ones(1)}, r"cannot place backbone\.tmem\.bn\.weight")
     refused({"model": {"conv1.weight": torch.ones(1)}}, r"cannot place conv1\.weight")
     refused({n: v for n, v in state.items() if n != "backbone.norm3.bias"}, r"misses stages\.3\.norm\.bias")
-    refused(official_checkpoint(small(swin_window=7)), r"relative_position_bias_table \(169, 1\) instead of \(49, 1\)")
+    refused(released(small(swin_window=7)), r"relative_position_bias_table \(169, 1\) instead of \(49, 1\)")
     refused({"model": 3}, "a int where parameters should be")
     with pytest.raises(MissingResourceError, match="does not exist"):
         small().load_official(tmp_path / "gone.pth")
 
 
-def test_name_map_is_one_to_one() -> None:
-    own = small().state_dict()
-    assert {our_name(official_name(name)) for name in own} == set(own)
+def test_name_map_is_one_to_one(base: LAVT) -> None:
+    names = LAVT.released
+    listed = official_keys("lavt")
+    placed = [names.ours(key) for key in listed if not names.is_dropped(key)]
+    assert sorted(name or "?" for name in placed) == sorted(base.state_dict())
     for name in ("backbone.layers.0.blocks.0.attn.relative_position_index", "text_encoder.pooler.dense.bias"):
-        assert is_dropped(name)
-        assert our_name(name) is None
-    assert not is_dropped("backbone.layers.0.blocks.0.attn.qkv.weight")
-    assert our_name("backbone.layers.0.fusion.unknown.0.weight") is None
-    assert convert({"text_encoder.embeddings.position_ids": torch.zeros(1)}) == {}
-    assert all(reason for reason in DROPPED.values())
+        assert names.is_dropped(name)
+        assert names.ours(name) is None
+    assert not names.is_dropped("backbone.layers.0.blocks.0.attn.qkv.weight")
+    assert names.ours("backbone.layers.0.fusion.unknown.0.weight") is None
+    assert names.convert({"text_encoder.embeddings.position_ids": torch.zeros(1)}, base) == {}
+    assert all(reason for reason in names.dropped.values())
 
 
 @pytest.fixture(scope="module")
@@ -162,11 +160,10 @@ def test_published_cost(base: LAVT) -> None:
     assert counter.get_total_flops() / 1e9 == pytest.approx(397.98, abs=0.005)
 
 
-def test_released_parameter_names(base: LAVT) -> None:
-    if not KEYS.is_file():
-        pytest.skip("the list of released names is not on this machine")
-    listed = {entry["key"]: tuple(entry["shape"]) for entry in json.loads(KEYS.read_text(encoding="utf-8"))}
-    assert official_shapes(base) == {name: shape for name, shape in listed.items() if not is_dropped(name)}
+def test_released_parameter_shapes(base: LAVT) -> None:
+    listed = {key: entry.shape for key, entry in official_keys("lavt").items() if not LAVT.released.is_dropped(key)}
+    assert official_shapes(base, "lavt") == listed
+    assert sum(entry.is_parameter for entry in official_keys("lavt").values()) == 606
 
 
 @torch.no_grad()
@@ -230,10 +227,10 @@ def test_other_released_sizes() -> None:
         method = LAVT.from_options(
             {"swin_width": 96, "swin_depths": [2, 2, 6, 2], "swin_heads": [3, 6, 12, 24], "swin_window": 7}
         )
-    shapes = official_shapes(method)
-    assert shapes["classifier.conv1_4.weight"] == (384, 768 + 384, 3, 3)
-    assert shapes["classifier.conv1_1.weight"] == (2, 384, 1, 1)
-    assert shapes["backbone.layers.2.blocks.5.attn.relative_position_bias_table"] == (169, 12)
+    shapes = {name: tuple(value.shape) for name, value in method.state_dict().items()}
+    assert shapes["decoder.steps.0.conv1.weight"] == (384, 768 + 384, 3, 3)
+    assert shapes["decoder.classify.weight"] == (2, 384, 1, 1)
+    assert shapes["encoder.layers.2.blocks.5.attn.relative_position_bias_table"] == (169, 12)
 
 
 def test_wrong_options_are_named() -> None:

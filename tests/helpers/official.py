@@ -1,0 +1,110 @@
+"""Released networks of LAVT's family: lists of their parameters, and our networks against their stored outputs."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rrsis_bench.nn.lavt_decoder import upsample_aligned
+from rrsis_bench.nn.lavt_family import LAVTFamily
+from rrsis_bench.nn.weights import fit
+from tests.helpers.golden import golden_image, load_golden, official_tensor
+
+KEYS = Path(__file__).resolve().parents[1] / "fixtures" / "keys"
+
+
+@dataclass(frozen=True)
+class Key:
+    """A released parameter or buffer."""
+
+    shape: tuple[int, ...]
+    is_parameter: bool
+
+
+def official_keys(name: str) -> dict[str, Key]:
+    """Every parameter and buffer of a released network at its published size."""
+    lines = gzip.decompress((KEYS / f"{name}.txt.gz").read_bytes()).decode().splitlines()
+    keys = {}
+    for line in lines:
+        key, kind, shape = line.split()
+        keys[key] = Key(() if shape == "-" else tuple(int(n) for n in shape.split(",")), kind == "param")
+    return keys
+
+
+def official_shapes(method: LAVTFamily, name: str) -> dict[str, tuple[int, ...]]:
+    """Released names and shapes of a network of any size, told from the published list and our tensors.
+
+    A list axis of length 1 that our tensor lacks stays (1x1 convolutions that are linear layers here).
+    """
+    own = method.state_dict()
+    shapes = {}
+    for key, listed in official_keys(name).items():
+        ours = method.released.ours(key)
+        if ours in own:
+            here = tuple(own[ours].shape)
+            shapes[key] = here + listed.shape[len(here) :]
+    return shapes
+
+
+def official_checkpoint(method: LAVTFamily, name: str) -> dict[str, Tensor]:
+    """The parameters of a network of ours as a released checkpoint would hold them."""
+    own = method.state_dict()
+    return {
+        key: own[method.released.ours(key) or ""].reshape(shape).clone()
+        for key, shape in official_shapes(method, name).items()
+    }
+
+
+def fill(method: LAVTFamily, name: str, seed: int, head: dict[str, Tensor]) -> None:
+    """A fixture's parameters, given by official name and loaded through the method's own name map."""
+    official: dict[str, Tensor] = {}
+    for key, shape in official_shapes(method, name).items():
+        fixed = key.endswith("num_batches_tracked")
+        official[key] = torch.tensor(0) if fixed else official_tensor(key, shape, seed)
+    official |= {f"classifier.conv1_1.{key.removeprefix('head.')}": value for key, value in head.items()}
+    fit(method, method.released.convert(official, method), "golden parameters")
+
+
+@torch.no_grad()
+def check_golden(path: Path, name: str, build: Callable[[dict[str, Any]], LAVTFamily]) -> None:
+    """Compare a network of ours with the stored outputs of the released one, in float64 within 1e-6.
+
+    Args:
+        path: the fixture.
+        name: of the released network's list of parameters.
+        build: the network of the fixture's options.
+    """
+    golden, metadata = load_golden(path)
+    method = build(metadata["options"]).double().eval()
+    assert sum(parameter.numel() for parameter in method.parameters()) == int(metadata["parameters"])
+    seed, size, batch = int(metadata["seed"]), int(metadata["image_size"]), int(metadata["batch"])
+    fill(method, name, seed, {key: value for key, value in golden.items() if key.startswith("head.")})
+    images = golden_image(batch, size, seed).double()
+    assert images.sum().item() == pytest.approx(float(metadata["image_sum"]), abs=1e-6)
+    parts = {key.removeprefix("in."): value for key, value in golden.items() if key.startswith("in.")}
+    found = method.features(images, parts.pop("ids"), parts.pop("attention"), parts)
+    full = upsample_aligned(found.classes, (size, size))
+    pairs = {
+        "text": found.words,
+        "logits_quarter": found.classes[:, :, ::2, ::2],
+        "logits_stride8": full[:, :, ::8, ::8],
+        **{f"maps.{i}": fused[:, ::16, ::5, ::5] for i, fused in enumerate(found.maps)},
+    }
+    for key, value in pairs.items():
+        torch.testing.assert_close(value, golden[key], rtol=0, atol=1e-6, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def small_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of ours for a fixture's."""
+    return {
+        "swin_depths": options["depths"],
+        "text_layers": options["bert_layers"],
+        "text_vocabulary": options["vocab_size"],
+    }
