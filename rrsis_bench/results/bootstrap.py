@@ -86,19 +86,21 @@ def intervals(
         part = sums[:, start : start + block.shape[1]]
         start += block.shape[1]
         spread = {metric: part[:, i] / drawn for i, metric in enumerate(means)}
-        spread["oiou"] = _overall(part[:, -2], part[:, -1], get(name).empty_union)
-        found[name] = {metric: _interval(spread[metric]) for metric in METRICS}
+        spread["oiou"] = overall(part[:, -2], part[:, -1], get(name).empty_union)
+        found[name] = {metric: percentile_interval(spread[metric]) for metric in METRICS}
     return found
 
 
-def _overall(inter: NDArray[np.float64], union: NDArray[np.float64], empty: EmptyUnion) -> NDArray[np.float64]:
+def overall(inter: NDArray[np.float64], union: NDArray[np.float64], empty: EmptyUnion) -> NDArray[np.float64]:
+    """Overall IoU of each resample from its summed intersections and unions; `empty` says what a union of 0 gives."""
     value = {"one_if_both_empty": 1.0, "zero": 0.0, "nan": np.nan}[empty]
     result = np.full(len(inter), value)
     np.divide(inter, union, out=result, where=union > 0)
     return result
 
 
-def _interval(spread: NDArray[np.float64]) -> Interval:
+def percentile_interval(spread: NDArray[np.float64]) -> Interval:
+    """The middle 95 % of a metric's values in the resamples (R,); None if one of them is NaN."""
     if np.isnan(spread).any():
         return None
     low, high = np.quantile(spread, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
