@@ -27,16 +27,17 @@ from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.engine import report
 from rrsis_bench.engine.callbacks import run_callbacks
 from rrsis_bench.engine.checkpoint import WholeFileIO, check_identity, read
+from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.resume import BEST, LAST, LastCheckpoint
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.errors import UsageError
 from rrsis_bench.metrics import protocols
-from rrsis_bench.results import record
+from rrsis_bench.results import gallery, record
 from rrsis_bench.results.atomic import write_text
 from rrsis_bench.results.provenance import provenance, utc_now
 
 # What a run may leave in its folder; --overwrite removes these and nothing else.
-OWN_FILES = ("result.json", "samples.csv.gz", "config.yaml", "metrics.csv", "hparams.yaml")
+OWN_FILES = ("result.json", "samples.csv.gz", "gallery.json", "config.yaml", "metrics.csv", "hparams.yaml")
 
 
 class TrainerCLI(LightningCLI):
@@ -306,7 +307,9 @@ def _score(
 ) -> int:
     """Test, control, write, print."""
     task, data, trainer = cli.model, cli.datamodule, cli.trainer
+    task.gallery = GalleryKeeper(data.dataset)
     true = _test(cli, checkpoint)
+    shown, task.gallery = task.gallery.gathered(), None
     data.permute_expressions = True
     permuted = _test(cli, None)
     data.permute_expressions = False
@@ -331,6 +334,8 @@ def _score(
         language_control=record.language_control(table, control, names[0]),
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
     )
+    if shown:
+        gallery.write(plan.folder, shown)
     record.write_run(plan.folder, result, table, text)
     report.print_scores(f"{data.dataset} test", {name: true.of(protocols.get(name)) for name in names})
     _print_end(plan, result, synthetic)

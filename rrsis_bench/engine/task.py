@@ -23,6 +23,7 @@ from rrsis_bench.engine.checkpoint import (
     hash_tensors,
     strict_load,
 )
+from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.optim import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, check_groups
 from rrsis_bench.engine.watch import LossWatch
 from rrsis_bench.errors import UsageError, did_you_mean
@@ -105,6 +106,7 @@ class ReferringSegmentationTask(LightningModule):
         self.strict_loading = False
         self.counts = SampleCounts()
         self.scored: Scored | None = None
+        self.gallery: GalleryKeeper | None = None
         self.watch = LossWatch()
         self.latest: dict[str, float] = {}
         self.latest_scores: dict[str, float] = {}
@@ -183,6 +185,8 @@ class ReferringSegmentationTask(LightningModule):
     def _count(self, batch: Batch, views: Sequence[View]) -> None:
         logits = self(batch).logits.float()
         self.counts.update(batch.indices, count(logits, batch, self.method.input_spec.image_size, views))
+        if self.gallery is not None:
+            self.gallery.look(logits, batch, self.method.input_spec.image_size)
 
     def _finish(self, views: tuple[View, ...]) -> Scored:
         indices, counts = self.counts.compute()

@@ -71,14 +71,21 @@ def _count_group(
     for view in views:
         target = size if view.size == "native" else view.size
         truth = native if target == size else _nearest(native, target)
-        pred = _predict(logits, target, input_size, view)
+        pred = predict(logits, target, input_size, view)
         areas = [mask.flatten(1).sum(dim=1, dtype=torch.int64) for mask in (truth, pred, truth & pred)]
         columns.append(torch.stack(areas, dim=1))
     return torch.stack(columns, dim=1)
 
 
-def _predict(logits: Tensor, target: tuple[int, int], input_size: tuple[int, int], view: View) -> Tensor:
-    """Binary prediction (n, H, W) of logits (n, 1, h, w) at the target size."""
+def predict(logits: Tensor, target: tuple[int, int], input_size: tuple[int, int], view: View) -> Tensor:
+    """Binary prediction (n, H, W) of logits (n, 1, h, w) at the target size.
+
+    Args:
+        logits: (n, 1, h, w) float32 foreground logits.
+        target: (height, width) wanted.
+        input_size: (height, width) of the method's input.
+        view: how to bring logits to a mask.
+    """
     if view.upsample == "bicubic-probability":
         probability = logits.sigmoid()
         if tuple(probability.shape[-2:]) != tuple(input_size):

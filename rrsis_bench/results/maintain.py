@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rrsis_bench.errors import UserError
-from rrsis_bench.results import record
+from rrsis_bench.results import gallery, record
 from rrsis_bench.results.atomic import json_text, write_text
 from rrsis_bench.results.samples import FILE as SAMPLES_FILE
 from rrsis_bench.results.samples import SampleTable, read_samples
@@ -118,7 +118,7 @@ def _stripped(value: Any) -> Any:
 
 
 def export(run: Path, to: Path) -> Path:
-    """Copy a run's three files to `<to>/<dataset>/<method>@<variant>/seed<k>`, without host names and absolute paths.
+    """Copy a run's files to `<to>/<dataset>/<method>@<variant>/seed<k>`, without host names and absolute paths.
 
     Returns:
         the folder written.
@@ -141,6 +141,9 @@ def export(run: Path, to: Path) -> Path:
     table: SampleTable = read_samples(path.parent / SAMPLES_FILE)
     # Metrics are left alone: a category's name may hold a slash.
     cleaned = _stripped({key: value for key, value in result.items() if key != "metrics"})
+    pictures = gallery.read(path.parent, dataset, table)
+    if pictures:
+        gallery.write(target, pictures)
     record.write_run(target, {**cleaned, "metrics": result["metrics"]}, table, config)
     return target
 

@@ -1,0 +1,128 @@
+"""Pictures for the boards: a handful of drawn scenes, and what each run predicted on them.
+
+The scenes (image, expression, truth) of the tiny split come with the package; a run's `gallery.json` holds its
+predictions on them as COCO RLE, kept while the split was scored. A prediction is shown only if its pixels are the
+integers of the run's own `samples.csv.gz`: nobody can show prettier masks than were scored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrsis_bench.errors import UserError
+from rrsis_bench.metrics.protocols import NATIVE
+from rrsis_bench.results.atomic import write_json
+from rrsis_bench.results.samples import FILE as SAMPLES_FILE
+from rrsis_bench.results.samples import SampleTable, read_samples
+
+FILE = "gallery.json"
+SCENES = Path(__file__).with_name("gallery_tiny.json")
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image-expression pair of the gallery.
+
+    Attributes:
+        sample_id: its id in the split.
+        category: class of the referent.
+        text: the expression.
+        size: height and width in pixels.
+        truth: COCO RLE counts of the annotated mask.
+        jpeg: the image, JPEG in base64.
+    """
+
+    sample_id: str
+    category: str
+    text: str
+    size: tuple[int, int]
+    truth: str
+    jpeg: str
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """The gallery's scenes, and the data set they are of, by name and content hash."""
+
+    dataset: str
+    content_hash: str
+    scenes: tuple[Scene, ...]
+
+
+@cache
+def scenes() -> Scenes:
+    """The scenes that come with the package."""
+    loaded = json.loads(SCENES.read_text(encoding="utf-8"))
+    found = tuple(Scene(**{**entry, "size": tuple(entry["size"])}) for entry in loaded["scenes"])
+    return Scenes(loaded["dataset"], loaded["content_hash"], found)
+
+
+def wanted(dataset: str) -> frozenset[str]:
+    """Ids of the samples whose predictions a run on that data set should keep; empty where there is no gallery."""
+    known = scenes()
+    return frozenset(scene.sample_id for scene in known.scenes) if dataset == known.dataset else frozenset()
+
+
+def write(folder: Path, predictions: Mapping[str, str]) -> None:
+    """Write a run's `gallery.json` atomically: sample id -> COCO RLE counts of its prediction."""
+    write_json(folder / FILE, {"format": FORMAT, "predictions": dict(sorted(predictions.items()))})
+
+
+def read(folder: Path, dataset: Mapping[str, Any], table: SampleTable | None = None) -> dict[str, str]:
+    """A run's predictions on the gallery's scenes, checked against its own integers.
+
+    Args:
+        folder: of the run.
+        dataset: the `dataset` block of its result; another content than the gallery's has no gallery.
+        table: its samples, if they have been read already.
+
+    Returns:
+        sample id -> COCO RLE counts; empty if the run kept none.
+
+    Raises:
+        UserError: the file is damaged, or a mask is not the one that was scored.
+    """
+    path = folder / FILE
+    known = scenes()
+    if not path.is_file() or dataset.get("content_hash") != known.content_hash:
+        return {}
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+        predictions = {str(key): str(value) for key, value in loaded["predictions"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {error}. Test the run again, or remove the file.") from error
+    table = read_samples(folder / SAMPLES_FILE) if table is None else table
+    rows = dict(zip(table.sample_id, table.view(NATIVE.name).tolist(), strict=True))
+    shown = {}
+    for scene in known.scenes:
+        if scene.sample_id not in predictions:
+            continue
+        counts = predictions[scene.sample_id]
+        truth, pred = _mask(scene.truth, scene.size, path), _mask(counts, scene.size, path)
+        if rows.get(scene.sample_id) != [int(mask.sum()) for mask in (truth, pred, truth & pred)]:
+            raise UserError(
+                f"{path}: the mask of sample '{scene.sample_id}' is not the one that {SAMPLES_FILE} was counted from. "
+                "Test the run again, or remove the file."
+            )
+        shown[scene.sample_id] = counts
+    return shown
+
+
+def _mask(counts: str, size: tuple[int, int], path: Path) -> NDArray[np.bool_]:
+    from rrsis_bench.data.masks import MaskError, runs  # cv2 and pycocotools: only where there are pictures
+
+    try:
+        lengths = runs({"size": list(size), "counts": counts})
+    except MaskError as error:
+        raise UserError(f"{path} holds a mask that does not decode: {error}. Test the run again.") from error
+    # Runs go down the columns, background first; for areas and intersections the order of pixels does not matter.
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
