@@ -25,6 +25,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "methods": ("rrsis_bench.cli.methods", "list, show and check methods"),
     "data": ("rrsis_bench.cli.data", "list, prepare, verify and look at data sets"),
     "profile": ("rrsis_bench.cli.profile", "parameters, GFLOPs, latency and memory of a method"),
+    "weights": ("rrsis_bench.cli.weights", "the pretrained files methods start from: list and fetch"),
     "env": ("rrsis_bench.cli.env", "versions, devices and known-bad combinations"),
 }
 

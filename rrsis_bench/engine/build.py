@@ -8,6 +8,7 @@ from typing import Any
 from rrsis_bench import registry
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method
+from rrsis_bench.nn.refs import MissingDownloadError
 
 
 def build_method(
@@ -33,4 +34,12 @@ def build_method(
         method = kind.from_options(options)
     except TypeError as error:
         raise UsageError(f"{name} ({variant}) cannot be built from its options: {error}") from error
-    return method, dict(method.load_pretrained()) if pretrained else {}
+    if not pretrained:
+        return method, {}
+    try:
+        return method, dict(method.load_pretrained())
+    except MissingDownloadError as error:
+        raise MissingDownloadError(
+            f"{error} All files of this variant: rrsis-bench weights prefetch --method {name} "
+            f"--variant {variant.partition('+')[0]}."
+        ) from error
