@@ -1,8 +1,8 @@
 """The shell in which RMSIN (CVPR 2024) and FIANet mix the maps of all stages before decoding them.
 
-All maps are pooled to one small grid, joined and narrowed; the method's own blocks work there; the result is widened,
-split by stage again, and tells each map what to keep and what to add. RMSIN calls it CIM, FIANet TMEM; they differ in the
-blocks and in the grid alone.
+All maps are pooled to one small grid, joined and narrowed; the method's own blocks work there; the result is widened and
+split by stage again, and tells each map what to keep and what to add. RMSIN calls it CIM, FIANet TMEM; they differ in
+the blocks and in the grid alone.
 
 Legend: `B` batch, `C_i h_i w_i` width and size of the i-th map (finest first), `c` inner width, `gh gw` grid.
 """
@@ -39,7 +39,8 @@ class ScaleGate(nn.Module):
         size = (features.shape[-2], features.shape[-1])
         keep = _enlarge(F.hardsigmoid(self.keep_bn(self.keep(found))), size)
         add = _enlarge(self.add_bn(self.add(found)), size)
-        return self.local_bn(self.local(features)) * keep + add
+        gated: Tensor = self.local_bn(self.local(features)) * keep + add
+        return gated
 
 
 def _enlarge(features: Tensor, size: tuple[int, int]) -> Tensor:
