@@ -1,4 +1,4 @@
-"""`rrsis-bench results`: check, rescore and export result files."""
+"""`rrsis-bench results`: check, rescore, compare and export result files; score predictions from elsewhere."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rescore = verbs.add_parser("rescore", help="compute every metric again from samples.csv.gz")
     rescore.add_argument("paths", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of them")
     rescore.add_argument("--check", action="store_true", help="write nothing; exit 4 if a result would change")
+    compare = verbs.add_parser("compare", help="the difference of two methods with its interval, per category and size")
+    compare.add_argument("a", type=Path, metavar="A", help="run folder, or a method's folder of seed folders")
+    compare.add_argument("b", type=Path, metavar="B", help="the same of the other method")
+    compare.add_argument("--protocol", default="native-v1", help="rules to score by (default: native-v1)")
+    compare.add_argument("--json", action="store_true", help="print everything as JSON, with fractions, not percent")
     export = verbs.add_parser("export", help="copy a run's result into the repository, without local paths")
     export.add_argument("run", type=Path, metavar="RUN", help="run folder")
     export.add_argument("--to", type=Path, default=Path("results/runs"), help="default: results/runs")
@@ -24,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the sub-verb."""
-    actions = {"check": _check, "rescore": _rescore, "export": _export}
+    actions = {"check": _check, "rescore": _rescore, "compare": _compare, "export": _export}
     return actions[args.action](args)
 
 
@@ -69,6 +74,18 @@ def _rescore(args: argparse.Namespace) -> int:
         raise DriftError(
             f"not what the samples give: {', '.join(map(str, changed))}. Run: rrsis-bench results rescore."
         )
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from rrsis_bench.results.atomic import json_text
+    from rrsis_bench.results.comparison import comparison, show
+
+    found = comparison(args.a, args.b, args.protocol)
+    if args.json:
+        print(json_text(found), end="")
+    else:
+        show(found)
     return 0
 
 

@@ -200,7 +200,7 @@ def compare(
         if several:
             differences = spread[metric][0] - spread[metric][1]
             interval, p = percentile_interval(differences), p_value(differences)
-        found[metric] = Difference(*(_known(value) for value in (here, there, here - there)), interval, p)
+        found[metric] = Difference(_known(here), _known(there), _known(here - there), interval, p)
     return found
 
 

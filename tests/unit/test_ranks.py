@@ -131,7 +131,10 @@ def test_one_image_or_no_number_gives_no_interval_and_no_p():
     [
         (lambda r: RunCounts(("x", *r.sample_id[1:]), r.image_id, r.counts, where="B"), "39 in common.*'s000000'.*'x'"),
         (lambda r: RunCounts(r.sample_id, ("x", *r.image_id[1:]), r.counts, where="B"), "different images"),
-        (lambda r: RunCounts(r.sample_id, r.image_id, r.counts + [[1, 1, 0]], where="B"), "true masks of 40 samples"),
+        (
+            lambda r: RunCounts(r.sample_id, r.image_id, np.add(r.counts, [[1, 1, 0]]), where="B"),
+            "masks of 40 samples",
+        ),
         (lambda r: RunCounts(r.sample_id, r.image_id, r.counts, "paper-rsrefseg2-v1", "B"), "scored by native-v1"),
     ],
 )

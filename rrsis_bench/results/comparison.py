@@ -1,0 +1,197 @@
+"""Two methods side by side: the difference of every metric with its interval, per category and per size too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.metrics.functional import METRICS
+from rrsis_bench.metrics.protocols import DEFAULT, get
+from rrsis_bench.results import record
+from rrsis_bench.results.bootstrap import LEVEL, RESAMPLES, SEED
+from rrsis_bench.results.breakdown import groups
+from rrsis_bench.results.paired import Difference, RunCounts, compare, holm
+from rrsis_bench.results.samples import FILE, SampleTable, read_samples
+
+PARTS = ("category", "size")
+PART_METRICS = ("miou", "oiou")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method's runs on one data set.
+
+    Attributes:
+        name: `method@variant`.
+        folder: what the user named.
+        dataset: name of the data set.
+        split: name of the split.
+        runs: the integers, one for each seed.
+        table: samples of the first run.
+    """
+
+    name: str
+    folder: Path
+    dataset: str
+    split: str
+    runs: tuple[RunCounts, ...]
+    table: SampleTable
+
+
+def load(path: Path, protocol: str = DEFAULT) -> Entry:
+    """The runs of a method: a run folder, or a folder of `seed<k>` folders.
+
+    Raises:
+        UsageError: no result is there, or those of several methods.
+        UserError: a result cannot be trusted, lacks the protocol, or is not of the same split as its neighbours.
+    """
+    if not path.exists():
+        raise UsageError(f"there is no {path}; name a run folder, or a method's folder of seed folders.")
+    files = [path / record.FILE] if (path / record.FILE).is_file() else sorted(path.glob(f"*/{record.FILE}"))
+    files = [path] if path.is_file() else [file for file in files if file.parent == path or _is_seed(file.parent)]
+    if not files:
+        raise UsageError(f"{path} holds no {record.FILE}: name a run folder, or a method's folder of seed folders.")
+    found: dict[tuple[str, str, str], list[RunCounts]] = {}
+    table = None
+    for file in files:
+        result = record.read_result(file)
+        samples = read_samples(file.parent / FILE)
+        if record.samples_sha256(samples) != result["samples_sha256"]:
+            raise UserError(f"{file.parent / FILE} is not the file that {file} was made from. Test the run again.")
+        table = table or samples
+        method, dataset = result["method"], result["dataset"]
+        key = (f"{method['name']}@{method['variant']}", dataset["name"], dataset["split"])
+        found.setdefault(key, []).append(RunCounts.of(samples, protocol, str(file.parent)))
+    if len(found) > 1 or table is None:
+        listed = "; ".join(" ".join(key) for key in sorted(found))
+        raise UsageError(
+            f"{path} holds results of more than one method, data set or split: {listed}. Name one of them."
+        )
+    ((name, dataset_name, split), runs) = next(iter(found.items()))
+    return Entry(name, path, dataset_name, split, tuple(runs), table)
+
+
+def _is_seed(folder: Path) -> bool:
+    return re.fullmatch(r"seed\d+", folder.name) is not None
+
+
+def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAMPLES) -> dict[str, Any]:
+    """What `results compare` prints, as JSON can hold it.
+
+    Args:
+        a: folder of A's run, or of its seeds.
+        b: folder of B's.
+        protocol: rules to score by.
+        resamples: how many resamples of the images.
+
+    Returns:
+        `a`, `b`: `name`, `folder`, `seeds`; `dataset`, `split`, `protocol`, `n_samples`, `n_images`, `bootstrap`;
+        `overall`: metric -> `a`, `b`, `difference`, `interval`, `p`; `by`: `category`, `size` -> part -> `n` and
+        metric -> the same with `p_holm`, adjusted over the parts of that breakdown.
+
+    Raises:
+        UsageError: see `load`; an unknown protocol.
+        UserError: the runs are not of the same samples, or cannot be trusted.
+    """
+    get(protocol)
+    here, there = load(a, protocol), load(b, protocol)
+    if (here.dataset, here.split) != (there.dataset, there.split):
+        raise UserError(
+            f"{a} is on {here.dataset} {here.split}, {b} on {there.dataset} {there.split}: only results on the same "
+            "samples can be compared."
+        )
+    overall = compare(here.runs, there.runs, METRICS, resamples)
+    parts = groups(here.table)
+    by = {kind: _by(here.runs, there.runs, parts[kind], resamples) for kind in PARTS}
+    return {
+        "a": _who(here),
+        "b": _who(there),
+        "dataset": here.dataset,
+        "split": here.split,
+        "protocol": protocol,
+        "n_samples": len(here.table),
+        "n_images": len(set(here.table.image_id)),
+        "bootstrap": {"unit": "image", "resamples": resamples, "seed": SEED, "level": LEVEL},
+        "overall": {metric: _plain(value) for metric, value in overall.items()},
+        "by": by,
+    }
+
+
+def _who(entry: Entry) -> dict[str, Any]:
+    return {"name": entry.name, "folder": entry.folder.as_posix(), "seeds": len(entry.runs)}
+
+
+def _by(
+    a: Sequence[RunCounts], b: Sequence[RunCounts], parts: Mapping[str, Any], resamples: int
+) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    raw: dict[str, dict[str, float]] = {metric: {} for metric in PART_METRICS}
+    for part, rows in parts.items():
+        index = np.asarray(rows)
+        differences = compare([run.rows(index) for run in a], [run.rows(index) for run in b], PART_METRICS, resamples)
+        found[part] = {"n": len(index), **{metric: _plain(value) for metric, value in differences.items()}}
+        for metric, value in differences.items():
+            if value.p is not None:
+                raw[metric][part] = value.p
+    for metric, values in raw.items():
+        adjusted = holm(values)
+        for part, entry in found.items():
+            entry[metric]["p_holm"] = adjusted.get(part)
+    return found
+
+
+def _plain(value: Difference) -> dict[str, Any]:
+    return {**asdict(value), "interval": None if value.interval is None else list(value.interval)}
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Print a comparison as tables, in percent; on a terminal as wide as it is, elsewhere 110 columns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if Console().is_terminal else 110)
+    a, b = found["a"], found["b"]
+    console.print(
+        f"A: {_named(a)}\nB: {_named(b)}\n{found['dataset']} {found['split']}, {found['n_samples']} samples of "
+        f"{found['n_images']} images, {found['protocol']}; A - B with 95 % interval over images"
+    )
+    table = Table()
+    for title in ("metric", "A", "B", "A - B", "95 %", "p"):
+        table.add_column(title, justify="left" if title == "metric" else "right")
+    for metric, value in found["overall"].items():
+        table.add_row(metric, *_cells(value), _p(value["p"]))
+    console.print(table)
+    for kind, parts in found["by"].items():
+        table = Table()
+        for title in (kind, "n", "mIoU A", "B", "A - B", "95 %", "oIoU A", "B", "A - B", "95 %"):
+            table.add_column(title, justify="left" if title == kind else "right", no_wrap=True)
+        for part, entry in parts.items():
+            cells = [cell for metric in PART_METRICS for cell in _cells(entry[metric], entry[metric]["p_holm"])]
+            table.add_row(part, str(entry["n"]), *cells)
+        console.print(table)
+    console.print(
+        "* in the tables by part: Holm-adjusted p of that breakdown below 0.05. p: two-sided, paired, "
+        f"{found['bootstrap']['resamples']:,} resamples."
+    )
+
+
+def _named(entry: Mapping[str, Any]) -> str:
+    return f"{entry['name']} ({entry['folder']}, {entry['seeds']} seed{'s' if entry['seeds'] > 1 else ''})"
+
+
+def _cells(value: Mapping[str, Any], p_holm: float | None = None) -> list[str]:
+    interval = "" if value["interval"] is None else "{:+.2f} {:+.2f}".format(*(100 * x for x in value["interval"]))
+    star = "*" if p_holm is not None and p_holm < 1 - LEVEL else ""
+    numbers = ["" if value[name] is None else f"{100 * value[name]:.2f}" for name in ("a", "b")]
+    gap = "" if value["difference"] is None else f"{100 * value['difference']:+.2f}{star}"
+    return [*numbers, gap, interval]
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
