@@ -1,6 +1,6 @@
 """The shell in which RMSIN (CVPR 2024) and FIANet mix the maps of all stages before decoding them.
 
-All maps are pooled to one small grid, joined and narrowed; the method's own blocks work there; the result is widened and
+All maps are pooled to one small grid, joined and narrowed; the method's own blocks work there; the result is widened,
 split by stage again, and tells each map what to keep and what to add. RMSIN calls it CIM, FIANet TMEM; they differ in
 the blocks and in the grid alone.
 
