@@ -80,8 +80,8 @@ class AdaptiveRotatedConv(nn.Module):
 
     def __init__(self, width: int, kernels: int = 1, degrees: float = 40.0, dropout: float = 0.2) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(kernels, width, width, 3, 3))
-        # Over the five axes fan_out is C * 9 for one kernel; the released deviation follows from it.
+        # Stacked along the outputs, not on an axis of their own: a parameter of five axes has no channels-last layout.
+        self.weight = nn.Parameter(torch.empty(kernels * width, width, 3, 3))
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         self.routing = Routing(width, kernels, degrees, dropout)
 
@@ -89,7 +89,8 @@ class AdaptiveRotatedConv(nn.Module):
         """The kernels (B, C, C, 3, 3) for the images of a map (B, C, h, w)."""
         strength, angle = self.routing(features)
         mix = (strength[..., None, None] * rotation(angle)).to(self.weight.dtype)
-        turned = torch.einsum("bnrt,noit->boir", mix, self.weight.flatten(3))
+        own = self.weight.flatten(2).unflatten(0, (angle.shape[1], -1))
+        turned = torch.einsum("bnrt,noit->boir", mix, own)
         return turned.unflatten(3, (3, 3))
 
     def forward(self, features: Tensor) -> Tensor:

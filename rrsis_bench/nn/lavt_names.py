@@ -109,7 +109,8 @@ class NameMap:
     def convert(self, official: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
         """Official parameters (`lavt_one` names) under our names.
 
-        A 1x1 convolution whose place here is a linear layer loses its axes of length 1.
+        Axes of length 1 that our tensor lacks are dropped: of 1x1 convolutions that are linear layers here, and of a
+        list of one kernel.
 
         Raises:
             MissingResourceError: a name that is neither known nor dropped on purpose; the message names the first few.
@@ -123,12 +124,16 @@ class NameMap:
                 strange += [] if self.is_dropped(name) else [name]
                 continue
             converted[ours] = value
-            if ours in own and value.ndim > own[ours].ndim and value.shape[own[ours].ndim :].numel() == 1:
-                converted[ours] = value.reshape(value.shape[: own[ours].ndim])
+            if ours in own and value.ndim > own[ours].ndim and _long_axes(value) == _long_axes(own[ours]):
+                converted[ours] = value.reshape(own[ours].shape)
         if strange:
             more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
             raise MissingResourceError(f"no {self.method} checkpoint: cannot place {', '.join(strange[:3])}{more}.")
         return converted
+
+
+def _long_axes(tensor: Tensor) -> list[int]:
+    return [length for length in tensor.shape if length > 1]
 
 
 def official_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
