@@ -41,7 +41,8 @@ def official_keys(name: str) -> dict[str, Key]:
 def official_shapes(method: LAVTFamily, name: str) -> dict[str, tuple[int, ...]]:
     """Released names and shapes of a network of any size, told from the published list and our tensors.
 
-    A list axis of length 1 that our tensor lacks stays (1x1 convolutions that are linear layers here).
+    A listed axis of length 1 that our tensor lacks stays: the last ones of 1x1 convolutions that are linear layers
+    here, and the first of a list of one kernel (five axes).
     """
     own = method.state_dict()
     shapes = {}
@@ -49,7 +50,8 @@ def official_shapes(method: LAVTFamily, name: str) -> dict[str, tuple[int, ...]]
         ours = method.released.ours(key)
         if ours in own:
             here = tuple(own[ours].shape)
-            shapes[key] = here + listed.shape[len(here) :]
+            kernels = (1,) if len(listed.shape) == 5 else ()
+            shapes[key] = kernels + here + listed.shape[len(kernels + here) :]
     return shapes
 
 
