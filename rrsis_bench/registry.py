@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BUILT_IN: Mapping[str, str] = {
     "s4eca": "rrsis_bench.s4eca:S4ECA",
     "lavt": "baselines.lavt:LAVT",
+    "rmsin": "baselines.rmsin:RMSIN",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
 
