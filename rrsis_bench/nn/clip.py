@@ -1,4 +1,4 @@
-"""CLIP's text encoder (arXiv 2103.00020) from open_clip, frozen, with adapters inside its blocks; and its tokenizer.
+"""CLIP's encoders (arXiv 2103.00020) from open_clip, the text encoder with adapters inside its blocks; its tokenizer.
 
 The only file that imports open_clip.
 """
@@ -11,7 +11,7 @@ from functools import cache
 
 import torch
 from open_clip.tokenizer import SimpleTokenizer
-from open_clip.transformer import QuickGELU, TextTransformer
+from open_clip.transformer import QuickGELU, TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
 from rrsis_bench.data.text import Tokenized
@@ -159,3 +159,21 @@ class ClipTokenizer:
         ids = [self.encoding.sot_token_id, *words[:room], self.encoding.eot_token_id]
         padding = self.length - len(ids)
         return Tokenized(ids + [0] * padding, [1] * len(ids) + [0] * padding, len(words) > room)
+
+
+def build_clip_vision(
+    image_size: int, patch: int, width: int, depth: int, heads: int, output: int, quick_gelu: bool = True
+) -> VisionTransformer:
+    """A CLIP vision transformer with random weights.
+
+    Args:
+        image_size: side in pixels of its images.
+        patch: side in pixels of a patch.
+        width: channels.
+        depth: number of blocks.
+        heads: attention heads.
+        output: width of the space shared with the text.
+        quick_gelu: x * sigmoid(1.702 x) as activation, which OpenAI's weights were trained with.
+    """
+    activation = QuickGELU if quick_gelu else nn.GELU
+    return VisionTransformer(image_size, patch, width, depth, heads, 4.0, output_dim=output, act_layer=activation)

@@ -1,0 +1,115 @@
+"""The dense prompt: how like the sentence each place of the refined image is, as a map for the segmenter.
+
+Legend: `B` batch, `D` width, `h w` image map, `H W` prompt map.
+
+The published form upsamples the features to the prompt's size and compares there. The low-memory form gives the same
+numbers without ever holding a map of D channels at that size: interpolation is linear, so the inner product with the
+sentence may be interpolated itself; and the squared length of an interpolated vector is a sum over products of the four
+neighbours it is made of, which are all known on the small map.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rrsis_bench.errors import UsageError
+
+SMALLEST = 1e-12
+
+
+class DensePrompt(nn.Module):
+    """Two convolutions over the refined image and its likeness to the sentence.
+
+    Args:
+        width: D.
+        norm: `batch`, or `group` for few samples per device.
+    """
+
+    def __init__(self, width: int, norm: str = "batch") -> None:
+        super().__init__()
+        half = width // 2
+        if norm not in ("batch", "group"):
+            raise UsageError(f"rsrefseg2: dense_norm is 'batch' or 'group', not '{norm}'.")
+        middle = nn.BatchNorm2d(half) if norm == "batch" else nn.GroupNorm(min(32, half), half)
+        self.conv = nn.Sequential(
+            nn.Conv2d(width, half, 3, padding=1), middle, nn.GELU(), nn.Conv2d(half, width, 3, padding=1)
+        )
+
+    def forward(
+        self,
+        refined: Tensor,
+        sentence: Tensor,
+        log_scale: Tensor,
+        bias: Tensor,
+        size: tuple[int, int],
+        low_memory: bool = True,
+    ) -> Tensor:
+        """The prompt.
+
+        Args:
+            refined: (B, D, h, w).
+            sentence: (B, D).
+            log_scale: logarithm of the factor of the cosine.
+            bias: added to it.
+            size: (H, W) of the prompt.
+            low_memory: the form that needs little memory.
+
+        Returns:
+            (B, 1, H, W) in float32 (or float64): factor * cosine + bias.
+        """
+        features = self.conv(refined)
+        with torch.autocast(features.device.type, enabled=False):
+            features, sentence = wide(features), wide(sentence)
+            cosine = (likeness if low_memory else likeness_naive)(features, sentence, size)
+            return log_scale.exp() * cosine + bias
+
+
+def wide(x: Tensor) -> Tensor:
+    """At least float32."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def likeness_naive(features: Tensor, sentence: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cosine of the upsampled features (B, D, h, w) with the sentence (B, D): (B, 1, H, W), as published."""
+    large = F.interpolate(features, size, mode="bilinear", align_corners=True)
+    return (F.normalize(large, dim=1) * F.normalize(sentence, dim=1)[..., None, None]).sum(1, keepdim=True)
+
+
+def likeness(features: Tensor, sentence: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same as `likeness_naive` in a fraction of its memory."""
+    product = torch.einsum("bdhw,bd->bhw", features, F.normalize(sentence, dim=1))
+    rows, row_pairs = corner_weights(features.shape[-2], size[0], features)
+    columns, column_pairs = corner_weights(features.shape[-1], size[1], features)
+    numerator = rows @ product @ columns.T
+    own = (features * features).sum(1)
+    right = (features[..., :-1] * features[..., 1:]).sum(1)
+    below = (features[..., :-1, :] * features[..., 1:, :]).sum(1)
+    across = (features[..., :-1, :-1] * features[..., 1:, 1:]).sum(1)
+    across = across + (features[..., :-1, 1:] * features[..., 1:, :-1]).sum(1)
+    squares, column_squares = rows.square(), columns.square()
+    length = (
+        squares @ own @ column_squares.T
+        + 2 * squares @ right @ column_pairs.T
+        + 2 * row_pairs @ below @ column_squares.T
+        + 2 * row_pairs @ across @ column_pairs.T
+    )
+    return (numerator * length.clamp(min=SMALLEST**2).rsqrt())[:, None]
+
+
+def corner_weights(small: int, large: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Bilinear interpolation with aligned corners along one axis.
+
+    Args:
+        small: number of places known.
+        large: number of places wanted.
+        like: tensor that gives device and type.
+
+    Returns:
+        weights (large, small), and for each pair of neighbours the product of their weights (large, small - 1).
+    """
+    position = torch.linspace(0, small - 1, large, device=like.device, dtype=torch.float64)
+    distance = (position[:, None] - torch.arange(small, device=like.device)).abs()
+    weights = (1 - distance).clamp(min=0)
+    return weights.to(like.dtype), (weights[:, :-1] * weights[:, 1:]).to(like.dtype)

@@ -1,0 +1,221 @@
+"""RSRefSeg 2 (Chen et al., TGRS 2026): a dual encoder localises, a promptable segmenter segments.
+
+Legend: `B` batch, `H W` pixels of the input, `h w` map of the dual encoder, `D` its width, `L` words, `P` width of the
+segmenter's prompts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from baselines.rsrefseg2.losses import contrastive, decorrelation, keys_of, regions, squared_dice
+from baselines.rsrefseg2.options import RSRefSeg2Options
+from baselines.rsrefseg2.prompter import CascadedPrompter
+from rrsis_bench.errors import UsageError
+from rrsis_bench.methods.base import Method, trainable
+from rrsis_bench.nn.dual_encoder import Heard, build_dual_encoder
+from rrsis_bench.nn.losses import binary_cross_entropy, reduce_mask, upsample
+from rrsis_bench.nn.sam import build_segmenter
+from rrsis_bench.nn.weights import load_tensors, resolve, sha256_file
+from rrsis_bench.types import Batch, InputSpec, MethodOutput
+
+LARGEST_SCALE = math.log(120.0)
+TABLES = ("_position", "prompt_start", "_token", "tokens", "embed")
+"""Parts of the names of tables, which do not decay by default."""
+
+
+class Contrast(nn.Module):
+    """Scale and bias of the contrastive loss; the first pair belongs to losses that the published recipe leaves off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale1, self.log_scale2 = (nn.Parameter(torch.full((1,), math.log(1 / 0.07))) for _ in range(2))
+        self.bias1, self.bias2 = (nn.Parameter(torch.full((1,), math.log(0.5))) for _ in range(2))
+
+    def idle(self) -> list[nn.Parameter]:
+        """All but the one scale that a softmax sees."""
+        return [parameter for name, parameter in self.named_parameters() if name != "log_scale2"]
+
+
+class RSRefSeg2(Method):
+    """Dual encoder, cascaded prompter, promptable segmenter.
+
+    Args:
+        options: all choices; the defaults are the published sizes.
+    """
+
+    name: ClassVar[str] = "rsrefseg2"
+    Options: ClassVar[type[Any]] = RSRefSeg2Options
+
+    def __init__(self, options: RSRefSeg2Options) -> None:
+        super().__init__()
+        self.options = options = options.settled()
+        self.dual = build_dual_encoder(options.dual, options.dual_image_size)
+        self.segmenter = build_segmenter(options.segmenter, options.segmenter_library)
+        self.segmenter.stability = options.stability
+        self.prompter = CascadedPrompter(
+            self.dual.width,
+            self.segmenter.width,
+            self.dual.grid,
+            options.queries,
+            options.prompts,
+            options.heads,
+            options.inner,
+            options.hidden,
+            options.depth,
+            options.dense_norm,
+        )
+        self.contrast = Contrast()
+        self.input_spec = input_spec(options, self.segmenter.image_size, self.dual.context)
+        self.dual.add_lora(options.lora_rank, options.lora_alpha, options.pooling_head_lora)
+        self.segmenter.add_lora(options.lora_rank, options.lora_alpha)
+        if not options.train_idle:
+            for parameter in (*self.segmenter.idle(), *self.contrast.idle()):
+                parameter.requires_grad_(False)
+        if options.checkpointing:
+            for block in (*self.dual.blocks(), *self.segmenter.blocks()):
+                block.forward = partial(_again, block.forward)
+
+    def read(self, batch: Batch) -> tuple[Heard, Tensor | None]:
+        """Encode the expressions; the mask (B, L) is None where padding counts as words."""
+        ids, mask = batch.tokens.ids, batch.tokens.mask
+        if self.options.text_padding == "masked":
+            heard = self.dual.read(ids, mask)
+            return heard, heard.mask
+        # The one place where the host must know a number of the device's; only in the released form.
+        longest = int(mask.sum(1).max())
+        return self.dual.read(ids[:, :longest], mask[:, :longest], padded=False), None
+
+    def for_dual(self, images: Tensor) -> Tensor:
+        """Images as the segmenter wants them -> as the dual encoder wants them: its own scaling and size."""
+        spec, dual = self.input_spec, self.dual
+        own = images.new_tensor((spec.mean, spec.std, dual.mean, dual.std))[..., None, None]
+        scaled = (images * own[1] + own[0] - own[2]) / own[3]
+        return upsample(scaled, (dual.image_size, dual.image_size))
+
+    def forward(self, batch: Batch) -> MethodOutput:
+        """Logits at the input's size (B, 1, H, W); `aux` holds what the losses on the features need.
+
+        The encoders see images of their own sizes, whatever the input's size is.
+        """
+        size = (batch.images.shape[-2], batch.images.shape[-1])
+        side = self.segmenter.image_size
+        images = upsample(batch.images, (side, side))
+        heard, mask = self.read(batch)
+        places = self.dual.look(self.for_dual(images))
+        grid = (places.shape[-2], places.shape[-1])
+        prompts = self.prompter(places.flatten(2).transpose(1, 2), heard.words, grid, mask)
+        refined = prompts.refined.transpose(1, 2).unflatten(-1, grid)
+        dense = self.prompter.dense(
+            refined,
+            heard.sentence,
+            self._clamped(self.dual.log_scale),
+            self.dual.bias,
+            self.segmenter.prompt_size,
+            self.options.low_memory,
+        )
+        logits = self.segmenter.segment(self.segmenter.look(images), prompts.sparse, dense)
+        aux = {"places": places, "first": prompts.first, "second": prompts.second, "dense": dense}
+        return MethodOutput(upsample(logits, size), aux)
+
+    def _clamped(self, log_scale: Tensor) -> Tensor:
+        return log_scale.clamp(max=LARGEST_SCALE) if self.options.clamp_scales else log_scale
+
+    def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy and Dice of the mask, decorrelation of the query sets, contrast; weighted."""
+        options, aux = self.options, output.aux
+        target = reduce_mask(batch.masks, (output.logits.shape[-2], output.logits.shape[-1]))
+        keys = None
+        if not options.contrast_duplicates:
+            keys = keys_of(batch.texts, batch.image_ids, output.logits.device)
+        with torch.autocast(output.logits.device.type, enabled=False):
+            seen = regions(aux["places"], batch.masks, options.contrast_label)
+            said = F.normalize(aux["second"].float().mean(1), dim=-1)
+            scale = self._clamped(self.contrast.log_scale2)
+            return {
+                "bce": options.bce_weight * binary_cross_entropy(output.logits, target),
+                "dice": options.dice_weight * squared_dice(output.logits, target),
+                "diversity": options.diversity_weight * decorrelation(aux["first"], aux["second"]),
+                "contrast": options.contrast_weight * contrastive(seen, said, scale, self.contrast.bias2, keys),
+            }
+
+    def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """One rate; matrices decay, norms, biases, tables and scalars do not unless `decay_all` is set."""
+        if self.options.decay_all:
+            return super().param_groups(base_lr, weight_decay)
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
+        for name, parameter in self.named_parameters():
+            spared = parameter.ndim < 2 or any(part in name for part in TABLES)
+            (plain if spared else decayed).append(parameter)
+        return [
+            {"params": trainable(decayed), "lr": base_lr, "weight_decay": weight_decay},
+            {"params": trainable(plain), "lr": base_lr, "weight_decay": 0.0},
+        ]
+
+    def encoders(self) -> dict[str, nn.Module]:
+        """The three encoders with their updates."""
+        return {"localising": self.dual.vision, "segmenting": self.segmenter.encoder(), "text": self.dual.text}
+
+    def load_pretrained(self) -> dict[str, str]:
+        """Load the base weights of both models; see `Method.load_pretrained`.
+
+        Raises:
+            UsageError: an option is empty; a random start has to be asked for (`random`).
+            MissingResourceError: a file is not there, or not of this network.
+        """
+        digests = {}
+        for part in ("dual", "segmenter"):
+            named: str = getattr(self.options, f"{part}_weights")
+            if not named:
+                raise UsageError(
+                    f"rsrefseg2: {part}_weights names no file; set it in model.options "
+                    "(see configs/methods/rsrefseg2.yaml)."
+                )
+            if named == "random":
+                continue
+            path = resolve(named)
+            tensors = {name: value.float() for name, value in load_tensors(path).items()}
+            getattr(self, part).load_tensors(tensors, f"weights of {path}")
+            digests[part] = sha256_file(path)
+        return digests
+
+    def load_official(self, path: Path) -> str:
+        """Load a released checkpoint (see `weights.py`); returns the file's sha256."""
+        from baselines.rsrefseg2.weights import load_official
+
+        return load_official(self, path).sha256
+
+
+def input_spec(options: RSRefSeg2Options, side: int, context: int) -> InputSpec:
+    """The segmenter's input and the dual encoder's tokenizer."""
+    if options.max_tokens > context:
+        raise UsageError(f"rsrefseg2: max_tokens {options.max_tokens}, but {options.dual} takes {context} at most.")
+    tokenizers: Mapping[bool, str] = {
+        True: "rrsis_bench.nn.siglip:SiglipTokenizer",
+        False: "rrsis_bench.nn.siglip:CasedSiglipTokenizer",
+    }
+    own = tokenizers[options.lower_case] if options.dual.startswith("siglip") else "clip"
+    return InputSpec(
+        image_size=(side, side),
+        tokenizer=options.tokenizer or own,
+        max_tokens=options.max_tokens,
+        interpolation="cv2-linear",
+        tokenizer_path=options.tokenizer_path,
+    )
+
+
+def _again(forward: Any, *args: Any, **kwargs: Any) -> Any:
+    """Run a block so that its activations are computed again in the backward pass."""
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
