@@ -1,8 +1,8 @@
 """Configuration by name: which YAML files a choice of method, data set, variant and trainer stands for.
 
 Precedence, low to high: code defaults < `base.yaml` < protocol < data set < method < its variant < the method's block
-for the data set < trainer < `--config` files in order < flags. The last two are LightningCLI's; all before are merged
-here into one mapping, without torch, so that a misspelt name fails in milliseconds.
+for the data set < recipe < trainer < `--config` files in order < flags. The last two are LightningCLI's; all before are
+merged here into one mapping, without torch, so that a misspelt name fails in milliseconds.
 
 A method's file holds `published` (name of its published variant), `common`, `variants` and `datasets`:
 
@@ -13,6 +13,9 @@ A method's file holds `published` (name of its published variant), `common`, `va
       base: {...}
     datasets:
       rrsisd: {trainer: {max_epochs: 65}}
+
+It may hold `recipes` by name: what a way of training changes, and the `protocol` it chooses its checkpoint by. `paper`
+is what was published, and the default of the published variant; `suite` is ours.
 
 A data set's file holds `variant` (`tiny`, `lite` or `published`: which variant a method uses there by default) and
 `data`, and may hold `model` and `trainer`.
@@ -32,6 +35,8 @@ from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.paths import config_folders
 
 Config = dict[str, Any]
+# libyaml's loader where it is there: it is ten times as fast, and a table of many runs reads many files.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> Config:
@@ -51,7 +56,7 @@ def load_yaml(path: Path) -> Config:
         UsageError: not readable, not UTF-8, not YAML, or no mapping.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read configuration {path}: {' '.join(str(error).split())}") from error
     if loaded is None:
@@ -62,7 +67,7 @@ def load_yaml(path: Path) -> Config:
 
 
 def names(kind: str) -> list[str]:
-    """Names of all configurations of a kind (`datasets`, `trainer`, `protocols`, `methods`)."""
+    """Names of all configurations of a kind (`datasets`, `trainer`, `protocols`, `methods`, `sweeps`)."""
     return sorted({path.stem for folder in config_folders() for path in (folder / kind).glob("*.yaml")})
 
 
@@ -76,7 +81,10 @@ def find(kind: str, name: str) -> Path:
         path = folder / kind / f"{name}.yaml"
         if path.is_file():
             return path
-    singular = {"datasets": "data set", "protocols": "protocol", "methods": "method", "trainer": "trainer preset"}
+    singular = {
+        "datasets": "data set", "protocols": "protocol", "methods": "method", "trainer": "trainer preset",
+        "sweeps": "sweep",
+    }  # fmt: skip
     raise UsageError(f"unknown {singular.get(kind, kind)} '{name}'.{did_you_mean(name, names(kind))}")
 
 
@@ -102,6 +110,22 @@ def choose_variant(method: str, blocks: Mapping[str, Any], dataset: Mapping[str,
     return variant
 
 
+def choose_recipe(method: str, blocks: Mapping[str, Any], variant: str, recipe: str | None) -> str | None:
+    """The recipe to use: the one asked for, else `paper` for the published variant of a method that has it.
+
+    Raises:
+        UsageError: the method has no recipe of that name.
+    """
+    known = list(blocks.get("recipes") or {})
+    if recipe is None:
+        return "paper" if "paper" in known and variant == blocks.get("published") else None
+    if not known:
+        raise UsageError(f"method '{method}' has no recipes to choose from; leave --recipe out.")
+    if recipe not in known:
+        raise UsageError(f"method '{method}' has no recipe '{recipe}'.{did_you_mean(recipe, known)}")
+    return recipe
+
+
 def variant_options(method: str, variant: str) -> Config:
     """The `model.options` of a method's variant, independent of any data set (for `profile` and the contract tests)."""
     blocks = method_config(method)
@@ -116,13 +140,14 @@ def resolve(
     dataset: str = "tiny",
     variant: str | None = None,
     trainer: str | None = None,
-    protocol: str = "native-v1",
+    protocol: str | None = None,
+    recipe: str | None = None,
 ) -> Config:
     """Everything the names stand for, merged by precedence.
 
     Returns:
         a mapping with `seed_everything`, `model`, `data` and `trainer`; `model.method`, `model.variant` and
-        `data.dataset` are filled in.
+        `data.dataset` are filled in. Without a protocol the recipe's is taken, else `native-v1`.
 
     Raises:
         UsageError: an unknown name, or a file that cannot be read.
@@ -130,13 +155,18 @@ def resolve(
     blocks = method_config(method)
     data = load_yaml(find("datasets", dataset))
     chosen = choose_variant(method, blocks, data, variant)
+    followed = choose_recipe(method, blocks, chosen, recipe)
+    overlay = dict((blocks.get("recipes") or {}).get(followed) or {})
+    advised = overlay.pop("protocol", "native-v1")
     layers: list[Mapping[str, Any]] = [
         load_yaml(find(".", "base")),
-        load_yaml(find("protocols", protocol)),
+        load_yaml(find("protocols", protocol or advised)),
         {key: value for key, value in data.items() if key in {"model", "data", "trainer"}},
         blocks.get("common") or {},
         blocks["variants"][chosen] or {},
         (blocks.get("datasets") or {}).get(dataset) or {},
+        overlay,
+        {"model": {"recipe": followed}} if followed else {},
         load_yaml(find("trainer", trainer)) if trainer else {},
         {"model": {"method": method, "variant": chosen}, "data": {"dataset": dataset}},
     ]

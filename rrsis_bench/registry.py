@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 BUILT_IN: Mapping[str, str] = {
     "s4eca": "rrsis_bench.s4eca:S4ECA",
     "lavt": "baselines.lavt:LAVT",
+    "prior-image": "baselines.prior.image:PriorImage",
+    "prior-text": "baselines.prior.text:PriorText",
     "rmsin": "baselines.rmsin:RMSIN",
+    "fianet": "baselines.fianet:FIANet",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
 

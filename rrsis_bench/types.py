@@ -35,6 +35,8 @@ class InputSpec:
         tokenizer: registered tokenizer name (`bert`, `clip`, `tiny`) or `module:Class` (see `data/text.py`).
         max_tokens: length L of the padded token sequence, special tokens included.
         tokenizer_path: folder or file of the vocabulary where the tokenizer needs one; None for its default.
+        reads_image: False for a method that is blind to images: files are not opened, `Batch.images` is zero.
+        tokenizer_options: whatever else a method's own tokenizer has to know.
     """
 
     image_size: tuple[int, int]
@@ -45,6 +47,8 @@ class InputSpec:
     scale: float = 1.0 / 255.0
     interpolation: Interpolation = "pil-bilinear"
     tokenizer_path: str | None = None
+    reads_image: bool = True
+    tokenizer_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

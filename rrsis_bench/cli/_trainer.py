@@ -49,7 +49,10 @@ def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", help="data set by name (rrsis-bench data list); default: tiny")
     parser.add_argument("--variant", help="variant of the method; default: the one meant for the data set")
     parser.add_argument("--trainer", help="trainer preset: cpu, gpu, ddp, low-memory; default: any one device")
-    parser.add_argument("--protocol", help="protocol that chooses the checkpoint; default: native-v1")
+    parser.add_argument(
+        "--recipe", help="paper (as published; default of published variants) or suite (ours), where a method has both"
+    )
+    parser.add_argument("--protocol", help="protocol that chooses the checkpoint; default: the recipe's, or native-v1")
     parser.add_argument("--seed", type=int, help="seed of everything random; default: 0")
     parser.add_argument("--config", action="append", default=[], type=Path, metavar="FILE", help="own YAML; repeatable")
     parser.add_argument(
@@ -101,7 +104,7 @@ def make_plan(args: argparse.Namespace, flags: Sequence[str], base: Config | Non
         if args.method is None:
             raise UsageError("name a method: --method s4eca (rrsis-bench methods list shows them all).")
         base = configuration.resolve(
-            args.method, args.dataset or "tiny", args.variant, args.trainer, args.protocol or "native-v1"
+            args.method, args.dataset or "tiny", args.variant, args.trainer, args.protocol, args.recipe
         )
     if args.seed is not None:
         base = merge(base, {"seed_everything": args.seed})
@@ -144,4 +147,6 @@ def saved_config(folder: Path) -> Config:
 
 def is_first_process() -> bool:
     """Whether this is the process that reads and writes the run folder; helpers of it start with a rank."""
+    if "RANK" in os.environ:  # torchrun
+        return int(os.environ["RANK"]) == 0
     return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -34,12 +34,15 @@ class Tokenized:
         mask: L flags, 1 for real tokens (start and end included), 0 for padding.
         truncated: whether words were cut off.
         parts: further L flags by name.
+        spans: (start, end) characters of the text behind each id, (0, 0) where there are none; empty from a tokenizer
+            that does not tell.
     """
 
     ids: list[int]
     mask: list[int]
     truncated: bool
     parts: dict[str, list[int]] = field(default_factory=dict)
+    spans: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Tokenizer(Protocol):
@@ -95,11 +98,12 @@ class TinyTokenizer:
 
     def __call__(self, text: str) -> Tokenized:
         """Token ids of a text."""
-        words = re.findall(r"[^\W_]+(?:'[^\W_]+)?", text.lower())
+        words = list(re.finditer(r"[^\W_]+(?:'[^\W_]+)?", text))
         room = self.length - 2
-        ids = [1, *(self.vocabulary.get(word, 3) for word in words[:room]), 2]
+        ids = [1, *(self.vocabulary.get(word[0].lower(), 3) for word in words[:room]), 2]
         padding = self.length - len(ids)
-        return Tokenized(ids + [0] * padding, [1] * len(ids) + [0] * padding, len(words) > room)
+        spans = [(0, 0), *(word.span() for word in words[:room]), *[(0, 0)] * (padding + 1)]
+        return Tokenized(ids + [0] * padding, [1] * len(ids) + [0] * padding, len(words) > room, spans=spans)
 
 
 @cache
@@ -124,6 +128,27 @@ def read_vocabulary(path: Path) -> Mapping[str, int]:
 def normalise_text(text: str) -> str:
     """The text with every run of blanks, line ends and the like folded to one blank, and none at the ends."""
     return " ".join(text.split())
+
+
+def class_spans(text: str, names: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Where an expression names a class: (start, end, name) in the order of the text.
+
+    Whole words only, in any case; plurals and hyphens for blanks count ("Storage-Tanks"). Of several names at one place
+    the longest wins ("road marking" over "road").
+
+    Args:
+        text: the expression.
+        names: class names, lower case.
+    """
+    found = _class_pattern(tuple(names)).finditer(text) if names else ()
+    return [(*match.span(), re.sub(r"[\s-]+", " ", match[1].lower())) for match in found]
+
+
+@lru_cache(maxsize=64)
+def _class_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    longest_first = sorted(names, key=len, reverse=True)
+    words = "|".join(r"[\s-]+".join(re.escape(word) for word in re.split(r"[\s-]+", name)) for name in longest_first)
+    return re.compile(rf"(?<![a-z0-9])({words})(?:e?s)?(?![a-z0-9])", re.IGNORECASE)
 
 
 _SIDES = {"left": "right", "right": "left"}

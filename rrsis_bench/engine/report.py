@@ -94,6 +94,7 @@ def training_block(task: ReferringSegmentationTask, trainer: Trainer, seconds: f
         "batch_size": batch_size,
         "global_batch": batch_size * trainer.world_size * trainer.accumulate_grad_batches,
         "accumulation": trainer.accumulate_grad_batches,
+        "recipe": task.recipe,
         "optimizer": task.optimizer_config.name,
         "lr": task.optimizer_config.lr,
         "weight_decay": task.optimizer_config.weight_decay,

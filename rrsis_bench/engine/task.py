@@ -27,6 +27,7 @@ from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.optim import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, check_groups
 from rrsis_bench.engine.watch import LossWatch
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.methods.base import Method, trainable
 from rrsis_bench.metrics import functional
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.metric import SampleCounts
@@ -72,6 +73,7 @@ class ReferringSegmentationTask(LightningModule):
         monitor: metric of the first protocol that chooses the checkpoint.
         compile: compile the network with `torch.compile`.
         channels_last: keep images and feature maps channels-last in memory.
+        recipe: name of the recipe the values above come from, for the record.
     """
 
     def __init__(
@@ -87,9 +89,11 @@ class ReferringSegmentationTask(LightningModule):
         monitor: str = "miou",
         compile: bool = False,
         channels_last: bool = False,
+        recipe: str | None = None,
     ) -> None:
         super().__init__()
         self.names = (method, variant)
+        self.recipe = recipe
         self.options = dict(options or {})
         self.optimizer_config, self.schedule_config = optimizer, schedule
         self.loss_weights = dict(loss_weights or {})
@@ -112,6 +116,7 @@ class ReferringSegmentationTask(LightningModule):
         self.latest_scores: dict[str, float] = {}
         self._frozen = frozen_names(self.method)
         self._frozen_sha256 = hash_tensors(self.method.state_dict(), self._frozen)
+        self._has_gradients = bool(trainable(self.method.parameters()))
 
     def load_frozen_weights(self) -> None:
         """Load base weights after all, if anything of them survives a checkpoint of this method."""
@@ -127,8 +132,22 @@ class ReferringSegmentationTask(LightningModule):
 
     # --- training -----------------------------------------------------------------------------------------------
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The weighted sum of the method's losses. Nothing is read back from the device but at the logging interval."""
+    def setup(self, stage: str) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            UsageError: several processes for a method that learns without gradients: each would learn from its part.
+        """
+        if stage == "fit" and not self._has_gradients and self.trainer.world_size > 1:
+            raise UsageError(
+                f"{self.names[0]} learns without gradients, from the samples of one process: use --trainer cpu."
+            )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """The weighted sum of the method's losses. Nothing is read back from the device but at the logging interval.
+
+        None for a method without trainable parameters: Lightning then makes no step.
+        """
         losses = self.method.loss(self(batch), batch)
         if unknown := sorted(set(self.loss_weights) - set(losses)):
             raise UsageError(
@@ -140,7 +159,7 @@ class ReferringSegmentationTask(LightningModule):
         interval: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (self.global_step + 1) % interval == 0:
             self.look_at_losses(len(batch))
-        return total
+        return total if self._has_gradients else None
 
     def look_at_losses(self, batch_size: int = 1) -> None:
         """Log the mean losses since the last look.
@@ -158,11 +177,13 @@ class ReferringSegmentationTask(LightningModule):
         self.method.train()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The method's parameter groups under the configured optimiser and schedule."""
+        """The method's parameter groups under the configured optimiser and schedule; None where nothing is trained."""
         config = self.optimizer_config
         groups = self.method.param_groups(config.lr, config.weight_decay)
         check_groups(self.method, groups)
         groups = [group for group in groups if len(group["params"]) > 0]
+        if not groups:
+            return None
         # The gradient scaler of 16-bit floats cannot clip the gradients of a fused step.
         fused = self.device.type in {"cpu", "cuda"} and not str(self.trainer.precision).startswith("16")
         optimizer = build_optimizer(groups, config, fused)
@@ -192,6 +213,13 @@ class ReferringSegmentationTask(LightningModule):
         indices, counts = self.counts.compute()
         self.counts.reset()
         return Scored(indices.cpu().numpy(), counts.cpu().numpy(), views)
+
+    def on_validation_start(self) -> None:
+        """While training, let a method that wants to choose something on val do so first."""
+        if self.trainer.state.fn == "fit" and type(self.method).calibrate is not Method.calibrate:
+            loader = self.trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+            with torch.no_grad():
+                self.method.calibrate(batch.to(self.device) for batch in loader)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the integers of the first protocol."""

@@ -100,10 +100,12 @@ class BertTokenizer:
 
     def __call__(self, text: str) -> Tokenized:
         """Ids and mask of an expression, both padded to L."""
-        ids: list[int] = self._pieces.encode(text).ids
+        encoding = self._pieces.encode(text)
+        ids: list[int] = encoding.ids
         kept = ids[: self._length]
         padding = [0] * (self._length - len(kept))
-        return Tokenized(kept + padding, [1] * len(kept) + padding, len(ids) > self._length, {})
+        spans = [*encoding.offsets[: self._length], *[(0, 0)] * len(padding)]
+        return Tokenized(kept + padding, [1] * len(kept) + padding, len(ids) > self._length, spans=spans)
 
 
 def vocabulary_file(path: str | None = None) -> Path:

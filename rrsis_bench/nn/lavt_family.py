@@ -96,12 +96,12 @@ class FamilyFeatures:
     """What lies between the parts.
 
     Attributes:
-        words: (B, T, Ct) hidden states of the whole expression.
+        texts: the texts that the decoder's side saw, by name.
         maps: the decoder's inputs (B, C_i, h_i, w_i), finest first.
         classes: (B, 2, h_1, w_1) the decoder's logits of background and object.
     """
 
-    words: Tensor
+    texts: Texts
     maps: tuple[Tensor, ...]
     classes: Tensor
 
@@ -207,7 +207,6 @@ class LAVTFamily(Method):
             parts: further (B, T) masks where the method reads parts of the expression.
         """
         texts = self.encode_texts(TextTokens(ids, mask, parts or {}))
-        words = texts[CONTEXT].states
         flowing = self.encoder.stem(images)
         maps: list[Tensor] = []
         for index, stage in enumerate(self.stages):
@@ -216,7 +215,7 @@ class LAVTFamily(Method):
             flowing, fused, texts = stage(self.encoder.stage(index, flowing), texts)
             maps.append(fused)
         refined = maps if self.refine is None else self.refine(maps, texts)
-        return FamilyFeatures(words, tuple(refined), self.decoder(refined))
+        return FamilyFeatures(texts, tuple(refined), self.decoder(refined))
 
     def forward(self, batch: Batch) -> MethodOutput:
         """Object minus background at input size (B, 1, H, W); `aux["classes"]` holds both (B, 2, H, W)."""

@@ -54,11 +54,13 @@ class LAVTStage(nn.Module):
     def fuse(self, features: Tensor, texts: Texts) -> Tensor:
         """Multi-modal features (B, h, w, C) of a map (B, h, w, C) and the whole expression."""
         words = texts[CONTEXT]
-        return self.pwam(features.flatten(1, 2), words.states, words.mask).unflatten(1, features.shape[1:3])
+        fused: Tensor = self.pwam(features.flatten(1, 2), words.states, words.mask).unflatten(1, features.shape[1:3])
+        return fused
 
     def to_map(self, fused: Tensor) -> Tensor:
         """The decoder's map (B, C, h, w); it holds the fused features alone, not the visual stream."""
-        return self.norm(fused).permute(0, 3, 1, 2)
+        ordered: Tensor = self.norm(fused).permute(0, 3, 1, 2)
+        return ordered
 
     def forward(self, features: Tensor, texts: Texts) -> tuple[Tensor, Tensor, Texts]:
         """Fuse.

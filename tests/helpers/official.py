@@ -19,6 +19,9 @@ from tests.helpers.golden import golden_image, load_golden, official_tensor
 
 KEYS = Path(__file__).resolve().parents[1] / "fixtures" / "keys"
 
+PARTS = {"target_mask": "object", "position_mask": "position"}
+"""A fixture's masks of parts of the expression, and our names of them."""
+
 
 @dataclass(frozen=True)
 class Key:
@@ -75,13 +78,16 @@ def fill(method: LAVTFamily, name: str, seed: int, head: dict[str, Tensor]) -> N
 
 
 @torch.no_grad()
-def check_golden(path: Path, name: str, build: Callable[[dict[str, Any]], LAVTFamily]) -> None:
+def check_golden(
+    path: Path, name: str, build: Callable[[dict[str, Any]], LAVTFamily], text: str = "context"
+) -> None:
     """Compare a network of ours with the stored outputs of the released one, in float64 within 1e-6.
 
     Args:
         path: the fixture.
         name: of the released network's list of parameters.
         build: the network of the fixture's options.
+        text: which text the fixture's `text` is: the last one its network encoded.
     """
     golden, metadata = load_golden(path)
     method = build(metadata["options"]).double().eval()
@@ -90,17 +96,17 @@ def check_golden(path: Path, name: str, build: Callable[[dict[str, Any]], LAVTFa
     fill(method, name, seed, {key: value for key, value in golden.items() if key.startswith("head.")})
     images = golden_image(batch, size, seed).double()
     assert images.sum().item() == pytest.approx(float(metadata["image_sum"]), abs=1e-6)
-    parts = {key.removeprefix("in."): value for key, value in golden.items() if key.startswith("in.")}
-    found = method.features(images, parts.pop("ids"), parts.pop("attention"), parts)
+    parts = {ours: golden[f"in.{theirs}"] for theirs, ours in PARTS.items() if f"in.{theirs}" in golden}
+    found = method.features(images, golden["in.ids"], golden["in.attention"], parts)
     full = upsample_aligned(found.classes, (size, size))
     pairs = {
-        "text": found.words,
+        "text": found.texts[text].states,
         "logits_quarter": found.classes[:, :, ::2, ::2],
         "logits_stride8": full[:, :, ::8, ::8],
         **{f"maps.{i}": fused[:, ::16, ::5, ::5] for i, fused in enumerate(found.maps)},
     }
     for key, value in pairs.items():
-        torch.testing.assert_close(value, golden[key], rtol=0, atol=1e-6, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(value, golden[key], rtol=0, atol=1e-6, msg=lambda why, key=key: f"{key}: {why}")
 
 
 def small_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from rrsis_bench.data.images import ImageError, read_grey
 from rrsis_bench.data.manifest import Record
 from rrsis_bench.data.masks import MaskError, Rle, encode
+from rrsis_bench.data.text import class_spans
 from rrsis_bench.errors import MissingResourceError
 
 SPLITS = ("train", "val", "test")
@@ -184,13 +183,6 @@ def require(paths: Sequence[Path], root: Path, name: str, info: SourceInfo) -> l
     return list(paths)
 
 
-@lru_cache(maxsize=64)
-def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
-    longest_first = sorted(names, key=len, reverse=True)
-    words = "|".join(r"[\s-]+".join(re.escape(word) for word in re.split(r"[\s-]+", name)) for name in longest_first)
-    return re.compile(rf"(?<![a-z0-9])({words})(?:e?s)?(?![a-z0-9])")
-
-
 def match_category(text: str, names: tuple[str, ...], synonyms: Mapping[str, str] | None = None) -> str:
     """The class an expression speaks of, for data sets that keep none on disk.
 
@@ -206,8 +198,6 @@ def match_category(text: str, names: tuple[str, ...], synonyms: Mapping[str, str
         the class name, or "" where none is named.
     """
     others = synonyms or {}
-    found = _pattern((*names, *others)).search(text.lower())
-    if found is None:
-        return ""
-    name = re.sub(r"[\s-]+", " ", found[1])
-    return others.get(name, name)
+    for _, _, name in class_spans(text, (*names, *others)):
+        return others.get(name, name)
+    return ""

@@ -1,0 +1,278 @@
+"""FIANet's two partial texts: which tokens of an expression name objects, and which say where they are.
+
+Two ways. The suite's own needs no download: class names as whole words, position phrases by a small set of closed word
+classes, and both marked on the word pieces that cover them. `official` repeats the released rules, slips included:
+NLTK's words and tags, class names as substrings, and masks that count words although the ids are word pieces.
+
+Spans are (start, end) characters of the expression.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
+
+from rrsis_bench.data.sources import refsegrs, risbench, rrsisd
+from rrsis_bench.data.text import Tokenized, class_spans, load_tokenizer
+from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
+from rrsis_bench.types import InputSpec
+
+Span = tuple[int, int]
+TextSplit = Callable[[str, Tokenized], tuple[list[int], list[int]]]
+"""An expression and its tokens to the object and the position mask, each of length L."""
+
+OBJECT, POSITION = "object", "position"
+MODES = ("whole-word", "official")
+CLASSES: Mapping[str, tuple[str, ...]] = {
+    "rrsisd": rrsisd.CATEGORIES,
+    "refsegrs": refsegrs.CATEGORIES,
+    "risbench": risbench.CATEGORIES,
+}
+"""Class names by data set; `any` stands for all of them."""
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Words of place and direction that may open a phrase. "of" and "with" do not: they say what, not where.
+_PREPOSITIONS = _words(
+    "in on at near by beside besides between behind below beneath under underneath above over across along alongside "
+    "around beyond inside within outside opposite toward towards against from to next close adjacent before after "
+    "through off up down"
+)
+_DETERMINERS = _words("the a an its this that these those their his her each every both all")
+# Words that end a phrase: other closed classes, which never name a place themselves.
+_STOPS = _words(
+    "of with and or but that which who whose where while is are was were be being been has have had than as for not "
+    "there it they also can"
+)
+_CONTENT = 4
+"""Words a phrase holds at most after preposition and determiner: "in the lower left corner"."""
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """The parts of an expression.
+
+    Attributes:
+        objects: spans that name a class.
+        positions: spans that say where.
+    """
+
+    objects: tuple[Span, ...]
+    positions: tuple[Span, ...]
+
+
+def split_expression(text: str, classes: Sequence[str]) -> Phrases:
+    """The suite's own rule.
+
+    Objects are all class names as whole words, plural or not. A position phrase is a preposition, further prepositions
+    ("next to"), a determiner and up to four words before the next closed-class word or sign; one without any word after
+    the preposition is none.
+
+    Args:
+        text: the expression.
+        classes: class names, lower case.
+    """
+    objects = tuple((start, end) for start, end, _ in class_spans(text, classes))
+    words = [(match[0].lower(), match.span()) for match in re.finditer(r"[^\W_]+(?:[-'][^\W_]+)*|[^\w\s]", text)]
+    positions: list[Span] = []
+    at = 0
+    while at < len(words):
+        if words[at][0] not in _PREPOSITIONS:
+            at += 1
+            continue
+        end = at
+        while end < len(words) and words[end][0] in _PREPOSITIONS:
+            end += 1
+        if end < len(words) and words[end][0] in _DETERMINERS:
+            end += 1
+        content = 0
+        while end + content < len(words) and content < _CONTENT and _is_content(words[end + content][0]):
+            content += 1
+        if content:
+            positions.append((words[at][1][0], words[end + content - 1][1][1]))
+        at = end + content
+    return Phrases(objects, tuple(positions))
+
+
+def _is_content(word: str) -> bool:
+    closed = word in _PREPOSITIONS or word in _DETERMINERS or word in _STOPS
+    return not closed and word[0].isalnum()
+
+
+def mark(tokens: Tokenized, spans: Sequence[Span]) -> list[int]:
+    """A mask over the ids: 1 where a token's characters lie inside one of the spans."""
+    return [
+        int(any(start < end and start >= first and end <= last for first, last in spans)) for start, end in tokens.spans
+    ]
+
+
+def whole_word_split(classes: Sequence[str]) -> TextSplit:
+    """The suite's own split; where no phrase of position is found, the position text is the whole expression."""
+
+    def split(text: str, tokens: Tokenized) -> tuple[list[int], list[int]]:
+        phrases = split_expression(text, classes)
+        positions = mark(tokens, phrases.positions)
+        return mark(tokens, phrases.objects), positions if any(positions) else list(tokens.mask)
+
+    return split
+
+
+# --- the released rules -----------------------------------------------------------------------------------------------
+
+_ADJECTIVE = ("JJ", "JJR", "JJS")
+_CHUNKS: Sequence[Sequence[tuple[tuple[str, ...], bool]]] = (
+    ((("IN",), False), (("DT",), True), (_ADJECTIVE, True), (("NN",), False)),
+    ((("IN",), False), (("DT",), True), (_ADJECTIVE, True), (("JJ",), False)),
+    ((("IN",), False), (("DT",), True), (_ADJECTIVE, False), (("VBD",), False)),
+)
+"""Chunks in their order of application: (tags, whether the place may be empty) each."""
+
+
+def official_split(
+    classes: Sequence[str],
+    words_of: Callable[[str], list[str]] | None = None,
+    tags_of: Callable[[list[str]], list[str]] | None = None,
+) -> TextSplit:
+    """The released rules (`dataset` classes of the official code), the masks cut to the token limit.
+
+    Class names match as case-sensitive substrings ("dam" in "damaged"), both masks count words, not word pieces, and a
+    phrase is marked where its first word first occurs. Official masks may grow longer than the limit and then break the
+    batch; ours end there.
+
+    Args:
+        classes: class names.
+        words_of: word tokeniser; None for NLTK's.
+        tags_of: Penn tags of words; None for NLTK's averaged perceptron.
+
+    Raises:
+        MissingResourceError: NLTK or its data are not installed.
+    """
+    if words_of is None or tags_of is None:
+        words_of, tags_of = _nltk()
+    word_lists = {name: words_of(name) for name in classes}
+
+    def split(text: str, tokens: Tokenized) -> tuple[list[int], list[int]]:
+        words = words_of(text)
+        objects, positions = [0] * len(tokens.ids), [0] * len(tokens.ids)
+        for name, parts in word_lists.items():
+            if name in text:
+                _mark_words(objects, next((i for i, word in enumerate(words) if parts[0] in word), 0), len(parts))
+        for chunk in _chunks(words, tags_of(words)):
+            phrase = words_of(" ".join(chunk))
+            if "of" not in " ".join(chunk):
+                _mark_words(positions, next((i for i, word in enumerate(words) if word == phrase[0]), 0), len(phrase))
+        return objects, positions if any(positions) else list(tokens.mask)
+
+    return split
+
+
+def _mark_words(mask: list[int], first: int, count: int) -> None:
+    """Mark words by their number in the sentence; the first id is the start token."""
+    for place in range(first + 1, min(first + 1 + count, len(mask))):
+        mask[place] = 1
+
+
+def _chunks(words: Sequence[str], tags: Sequence[str]) -> list[list[str]]:
+    """The words of each chunk, in the order of the sentence; a later rule only sees what is in no chunk yet."""
+    taken = [False] * len(words)
+    found: list[Span] = []
+    for rule in _CHUNKS:
+        at = 0
+        while at < len(words):
+            end = _match(rule, tags, taken, at)
+            if end is None:
+                at += 1
+                continue
+            taken[at:end] = [True] * (end - at)
+            found.append((at, end))
+            at = end
+    return [list(words[start:end]) for start, end in sorted(found)]
+
+
+def _match(
+    rule: Sequence[tuple[tuple[str, ...], bool]], tags: Sequence[str], taken: Sequence[bool], at: int
+) -> int | None:
+    """Where a rule that starts at a word ends, optional places filled if possible; None where it does not fit."""
+    if not rule:
+        return at
+    (wanted, optional), rest = rule[0], rule[1:]
+    if at < len(tags) and not taken[at] and tags[at] in wanted:
+        end = _match(rest, tags, taken, at + 1)
+        if end is not None:
+            return end
+    return _match(rest, tags, taken, at) if optional else None
+
+
+@cache
+def _nltk() -> tuple[Callable[[str], list[str]], Callable[[list[str]], list[str]]]:
+    remedy = (
+        "FIANet's text_split 'official' needs NLTK and its tagger: pip install nltk && "
+        "python -m nltk.downloader punkt_tab averaged_perceptron_tagger_eng. The default, 'whole-word', needs neither."
+    )
+    if find_spec("nltk") is None:
+        raise MissingResourceError(remedy)
+    import nltk
+
+    def words_of(text: str) -> list[str]:
+        return list(nltk.word_tokenize(text))
+
+    def tags_of(words: list[str]) -> list[str]:
+        return [tag for _, tag in nltk.pos_tag(words)]
+
+    try:
+        tags_of(words_of("the ship on the left"))
+    except LookupError as error:
+        raise MissingResourceError(remedy) from error
+    return words_of, tags_of
+
+
+# --- the tokenizer ----------------------------------------------------------------------------------------------------
+
+
+class FIANetTokenizer:
+    """A tokenizer that adds the object and the position mask to each expression's ids.
+
+    The input specification's `tokenizer_options` hold `base` (the tokenizer of the ids), `mode` and `classes`.
+    """
+
+    def __init__(self, spec: InputSpec) -> None:
+        """Load the tokenizer of the ids and the rules.
+
+        Raises:
+            UsageError: an unknown mode or list of classes.
+            MissingResourceError: a vocabulary, NLTK or its data is missing.
+        """
+        options = spec.tokenizer_options
+        self._tokenize = load_tokenizer(replace(spec, tokenizer=options["base"]))
+        classes = class_names(options["classes"])
+        mode = options["mode"]
+        if mode not in MODES:
+            raise UsageError(f"fianet: unknown text_split '{mode}'.{did_you_mean(str(mode), list(MODES))}")
+        self._split = official_split(classes) if mode == "official" else whole_word_split(classes)
+
+    def __call__(self, text: str) -> Tokenized:
+        """Ids of an expression, with `parts` `object` and `position`."""
+        tokens = self._tokenize(text)
+        objects, positions = self._split(text, tokens)
+        return replace(tokens, parts={**tokens.parts, OBJECT: objects, POSITION: positions})
+
+
+def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
+    """Class names by the name of a data set, by `any`, or as they are given.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if not isinstance(classes, str):
+        return tuple(classes)
+    if classes == "any":
+        return tuple(dict.fromkeys(name for names in CLASSES.values() for name in names))
+    if classes not in CLASSES:
+        raise UsageError(f"fianet: unknown classes '{classes}'.{did_you_mean(classes, [*CLASSES, 'any'])}")
+    return CLASSES[classes]
