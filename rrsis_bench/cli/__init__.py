@@ -20,6 +20,8 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "validate": ("rrsis_bench.cli.validate", "score a checkpoint on the validation split"),
     "test": ("rrsis_bench.cli.test", "score a checkpoint on the test split and write the result"),
     "predict": ("rrsis_bench.cli.predict", "segment what an expression refers to in an image"),
+    "sweep": ("rrsis_bench.cli.sweep", "train methods x data sets x seeds, skipping what is finished"),
+    "status": ("rrsis_bench.cli.status", "what has become of the cells of a sweep"),
     "leaderboard": ("rrsis_bench.cli.leaderboard", "make the tables from the result files"),
     "results": ("rrsis_bench.cli.results", "check, rescore and export result files"),
     "methods": ("rrsis_bench.cli.methods", "list, show and check methods"),

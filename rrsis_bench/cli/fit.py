@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from rrsis_bench.cli._trainer import Plan, add_choice_arguments, check_data, is_first_process, make_plan
@@ -56,9 +57,14 @@ def run(args: argparse.Namespace, flags: Sequence[str]) -> int:
     plan = make_plan(args, flags)
     check_data(plan)
     checkpoint = resume_from(plan, args.resume, args.overwrite)
-    if args.resume == "auto" and (plan.folder / "result.json").is_file() and is_first_process():
-        print(f"nothing to do: {plan.folder} holds a finished run.")
+    if args.resume == "auto" and (plan.folder / "result.json").is_file():
+        # Every process that torchrun started must end here; those that wait for the others would wait for ever.
+        if is_first_process():
+            print(f"nothing to do: {plan.folder} holds a finished run.")
         return 0
-    from rrsis_bench.engine.run import fit
+    from rrsis_bench.bench.lock import hold
 
-    return fit(plan, checkpoint, keep=checkpoint is not None)
+    with hold(plan.folder) if is_first_process() else nullcontext():
+        from rrsis_bench.engine.run import fit
+
+        return fit(plan, checkpoint, keep=checkpoint is not None)

@@ -1,0 +1,277 @@
+"""A sweep's file: methods x data sets x variants x seeds, and named cells; each an ordinary `rrsis-bench fit`.
+
+No torch. The file:
+
+    methods: [s4eca, lavt]            # or: all
+    datasets: [rrsisd, refsegrs]
+    seeds: [0, 1, 2]
+    variants: {s4eca: [base, swin-b]} # or a list for all methods; default: the data set's default
+    trainer: gpu                      # preset, as fit's --trainer; protocol, recipe: likewise
+    flags: {trainer.max_epochs: 40}   # configuration values for every cell
+    cells:                            # named cells beside the grid, such as ablations
+      no-proxies: {method: s4eca, flags: {model.options.proxies: mean}}
+    slurm: {slurm_partition: gpu, timeout_min: 1440}   # submitit's own names
+
+A named cell is the variant `<variant>+<name>`, so that its runs and rows stand apart from the method's own. It takes
+the sweep's data sets, seeds, trainer, protocol, recipe and flags unless it has its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rrsis_bench import config, registry
+from rrsis_bench.config import Config, merge
+from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.paths import run_folder, runs_root
+
+_KEYS = ("methods", "datasets", "seeds", "variants", "trainer", "protocol", "recipe", "flags", "cells", "slurm")
+_CELL_KEYS = ("method", "dataset", "datasets", "variant", "seeds", "trainer", "protocol", "recipe", "flags")
+_CHOICES = ("trainer", "protocol", "recipe")
+_GROUPS = ("model", "data", "trainer", "checkpoint_every_n_steps")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep.
+
+    Attributes:
+        name: `<dataset>/<method>@<variant>/seed<k>`, as its folder under the runs.
+        dataset: data set by name.
+        method: method by name.
+        variant: the variant; of a named cell `<variant>+<name>`.
+        seed: its seed.
+        folder: its run folder.
+        words: what follows `rrsis-bench` on its command line.
+        config: what these words stand for, as far as that needs no torch.
+    """
+
+    name: str
+    dataset: str
+    method: str
+    variant: str
+    seed: int
+    folder: Path
+    words: tuple[str, ...]
+    config: Config
+
+    @property
+    def config_hash(self) -> str:
+        """sha256 of the configuration."""
+        return hashlib.sha256(json.dumps(self.config, sort_keys=True, default=str).encode("utf-8")).hexdigest()
+
+    def to_json(self) -> str:
+        """As one line, for the process that runs it."""
+        values = {**vars(self), "folder": str(self.folder)}
+        return json.dumps(values, default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Cell:
+        """What `to_json` gave."""
+        values = json.loads(text)
+        return cls(**{**values, "folder": Path(values["folder"]), "words": tuple(values["words"])})
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's file, read.
+
+    Attributes:
+        name: of the file, without its ending.
+        path: the file.
+        runs: folder the runs are under.
+        cells: in the order of the file.
+        slurm: submitit's parameters.
+    """
+
+    name: str
+    path: Path
+    runs: Path
+    cells: tuple[Cell, ...]
+    slurm: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_sweep(name: str, runs: Path | None = None) -> Sweep:
+    """Read a sweep by the name of a file in `configs/sweeps/`, or by path.
+
+    Args:
+        name: such as `tiny`, or `my/sweep.yaml`.
+        runs: folder for the runs; None for `RRSIS_RUNS`.
+
+    Raises:
+        UsageError: no such file, or anything in it that is unknown or of the wrong kind; says which.
+    """
+    path = Path(name)
+    if not (path.is_file() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1):
+        path = config.find("sweeps", name)
+    if not path.is_file():
+        raise UsageError(f"there is no sweep {path}.{did_you_mean(path.stem, config.names('sweeps'))}")
+    loaded = config.load_yaml(path)
+    reader = _Reader(path, loaded, runs)
+    cells = tuple(reader.cells())
+    if not cells:
+        raise UsageError(f"{path} describes no cell: give methods and datasets, or cells.")
+    seen: set[str] = set()
+    for cell in cells:
+        if cell.name in seen:
+            raise UsageError(f"{path} describes {cell.name} twice; remove one, or give it a name under cells.")
+        seen.add(cell.name)
+    return Sweep(path.stem, path, runs or runs_root(), cells, reader.mapping(loaded, "slurm"))
+
+
+class _Reader:
+    """Checks a sweep's mapping and expands it."""
+
+    def __init__(self, path: Path, loaded: Config, runs: Path | None) -> None:
+        self.path, self.loaded, self.runs = path, loaded, runs
+        self._known(loaded, _KEYS, "")
+        self.seeds = self._seeds(loaded, [0])
+        self.datasets = self._names(loaded, "datasets", "")
+        self.flags = self._flags(loaded, "")
+
+    def cells(self) -> Iterator[Cell]:
+        """The grid, then the named cells."""
+        methods = self._names(self.loaded, "methods", "")
+        if methods == ["all"]:
+            methods = sorted(registry.method_targets())
+        if methods and not self.datasets:
+            raise self._error("methods need datasets to run on")
+        variants = self._variants(methods)
+        for dataset in self.datasets:
+            for method in methods:
+                for variant in variants[method]:
+                    yield from self._seeded(method, dataset, variant, "", self.loaded, self.flags, self.seeds)
+        for name, cell in self.mapping(self.loaded, "cells").items():
+            yield from self._named(str(name), cell)
+
+    def _named(self, name: str, cell: Any) -> Iterator[Cell]:
+        where = f"cells.{name}"
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise self._error(f"{where}: a name is made of letters, digits, '.', '_' and '-'")
+        if not isinstance(cell, dict):
+            raise self._error(f"{where} must be a mapping with at least a method")
+        self._known(cell, _CELL_KEYS, where)
+        if "method" not in cell:
+            raise self._error(f"{where} names no method")
+        datasets = self._names(cell, "datasets", where) or self._names(cell, "dataset", where) or self.datasets
+        if not datasets:
+            raise self._error(f"{where} names no dataset, and neither does the sweep")
+        inherited = {key: cell.get(key, self.loaded.get(key)) for key in _CHOICES}
+        flags = {**self.flags, **self._flags(cell, where)}
+        for dataset in datasets:
+            variant = cell.get("variant")
+            yield from self._seeded(
+                str(cell["method"]), dataset, variant, name, inherited, flags, self._seeds(cell, self.seeds)
+            )
+
+    def _seeded(
+        self,
+        method: str,
+        dataset: str,
+        variant: str | None,
+        name: str,
+        choices: Mapping[str, Any],
+        flags: Mapping[str, Any],
+        seeds: list[int],
+    ) -> Iterator[Cell]:
+        from rrsis_bench.cli._trainer import make_plan
+        from rrsis_bench.cli.fit import add_arguments
+
+        if variant is None:
+            data = config.load_yaml(config.find("datasets", dataset))
+            variant = config.choose_variant(method, config.method_config(method), data, None)
+        label = f"{variant}+{name}" if name else variant
+        words = ["--method", method, "--dataset", dataset, "--variant", variant]
+        for key in _CHOICES:
+            if choices.get(key) is not None:
+                words += [f"--{key}", str(choices[key])]
+        tail = [f"--{key}={_value(value)}" for key, value in flags.items()]
+        if name:
+            tail.insert(0, f"--model.variant={label}")
+        parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+        add_arguments(parser)
+        try:
+            preview = make_plan(*parser.parse_known_args([*words, *tail])).preview
+        except UsageError as error:
+            raise UsageError(f"{self.path}: {error}") from error
+        for seed in seeds:
+            folder = run_folder(dataset, method, label, seed)
+            relative = folder.relative_to(runs_root())
+            seeded = [*words, "--seed", str(seed)]
+            if self.runs is not None:
+                folder = self.runs / relative
+                seeded += ["--out", str(folder)]
+            yield Cell(
+                relative.as_posix(), dataset, method, label, seed, folder,
+                ("fit", *seeded, "--resume", "auto", *tail), merge(preview, {"seed_everything": seed}),
+            )  # fmt: skip
+
+    def _variants(self, methods: list[str]) -> dict[str, list[Any]]:
+        asked = self.loaded.get("variants")
+        if asked is None:
+            return {method: [None] for method in methods}
+        if not isinstance(asked, dict):
+            return dict.fromkeys(methods, self._names(self.loaded, "variants", ""))
+        for method in asked:
+            if method not in methods:
+                raise self._error(f"variants: '{method}' is not among the methods.{did_you_mean(str(method), methods)}")
+        return {method: self._names(asked, method, "variants") or [None] for method in methods}
+
+    def _names(self, block: Mapping[str, Any], key: str, where: str) -> list[str]:
+        value = block.get(key)
+        value = [] if value is None else [value] if isinstance(value, str) else value
+        if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+            raise self._error(f"{_join(where, key)} must be a name or a list of names, not {value!r}")
+        return value
+
+    def _seeds(self, block: Mapping[str, Any], default: list[int]) -> list[int]:
+        value = block.get("seeds", default)
+        value = [value] if isinstance(value, int) else value
+        good = isinstance(value, list) and value
+        if not good or not all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in value):
+            raise self._error(f"seeds must be a list of whole numbers from 0, not {value!r}")
+        return list(value)
+
+    def _flags(self, block: Mapping[str, Any], where: str) -> dict[str, Any]:
+        flags = self.mapping(block, "flags", where)
+        for key in flags:
+            group = str(key).partition(".")[0]
+            if group == "seed_everything":
+                raise self._error(f"{_join(where, 'flags')}: seeds are given by 'seeds', not by seed_everything")
+            if group not in _GROUPS or (group == str(key)) != (group == _GROUPS[-1]):
+                hint = did_you_mean(group, list(_GROUPS))
+                raise self._error(f"{_join(where, 'flags')}: '{key}' is no value such as trainer.max_epochs.{hint}")
+        return flags
+
+    def mapping(self, block: Mapping[str, Any], key: str, where: str = "") -> dict[str, Any]:
+        """A part that must be a mapping; missing is empty."""
+        value = block.get(key)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self._error(f"{_join(where, key)} must be a mapping, not {value!r}")
+        return value
+
+    def _known(self, block: Mapping[str, Any], keys: tuple[str, ...], where: str) -> None:
+        for key in block:
+            if key not in keys:
+                raise self._error(f"unknown key '{_join(where, str(key))}'.{did_you_mean(str(key), list(keys))}")
+
+    def _error(self, message: str) -> UsageError:
+        return UsageError(f"{self.path}: {message}{'' if message.endswith('.') else '.'}")
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _value(value: Any) -> str:
+    """A flag's value as it stands on the command line, where it is read as YAML."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,97 @@
+"""`rrsis-bench status`: what has become of the cells of a sweep. No torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rrsis_bench.bench.plan import Cell
+    from rrsis_bench.bench.sweep import Agenda
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's options."""
+    parser.epilog = (
+        "done: finished with these settings. running; queued: in a scheduler. failed: see cell.log in its run folder. "
+        "interrupted: the next sweep continues it. outdated: made with other settings or data, the next sweep runs it "
+        "anew. missing: not started."
+    )
+    parser.add_argument("sweep", metavar="SWEEP", help="a YAML file, or the name of one in configs/sweeps (tiny)")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="PATTERN", help="only cells whose names hold this; repeatable"
+    )
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
+    parser.add_argument("--json", action="store_true", help="as JSON, one entry per cell")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the grid."""
+    from rrsis_bench.bench.plan import read_sweep
+    from rrsis_bench.bench.sweep import look
+
+    agenda = look(read_sweep(args.sweep, args.runs), args.only, compute=False)
+    if args.json:
+        print(json.dumps([_entry(agenda, cell) for cell in agenda.cells], indent=2))
+        return 0
+    _grid(agenda)
+    return 0
+
+
+def _entry(agenda: Agenda, cell: Cell) -> dict[str, object]:
+    verdict = agenda.verdicts[cell.name]
+    return {
+        "cell": cell.name,
+        "dataset": cell.dataset,
+        "method": cell.method,
+        "variant": cell.variant,
+        "seed": cell.seed,
+        "state": verdict.state,
+        "detail": verdict.detail,
+        "seconds": verdict.seconds,
+        "estimated_seconds": agenda.estimates.seconds(cell) if verdict.state != "done" else None,
+        "folder": str(cell.folder),
+        "command": ["rrsis-bench", *cell.words],
+    }
+
+
+def _grid(agenda: Agenda) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from rrsis_bench.bench.cells import LOG_FILE
+    from rrsis_bench.bench.wording import duration
+
+    seeds = sorted({cell.seed for cell in agenda.cells})
+    rows: dict[tuple[str, str], dict[int, str]] = {}
+    for cell in agenda.cells:
+        rows.setdefault((cell.dataset, f"{cell.method}@{cell.variant}"), {})[cell.seed] = _short(agenda, cell)
+    table = Table()
+    for column in ("data set", "method", *(f"seed {seed}" for seed in seeds)):
+        table.add_column(column, overflow="fold")
+    for (dataset, label), states in rows.items():
+        table.add_row(dataset, label, *(states.get(seed, "") for seed in seeds))
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    for cell in agenda.cells:
+        verdict = agenda.verdicts[cell.name]
+        if verdict.detail:
+            console.print(f"{verdict.state}: {cell.name}: {verdict.detail}", soft_wrap=True)
+        if verdict.state == "failed":
+            console.print(f"    log: {cell.folder / LOG_FILE}", soft_wrap=True)
+    left = [agenda.estimates.seconds(cell) for cell in agenda.todo]
+    known = [seconds for seconds in left if seconds is not None]
+    console.print(agenda.summary())
+    if left:
+        unknown = len(left) - len(known)
+        also = f", and {unknown} of unknown length" if unknown else ""
+        about = f"about {duration(sum(known))} of work is left" if known else "work is left"
+        console.print(f"{about}{also}.")
+
+
+def _short(agenda: Agenda, cell: Cell) -> str:
+    """A state, and of a finished cell its oIoU."""
+    verdict = agenda.verdicts[cell.name]
+    return f"done {100 * verdict.scores[1]:.1f}" if verdict.scores is not None else verdict.state
