@@ -24,7 +24,7 @@ from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import Item
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.methods.base import Method
+from rrsis_bench.methods.base import Method, trainable
 from rrsis_bench.types import Batch
 
 Precision = Literal["32", "bf16", "16"]
@@ -239,7 +239,8 @@ def _training_memory(method: Method, batch: Batch, device: torch.device, precisi
         torch.cuda.reset_peak_memory_stats(device)
         with _autocast(device, precision):
             losses = method.loss(method(batch), batch)
-        torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        if trainable(method.parameters()):
+            torch.autograd.backward(torch.stack(list(losses.values())).sum())
         peak = torch.cuda.max_memory_allocated(device) / 2**20
         method.zero_grad(set_to_none=True)
         method.eval()

@@ -27,6 +27,7 @@ from rrsis_bench.errors import MissingResourceError, UserError
 from rrsis_bench.types import InputSpec, Sample
 
 _TOKENS_KEPT = 65536
+_REMEDY = "`rrsis-bench data verify NAME` lists all damaged files; replace them and prepare again."
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class ReferringDataset(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         """The sample as the method wants it. Raises as `sample`."""
-        sample = self.sample(index)
+        sample = self.sample(index) if self.spec.reads_image else self._blind(index)
         image, mask, text = sample.image, sample.mask, sample.text
         if self.training:
             rng = np.random.default_rng((self.seed, self.epoch, sample.index))
@@ -138,7 +139,7 @@ class ReferringDataset(Dataset[Item]):
             index=sample.index,
             sample_id=sample.sample_id,
             image_id=sample.image_id,
-            image=normalise(resize_image(image, self.spec), self.spec),
+            image=self._input(image),
             mask=resize_mask(mask, self.spec.image_size),
             truth=None if self.training else mask,
             tokens=self.tokens(text),
@@ -156,24 +157,39 @@ class ReferringDataset(Dataset[Item]):
                 self._tokens.popitem(last=False)
         return known
 
+    def _input(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The image as the method wants it, (3, H, W); zeros for one that is blind to it."""
+        if not self.spec.reads_image:
+            return np.zeros((3, *self.spec.image_size), np.float32)
+        return normalise(resize_image(image, self.spec), self.spec)
+
+    def _blind(self, index: int) -> Sample:
+        """A sample whose image is not opened, but black."""
+        record, index = self.record(index), index % len(self)
+        mask = self._mask(record)
+        image = np.zeros((*mask.shape, 3), np.uint8)
+        return Sample(index, record.sample_id, record.image_id, image, mask, record.text, record.category)
+
+    def _mask(self, record: Record) -> NDArray[np.uint8]:
+        try:
+            return masks.decode(record.rle)
+        except masks.MaskError as error:
+            raise MissingResourceError(
+                f"mask of sample {record.sample_id} in {self.manifest.path}: {error}. {_REMEDY}"
+            ) from error
+
     def _read(self, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        remedy = "`rrsis-bench data verify NAME` lists all damaged files; replace them and prepare again."
         path = self.root / record.image
         try:
             image = read_rgb(path)
         except ImageError as error:
-            raise MissingResourceError(f"image {path} of sample {record.sample_id}: {error}. {remedy}") from error
-        try:
-            mask = masks.decode(record.rle)
-        except masks.MaskError as error:
-            raise MissingResourceError(
-                f"mask of sample {record.sample_id} in {self.manifest.path}: {error}. {remedy}"
-            ) from error
+            raise MissingResourceError(f"image {path} of sample {record.sample_id}: {error}. {_REMEDY}") from error
+        mask = self._mask(record)
         height, width = image.shape[:2]
         if not sizes_agree((mask.shape[0], mask.shape[1]), (height, width)):
             raise MissingResourceError(
                 f"mask of sample {record.sample_id} is {mask.shape[1]}x{mask.shape[0]} but its image {path} is "
-                f"{width}x{height}. {remedy}"
+                f"{width}x{height}. {_REMEDY}"
             )
         return image, mask
 

@@ -192,6 +192,10 @@ def _quiet() -> None:
         ".*Consider setting `persistent_workers=True`.*",
         ".*pin_memory.*no accelerator is found.*",
         ".*treespec, LeafSpec.*",
+        # What follows is on purpose for a method without trainable parameters.
+        ".*`training_step` returned `None`.*",
+        ".*`LightningModule.configure_optimizers` returned `None`.*",
+        ".*LearningRateMonitor.*no learning rate schedulers.*",
     ):
         warnings.filterwarnings("ignore", message=message)
 

@@ -23,6 +23,9 @@ class Method(nn.Module):
     defaults), builds its network in `__init__(options)` with random weights (on the meta device too), and loads base
     weights only in `load_pretrained`.
 
+    A method without trainable parameters is one, too: it learns from what its forward pass keeps in buffers while it is
+    in training mode, as BatchNorm does, and is given no optimiser.
+
     Attributes:
         name: registry name, lower case.
         Options: dataclass of the method's options.
@@ -71,6 +74,15 @@ class Method(nn.Module):
     def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
         """Named scalar losses, each a mean over the batch; the suite sums them with the configured weights."""
         raise NotImplementedError
+
+    def calibrate(self, batches: Iterable[Batch]) -> None:
+        """Choose on the validation split what the method's recipe chooses there, such as a level of its own.
+
+        Called in evaluation mode before each validation of a training. Default: nothing, and no batch is read.
+
+        Args:
+            batches: the validation split, on the method's device; `masks` hold the truth at input size.
+        """
 
     def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Optimiser groups over the trainable parameters. Default: one group with everything that requires a gradient.

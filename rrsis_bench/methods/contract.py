@@ -24,7 +24,7 @@ from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import Item
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.data.transforms import normalise
-from rrsis_bench.methods.base import Method
+from rrsis_bench.methods.base import Method, trainable
 from rrsis_bench.nn.losses import binary_cross_entropy, reduce_mask
 from rrsis_bench.types import Batch, InputSpec
 
@@ -156,6 +156,12 @@ def _total(method: Method, batch: Batch) -> Tensor:
     return torch.stack(list(method.loss(method(batch), batch).values())).sum()
 
 
+def _backward(method: Method, loss: Tensor) -> None:
+    """Gradients of a loss; a method without trainable parameters has none and learned in its forward pass."""
+    if trainable(method.parameters()):
+        torch.autograd.backward(loss)
+
+
 def _gap(first: Tensor, second: Tensor) -> tuple[float, bool]:
     """Largest difference, and whether it is within the tolerance of the logits' spread."""
     if first.shape != second.shape:
@@ -168,7 +174,7 @@ def _builds(subject: Subject) -> tuple[bool, str]:
     method = subject.build()
     spec = method.input_spec
     names = [name for name, _ in method.named_parameters()]
-    known = isinstance(method, Method) and isinstance(spec, InputSpec) and bool(names)
+    known = isinstance(method, Method) and isinstance(spec, InputSpec) and bool(method.state_dict())
     return known, f"{len(names)} parameters, input {spec.image_size[0]}x{spec.image_size[1]}, {spec.max_tokens} tokens"
 
 
@@ -191,7 +197,7 @@ def _gradients(subject: Subject) -> tuple[bool, str]:
     reached: set[str] = set()
     for seed in range(3):  # a ReLU may be shut for one batch
         method.zero_grad()
-        torch.autograd.backward(_total(method, random_batch(method.input_spec, seed=seed)))
+        _backward(method, _total(method, random_batch(method.input_spec, seed=seed)))
         reached |= {name for name, p in method.named_parameters() if p.grad is not None and bool(p.grad.any())}
     excused = {name for name in wanted if any(fnmatchcase(name, pattern) for pattern in subject.no_gradient)}
     missing, leaked = sorted(wanted - reached - excused), sorted(reached - wanted)
@@ -216,7 +222,7 @@ def _frozen(subject: Subject) -> tuple[bool, str]:
         twice = len(grouped) - len(set(grouped))
         return False, f"optimiser groups: {twice} twice, frozen or foreign {wrong[:3]}, left out {left_out[:3]}"
     optimizer = torch.optim.AdamW(groups)
-    torch.autograd.backward(_total(method, random_batch(method.input_spec)))
+    _backward(method, _total(method, random_batch(method.input_spec)))
     optimizer.step()
     moved = [name for name, p in method.named_parameters() if name in before and not torch.equal(p, before[name])]
     return not moved, f"{len(before)} frozen tensors, {len(moved)} moved by a step {moved[:3] or ''}".rstrip()
@@ -232,7 +238,7 @@ def _learns(subject: Subject) -> tuple[bool, str]:
         optimizer.zero_grad()
         output = method(batch)
         loss = torch.stack(list(method.loss(output, batch).values())).sum()
-        torch.autograd.backward(loss)
+        _backward(method, loss)
         optimizer.step()
         losses.append(float(loss.detach()))
         size = (output.logits.shape[-2], output.logits.shape[-1])
@@ -310,7 +316,7 @@ def _bf16(subject: Subject) -> tuple[bool, str]:
     batch = random_batch(method.input_spec)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = _total(method, batch)
-    torch.autograd.backward(loss)
+    _backward(method, loss)
     gradients = [p.grad for p in method.parameters() if p.grad is not None]
     finite = bool(torch.isfinite(loss)) and all(bool(torch.isfinite(grad).all()) for grad in gradients)
     return finite, f"loss {float(loss.detach()):.4f}, {len(gradients)} gradients, all finite: {finite}"

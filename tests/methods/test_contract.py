@@ -155,6 +155,38 @@ class OnlyFloat32(Toy):
         return MethodOutput(buffer)
 
 
+class FreezesAll(Toy):
+    def __init__(self) -> None:
+        super().__init__()
+        freeze(self)
+
+    def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        return []
+
+
+class Counts(Method):
+    """No parameter: it learns the mean mask, as BatchNorm learns a mean."""
+
+    name: ClassVar[str] = "counts"
+    Options: ClassVar[type[Any]] = Options
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input_spec = InputSpec(image_size=(32, 32), tokenizer="tiny", max_tokens=16)
+        self.register_buffer("total", torch.full((8, 8), 0.5))
+        self.register_buffer("seen", torch.ones(()))
+
+    def forward(self, batch: Batch) -> MethodOutput:
+        size = (batch.images.shape[-2] // 4, batch.images.shape[-1] // 4)
+        logits = torch.logit(self.total / self.seen, 1e-4).expand(len(batch), 1, -1, -1)
+        if self.training:
+            self.total += functional.adaptive_avg_pool2d(batch.masks.float(), 8).sum(0)
+            self.seen += len(batch)
+        return MethodOutput(functional.interpolate(logits, size=size))
+
+    loss = Toy.loss
+
+
 BROKEN = [
     (DoesNotBuild, "builds", "no such encoder"),
     (TwoChannels, "output shape at two image sizes", "(2, 2, 8, 8)"),
@@ -166,6 +198,7 @@ BROKEN = [
     (MovesTheFrozen, "frozen stays frozen, optimiser groups are complete", "1 moved"),
     (LearnsBackwards, "loss falls on one batch", "loss -0."),
     (LearnsNothing, "loss falls on one batch", "1.0000 to 1.0000"),
+    (FreezesAll, "loss falls on one batch", "Error"),
     (SeesItsNeighbours, "permuting the batch permutes the outputs", "difference"),
     (ReadsPadding, "padding tokens do not change logits", "difference"),
     (NeedsWords, "empty and over-long text work", "False"),
@@ -180,6 +213,10 @@ def test_a_sound_method_passes_every_check() -> None:
     checks = run_checks(Subject(Toy, published={"base": (size, Toy)}))
     assert [check for check in checks if not check.passed] == []
     assert f"{size:,} built" in checks[-1].detail
+
+
+def test_a_method_without_parameters_passes_if_it_learns_by_counting() -> None:
+    assert [check for check in run_checks(Subject(Counts)) if not check.passed] == []
 
 
 @pytest.mark.parametrize(("kind", "name", "detail"), BROKEN, ids=[kind.__name__ for kind, _, _ in BROKEN])

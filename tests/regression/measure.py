@@ -13,7 +13,7 @@ from typing import Any
 
 GOLDEN = Path(__file__).parent / "golden"
 STEPS = {"s4eca": 125, "lavt": 300}
-DEFAULT_STEPS = {"s4eca": 125, "lavt": 300}
+DEFAULT_STEPS = 125
 
 
 def measure(method: str) -> dict[str, Any]:

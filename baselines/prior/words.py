@@ -1,0 +1,31 @@
+"""Words without a vocabulary: any language, any data set, nothing to download."""
+
+from __future__ import annotations
+
+import re
+from zlib import crc32
+
+from rrsis_bench.data.text import Tokenized
+from rrsis_bench.errors import UsageError
+from rrsis_bench.types import InputSpec
+
+
+class WordTokenizer:
+    """One id a word, its checksum; case and punctuation are dropped, a text that is too long is cut, padding is 0."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        """Read the length.
+
+        Raises:
+            UsageError: no room for a single word.
+        """
+        if spec.max_tokens < 1:
+            raise UsageError("max_tokens must be at least 1.")
+        self.length = spec.max_tokens
+
+    def __call__(self, text: str) -> Tokenized:
+        """Ids of a text's words, below 2^31."""
+        words = re.findall(r"[^\W_]+(?:'[^\W_]+)?", text.lower())
+        ids = [crc32(word.encode("utf-8")) >> 1 for word in words[: self.length]]
+        padding = self.length - len(ids)
+        return Tokenized(ids + [0] * padding, [1] * len(ids) + [0] * padding, len(words) > self.length)
