@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BUILT_IN: Mapping[str, str] = {
     "s4eca": "rrsis_bench.s4eca:S4ECA",
     "lavt": "baselines.lavt:LAVT",
+    "lgce": "baselines.lgce:LGCE",
     "prior-image": "baselines.prior.image:PriorImage",
     "prior-text": "baselines.prior.text:PriorText",
     "rmsin": "baselines.rmsin:RMSIN",
