@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast test-parity lint types imports leaderboard check regression-update \
-        bench-data pretrain-tiny wheel clean
+        bench bench-data pretrain-tiny wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ check: $(STAMP) ## committed results are valid and the tables are what they give
 
 regression-update: $(STAMP) ## measure the tiny regression's golden files anew (look at the difference before committing)
 	$(BIN)/python tests/regression/update.py
+
+bench: $(STAMP) ## time the evaluation of the published networks, from file to integers (minutes)
+	$(BIN)/python benchmarks/speed.py
 
 bench-data: $(STAMP) ## time the manifest and the loaders
 	$(BIN)/python benchmarks/data.py
