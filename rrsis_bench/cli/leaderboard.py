@@ -8,12 +8,14 @@ from pathlib import Path
 
 from rrsis_bench.errors import DriftError
 
-FORMATS = ("md", "csv", "json")
+FORMATS = ("md", "csv", "json", "tex", "html", "svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
-    parser.add_argument("--board", help="only this board (smoke, rrsisd, refsegrs, risbench, ...); default: all")
+    parser.add_argument(
+        "--board", help="only this board (smoke, rrsisd, refsegrs, risbench, ..., efficiency); default: all"
+    )
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=list(FORMATS), help="default: all")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
     parser.add_argument("--out", type=Path, help="where to write (default: <results>/leaderboard)")
@@ -32,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     files, boards, warnings = leaderboard.outputs(results, args.board, args.format, args.out)
     for warning in warnings:
         print(f"rrsis-bench: warning: left out: {warning}", file=sys.stderr)
-    empty = not any(board.tables for board in boards)
+    empty = not any(board.measured for board in boards)
     if args.check:
         stale = leaderboard.drifted(files)
         if stale:
@@ -41,10 +43,10 @@ def run(args: argparse.Namespace) -> int:
         print("leaderboard: up to date")
         return 0
     written = leaderboard.write(files)
-    if args.board is not None and not empty:
+    if args.board is not None and (boards[0].measured or boards[0].published or boards[0].costs):
         print(section(boards[0], f"{results}/") + "\n")
     if empty:
-        print(f"no results under {results}: the boards are empty and say so.")
+        print(f"no results under {results}: the boards say that none is measured here.")
     for path in written:
         print(f"wrote {path}")
     if not written:

@@ -9,10 +9,18 @@ from pathlib import Path
 
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
 from rrsis_bench.results.atomic import write_text
-from rrsis_bench.results.board import Board, build_boards, collect, make_board
-from rrsis_bench.results.render import csv, json, markdown
+from rrsis_bench.results.board import Board, load, make_board
+from rrsis_bench.results.render import csv, html, json, latex, markdown, plots
+from rrsis_bench.results.render.drawings import bare, fill
 
-FORMATS: Mapping[str, Callable[[Board], str]] = {"md": markdown.page, "csv": csv.page, "json": json.page}
+PAGES: Mapping[str, Callable[[Board], str]] = {
+    "md": markdown.page,
+    "csv": csv.page,
+    "json": json.page,
+    "tex": latex.page,
+}
+"""Formats with a file for each board; `html` is one file for all, `svg` one for each plot."""
+FORMATS = (*PAGES, "html", "svg")
 FOLDER = "leaderboard"
 
 
@@ -28,10 +36,21 @@ def select(boards: Sequence[Board], name: str | None) -> list[Board]:
     return [board for board in boards if name in (None, board.name)]
 
 
-def pages(boards: Sequence[Board], formats: Iterable[str], with_index: bool = True) -> dict[str, str]:
-    """File name -> text of every page. A pure function of the boards."""
-    found = {f"{board.name}.{suffix}": FORMATS[suffix](board) for board in boards for suffix in formats}
-    if with_index:
+def pages(boards: Sequence[Board], formats: Iterable[str], whole: bool = True) -> dict[str, str]:
+    """File name -> text of every page, plots not drawn yet. A pure function of the boards.
+
+    Args:
+        boards: what to show.
+        formats: some of `FORMATS`.
+        whole: these are all boards: there is an index, and the HTML page is called so; else it has the board's name.
+    """
+    wanted = set(formats)
+    found = {f"{board.name}.{suffix}": PAGES[suffix](board) for board in boards for suffix in PAGES if suffix in wanted}
+    if "svg" in wanted:
+        found |= {f"{stem}.svg": plots.page(data) for board in boards for stem, data in plots.plots(board).items()}
+    if "html" in wanted:
+        found["index.html" if whole else f"{boards[0].name}.html"] = html.page(boards)
+    if whole:
         found["README.md"] = markdown.index(boards)
     return found
 
@@ -55,28 +74,28 @@ def inject(readme: str, boards: Iterable[Board], link: str) -> str:
         _, found, tail = rest.partition(closing)
         if not found:
             raise UserError(f"README.md has '{opening}' but not '{closing}' after it: add the closing marker.")
-        readme = f"{head}{opening}\n{markdown.section(board, link)}\n{closing}{tail}"
+        readme = f"{head}{opening}\n{markdown.section(board, link, published=False)}\n{closing}{tail}"
     return readme
 
 
 def outputs(
-    results: Path, board: str | None = None, formats: Sequence[str] = tuple(FORMATS), out: Path | None = None
+    results: Path, board: str | None = None, formats: Sequence[str] = FORMATS, out: Path | None = None
 ) -> tuple[dict[Path, str], list[Board], list[str]]:
     """Everything the leaderboard consists of, without writing any of it.
 
     The README beside a results folder that holds `runs/` is part of it where it has markers, unless `out` is given.
 
     Returns:
-        file -> text, the boards, and a warning for each result that was kept out.
+        file -> text (see `pages`), the boards, and a warning for each result that was kept out.
 
     Raises:
         UsageError: an unknown board.
         UserError: a README with a marker that is never closed, or that cannot be read.
     """
-    runs, warnings = collect(results)
-    chosen = select(build_boards(runs), board)
+    boards, warnings = load(results)
+    chosen = select(boards, board)
     folder = results / FOLDER if out is None else out
-    files = {folder / name: text for name, text in pages(chosen, formats, with_index=board is None).items()}
+    files = {folder / name: text for name, text in pages(chosen, formats, whole=board is None).items()}
     readme = Path(os.path.normpath(results.absolute())).parent / "README.md"
     if out is None and "md" in formats and (results / "runs").is_dir() and readme.is_file():
         text = _read(readme)
@@ -97,17 +116,20 @@ def _read(path: Path) -> str:
 
 
 def drifted(files: Mapping[Path, str]) -> list[Path]:
-    """Files that are missing or differ from what they should hold, byte for byte."""
-    return [path for path, text in files.items() if not path.is_file() or path.read_bytes() != text.encode("utf-8")]
+    """Files that are missing or differ from what they should hold: byte for byte, drawings by their data."""
+    return [path for path, text in files.items() if not path.is_file() or bare(_read(path)) != text]
 
 
 def write(files: Mapping[Path, str]) -> list[Path]:
-    """Write what differs, atomically.
+    """Draw and write what differs, atomically.
 
     Returns:
         the files written.
+
+    Raises:
+        UserError: a plot has to be drawn and matplotlib is not installed; nothing is written then.
     """
-    changed = drifted(files)
-    for path in changed:
-        write_text(path, files[path])
-    return changed
+    drawn = {path: fill(files[path], plots.draw) for path in drifted(files)}
+    for path, text in drawn.items():
+        write_text(path, text)
+    return list(drawn)

@@ -199,7 +199,8 @@ def read_result(path: Path | str) -> Result:
     path = Path(path)
     remedy = "Test the run again, or restore the file."
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        loaded = json.loads(text)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}. {remedy}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -209,10 +210,10 @@ def read_result(path: Path | str) -> Result:
     if loaded.get("schema") != SCHEMA_VERSION:
         raise UserError(f"{path} has schema version {loaded.get('schema')}, not {SCHEMA_VERSION}. {remedy}")
     try:
-        expected = sealed(loaded)["sha256"]
+        whole = _as_written(text, loaded["sha256"]) or sealed(loaded)["sha256"] == loaded["sha256"]
     except UserError as error:
         raise UserError(f"{path}: {error} {remedy}") from error
-    if expected != loaded["sha256"]:
+    if not whole:
         raise UserError(f"{path} does not match its checksum: it was edited by hand or damaged. {remedy}")
     try:
         _check_kind(loaded["kind"], loaded["dataset"])
@@ -221,6 +222,16 @@ def read_result(path: Path | str) -> Result:
     except UserError as error:
         raise UserError(f"{path}: {error} {remedy}") from error
     return loaded
+
+
+def _as_written(text: str, sha256: Any) -> bool:
+    """Whether a file is, byte for byte, one that `write_run` wrote with that checksum: no need to write it again.
+
+    What was sealed is the text without the line of the checksum, which stands once, at the outermost level.
+    """
+    before, line, after = text.partition(f'\n  "sha256": "{sha256}",\n')
+    sealed_text = f"{before}\n{after}"
+    return bool(line) and hashlib.sha256(sealed_text.encode("utf-8")).hexdigest() == sha256
 
 
 def find_results(paths: Iterable[Path]) -> list[Path]:

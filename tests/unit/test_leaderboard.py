@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from test_results_record import edit, make_result, make_table, write
 
@@ -14,7 +15,7 @@ from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError
 from rrsis_bench.results import record
 from rrsis_bench.results.board import Run, build_boards, collect
-from rrsis_bench.results.leaderboard import inject, outputs, pages
+from rrsis_bench.results.leaderboard import FORMATS, inject, outputs, pages
 
 
 @pytest.fixture
@@ -37,9 +38,9 @@ def boards_of(root):
 def test_boards_tables_and_rows(results):
     boards, warnings = boards_of(results)
     assert warnings == []
-    assert list(boards) == ["smoke", "rrsisd", "refsegrs", "risbench", "houston"]
+    assert list(boards) == ["smoke", "rrsisd", "refsegrs", "risbench", "houston", "efficiency"]
     (smoke,) = boards["smoke"].tables
-    assert [(row.rank, row.method, row.n_seeds) for row in smoke.rows] == [(1, "lavt", 3), (2, "s4eca", 1)]
+    assert [(row.method, row.n_seeds) for row in smoke.rows] == [("lavt", 3), ("s4eca", 1)]
     assert smoke.rows[0].sd["miou"] > 0
     assert smoke.rows[1].sd["miou"] is None
     assert [table.kind for table in boards["rrsisd"].tables] == ["retrained", "official-weights"]
@@ -47,11 +48,30 @@ def test_boards_tables_and_rows(results):
     assert boards["refsegrs"].tables == ()
 
 
-def test_equal_scores_share_a_rank_and_unknown_is_empty(results, tmp_path):
+def prediction(quality, luck, n=60):
+    """The same truth for everyone, and a share of it found, with a little luck."""
+    truth = np.random.default_rng(0).integers(200, 1000, (n, 3))
+    noise = np.random.default_rng(luck).normal(0, 0.02, (n, 3))
+    inter = (truth * np.clip(quality + noise, 0, 1)).astype(np.int64)
+    return make_table(n, counts=np.stack([truth, inter, inter], -1), image_id=[f"i{k}" for k in range(n)])
+
+
+def test_methods_that_cannot_be_told_apart_share_a_rank(tmp_path):
+    for luck, (method, quality) in enumerate({"best": 0.8, "close": 0.8, "worse": 0.6}.items()):
+        write(tmp_path / "runs", method=method, table=prediction(quality, luck))
+    boards, _ = boards_of(tmp_path)
+    rows = {row.method: row for row in boards["smoke"].tables[0].rows}
+    assert rows["best"].interval[0] < rows["best"].mean["miou"] < rows["best"].interval[1]
+    assert {name: row.rank for name, row in rows.items()} == {"best": 1, "close": 1, "worse": 3}
+    write(tmp_path / "runs", method="twin", seed=1, table=prediction(0.6, 9))
+    rows = {row.method: row for row in boards_of(tmp_path)[0]["smoke"].tables[0].rows}
+    assert rows["twin"].rank == rows["worse"].rank == 3
+
+
+def test_unknown_is_empty(results, tmp_path):
     write(results / "runs", method="other", seed=3, table=make_table(seed=0), efficiency=None, language_control=None)
     boards, _ = boards_of(results)
     rows = {row.method: row for row in boards["smoke"].tables[0].rows}
-    assert rows["other"].rank == rows["s4eca"].rank == 2
     assert rows["other"].efficiency["parameters"] is None
     line = next(
         line for line in csv.DictReader(outputs(results)[0][results / "leaderboard" / "smoke.csv"].splitlines())
@@ -98,6 +118,32 @@ def test_not_even_from_a_callers_own_list():
     assert all(not board.tables for board in build_boards([Run("a", result), Run("b", real)]))
 
 
+def test_not_even_when_moved_by_hand_into_a_real_folder(results, capsys):
+    smoke, real = results / "runs" / "tiny" / "s4eca@tiny", results / "runs" / "rrsisd" / "s4eca@tiny"
+    smoke.rename(real)
+    assert main(["leaderboard", "--results", str(results)]) == 0
+    assert str(real / "seed0" / "result.json") in capsys.readouterr().err
+    for path in (results / "leaderboard").glob("rrsisd.*"):
+        assert "s4eca@tiny" not in path.read_text(), path.name
+        assert "S4ECA (tiny)" not in path.read_text(), path.name
+    # Not even by giving it a folder name of another depth, which no data set is read from.
+    real.rename(results / "runs" / "rrsisd" / "seven")
+    boards, _ = boards_of(results)
+    assert {row.method for table in boards["rrsisd"].tables for row in table.rows} == {"lavt"}
+    assert {row.method for table in boards["efficiency"].tables for row in table.rows} == {"lavt"}
+    assert all(table.kind == "smoke" for table in boards["smoke"].tables)
+
+
+def test_a_result_whose_samples_were_changed_is_named_and_left_out(results, capsys):
+    folder = results / "runs" / "tiny" / "lavt@tiny"
+    (folder / "seed0" / "samples.csv.gz").write_bytes((folder / "seed1" / "samples.csv.gz").read_bytes())
+    (folder / "seed2" / "samples.csv.gz").unlink()
+    boards, warnings = boards_of(results)
+    assert ["seed0" in text or "seed2" in text for text in warnings] == [True, True]
+    assert all("samples.csv.gz" in text for text in warnings)
+    assert boards["smoke"].tables[0].rows[0].n_seeds == 1
+
+
 def test_truncated_results_and_copies_are_named_and_left_out(results, capsys):
     broken = results / "runs" / "tiny" / "lavt@tiny" / "seed1" / "result.json"
     broken.write_text(broken.read_text()[:1000])
@@ -130,8 +176,8 @@ def test_check_finds_drift_and_regenerating_mends_it(results, capsys):
 
 def test_pages_are_a_pure_function_of_the_results(results):
     runs, _ = collect(results)
-    first = pages(build_boards(runs), ("md", "csv", "json"))
-    assert first == pages(build_boards(runs[::-1]), ("json", "csv", "md"))
+    first = pages(build_boards(runs), FORMATS)
+    assert first == pages(build_boards(runs[::-1]), FORMATS[::-1])
     for name, text in first.items():
         assert text.endswith("\n"), name
         assert str(results) not in text
@@ -186,8 +232,8 @@ def test_nothing_there_is_said_plainly(tmp_path, capsys):
     assert "no results" in capsys.readouterr().out
     (tmp_path / "results" / "runs").mkdir(parents=True)
     assert main(["leaderboard", "--results", str(tmp_path / "results")]) == 0
-    assert "boards are empty" in capsys.readouterr().out
-    assert "No results yet." in (tmp_path / "results" / "leaderboard" / "rrsisd.md").read_text()
+    assert "none is measured here" in capsys.readouterr().out
+    assert "None is measured here" in (tmp_path / "results" / "leaderboard" / "rrsisd.md").read_text()
 
 
 def test_unknown_board_lists_the_known(results, capsys):

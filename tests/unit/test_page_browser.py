@@ -1,0 +1,241 @@
+"""The HTML page in a real browser: sorting, filtering, comparing, themes, phone width, keyboard.
+
+Needs a Chromium and the package `playwright` (its own browser download is not needed): `make test-browser` installs
+both. `RRSIS_CHROMIUM` names another browser binary.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from test_gallery import gallery_run
+from test_results_record import make_table, write
+
+from rrsis_bench.results import leaderboard
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser")
+CHROMIUM = os.environ.get("RRSIS_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: make test-browser installs one"),
+]
+DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    results = tmp_path_factory.mktemp("browser") / "results"
+    gallery_run(results / "runs", "lavt", by=2)
+    gallery_run(results / "runs", "s4eca", by=9, seed=1)
+    write(results / "runs", method="other", seed=2, table=make_table(seed=2), efficiency=None)
+    write(results / "runs", dataset="rrsisd", kind="retrained", variant="base")
+    files, _, warnings = leaderboard.outputs(results, formats=("html",))
+    assert warnings == []
+    leaderboard.write(files)
+    return (results / "leaderboard" / "index.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def opened(browser, address):
+    """Open the page; whatever it writes to the console, or asks from a network, fails the test."""
+    contexts, complaints = [], []
+
+    def open_page(board="smoke", viewport=DESKTOP, **options):
+        context = browser.new_context(viewport=viewport, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on(
+            "request",
+            lambda request: None if request.url.startswith(("file:", "data:")) else complaints.append(request.url),
+        )
+        page.goto(f"{address}#{board}")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def column(page, board, title, table=0):
+    """Texts of a column's cells, in order."""
+    here = page.locator(f"#{board} table").nth(table)
+    heads = [re.sub(r"\W+$", "", text.strip()) or text.strip() for text in here.locator("thead th").all_inner_texts()]
+    place = heads.index(title)
+    return [row.locator("th, td").nth(place).inner_text() for row in here.locator("tbody tr").all() if row.is_visible()]
+
+
+def test_one_board_at_a_time_by_address_and_by_link(opened):
+    page = opened("rrsisd")
+    assert [section.get_attribute("id") for section in page.locator(".board").all() if section.is_visible()] == [
+        "rrsisd"
+    ]
+    page.get_by_role("link", name="Smoke: the synthetic split").click()
+    assert page.locator("#smoke").is_visible()
+    assert not page.locator("#rrsisd").is_visible()
+    assert page.locator("nav [aria-current=page]").inner_text() == "Smoke: the synthetic split"
+    assert page.evaluate("document.activeElement.id") == "smoke-title"
+
+
+def test_sorting_by_mouse_and_by_keyboard_says_its_state(opened):
+    page = opened("smoke")
+    before = column(page, "smoke", "method")
+    head = page.locator("#smoke thead th", has_text="oIoU").first
+    button = head.get_by_role("button")
+    button.click()
+    assert head.get_attribute("aria-sort") == "descending"
+    values = [float(text) for text in column(page, "smoke", "oIoU")]
+    assert values == sorted(values, reverse=True)
+    button.focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert [float(text) for text in column(page, "smoke", "oIoU")] == sorted(values)
+    page.keyboard.press("Space")
+    assert head.get_attribute("aria-sort") == "none"
+    assert column(page, "smoke", "method") == before
+
+
+def test_unknown_values_are_sorted_last_both_ways(opened):
+    page = opened("smoke")
+    button = page.locator("#smoke thead th", has_text="trainable").get_by_role("button")
+    for _ in range(2):
+        button.click()
+        assert column(page, "smoke", "trainable")[-1] == ""
+
+
+def test_filter_counts_what_is_left(opened):
+    page = opened("rrsisd")
+    page.locator("#filter-rrsisd").fill("dicor swin-b lavt")
+    shown = [row for row in page.locator("#rrsisd tbody tr").all() if row.is_visible()]
+    assert len(shown) == 1
+    assert "LAVT" in shown[0].inner_text()
+    assert re.fullmatch(r"1 of \d+ rows", page.locator("#rrsisd output").inner_text())
+    page.locator("#filter-rrsisd").fill("")
+    assert page.locator("#rrsisd output").inner_text() == ""
+
+
+def test_two_methods_side_by_side(opened):
+    page = opened("smoke")
+    first, second = page.locator("[data-choice=a]"), page.locator("[data-choice=b]")
+    names = first.locator("option").all_inner_texts()
+    assert len(names) == 3
+    first.select_option("LAVT (tiny)")
+    second.select_option("S4ECA (tiny)")
+    assert page.locator("[data-bars=category] .part").count() == 2
+    bar = page.locator("[data-bars=category] .part .a").first
+    assert re.fullmatch(r"LAVT \(tiny\): \d+\.\d\d", bar.get_attribute("title"))
+    figures = page.locator(".gallery figure")
+    assert figures.count() == 10
+    labels = [canvas.get_attribute("aria-label") for canvas in figures.first.locator("canvas").all()]
+    assert labels[0].startswith("truth of")
+    near, far = (float(label.rpartition("IoU ")[2]) for label in labels[1:])
+    assert near > far > 0
+    second.select_option("other (tiny)")
+    assert page.locator(".gallery canvas").nth(2).get_attribute("aria-label").endswith("no picture kept")
+
+
+def test_masks_are_painted_where_they_are(opened):
+    page = opened("smoke")
+    page.locator("[data-choice=a]").select_option("LAVT (tiny)")
+    page.wait_for_function("document.querySelectorAll('.gallery canvas')[1].width === 384")
+    page.wait_for_timeout(200)
+    # Pink over the prediction, nothing of it on the picture of the truth.
+    count = """(place) => { const c = document.querySelectorAll('.gallery canvas')[place];
+        const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0;
+        for (let k = 0; k < d.length; k += 4) n += d[k] > d[k + 1] + 60 && d[k + 2] > d[k + 1] + 20; return n; }"""
+    assert page.evaluate(count, 1) > page.evaluate(count, 0) + 500
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_theme_follows_the_system_and_the_button(scheme, opened):
+    page = opened("smoke", color_scheme=scheme)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    before = page.evaluate(ground)
+    assert (int(re.findall(r"\d+", before)[0]) > 128) == (scheme == "light")
+    page.get_by_role("button", name="Switch between light and dark").click()
+    assert page.evaluate(ground) != before
+    assert page.evaluate("document.documentElement.dataset.theme") == {"light": "dark", "dark": "light"}[scheme]
+
+
+CONTRAST = """() => {
+  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+  const linear = (v) => v / 255 <= .03928 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => .2126 * linear(r) + .7152 * linear(g) + .0722 * linear(b);
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = rgb(getComputedStyle(node).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const bad = [];
+  for (const node of document.querySelectorAll("body *")) {
+    const words = [...node.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!words || !node.checkVisibility()) continue;
+    if (["SCRIPT", "STYLE", "OPTION", "TITLE"].includes(node.tagName)) continue;
+    const ink = node instanceof SVGElement ? getComputedStyle(node).fill : getComputedStyle(node).color;
+    const [x, y] = [light(rgb(ink)), light(ground(node))].sort((a, b) => b - a);
+    if ((x + .05) / (y + .05) < 4.5) bad.push(`${node.tagName} ${node.textContent.trim().slice(0, 30)}`);
+  }
+  return bad;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("board", ["smoke", "rrsisd", "efficiency"])
+def test_every_word_has_enough_contrast(board, scheme, opened):
+    assert opened(board, color_scheme=scheme).evaluate(CONTRAST) == []
+
+
+@pytest.mark.parametrize("board", ["smoke", "rrsisd", "efficiency"])
+def test_phone_width_scrolls_tables_not_the_page(board, opened):
+    page = opened(board, viewport=PHONE, has_touch=True, is_mobile=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.locator(f"#{board} .scroll").first.evaluate("node => node.scrollWidth > node.clientWidth")
+    name = page.locator(f"#{board} tbody th").first
+    page.locator(f"#{board} .scroll").first.evaluate("node => node.scrollTo(300, 0)")
+    assert name.bounding_box()["x"] < 40, "the method's name stays in sight"
+
+
+def test_without_scripts_everything_is_there(opened):
+    page = opened("smoke", java_script_enabled=False)
+    assert page.locator(".board").count() == 5
+    assert all(section.is_visible() for section in page.locator(".board").all())
+    assert not page.locator("#theme").is_visible()
+    assert page.locator("#rrsisd tbody tr").count() > 30
+
+
+def test_every_control_has_a_name_and_ids_are_unique(opened):
+    page = opened("smoke")
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll("button, select, input, a, canvas, [role=region], svg[role=img]")]
+        .filter((n) => !(n.ariaLabel || n.textContent.trim() || n.labels?.length || n.getAttribute("aria-label")))
+        .map((n) => n.outerHTML.slice(0, 80))"""
+    )
+    assert unnamed == []
+    twice = page.evaluate(
+        "(() => { const s = [...document.querySelectorAll('[id]')].map((n) => n.id); "
+        "return s.filter((id, k) => s.indexOf(id) !== k); })()"
+    )
+    assert twice == []
+
+
+def test_the_page_is_one_file(address):
+    text = Path(address.removeprefix("file://")).read_text()
+    assert not re.findall(r"""(?:src|href)=["']?https?://|url\(\s*["']?https?://|@import""", text)

@@ -1,0 +1,227 @@
+"""The pages themselves: the same results give the same bytes, LaTeX that LaTeX can read, plots that hold their data."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+from test_gallery import gallery_run
+from test_results_record import make_table, write
+
+from rrsis_bench.cli import main
+from rrsis_bench.errors import UserError
+from rrsis_bench.results import leaderboard
+from rrsis_bench.results.board import load
+from rrsis_bench.results.render import html, latex, plots
+from rrsis_bench.results.render.drawings import bare, fill, slot
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    root = tmp_path_factory.mktemp("render") / "results"
+    gallery_run(root / "runs", "lavt", by=2)
+    gallery_run(root / "runs", "s4eca", by=9, seed=1)
+    write(root / "runs", dataset="houston", kind="retrained", variant="lite", table=make_table(seed=4))
+    leaderboard.write(leaderboard.outputs(root)[0])
+    return root
+
+
+def page(results, name):
+    return (results / "leaderboard" / name).read_text()
+
+
+def test_which_files_there_are(results):
+    names = {path.name for path in (results / "leaderboard").iterdir()}
+    boards = ("smoke", "rrsisd", "refsegrs", "risbench", "houston", "efficiency")
+    assert {f"{board}.{suffix}" for board in boards for suffix in ("md", "csv", "json", "tex")} <= names
+    drawn = {"smoke-tiny-test-accuracy.svg", "smoke-tiny-test-parts.svg"}
+    drawn |= {"houston-test-retrained-accuracy.svg", "houston-test-retrained-parts.svg"}
+    assert {name for name in names if name.endswith(".svg")} == drawn
+    assert {"index.html", "README.md"} <= names
+
+
+def test_another_process_writes_the_same_bytes(results, tmp_path):
+    words = ["leaderboard", "--results", str(results), "--out", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "rrsis_bench", *words], check=True, capture_output=True)
+    for path in (results / "leaderboard").iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_no_local_path_gets_into_a_page(results):
+    for path in (results / "leaderboard").iterdir():
+        assert str(results) not in path.read_text(), path.name
+
+
+def test_one_board_as_html_has_its_own_name(results, tmp_path, capsys):
+    words = ["--results", str(results), "--out", str(tmp_path), "--board", "efficiency", "--format", "html", "tex"]
+    assert main(["leaderboard", *words]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"efficiency.html", "efficiency.tex"}
+    assert "multiply-adds" in capsys.readouterr().out
+
+
+# --- plots and the drift gate ---------------------------------------------------------------------------------------
+
+
+def test_plots_are_xml_and_hold_their_data(results):
+    for path in (results / "leaderboard").glob("*.svg"):
+        root = ET.fromstring(path.read_text())
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root.get("aria-label")
+        assert "<metadata>" not in path.read_text(), "neither a date nor a version"
+    data = json.loads(re.search(r"<!-- plot:(.*?) -->", page(results, "smoke-tiny-test-accuracy.svg"))[1])
+    assert [point["label"] for point in data["points"]] == ["LAVT (tiny)", "S4ECA (tiny)"]
+    assert page(results, "smoke-tiny-test-accuracy.svg").count("trainable</title>") == 2
+
+
+def check(results):
+    return main(["leaderboard", "--results", str(results), "--out", str(results / "leaderboard"), "--check"])
+
+
+@pytest.mark.parametrize("name", ["smoke-tiny-test-accuracy.svg", "index.html", "smoke.tex"])
+def test_a_hand_edit_is_drift_wherever_it_is(name, results, capsys):
+    path = results / "leaderboard" / name
+    before = path.read_text()
+    assert check(results) == 0
+    edits = {
+        "smoke-tiny-test-accuracy.svg": [("<path d=", "<path  d="), ('"y":0.', '"y":0.9')],
+        "index.html": [("<path d=", "<path  d="), ('"y":0.', '"y":0.9'), ("S4ECA (tiny)", "BEST (tiny)")],
+        "smoke.tex": [("S4ECA", "BEST")],
+    }
+    for old, new in edits[name]:
+        assert old in before
+        path.write_text(before.replace(old, new, 1))
+        assert check(results) == 4, (old, new)
+        assert name in capsys.readouterr().err
+    path.write_text(before)
+    assert check(results) == 0
+
+
+def test_another_librarys_drawing_of_the_same_data_is_no_drift(results):
+    path = results / "leaderboard" / "smoke-tiny-test-parts.svg"
+    before = path.read_text()
+    path.write_text(fill(bare(before), lambda data: "<svg xmlns='http://www.w3.org/2000/svg'/>"))
+    assert path.read_text() != before
+    assert check(results) == 0
+    path.write_text(before)
+
+
+def test_checking_needs_no_plotting_library_and_drawing_says_that_it_does(results, tmp_path, monkeypatch, capsys):
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name.partition(".")[0] == "matplotlib":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert check(results) == 0
+    words = ["leaderboard", "--results", str(results), "--out", str(tmp_path / "out")]
+    assert main(words) == 1
+    assert "pip install matplotlib" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists(), "nothing is written by halves"
+    assert main([*words, "--format", "md", "csv", "json", "tex"]) == 0
+
+
+def test_slots_keep_their_data_whatever_is_in_it():
+    data = {"plot": "accuracy", "label": "a --> b <!-- c -- \u2028 </script>"}
+    text = slot(data)
+    assert text.count("-->") == text.count("<!--") == 1
+    assert bare(fill(f"a\n{text}\nb", lambda got: json.dumps(got == data))) == f"a\n{text}\nb"
+    assert "true" in fill(text, lambda got: json.dumps(got == data))
+
+
+def test_zero_trainable_parameters_can_be_drawn():
+    points = [
+        {"label": "prior (tiny)", "x": 0, "y": 0.1, "interval": None},
+        {"label": "big (tiny)", "x": 2e7, "y": 0.5, "interval": [0.4, 0.6]},
+    ]
+    svg = plots.draw({"plot": "accuracy", "title": "t", "points": points})
+    assert "0.00 M trainable" in svg
+    assert "nan" not in svg.lower()
+    width, height = map(float, re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups())
+    assert width < 480
+    assert height < 360
+
+
+# --- LaTeX ----------------------------------------------------------------------------------------------------------
+
+
+def test_latex_tables_are_whole_and_the_best_is_bold(results):
+    text = page(results, "smoke.tex")
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == text.count(r"\toprule") == 1
+    (columns,) = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", text)
+    body = [line for line in text.splitlines() if line.rstrip().endswith(r"\\")]
+    assert all(len(re.split(r"(?<!\\)&", line)) == len(columns) for line in body)
+    head, first, second = body
+    place = [cell.strip(" \\") for cell in head.split("&")].index("mIoU")
+    assert r"\textbf{" in re.split(r"(?<!\\)&", first)[place]
+    assert r"\textbf{" not in re.split(r"(?<!\\)&", second)[place]
+    assert "booktabs" in text
+
+
+def test_published_numbers_are_never_bold(results):
+    text = page(results, "rrsisd.tex")
+    assert text.count(r"\begin{table}") == 3
+    assert r"\textbf" not in text
+    assert "None is measured here" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(r"a_b & 50 % {x} #1", r"a\_b \& 50 \% \{x\} \#1"),
+     (r"$ ~ ^ \ ", r"\$ \textasciitilde{} \textasciicircum{} \textbackslash{}"),
+     ("1 ± 2 – 3 Δ", r"1 $\pm$ 2 -- 3 $\Delta$"), ("two\nlines", "two lines")],
+)  # fmt: skip
+def test_latex_escapes(text, expected):
+    assert latex.escape(text) == expected
+
+
+# --- HTML -----------------------------------------------------------------------------------------------------------
+
+
+def test_html_escapes_what_a_result_says(tmp_path):
+    write(tmp_path / "runs", method="evil", efficiency={"trainable_parameters": 5}, table=make_table(
+        category=["</script><script>alert(1)</script>"] * 25))  # fmt: skip
+    text = html.page(load(tmp_path)[0])
+    assert "<script>alert" not in text
+    assert text.count("<script") == 2
+
+
+def test_html_holds_pictures_only_where_there_are_any(results, tmp_path):
+    assert '"jpeg"' in page(results, "index.html")
+    write(tmp_path / "runs", method="plain")
+    assert '"jpeg"' not in html.page(load(tmp_path)[0])
+
+
+def test_a_damaged_gallery_is_named_and_the_result_stays(results, tmp_path):
+    root = tmp_path / "results"
+    folder = gallery_run(root / "runs", "lavt")
+    (folder / "gallery.json").write_text("{")
+    boards, warnings = load(root)
+    assert len(warnings) == 1
+    assert "gallery.json" in warnings[0]
+    assert boards[0].measured == 1
+    assert boards[0].pictures == {}
+
+
+def test_a_template_that_asks_for_what_is_not_there_fails():
+    from jinja2 import UndefinedError
+
+    from rrsis_bench.results.render.templating import environment
+
+    with pytest.raises(UndefinedError):
+        environment("html").from_string("{{ nothing }}").render()
+
+
+def test_drawing_an_unreadable_page_is_a_clear_error(results):
+    path = results / "leaderboard" / "smoke.md"
+    before = path.read_bytes()
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"cannot read .*smoke\.md"):
+        leaderboard.drifted({path: "text"})
+    path.write_bytes(before)
