@@ -73,6 +73,7 @@ class ReferringSegmentationTask(LightningModule):
         monitor: metric of the first protocol that chooses the checkpoint.
         compile: compile the network with `torch.compile`.
         channels_last: keep images and feature maps channels-last in memory.
+        activation_checkpointing: compute activations again in the backward pass where the method can do so.
         recipe: name of the recipe the values above come from, for the record.
     """
 
@@ -89,6 +90,7 @@ class ReferringSegmentationTask(LightningModule):
         monitor: str = "miou",
         compile: bool = False,
         channels_last: bool = False,
+        activation_checkpointing: bool = False,
         recipe: str | None = None,
     ) -> None:
         super().__init__()
@@ -104,6 +106,8 @@ class ReferringSegmentationTask(LightningModule):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
             self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if activation_checkpointing:
+            self.method.checkpoint_activations()
         if compile:
             self.method.compile()
         # Lightning must not insist on the frozen tensors; `on_load_checkpoint` is stricter than it would be.

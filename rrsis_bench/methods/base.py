@@ -93,6 +93,9 @@ class Method(nn.Module):
         """
         return [{"params": trainable(self.parameters()), "lr": base_lr, "weight_decay": weight_decay}]
 
+    def checkpoint_activations(self) -> None:
+        """Trade time for memory in training: keep few activations and compute the rest again. Default: nothing."""
+
     def encoders(self) -> dict[str, nn.Module]:
         """The pretrained backbones by name, adapters inside them included.
 
