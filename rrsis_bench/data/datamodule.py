@@ -53,6 +53,7 @@ class ReferringDataModule(LightningDataModule):
         manifest: str | None = None,
         permute_expressions: bool = False,
         limit: dict[str, int] | None = None,
+        select_on: str = "val",
     ) -> None:
         """Read nothing yet.
 
@@ -72,8 +73,13 @@ class ReferringDataModule(LightningDataModule):
             manifest: the file that lists the pairs, for the `manifest` source.
             permute_expressions: the language control, on all splits.
             limit: split -> use only its first samples.
+            select_on: split that training validates on and so chooses the checkpoint by. `test` only repeats a paper
+                that did so; the result says it.
         """
         super().__init__()
+        if select_on not in ("val", "test"):
+            raise UsageError(f"data.select_on is 'val' or 'test', not '{select_on}'.")
+        self.select_on = select_on
         self.dataset, self.batch_size, self.eval_batch_size = dataset, batch_size, eval_batch_size
         self.global_batch, self.num_workers, self.seed = global_batch, num_workers, seed
         self.augment, self.permute_expressions, self.limit = augment, permute_expressions, limit or {}
@@ -110,7 +116,7 @@ class ReferringDataModule(LightningDataModule):
         if not hasattr(self, "manifest_path"):
             self.prepare_data()
         self.train_dataset = self.open_split("train", training=True)
-        self.val_dataset = self.open_split("val")
+        self.val_dataset = self.open_split(self.select_on)
         self.test_dataset = self.open_split("test")
 
     def open_split(self, split: str, training: bool = False) -> ReferringDataset:
@@ -134,8 +140,8 @@ class ReferringDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Every sample once over all processes."""
-        return self._eval_loader(self.val_dataset, "val")
+        """Every sample of the split that chooses the checkpoint, once over all processes."""
+        return self._eval_loader(self.val_dataset, self.select_on)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Every sample once over all processes."""
