@@ -109,12 +109,16 @@ class CellRun:
         else:
             self._kill()
 
-    def stop_and_wait(self) -> None:
-        """As `stop`, and wait for the command to have ended; its state is written as the caller's own exit allows."""
+    def requeue(self) -> None:
+        """For a signal handler: stop, wait for the command to have ended, and mark the cell as queued again."""
         self.stop()
         end = time.monotonic() + GRACE_SECONDS
-        while self._child is not None and self._child.poll() is None and time.monotonic() < end:
+        while self._child is not None and time.monotonic() < end and not _ended(self._child.pid):
             time.sleep(_POLL_SECONDS)
+        state = read_state(self.cell.folder)
+        if state is not None and state.state == "running":
+            state.state, state.message = "queued", "stopped before its time was up, and queued again"
+            state.write(self.cell.folder)
 
     def _kill(self) -> None:
         if self._child is not None:
@@ -206,6 +210,14 @@ def tail(log: Path, size: int = 8192) -> list[str]:
 def _signal(pid: int, number: signal.Signals, group: bool = False) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, number) if group else os.kill(pid, number)
+
+
+def _ended(pid: int) -> bool:
+    """Whether a child has ended, without taking its exit code from whoever waits for it."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def _die_with_parent() -> None:

@@ -48,7 +48,7 @@ def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", help="method by name (rrsis-bench methods list)")
     parser.add_argument("--dataset", help="data set by name (rrsis-bench data list); default: tiny")
     parser.add_argument("--variant", help="variant of the method; default: the one meant for the data set")
-    parser.add_argument("--trainer", help="trainer preset: cpu, gpu, ddp, low-memory; default: any one device")
+    parser.add_argument("--trainer", help="trainer preset: cpu, gpu, ddp, fsdp, low-memory; default: any one device")
     parser.add_argument(
         "--recipe", help="paper (as published; default of published variants) or suite (ours), where a method has both"
     )

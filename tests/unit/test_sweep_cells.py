@@ -182,7 +182,8 @@ def test_a_lock_of_another_host_lives_by_its_heartbeat(cell: Cell) -> None:
 def test_takers_exclude_each_other(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, time; from rrsis_bench.bench.lock import CellLock; "
-        "taken = CellLock.acquire(pathlib.Path(sys.argv[1])); print(int(taken is not None), flush=True); sys.stdin.read()"
+        "taken = CellLock.acquire(pathlib.Path(sys.argv[1])); print(int(taken is not None), flush=True); "
+        "sys.stdin.read()"
     )
     words = [sys.executable, "-c", code, str(tmp_path)]
     takers = [subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]

@@ -66,7 +66,7 @@ class CellJob:
         from submitit.helpers import DelayedSubmission
 
         if self._attempt is not None:
-            self._attempt.stop_and_wait()
+            self._attempt.requeue()
         return DelayedSubmission(CellJob(self.cell))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
