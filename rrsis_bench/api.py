@@ -114,8 +114,44 @@ def leaderboard(*arguments: str, **choices: Any) -> None:
     _call("leaderboard", [*arguments, *_words(choices, None)])
 
 
-def score(*arguments: str, **choices: Any) -> None:
-    """The `results` verb: `score("check")`, `score("rescore", ...)`.
+def score(
+    predictions: Path | str | Mapping[str, Any],
+    *,
+    dataset: str,
+    method: str,
+    split: str = "test",
+    data: Mapping[str, Any] | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+    **told: Any,
+) -> dict[str, Any]:
+    """Score predictions of any framework: `rrsis-bench results score`.
+
+    Args:
+        predictions: a JSONL file of COCO RLE, a folder of PNG masks, or sample id -> mask (H, W) or RLE.
+        dataset: name of the data set.
+        method: name of the row.
+        split: name of the split.
+        data: values of the `data` block to override, such as `root`.
+        out: run folder; None for the usual place.
+        overwrite: replace a result that is already there.
+        told: what else is known: `variant`, `seed`, `selected_on`, `about` (title, venue, year, encoders, url),
+            `parameters`, `trainable_parameters`.
+
+    Returns:
+        the content of `result.json`.
+
+    Raises:
+        UserError: see `results.external.score_predictions`; a `PredictionError` lists every `problem`.
+    """
+    from rrsis_bench.results.external import External, score_predictions
+
+    external = External(method, **told)
+    return _result(score_predictions(predictions, dataset, external, split, data, out, overwrite))
+
+
+def results(*arguments: str, **choices: Any) -> None:
+    """The `results` verb: `results("check")`, `results("rescore", "runs")`.
 
     Args:
         arguments: the verb's subcommand and its positional words.

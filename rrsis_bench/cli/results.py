@@ -17,6 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rescore = verbs.add_parser("rescore", help="compute every metric again from samples.csv.gz")
     rescore.add_argument("paths", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of them")
     rescore.add_argument("--check", action="store_true", help="write nothing; exit 4 if a result would change")
+    score = verbs.add_parser("score", help="score predictions of any framework and write the same result file")
+    _score_arguments(score)
     compare = verbs.add_parser("compare", help="the difference of two methods with its interval, per category and size")
     compare.add_argument("a", type=Path, metavar="A", help="run folder, or a method's folder of seed folders")
     compare.add_argument("b", type=Path, metavar="B", help="the same of the other method")
@@ -27,9 +29,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--to", type=Path, default=Path("results/runs"), help="default: results/runs")
 
 
+def _score_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Score binary masks at native size: a file of JSON lines {sample_id, rle} (COCO RLE, may be gzipped), or a "
+        "folder of PNG masks named by sample id. "
+        "Scored by native-v1 and paper-rsrefseg2-v1; the other protocols need logits."
+    )
+    parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="JSONL file, or folder of PNG masks")
+    parser.add_argument("--dataset", required=True, help="data set by name (rrsis-bench data list)")
+    parser.add_argument("--split", default="test", help="default: test")
+    parser.add_argument("--method", required=True, help="name of the row")
+    parser.add_argument("--variant", default="external", help="default: external")
+    parser.add_argument("--seed", type=int, default=0, help="tells several trainings of one method apart (default: 0)")
+    parser.add_argument(
+        "--selected-on", default="unknown", choices=["val", "test", "none", "unknown"], help="checkpoint chosen on"
+    )
+    for name in ("title", "venue", "encoders", "url"):
+        parser.add_argument(f"--{name}", help="of the method, for the tables")
+    parser.add_argument("--year", type=int, help="of publication")
+    parser.add_argument("--parameters", type=int, help="number of parameters")
+    parser.add_argument("--trainable-parameters", type=int, help="how many of them were trained")
+    parser.add_argument("--root", metavar="DIR", help="folder of the data set; default: as for the other verbs")
+    parser.add_argument("--manifest", metavar="FILE", help="list of the pairs, for --dataset own")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/DATASET/METHOD@VARIANT/seedK")
+    parser.add_argument("--overwrite", action="store_true", help="replace a result the folder already holds")
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the sub-verb."""
-    actions = {"check": _check, "rescore": _rescore, "compare": _compare, "export": _export}
+    actions = {"check": _check, "rescore": _rescore, "score": _score, "compare": _compare, "export": _export}
     return actions[args.action](args)
 
 
@@ -74,6 +102,36 @@ def _rescore(args: argparse.Namespace) -> int:
         raise DriftError(
             f"not what the samples give: {', '.join(map(str, changed))}. Run: rrsis-bench results rescore."
         )
+    return 0
+
+
+def _score(args: argparse.Namespace) -> int:
+    from rrsis_bench.results import external
+    from rrsis_bench.results.predictions import PredictionError
+    from rrsis_bench.results.record import FILE, read_result
+    from rrsis_bench.results.tables import print_scores, values
+
+    told = external.External(
+        method=args.method,
+        variant=args.variant,
+        seed=args.seed,
+        selected_on=args.selected_on,
+        about={name: getattr(args, name) for name in ("title", "venue", "year", "encoders", "url")},
+        parameters=args.parameters,
+        trainable_parameters=args.trainable_parameters,
+    )
+    data = {name: getattr(args, name) for name in ("root", "manifest") if getattr(args, name) is not None}
+    try:
+        folder = external.score_predictions(
+            args.predictions, args.dataset, told, args.split, data, args.out, args.overwrite
+        )
+    except PredictionError as error:
+        for problem in error.problems:
+            print(f"rrsis-bench: bad prediction: {problem}", file=sys.stderr)
+        raise
+    print_scores(f"{args.dataset} {args.split}: {args.method}", values(read_result(folder / FILE)))
+    print(f"not scored, since a binary mask does not hold what they need: {', '.join(external.LEFT_OUT)}")
+    print(f"files: {folder}/ ({FILE}, samples.csv.gz, config.yaml)")
     return 0
 
 

@@ -1,9 +1,8 @@
-"""From a scored split to `result.json`, `samples.csv.gz` and the table a user sees."""
+"""From a scored split to `result.json` and `samples.csv.gz`."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,9 +15,6 @@ from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.results.samples import SampleTable
 from rrsis_bench.types import InputSpec
-
-SHOWN = ("miou", "oiou", "pr50", "pr60", "pr70", "pr80", "pr90")
-TITLES = {"miou": "mIoU", "oiou": "oIoU"} | {f"pr{x}": f"Pr@.{x // 10}" for x in range(50, 100, 10)}
 
 
 def sample_table(scored: Scored, dataset: ReferringDataset, spec: InputSpec) -> SampleTable:
@@ -114,17 +110,3 @@ def gpu_names(trainer: Trainer) -> list[str]:
     """Names of the GPUs this machine gave to the run."""
     device = trainer.strategy.root_device
     return [torch.cuda.get_device_name(device)] * trainer.world_size if device.type == "cuda" else []
-
-
-def print_scores(title: str, scores: Mapping[str, Mapping[str, float]]) -> None:
-    """One row of percentages per protocol."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    table.add_column("protocol")
-    for name in SHOWN:
-        table.add_column(TITLES[name], justify="right")
-    for protocol, values in scores.items():
-        table.add_row(protocol, *(f"{100 * values[name]:.2f}" for name in SHOWN))
-    Console(width=None if Console().is_terminal else 110).print(table)

@@ -35,6 +35,7 @@ from rrsis_bench.metrics import protocols
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.atomic import write_text
 from rrsis_bench.results.provenance import provenance, utc_now
+from rrsis_bench.results.tables import print_scores
 
 # What a run may leave in its folder; --overwrite removes these and nothing else.
 OWN_FILES = ("result.json", "samples.csv.gz", "gallery.json", "config.yaml", "metrics.csv", "hparams.yaml")
@@ -250,7 +251,7 @@ def fit(plan: Plan, checkpoint: Path | None, keep: bool) -> int:
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     checkpoints = plan.folder / "checkpoints"
     best = checkpoints / BEST
-    selected_on = "val" if best.is_file() else "none"
+    selected_on = data.select_on if best.is_file() else "none"
     chosen = best if best.is_file() else checkpoints / LAST
     clocks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
     training = report.training_block(task, trainer, sum(clock.trained_seconds() for clock in clocks))
@@ -265,7 +266,7 @@ def validate(plan: Plan, checkpoint: Path) -> int:
         cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if cli.trainer.is_global_zero:
         name = cli.model.protocols[0].name
-        report.print_scores(f"{cli.datamodule.dataset} val", {name: cli.model.latest_scores})
+        print_scores(f"{cli.datamodule.dataset} val", {name: cli.model.latest_scores})
     return 0
 
 
@@ -278,9 +279,11 @@ def test(plan: Plan, checkpoint: Path | None, weights: str | None) -> int:
         # The best checkpoint was written in the middle of the training; the last one beside it knows all of it.
         last = checkpoint.with_name(LAST)
         training = read(last if last.is_file() else checkpoint).get("training")
-        selected_on = "val" if checkpoint.name == BEST else "none"
+        selected_on = cli.datamodule.select_on if checkpoint.name == BEST else "none"
     if weights is not None:
         kind = "official-weights"
+        # A method's official variant says where its authors chose on test.
+        selected_on = "test" if cli.datamodule.select_on == "test" else "none"
         _load_official(cli.model, weights)
     return _score(cli, plan, checkpoint, selected_on, training, started, kind)
 
@@ -341,7 +344,7 @@ def _score(
     if shown:
         gallery.write(plan.folder, shown)
     record.write_run(plan.folder, result, table, text)
-    report.print_scores(f"{data.dataset} test", {name: true.of(protocols.get(name)) for name in names})
+    print_scores(f"{data.dataset} test", {name: true.of(protocols.get(name)) for name in names})
     _print_end(plan, result, synthetic)
     return 0
 

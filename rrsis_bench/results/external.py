@@ -1,0 +1,152 @@
+"""Somebody else's predictions, scored by the same integers and written as the same result.
+
+Binary masks at native size hold all that the protocols of the native view need: `native-v1` and `paper-rsrefseg2-v1`.
+The others cannot be scored from them and are left out: `paper-lavt480-v1` resizes the *logits* to 480 x 480 and
+`paper-detris-v1` thresholds the *probability* at 0.35, and neither comes back from a mask.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rrsis_bench import config
+from rrsis_bench.data.manifest import Manifest
+from rrsis_bench.data.prepare import ensure_manifest, locate
+from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
+from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS
+from rrsis_bench.paths import run_folder
+from rrsis_bench.results import record
+from rrsis_bench.results.predictions import Predictions, count_predictions
+from rrsis_bench.results.provenance import provenance, utc_now
+from rrsis_bench.results.samples import SampleTable
+
+SPLITS = ("train", "val", "test")
+SCORED = tuple(name for name, protocol in PROTOCOLS.items() if protocol.view == NATIVE)
+"""Protocols that binary masks at native size can be scored by."""
+
+LEFT_OUT = tuple(name for name in PROTOCOLS if name not in SCORED)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class External:
+    """What the one who made the predictions says of them.
+
+    Attributes:
+        method: name of the row.
+        variant: tells several of one method apart.
+        seed: tells several trainings of one method apart.
+        selected_on: split the checkpoint was chosen on (`val`, `test`, `none`), or `unknown`.
+        about: `title`, `venue`, `year`, `encoders`, `url`, as far as told.
+        parameters: of the method; None if not told.
+        trainable_parameters: of them trained; None if not told.
+    """
+
+    method: str
+    variant: str = "external"
+    seed: int = 0
+    selected_on: str = "unknown"
+    about: Mapping[str, Any] = field(default_factory=dict)
+    parameters: int | None = None
+    trainable_parameters: int | None = None
+
+
+def score_predictions(
+    predictions: Predictions,
+    dataset: str,
+    external: External,
+    split: str = "test",
+    data: Mapping[str, Any] | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Score predictions and write the three files of a run.
+
+    Args:
+        predictions: see `predictions.count_predictions`.
+        dataset: name of the data set.
+        external: what is told of the method.
+        split: name of the split.
+        data: values of the `data` block to override, such as `root` or `manifest`.
+        out: run folder; None for `<runs>/<dataset>/<method>@<variant>/seed<k>`.
+        overwrite: replace a result that is already there.
+
+    Returns:
+        the run folder.
+
+    Raises:
+        UsageError: a name that cannot be one, an unknown data set, an empty split, or a result that is already there.
+        MissingResourceError: the data set is missing.
+        PredictionError: predictions that cannot be scored; nothing is written.
+    """
+    started = utc_now()
+    for what, name in (("--method", external.method), ("--variant", external.variant)):
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{what}: '{name}' cannot be a name; use letters, digits, '.', '_' and '-'.")
+    if split not in SPLITS:
+        raise UsageError(f"--split: there is no split '{split}'.{did_you_mean(split, list(SPLITS))}")
+    configured = config.merge(config.load_yaml(config.find("datasets", dataset)).get("data") or {}, data or {})
+    folder = out or run_folder(dataset, external.method, external.variant, external.seed)
+    if (folder / record.FILE).is_file() and not overwrite:
+        raise UsageError(f"{folder} already holds a {record.FILE}; pass --overwrite, or another --seed or --out.")
+    located = locate({**configured, "dataset": dataset})
+    manifest = Manifest.open(ensure_manifest(located), split)
+    if not len(manifest):
+        raise MissingResourceError(f"data set '{dataset}' in {located.root} has no sample in split '{split}'.")
+    records = list(manifest)
+    counts = count_predictions(predictions, records)
+    table = SampleTable.build(
+        sample_id=[entry.sample_id for entry in records],
+        image_id=[entry.image_id for entry in records],
+        category=[entry.category for entry in records],
+        # Another framework's tokens are not known; words come closest.
+        n_tokens=[len(entry.text.split()) for entry in records],
+        text=[entry.text for entry in records],
+        height=[entry.height for entry in records],
+        width=[entry.width for entry in records],
+        views=[NATIVE.name],
+        counts=counts[:, None],
+    )
+    block = {
+        "name": dataset,
+        "split": split,
+        "source": configured.get("source") or dataset,
+        "synthetic": configured.get("generator") is not None,
+        "content_hash": manifest.content_hash(located.root),
+    }
+    text = _config_text(predictions, dataset, split, external)
+    costs = {"parameters": external.parameters, "trainable_parameters": external.trainable_parameters}
+    result = record.build_result(
+        kind="smoke" if record.is_synthetic(block) else "external",
+        method={
+            **{key: value for key, value in external.about.items() if value is not None},
+            "name": external.method,
+            "variant": external.variant,
+            "target": None,
+            "fidelity": None,
+        },
+        dataset=block,
+        samples=table,
+        protocols=SCORED,
+        selected_on=external.selected_on,
+        efficiency=costs if any(value is not None for value in costs.values()) else None,
+        provenance=provenance(config_yaml=text, started=started),
+    )
+    record.write_run(folder, result, table, text)
+    return folder
+
+
+def _config_text(predictions: Predictions, dataset: str, split: str, external: External) -> str:
+    source = "in memory" if isinstance(predictions, Mapping) else Path(predictions).name
+    content = {
+        "scored": {"predictions": source, "protocols": list(SCORED), "left_out": list(LEFT_OUT)},
+        "data": {"dataset": dataset, "split": split},
+        "model": {"method": external.method, "variant": external.variant, "seed": external.seed},
+    }
+    return yaml.safe_dump(content, sort_keys=False)

@@ -1,0 +1,174 @@
+"""Predictions of any framework: masks by sample id, read with suspicion, counted against the truth.
+
+Three forms: JSON lines of `{"sample_id": ..., "rle": {"size": [h, w], "counts": ...}}` (COCO RLE, compressed or not;
+the file may be gzipped), a folder of PNG masks named by sample id, or a mapping in memory.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from pycocotools import mask as coco_mask
+
+from rrsis_bench.data import masks
+from rrsis_bench.data.manifest import Record
+from rrsis_bench.data.masks import MaskError, Rle
+from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.metrics.functional import Counts
+
+Predictions = Path | str | Mapping[str, Any]
+
+
+class PredictionError(UserError):
+    """Predictions that cannot be scored.
+
+    Attributes:
+        problems: one sentence for each.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(f"predictions cannot be scored: {problems[0]}{more}. Nothing was written.")
+
+
+def count_predictions(predictions: Predictions, records: Sequence[Record]) -> Counts:
+    """Truth, prediction and intersection of every sample at its truth's own size.
+
+    Args:
+        predictions: a JSONL file, a folder of PNG masks, or sample id -> mask (H, W) or RLE.
+        records: the split, N samples.
+
+    Returns:
+        (N, 3) int64, in the order of the records.
+
+    Raises:
+        UsageError: there is no such file or folder, or nothing in it.
+        PredictionError: missing, unknown or duplicate ids, wrong sizes, masks that cannot be decoded: all of them.
+    """
+    place = {record.sample_id: number for number, record in enumerate(records)}
+    counts = np.zeros((len(records), 3), np.int64)
+    seen: dict[str, str] = {}
+    problems: list[str] = []
+    for where, sample_id, mask in _read(predictions):
+        if sample_id is None:
+            problems.append(f"{where}: {mask}")
+            continue
+        if sample_id in seen:
+            problems.append(f"{where}: sample '{sample_id}' is predicted twice, first in {seen[sample_id]}")
+            continue
+        seen[sample_id] = where
+        if sample_id not in place:
+            problems.append(f"{where}: unknown sample '{sample_id}'")
+            continue
+        try:
+            counts[place[sample_id]] = _count(mask, records[place[sample_id]])
+        except MaskError as error:
+            problems.append(f"{where}: sample '{sample_id}': {error}")
+    problems += [f"sample '{record.sample_id}' has no prediction" for record in records if record.sample_id not in seen]
+    if problems:
+        raise PredictionError(problems)
+    return counts
+
+
+def _count(mask: Any, record: Record) -> tuple[int, int, int]:
+    """Areas by run lengths, without decoding a pixel."""
+    rle = _rle(mask)
+    truth = record.rle
+    if list(rle["size"]) != list(truth["size"]):
+        (height, width), (rows, columns) = rle["size"], truth["size"]
+        raise MaskError(
+            f"the mask is {height} high and {width} wide, its truth {rows} and {columns}; bring your logits to that "
+            "size (bilinear) before the threshold"
+        )
+    pair = [{"size": part["size"], "counts": part["counts"].encode("latin-1")} for part in (truth, rle)]
+    areas = coco_mask.area([*pair, coco_mask.merge(pair, intersect=True)])
+    return int(areas[0]), int(areas[1]), int(areas[2])
+
+
+def _rle(mask: Any) -> Rle:
+    if isinstance(mask, Path):
+        mask = _png(mask)
+    if isinstance(mask, np.ndarray):
+        return masks.encode(_binary(mask))
+    if not isinstance(mask, Mapping):
+        raise MaskError('\'rle\' is no COCO RLE of the form {"size": [h, w], "counts": ...}')
+    return masks.canonical(mask, 0, 0)
+
+
+def _binary(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    """A mask (H, W) with at most one value besides 0; or three equal channels of such."""
+    if mask.ndim == 3 and mask.shape[2] == 3 and (mask == mask[..., :1]).all():
+        mask = mask[..., 0]
+    if mask.ndim != 2 or not mask.size:
+        raise MaskError(f"a mask has one channel, not the shape {mask.shape}")
+    foreground: NDArray[np.bool_] = mask != 0
+    values = mask[foreground]
+    if values.size and (values != values[0]).any():
+        raise MaskError(
+            f"{len(np.unique(values)) + (values.size < mask.size)} different values: a mask has 0 and one other; "
+            "probabilities are not scored, apply your threshold"
+        )
+    return foreground
+
+
+def _png(path: Path) -> NDArray[Any]:
+    try:
+        with Image.open(path) as image:
+            if image.mode in {"LA", "PA", "RGBA"}:
+                raise MaskError(f"the image has an alpha channel ({image.mode}): save one channel")
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        if isinstance(error, MaskError):
+            raise
+        raise MaskError("the file is truncated or no image") from error
+
+
+def _read(predictions: Predictions) -> Iterator[tuple[str, str | None, Any]]:
+    """Where it stands, sample id, mask; for what is none: where, None, and why not."""
+    if isinstance(predictions, Mapping):
+        yield from ((f"entry {number}", str(key), value) for number, (key, value) in enumerate(predictions.items(), 1))
+        return
+    path = Path(predictions)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() == ".png")
+        if not files:
+            raise UsageError(f"{path} holds no PNG file; masks are named by sample id: {path}/<sample_id>.png.")
+        yield from ((str(file), file.relative_to(path).with_suffix("").as_posix(), file) for file in files)
+        return
+    if not path.is_file():
+        raise UsageError(f"there is no {path}; give a JSONL file of COCO RLE, or a folder of PNG masks.")
+    yield from _lines(path)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str | None, Any]]:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    number = 0
+    try:
+        with gzip.open(path) if zipped else path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    yield _line(f"{path}:{number}", line)
+    except (OSError, EOFError, zlib.error) as error:
+        yield f"{path}:{number + 1}", None, f"the file is truncated or damaged ({error})"
+    if not number:
+        raise UsageError(f'{path} is empty; one line per sample: {{"sample_id": ..., "rle": ...}}.')
+
+
+def _line(where: str, line: bytes) -> tuple[str, str | None, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return where, None, "not a line of JSON"
+    if not isinstance(entry, dict) or not isinstance(entry.get("sample_id"), str | int):
+        return where, None, "no object with a 'sample_id'"
+    return where, str(entry["sample_id"]), entry.get("rle")
