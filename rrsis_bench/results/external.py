@@ -135,6 +135,7 @@ def score_predictions(
         samples=table,
         protocols=SCORED,
         selected_on=external.selected_on,
+        training={"seed": external.seed},
         efficiency=costs if any(value is not None for value in costs.values()) else None,
         provenance=provenance(config_yaml=text, started=started),
     )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import platform
 import re
+import shlex
+import socket
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rrsis_bench.errors import UserError
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.atomic import json_text, write_text
+from rrsis_bench.results.provenance import sha256_text
 from rrsis_bench.results.samples import FILE as SAMPLES_FILE
 from rrsis_bench.results.samples import SampleTable, read_samples
 from rrsis_bench.results.schema import violations
@@ -27,8 +32,14 @@ def check(path: Path) -> list[str]:
     except UserError as error:
         return [str(error)]
     found = [f"{path}: {violation}" for violation in violations(result)]
-    if not (path.parent / record.CONFIG_FILE).is_file():
-        found.append(f"{path.parent / record.CONFIG_FILE} is missing.")
+    config = path.parent / record.CONFIG_FILE
+    if not config.is_file():
+        found.append(f"{config} is missing.")
+    elif (result.get("provenance") or {}).get("config_sha256") not in (
+        None,
+        hashlib.sha256(config.read_bytes()).hexdigest(),
+    ):
+        found.append(f"{config} is not the configuration that {path.name} was made with.")
     if found:
         return found
     try:
@@ -101,17 +112,61 @@ def rescore(path: Path, write: bool = True) -> bool:
     return changed
 
 
-_ABSOLUTE = re.compile(r"(?<![\w./~:-])(?:~|/|[A-Za-z]:[\\/])(?:[^\s'\":,\]})]+[\\/])*([^\s'\":,\]}/\\)]*)")
+_TAIL = r"(?:[^\s'\":,\]})]*[\\/])*([^\s'\":,\]}/\\)]*)"
+_ABSOLUTE = re.compile(rf"(?<![\w./~:-])(?:~\w*(?=[\\/])|\$\w+(?=[\\/])|\.\.(?=[\\/])|/|\\\\|[A-Za-z]:[\\/]){_TAIL}")
+_REMOTE = re.compile(rf"(?<![\w.-])(?:file://|(?:[\w.-]+@)?[\w-]+(?:\.[\w-]+)*:(?=~|/(?!/))){_TAIL}")
+"""A `file:` address, or `user@host:/path` as ssh and scp write it."""
+
+_OUTSIDE = re.compile(r"(?:~\w*[\\/]|\$\w+[\\/]|\.\.[\\/]|/|\\\\|[A-Za-z]:[\\/])")
+
+_WHOLE = re.compile(r"(?m)((?:^|(?<=\s))[\w.+-]+: (['\"]?))((?:~|/|\.\./|\\\\|[A-Za-z]:[\\/])[^'\"\n]*)\2$")
+"""A YAML entry whose whole value is a path, which may hold blanks."""
 
 
 def strip_paths(text: str) -> str:
-    """A text without folders outside the project: an absolute or home path keeps its last part only."""
-    return _ABSOLUTE.sub(lambda match: match.group(1) or ".", text)
+    """A text without folders outside the project and without this machine's name.
+
+    An absolute, home or network path keeps its last part only; one that leads out of the working folder (`../`) too.
+    """
+    text = _WHOLE.sub(lambda match: match.group(1) + _last(match.group(3)) + match.group(2), text)
+    text = _REMOTE.sub(lambda match: match.group(1) or ".", text)
+    text = _ABSOLUTE.sub(lambda match: match.group(1) or ".", text)
+    for name in _machine_names():
+        text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "host", text)
+    return text
+
+
+def strip_command(command: str) -> str:
+    """A command line without paths, word by word: a quoted word may hold blanks."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return strip_paths(command)
+    cut = [re.match(r"(--?[\w.-]+=)?(.*)", word, re.DOTALL) for word in words]
+    return shlex.join(
+        (found[1] or "") + (_last(found[2]) if _OUTSIDE.match(found[2]) else strip_paths(found[2]))
+        for found in cut
+        if found
+    )
+
+
+def _last(path: str) -> str:
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1] or "."
+
+
+def _machine_names() -> list[str]:
+    """The names this machine goes by, longest first; those too common or too short to be told from words left out."""
+    names = {platform.node(), socket.gethostname(), platform.node().partition(".")[0]}
+    return sorted((name for name in names if len(name) > 3 and name != "localhost"), key=len, reverse=True)
 
 
 def _stripped(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _stripped(entry) for key, entry in value.items() if key not in {"host", "hostname", "node"}}
+        kept = {key: entry for key, entry in value.items() if key not in {"host", "hostname", "node"}}
+        return {
+            key: strip_command(entry) if key == "command" and isinstance(entry, str) else _stripped(entry)
+            for key, entry in kept.items()
+        }
     if isinstance(value, list):
         return [_stripped(entry) for entry in value]
     return strip_paths(value) if isinstance(value, str) else value
@@ -120,11 +175,13 @@ def _stripped(value: Any) -> Any:
 def export(run: Path, to: Path) -> Path:
     """Copy a run's files to `<to>/<dataset>/<method>@<variant>/seed<k>`, without host names and absolute paths.
 
+    An earlier result of that seed is replaced.
+
     Returns:
         the folder written.
 
     Raises:
-        UserError: the run has no sound result, or another result is already there.
+        UserError: the run has no sound result, or lies there already.
     """
     path = run / record.FILE if run.is_dir() else run
     if not path.is_file():
@@ -141,6 +198,8 @@ def export(run: Path, to: Path) -> Path:
     table: SampleTable = read_samples(path.parent / SAMPLES_FILE)
     # Metrics are left alone: a category's name may hold a slash.
     cleaned = _stripped({key: value for key, value in result.items() if key != "metrics"})
+    if (cleaned.get("provenance") or {}).get("config_sha256") is not None:
+        cleaned["provenance"]["config_sha256"] = sha256_text(config)
     pictures = gallery.read(path.parent, dataset, table)
     if pictures:
         gallery.write(target, pictures)

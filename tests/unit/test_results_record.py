@@ -6,6 +6,7 @@ import errno
 import gzip
 import json
 import os
+import platform
 import re
 
 import numpy as np
@@ -17,7 +18,7 @@ from rrsis_bench.metrics.functional import scores
 from rrsis_bench.metrics.protocols import PROTOCOLS, views
 from rrsis_bench.results import atomic, record
 from rrsis_bench.results.breakdown import groups
-from rrsis_bench.results.maintain import strip_paths
+from rrsis_bench.results.maintain import export, strip_command, strip_paths
 from rrsis_bench.results.provenance import provenance
 from rrsis_bench.results.samples import FILE, SampleTable, encode, read_samples
 from rrsis_bench.results.schema import violations
@@ -252,10 +253,48 @@ def test_export_strips_local_paths_and_stays_valid(tmp_path, monkeypatch, capsys
         ("root: ~/data/rrsisd\n", "root: rrsisd\n"),
         ("data/rrsisd", "data/rrsisd"),
         ("1/2 and https://a.b/c", "1/2 and https://a.b/c"),
+        ("file:///home/mallory/x.pt", "x.pt"),
+        ("mallory@box.org:/data/x and box:~/y", "x and y"),
+        ("root: /home/mallory smith/my data\nlr: 1", "root: my data\nlr: 1"),
+        ("root: '/home/mallory smith/my data'\nb: 2", "root: 'my data'\nb: 2"),
+        ("C:\\Users\\mallory\\x.pt", "x.pt"),
+        ("\\\\server\\share\\x.pt", "x.pt"),
+        ("../mallory/x $HOME/y ~mallory/z", "x y z"),
+        (
+            "hub:timm/vit/model package:a/b.pt#sha256=1 s3://b/k path: ~",
+            "hub:timm/vit/model package:a/b.pt#sha256=1 s3://b/k path: ~",
+        ),
     ],
 )
 def test_strip_paths(text, expected):
     assert strip_paths(text) == expected
+
+
+def test_a_quoted_word_of_a_command_keeps_no_folder_with_blanks():
+    command = "rrsis-bench fit '--data.root=/home/mallory smith/my data' --seed 1 --ckpt=runs/a/b.ckpt"
+    assert strip_command(command) == "rrsis-bench fit '--data.root=my data' --seed 1 --ckpt=runs/a/b.ckpt"
+    assert "mallory" not in strip_command("unbalanced ' --x=/home/mallory/y")
+
+
+def test_export_leaves_out_this_machine_s_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(platform, "node", lambda: "mallorys-box.lan")
+    run = write(
+        tmp_path / "runs", provenance={"command": "fit --out x", "note": "on mallorys-box and mallorys-box.lan"}
+    )
+    text = (export(run, tmp_path / "to") / "result.json").read_text()
+    assert "mallory" not in text
+    assert "on host and host" in text
+
+
+def test_check_knows_the_configuration_and_export_keeps_it_known(tmp_path, capsys):
+    text = "data:\n  root: /home/mallory/rrsisd\n"
+    run = write(tmp_path / "runs", provenance=provenance(config_yaml=text))
+    assert main(["results", "check", str(run)]) == 1
+    assert "config.yaml is not the configuration that result.json was made with" in capsys.readouterr().err
+    (run / "config.yaml").write_text(text)
+    target = export(run, tmp_path / "to")
+    assert (target / "config.yaml").read_text() == "data:\n  root: rrsisd\n"
+    assert main(["results", "check", str(target)]) == 0
 
 
 def test_usage_errors_are_one_line(tmp_path, capsys):
