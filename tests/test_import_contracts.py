@@ -15,6 +15,9 @@ LIGHT = [
     ["methods", "show", "s4eca"],
     ["data", "list"],
     ["leaderboard"],
+    ["weights", "list"],
+    ["status", "tiny"],
+    ["sweep", "tiny", "--launcher", "print"],
     ["--help"],
     ["--version"],
 ]

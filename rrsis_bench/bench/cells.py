@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class State:
     Attributes:
         state: `queued`, `running`, `done`, `failed` or `interrupted`.
         config_hash: of the cell as it was run.
+        config: that configuration, to name what has changed since.
         command: its command line.
         host: where it ran.
         job: the scheduler's job, or "".
@@ -44,6 +45,7 @@ class State:
 
     state: str = "missing"
     config_hash: str = ""
+    config: config.Config = field(default_factory=dict)
     command: str = ""
     host: str = ""
     job: str = ""
@@ -106,15 +108,11 @@ def judge(cell: Cell, data: DataStates, own: Holder | None = None) -> Verdict:
     if (cell.folder / FILE).is_file():
         return _judge_result(cell, data, state)
     if state is not None:
-        same = state.config_hash == cell.config_hash
+        where = None if state.config_hash == cell.config_hash else _changed(state.config, cell.config)
+        if where is not None:
+            return Verdict("outdated", f"{'failed' if state.state == 'failed' else 'unfinished'}, {where}")
         if state.state == "queued":
-            return (
-                Verdict("queued", "in the scheduler's queue")
-                if same
-                else Verdict("missing", "queued with other settings")
-            )
-        if not same:
-            return Verdict("outdated", f"{'failed' if state.state == 'failed' else 'unfinished'} with other settings")
+            return Verdict("queued", "in the scheduler's queue")
         if state.state == "failed":
             return Verdict("failed", state.message)
         return Verdict("interrupted", state.message or "its process is gone")
@@ -131,9 +129,7 @@ def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
         return Verdict("outdated", str(error))
     ours = state is not None and state.result_sha256 == result["sha256"]
     if state is None or not ours or state.config_hash != cell.config_hash:
-        where = _difference_from_file(cell)
-        if where is None and ours:
-            where = "a setting that was given then is left to its default now"
+        where = _difference_from_file(cell) or (_dropped(state.config, cell.config) if ours and state else None)
         if where is not None:
             return Verdict("outdated", where)
     block = cell.config["data"]
@@ -153,22 +149,46 @@ def _difference_from_file(cell: Cell) -> str | None:
         saved = config.load_yaml(path)
     except UserError as error:
         return str(error)
-    found = _contradiction(cell.config, saved)
-    return None if found is None else f"{found[0]} was {found[2]!r} and is {found[1]!r} now"
+    return _contradiction(cell.config, saved)
 
 
-def _contradiction(asked: Any, saved: Any, where: str = "") -> tuple[str, Any, Any] | None:
-    """The first value that was asked for and is not what was saved; the saved file holds all defaults besides."""
-    if isinstance(asked, Mapping) and (isinstance(saved, Mapping) or saved is None):
+def _changed(before: config.Config, now: config.Config) -> str | None:
+    """What differs between two configurations of a cell, in words; None for nothing of weight."""
+    return _contradiction(now, before) or _dropped(before, now)
+
+
+def _contradiction(asked: Any, saved: Any, where: str = "") -> str | None:
+    """The first value that was asked for and is not what was saved; the saved file holds all defaults besides.
+
+    A value that the saved configuration does not know, and that is off, came with a later version of the suite; among
+    a method's options, which are saved as they were given, it counts.
+    """
+    if isinstance(asked, Mapping) and isinstance(saved, Mapping | None):
         for key, value in asked.items():
-            found = _contradiction(value, (saved or {}).get(key), f"{where}.{key}" if where else str(key))
+            inner = f"{where}.{key}" if where else str(key)
+            later = saved is not None and key not in saved and not value and where != "model.options"
+            found = None if later else _contradiction(value, (saved or {}).get(key), inner)
             if found is not None:
                 return found
         return None
     if isinstance(asked, list | tuple) and isinstance(saved, list | tuple) and len(asked) == len(saved):
         pairs = zip(asked, saved, strict=True)
         return next((found for a, b in pairs if (found := _contradiction(a, b, where)) is not None), None)
-    return None if _plain(asked) == _plain(saved) else (where, asked, saved)
+    return None if _plain(asked) == _plain(saved) else f"{where} was {saved!r} and is {asked!r} now"
+
+
+def _dropped(before: Any, now: Any, where: str = "") -> str | None:
+    """The first value that was given before and is left to its default now."""
+    if not isinstance(before, Mapping) or not isinstance(now, Mapping):
+        return None
+    for key, value in before.items():
+        inner = f"{where}.{key}" if where else str(key)
+        if key not in now:
+            if value is not None:
+                return f"{inner} was {value!r} and is left to its default now"
+        elif (found := _dropped(value, now[key], inner)) is not None:
+            return found
+    return None
 
 
 def _plain(value: Any) -> Any:

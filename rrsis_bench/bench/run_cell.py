@@ -82,8 +82,9 @@ class CellRun:
             if self.force or verdict.state == "outdated":
                 set_aside(folder)
                 state = None
-            state = state if state is not None and state.config_hash == self.cell.config_hash else State()
+            state = state or State()
             state.state, state.config_hash, state.job = "running", self.cell.config_hash, self.job
+            state.config = self.cell.config
             state.command = shlex.join(["rrsis-bench", *self.cell.words])
             state.host, state.started, state.attempts = lock.me.host, utc_now(), state.attempts + 1
             state.exit_code, state.message = None, ""

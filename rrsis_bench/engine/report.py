@@ -52,8 +52,8 @@ def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
         for key in ("fidelity", "policy", "venue", "year", "encoders"):
             value = card.get(key)
             if value is not None:
-                # Cards may say things per variant; a result keeps what holds for its own.
-                block[key] = value.get(variant) if isinstance(value, dict) else value
+                # Cards may say things per variant; a result keeps what holds for its own (`tiny` for `tiny+x`).
+                block[key] = value.get(variant.partition("+")[0]) if isinstance(value, dict) else value
     return block
 
 

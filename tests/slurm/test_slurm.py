@@ -20,6 +20,7 @@ from rrsis_bench.engine.checkpoint import read
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(3600),  # a job that is queued again waits two minutes, and machines may be busy
     pytest.mark.skipif(not os.environ.get("RRSIS_TEST_SLURM"), reason="needs a SLURM of its own: make test-slurm"),
 ]
 RESOURCES = {"cpus_per_task": 1, "timeout_min": 20}
@@ -35,7 +36,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 900) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
-        time.sleep(1)
+        time.sleep(3)
 
 
 def environment() -> dict[str, str]:

@@ -97,13 +97,25 @@ def test_a_setting_left_to_its_default_since_is_noticed(cell: Cell) -> None:
     """The saved file alone cannot tell a default from a setting; the state that the runner kept can."""
     finish(cell)
     result = json.loads((cell.folder / "result.json").read_text())
-    state = State(state="done", config_hash=cell.config_hash, result_sha256=result["sha256"])
+    state = State(state="done", config_hash=cell.config_hash, config=cell.config, result_sha256=result["sha256"])
     state.write(cell.folder)
     assert verdict(cell)[0] == "done"
-    replace(state, config_hash="another").write(cell.folder)
-    assert verdict(cell) == ("outdated", "a setting that was given then is left to its default now")
-    replace(state, config_hash="another", result_sha256="of another result").write(cell.folder)
+    given = {**cell.config, "trainer": {**cell.config["trainer"], "max_steps": 5}}
+    replace(state, config_hash="another", config=given).write(cell.folder)
+    assert verdict(cell) == ("outdated", "trainer.max_steps was 5 and is left to its default now")
+    replace(state, config_hash="another", config=given, result_sha256="of another result").write(cell.folder)
     assert verdict(cell)[0] == "done", "the state of another run says nothing about this one"
+
+
+def test_what_a_later_version_brought_and_is_off_outdates_nothing(cell: Cell) -> None:
+    finish(cell)
+    model = cell.config["model"]
+    later = replace(cell, config={**cell.config, "model": {**model, "new_switch": False}})
+    assert verdict(later)[0] == "done"
+    later = replace(cell, config={**cell.config, "model": {**model, "new_switch": True}})
+    assert verdict(later) == ("outdated", "model.new_switch was None and is True now")
+    option = {**model, "options": {**model["options"], "new_option": False}}
+    assert verdict(replace(cell, config={**cell.config, "model": option}))[0] == "outdated"
 
 
 def test_other_data_outdate_a_result(cell: Cell, tmp_path: Path) -> None:
@@ -121,11 +133,12 @@ def test_other_data_outdate_a_result(cell: Cell, tmp_path: Path) -> None:
 
 def test_failed_interrupted_and_queued(cell: Cell) -> None:
     cell.folder.mkdir(parents=True)
-    state = State(state="failed", config_hash=cell.config_hash, message="exit code 2: bad")
+    state = State(state="failed", config_hash=cell.config_hash, config=cell.config, message="exit code 2: bad")
     state.write(cell.folder)
     assert verdict(cell) == ("failed", "exit code 2: bad")
-    replace(state, config_hash="another").write(cell.folder)
-    assert verdict(cell) == ("outdated", "failed with other settings")
+    other = {**cell.config, "model": {**cell.config["model"], "monitor": "pr50"}}
+    replace(state, config_hash="another", config=other).write(cell.folder)
+    assert verdict(cell) == ("outdated", "failed, model.monitor was 'pr50' and is 'oiou' now")
     replace(state, state="running", message="").write(cell.folder)
     assert verdict(cell) == ("interrupted", "its process is gone")
     replace(state, state="queued").write(cell.folder)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -55,6 +56,7 @@ class CellJob:
                 self.cell.config["trainer"], job.num_nodes, job.hostnames[0], os.environ["SLURM_JOB_ID"]
             )
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        environment["PYTHONWARNINGS"] = "ignore:The `srun` command is available"  # Lightning's hint to undo that
         self._attempt = CellRun(self.cell, job=str(job.job_id), command=command)
         signal.signal(signal.SIGTERM, self._stop)
         if job.global_rank > 0 and command is not None:
@@ -172,7 +174,7 @@ def _mark(cell: Cell, anew: bool) -> State | None:
         if anew:
             set_aside(cell.folder)
         before = read_state(cell.folder) or State()
-        after = State(**{**vars(before), "state": "queued", "config_hash": cell.config_hash, "message": ""})
+        after = replace(before, state="queued", config_hash=cell.config_hash, config=cell.config, message="")
         after.write(cell.folder)
         return before
     finally:
