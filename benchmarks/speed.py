@@ -4,7 +4,8 @@
 
 prints a Markdown table. Every row runs the same network with the same random parameters on the same made-up RRSIS-D
 folder. The plain loop is written as the papers' test scripts work: one image after the other in float32, loaded when it
-is its turn, the prediction moved to the host, intersection and union counted there at 480x480. Ours is what
+is its turn, attention written out as products and a softmax, the prediction moved to the host, intersection and union
+counted there at 480x480. Ours is what
 `rrsis-bench test` runs: loader processes, batches, integers counted on the device under every protocol.
 """
 
@@ -23,6 +24,7 @@ from lightning.pytorch import Trainer
 from PIL import Image
 from pycocotools import mask as coco_mask
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torchvision.transforms import functional
 
 from rrsis_bench import config
@@ -84,7 +86,7 @@ def plain(task: ReferringSegmentationTask, data: ReferringDataModule) -> Figure:
         tokens = TextTokens(torch.tensor([done.ids]), torch.tensor([done.mask], dtype=torch.bool), parts)
         names = (record.sample_id,)
         mask = torch.from_numpy(np.asarray(truth))[None]
-        with torch.no_grad():
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             output = method(Batch(image, mask, tokens, names, names, names, names, torch.tensor([index])))
         logits = F.interpolate(output.logits, spec.image_size, mode="bilinear", align_corners=True)
         found = (logits.cpu()[0, 0] > 0).numpy()
