@@ -29,6 +29,8 @@ WORK=$(mktemp -d)
 mkdir -p "$WORK/munge" "$WORK/state" "$WORK/spool"
 chmod 755 "$WORK" "$WORK/munge"
 stop() {
+    scancel --user="$(id -un)" 2>/dev/null && sleep 3
+    scancel --signal=KILL --user="$(id -un)" 2>/dev/null && sleep 2
     for name in slurmd slurmctld munged; do
         [ -f "$WORK/$name.pid" ] && kill "$(cat "$WORK/$name.pid")" 2>/dev/null
     done
