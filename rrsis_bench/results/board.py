@@ -28,9 +28,11 @@ REAL = {"rrsisd": "RRSIS-D", "refsegrs": "RefSegRS", "risbench": "RISBench"}
 """Boards that exist before anyone has a result for them."""
 
 NOTHING = Published({}, ())
+NEEDED = {"kind", "method", "dataset", "metrics", "selected_on", "language_control", "efficiency"}
+"""What a board reads of a result; of ten thousand, the rest would fill the memory."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Board:
     """A page.
 
@@ -81,7 +83,7 @@ def collect(results: Path) -> tuple[list[Run], list[str]]:
     for path in find_results([runs_folder(results)]):
         folder = PurePosixPath(path.parent.relative_to(results).as_posix())
         try:
-            result = read_result(path)
+            result = read_result(path, brief=True)
             _check_place(path, folder, result)
             if result["sha256"] in seen:
                 raise UserError(f"{path} is a copy of the result in {seen[result['sha256']]}; only that is counted.")
@@ -95,7 +97,7 @@ def collect(results: Path) -> tuple[list[Run], list[str]]:
         runs.append(
             Run(
                 str(folder),
-                result,
+                {key: value for key, value in result.items() if key in NEEDED},
                 RunCounts(names[0], names[1], native.counts, DEFAULT, str(folder)),
                 _pictures(path.parent, result, warnings),
             )

@@ -132,27 +132,27 @@ def test_filter_counts_what_is_left(opened):
 
 def test_two_methods_side_by_side(opened):
     page = opened("smoke")
-    first, second = page.locator("[data-choice=a]"), page.locator("[data-choice=b]")
+    first, second = page.locator("#smoke [data-choice=a]"), page.locator("#smoke [data-choice=b]")
     names = first.locator("option").all_inner_texts()
     assert len(names) == 3
     first.select_option("LAVT (tiny)")
     second.select_option("S4ECA (tiny)")
-    assert page.locator("[data-bars=category] .part").count() == 2
-    bar = page.locator("[data-bars=category] .part .a").first
+    assert page.locator("#smoke [data-bars=category] .part").count() == 2
+    bar = page.locator("#smoke [data-bars=category] .part .a").first
     assert re.fullmatch(r"LAVT \(tiny\): \d+\.\d\d", bar.get_attribute("title"))
-    figures = page.locator(".gallery figure")
+    figures = page.locator("#smoke .gallery figure")
     assert figures.count() == 10
     labels = [canvas.get_attribute("aria-label") for canvas in figures.first.locator("canvas").all()]
     assert labels[0].startswith("truth of")
     near, far = (float(label.rpartition("IoU ")[2]) for label in labels[1:])
     assert near > far > 0
     second.select_option("other (tiny)")
-    assert page.locator(".gallery canvas").nth(2).get_attribute("aria-label").endswith("no picture kept")
+    assert page.locator("#smoke .gallery canvas").nth(2).get_attribute("aria-label").endswith("no picture kept")
 
 
 def test_masks_are_painted_where_they_are(opened):
     page = opened("smoke")
-    page.locator("[data-choice=a]").select_option("LAVT (tiny)")
+    page.locator("#smoke [data-choice=a]").select_option("LAVT (tiny)")
     page.wait_for_function("document.querySelectorAll('.gallery canvas')[1].width === 384")
     page.wait_for_timeout(200)
     # Pink over the prediction, nothing of it on the picture of the truth.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from rrsis_bench.results.board import Board
@@ -224,6 +225,7 @@ class View:
         caption: what it is a table of.
         columns: those with a value in any row.
         rows: what the columns read.
+        cells: what the columns show of each row.
         remarks: sentences to stand below it.
         measured: whether its rows were measured here.
     """
@@ -231,12 +233,14 @@ class View:
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[Any, ...]
+    cells: tuple[tuple[str, ...], ...]
     remarks: tuple[str, ...]
     measured: bool
 
 
-def views(board: Board) -> list[View]:
-    """A board's tables in order: measured, then published."""
+@lru_cache(maxsize=64)
+def views(board: Board) -> tuple[View, ...]:
+    """A board's tables in order: measured, then published. Every format asks for the same ones."""
     found = [_measured_view(table, board) for table in board.tables]
     splits = sorted(
         {row.split for row in board.published},
@@ -248,7 +252,7 @@ def views(board: Board) -> list[View]:
         found.append(_view(f"{board.title}, {named}, published", PUBLISHED, rows, (), False))
     if board.costs:
         found.append(_view("published", PUBLISHED_COSTS, board.costs, (), False))
-    return found
+    return tuple(found)
 
 
 def _measured_view(table: Table, board: Board) -> View:
@@ -275,8 +279,10 @@ def _view(
     remarks: tuple[str, ...],
     measured: bool,
 ) -> View:
-    kept = tuple(column for column in columns if any(column.text(row) for row in rows))
-    return View(caption, kept, tuple(rows), remarks, measured)
+    shown = [[column.text(row) for row in rows] for column in columns]
+    kept = [place for place, texts in enumerate(shown) if any(texts)]
+    cells = tuple(zip(*(shown[place] for place in kept), strict=True))
+    return View(caption, tuple(columns[place] for place in kept), tuple(rows), cells, remarks, measured)
 
 
 def best(column: Column, rows: Sequence[Any]) -> float | None:

@@ -113,19 +113,19 @@ def _view(view: View, link: str) -> dict[str, Any]:
             for column in view.columns
         ],
         "rows": [
-            [_cell(column, row, top, link) for column, top in zip(view.columns, bests, strict=True)]
-            for row in view.rows
+            [_cell(*cell, row, link) for cell in zip(view.columns, texts, bests, strict=True)]
+            for row, texts in zip(view.rows, view.cells, strict=True)
         ],
     }
 
 
-def _cell(column: Column, row: Any, top: float | None, link: str) -> dict[str, Any]:
+def _cell(column: Column, text: str, top: float | None, row: Any, link: str) -> dict[str, Any]:
     value = column.value(row)
     links = []
     if column is RUNS and isinstance(row, Row):
         links = [{"href": f"{link}{folder}", "text": folder.rpartition("/")[2]} for folder in row.runs]
     return {
-        "text": column.text(row),
+        "text": text,
         "key": "" if value is None else str(value),
         "best": top is not None and value == top,
         "left": column.left,

@@ -30,16 +30,17 @@ def page(board: Board) -> str:
 
 
 def _view(view: View) -> dict[str, Any]:
-    columns = [column for column in view.columns if column.title not in LEFT_OUT]
+    kept = [place for place, column in enumerate(view.columns) if column.title not in LEFT_OUT]
+    columns = [view.columns[place] for place in kept]
     bests = [best(column, view.rows) for column in columns]
     rows = [
         [
-            rf"\textbf{{{escape(column.text(row))}}}"
+            rf"\textbf{{{escape(texts[place])}}}"
             if top is not None and column.value(row) == top
-            else escape(column.text(row))
-            for column, top in zip(columns, bests, strict=True)
+            else escape(texts[place])
+            for place, column, top in zip(kept, columns, bests, strict=True)
         ]
-        for row in view.rows
+        for row, texts in zip(view.rows, view.cells, strict=True)
     ]
     return {
         "caption": escape(view.caption),

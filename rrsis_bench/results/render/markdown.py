@@ -15,16 +15,19 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
 
 
-def _shown(column: Column, row: object, link: str) -> str:
+def _shown(column: Column, row: object, text: str, link: str) -> str:
     if column is RUNS and isinstance(row, Row):
         return " ".join(f"[{folder.rpartition('/')[2]}]({link}{folder})" for folder in row.runs)
-    return _cell(column.text(row))
+    return _cell(text)
 
 
 def table(view: View, link: str) -> str:
     """One table with its caption and remarks; `link` leads from the page to the results folder."""
     lines = [[column.title for column in view.columns], [":---" if column.left else "---:" for column in view.columns]]
-    lines += [[_shown(column, row, link) for column in view.columns] for row in view.rows]
+    lines += [
+        [_shown(column, row, text, link) for column, text in zip(view.columns, texts, strict=True)]
+        for row, texts in zip(view.rows, view.cells, strict=True)
+    ]
     parts = [f"**{_cell(view.caption)}**", "\n".join(f"| {' | '.join(cells)} |" for cells in lines)]
     return "\n\n".join([*parts, *map(_cell, view.remarks)])
 
