@@ -29,6 +29,7 @@ BUILT_IN: Mapping[str, str] = {
     "prior-text": "baselines.prior.text:PriorText",
     "rmsin": "baselines.rmsin:RMSIN",
     "fianet": "baselines.fianet:FIANet",
+    "rsrefseg2": "baselines.rsrefseg2:RSRefSeg2",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
 

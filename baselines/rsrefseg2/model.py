@@ -81,9 +81,11 @@ class RSRefSeg2(Method):
         if not options.train_idle:
             for parameter in (*self.segmenter.idle(), *self.contrast.idle()):
                 parameter.requires_grad_(False)
-        if options.checkpointing:
-            for block in (*self.dual.blocks(), *self.segmenter.blocks()):
-                block.forward = partial(_again, block.forward)
+
+    def checkpoint_activations(self) -> None:
+        """Run the encoders' blocks again in the backward pass in place of keeping what they computed."""
+        for block in (*self.dual.blocks(), *self.segmenter.blocks()):
+            block.forward = partial(_again, block.forward)
 
     def read(self, batch: Batch) -> tuple[Heard, Tensor | None]:
         """Encode the expressions; the mask (B, L) is None where padding counts as words."""
@@ -190,10 +192,19 @@ class RSRefSeg2(Method):
         return digests
 
     def load_official(self, path: Path) -> str:
-        """Load a released checkpoint (see `weights.py`); returns the file's sha256."""
+        """Load a released checkpoint (see `weights.py`) and print what went where.
+
+        Returns:
+            sha256 of the file.
+
+        Raises:
+            MissingResourceError: unreadable, or not of this network.
+        """
         from baselines.rsrefseg2.weights import load_official
 
-        return load_official(self, path).sha256
+        placed = load_official(self, path)
+        print(placed, flush=True)
+        return placed.sha256
 
 
 def input_spec(options: RSRefSeg2Options, side: int, context: int) -> InputSpec:

@@ -54,7 +54,6 @@ class RSRefSeg2Options:
         dense_norm: norm in the dense branch: `batch`, or `group` for fewer than 8 samples per device.
         low_memory: compute the dense prompt without upsampled features; the numbers are the same.
         stability: in evaluation, SAM 2 may answer with another of its masks; those are not trained here.
-        checkpointing: run the encoders' blocks again in the backward pass in place of keeping their activations.
         bce_weight: of the cross-entropy.
         dice_weight: of the Dice loss.
         diversity_weight: of the decorrelation of the query sets.
@@ -91,7 +90,6 @@ class RSRefSeg2Options:
     dense_norm: Literal["batch", "group"] = "batch"
     low_memory: bool = True
     stability: bool = False
-    checkpointing: bool = False
     bce_weight: float = 5.0
     dice_weight: float = 5.0
     diversity_weight: float = 0.5

@@ -140,11 +140,10 @@ def our_name(official: str) -> str | None:
         return None if inner is None else f"prompter.{inner}"
     if official.startswith("backbone.model."):
         name = _WRAPPED.sub(r"\1.", official).removeprefix("backbone.model.")
-        known = name.startswith(("image_encoder.", "sam_prompt_encoder.", "sam_mask_decoder.", "vision_encoder."))
-        known |= (
-            name.startswith(("prompt_encoder.", "mask_decoder.", "shared_image_embedding.")) or name == "no_mem_embed"
-        )
-        return SEGMENTER + rename(name, (*sam2.TRUNK, *sam2.PROMPTS, *sam2.HEADS)) if known else None
+        if name.startswith(("image_encoder.", "sam_prompt_encoder.", "sam_mask_decoder.")) or name == "no_mem_embed":
+            return SEGMENTER + rename(name, (*sam2.TRUNK, *sam2.PROMPTS, *sam2.HEADS))
+        if name.startswith(("vision_encoder.", "prompt_encoder.", "mask_decoder.", "shared_image_embedding.")):
+            return SEGMENTER + name
     return None
 
 

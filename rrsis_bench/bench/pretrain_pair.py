@@ -248,7 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Pre-train a tiny CLIP and a tiny SAM.")
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder for the two files")
     parser.add_argument("--only", choices=["clip", "sam"], help="one of them")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=1000, help="of CLIP")
+    parser.add_argument("--sam-steps", type=int, default=700)
     parser.add_argument(
         "--batch-size", type=int, default=16, help="scenes per step; SAM, whose steps cost more, takes half of it"
     )
@@ -258,22 +259,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
-    start = PRETRAIN.start + args.seed * args.steps * args.batch_size
-    seeds = range(start, start + args.steps * args.batch_size)
     args.out.mkdir(parents=True, exist_ok=True)
     if args.only != "sam":
         torch.manual_seed(args.seed)
         clip = ClipPretraining()
+        seeds = seeds_of(args.seed, args.steps * args.batch_size)
         train(clip, SceneBatches(seeds, args.batch_size, spec_of(clip.dual.mean, clip.dual.std)), args.steps, args.rate)
         path = args.out / "tiny_pair_clip.safetensors"
         print(f"{path}  {write_state(clip.state(), path)}", flush=True)
     if args.only != "clip":
         torch.manual_seed(args.seed)
         sam = SamPretraining()
+        size = max(1, args.batch_size // 2)
         plain = InputSpec((SIDE, SIDE), "tiny", TOKENS)
-        train(sam, PromptedScenes(seeds[::2], max(1, args.batch_size // 2), plain), args.steps, args.rate)
+        train(sam, PromptedScenes(seeds_of(args.seed, args.sam_steps * size), size, plain), args.sam_steps, args.rate)
         path = args.out / "tiny_pair_sam.safetensors"
         print(f"{path}  {write_state(sam.state(), path)}", flush=True)
+
+
+def seeds_of(seed: int, count: int) -> range:
+    """As many seeds of scenes, different ones for each seed of the run."""
+    return range(PRETRAIN.start + seed * count, PRETRAIN.start + (seed + 1) * count)
 
 
 if __name__ == "__main__":

@@ -119,6 +119,13 @@ def build_segmenter(name: str, library: str = "transformers") -> PromptableSegme
     return sam_v1.SegmentAnything(name) if library == "segment-anything" else sam_v1.SamHF(name)
 
 
+def tie_codes(network: Any) -> None:
+    """Give both places where transformers keeps the random position code the same values, as all weights have them."""
+    network.prompt_encoder.shared_embedding.positional_embedding.data.copy_(
+        network.shared_image_embedding.positional_embedding
+    )
+
+
 def rename(name: str, rules: Rules) -> str:
     """A parameter's name after all rules (pattern, replacement) in turn."""
     for pattern, replacement in rules:

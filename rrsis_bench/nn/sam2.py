@@ -11,7 +11,7 @@ from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, Sam2VisionCo
 
 from rrsis_bench.errors import MissingResourceError
 from rrsis_bench.nn.lora import add_lora, fit_base
-from rrsis_bench.nn.sam import DECODER, MASK_DOWNSCALING, ImageFeatures, PromptableSegmenter, Rules, rename
+from rrsis_bench.nn.sam import DECODER, MASK_DOWNSCALING, ImageFeatures, PromptableSegmenter, Rules, rename, tie_codes
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ class Sam2(PromptableSegmenter):
         self.network = Sam2Model(
             Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
         )
+        tie_codes(self.network)
 
     def look(self, images: Tensor) -> ImageFeatures:
         """Encode; the main map carries the no-memory embedding."""

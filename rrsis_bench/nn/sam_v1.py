@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import SamConfig, SamModel
 
 from rrsis_bench.nn.lora import add_lora, fit_base, plain_names
-from rrsis_bench.nn.sam import DECODER, MASK_DOWNSCALING, ImageFeatures, PromptableSegmenter, Rules, rename
+from rrsis_bench.nn.sam import DECODER, MASK_DOWNSCALING, ImageFeatures, PromptableSegmenter, Rules, rename, tie_codes
 
 
 @dataclass(frozen=True)
@@ -195,6 +195,7 @@ class SamHF(SamBase):
             mask_decoder_config=decoder,
         )
         self.network = SamModel(config)
+        tie_codes(self.network)
 
     def look(self, images: Tensor) -> ImageFeatures:
         """Encode; SAM has one map."""

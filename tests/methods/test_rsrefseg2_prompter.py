@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +16,9 @@ from baselines.rsrefseg2.weights import our_name
 from rrsis_bench.errors import UsageError
 from tests.helpers.golden import FIXTURES, load_golden, official_tensor
 from tests.helpers.memory import PeakMemory
+from tests.helpers.official import official_keys
 from tests.methods.rsrefseg2_names import official_prompter_name
 
-KEYS = Path(__file__).resolve().parents[2] / ".." / "shared" / "methods" / "keys" / "rsrefseg2_prompter.json"
 TOLERANCE = 1e-9
 
 
@@ -81,10 +79,7 @@ def test_published_size_has_the_released_names() -> None:
     shapes = {f"prompter.{official_prompter_name(name)}": tuple(v.shape) for name, v in prompter.state_dict().items()}
     assert len(shapes) == len(prompter.state_dict())
     assert {our_name(name) for name in shapes} == {f"prompter.{name}" for name in prompter.state_dict()}
-    if not KEYS.is_file():
-        pytest.skip("the list of released names is not on this machine")
-    listed = {entry["key"]: tuple(entry["shape"]) for entry in json.loads(KEYS.read_text(encoding="utf-8"))}
-    assert shapes == listed
+    assert shapes == {name: key.shape for name, key in official_keys("rsrefseg2_prompter").items()}
 
 
 @torch.no_grad()

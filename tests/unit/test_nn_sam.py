@@ -1,0 +1,198 @@
+"""SAM and SAM 2.1 as promptable segmenters: the libraries' own masks, and weights in every layout."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rrsis_bench.errors import MissingResourceError, UsageError
+from rrsis_bench.nn.sam import PromptableSegmenter, build_segmenter
+from rrsis_bench.nn.weights import load_tensors, resolve
+
+LIBRARIES = ("segment-anything", "transformers")
+
+
+def randomised(name: str, library: str = "transformers", seed: int = 0) -> PromptableSegmenter:
+    torch.manual_seed(seed)
+    segmenter = build_segmenter(name, library).eval()
+    with torch.no_grad():
+        for parameter in segmenter.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    return segmenter
+
+
+def inputs(segmenter: PromptableSegmenter, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(3)
+    side = segmenter.image_size
+    return (
+        torch.randn(batch, 3, side, side, generator=draw),
+        torch.randn(batch, 5, segmenter.width, generator=draw),
+        torch.randn(batch, 1, *segmenter.prompt_size, generator=draw),
+    )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("source", LIBRARIES)
+def test_both_libraries_hold_the_same_sam(source: str) -> None:
+    first = randomised("sam-nano", source)
+    other = next(library for library in LIBRARIES if library != source)
+    second = randomised("sam-nano", other, seed=1)
+    first.add_lora(2, 2.0)
+    second.add_lora(2, 2.0)
+    images, sparse, dense = inputs(first)
+    expected = first.segment(first.look(images), sparse, dense)
+    plain = {n.replace(".base_layer", ""): v for n, v in first.network.state_dict().items() if "lora" not in n}
+    second.load_tensors(plain, "weights")
+    found = second.segment(second.look(images), sparse, dense)
+    assert expected.shape == (2, 1, 64, 64)
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@torch.no_grad()
+def test_segment_anything_gives_the_librarys_own_mask() -> None:
+    """Image by image, which is how the library's decoder can be called."""
+    segmenter = randomised("sam-nano", "segment-anything")
+    images, sparse, dense = inputs(segmenter)
+    found = segmenter.segment(segmenter.look(images), sparse, dense)
+    network = segmenter.network
+    for k in range(2):
+        masks, _ = network.mask_decoder(
+            image_embeddings=network.image_encoder(images[k : k + 1]),
+            image_pe=network.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse[k : k + 1],
+            dense_prompt_embeddings=network.prompt_encoder.mask_downscaling(dense[k : k + 1]),
+            multimask_output=False,
+        )
+        assert (masks[0] - found[k]).abs().max() <= 1e-4 * masks.abs().max()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stability", [False, True])
+def test_sam2_gives_the_librarys_own_mask(stability: bool) -> None:
+    segmenter = randomised("sam2.1-nano")
+    segmenter.stability = stability
+    network = segmenter.network
+    images, _, dense = inputs(segmenter)
+    points, labels = torch.rand(2, 1, 3, 2) * 64, torch.ones(2, 1, 3, dtype=torch.int32)
+    network.mask_decoder.dynamic_multimask_via_stability = stability
+    expected = network(
+        pixel_values=images, input_points=points, input_labels=labels, input_masks=dense, multimask_output=False
+    ).pred_masks[:, 0]
+    sparse, _ = network.prompt_encoder(points, labels, None, None)
+    found = segmenter.segment(segmenter.look(images), sparse[:, 0], dense)
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@torch.no_grad()
+def test_stability_chooses_another_mask() -> None:
+    segmenter = randomised("sam2.1-nano")
+    images, sparse, dense = inputs(segmenter)
+    features = segmenter.look(images)
+    plain = segmenter.segment(features, sparse, dense)
+    # Around zero a shift of 0.05 changes much: the single mask is unstable.
+    nn.init.zeros_(segmenter.network.mask_decoder.output_hypernetworks_mlps[0].proj_out.weight)
+    nn.init.normal_(segmenter.network.mask_decoder.output_hypernetworks_mlps[0].proj_out.bias, std=1e-3)
+    single = segmenter.segment(features, sparse, dense)
+    segmenter.stability = True
+    assert not torch.equal(segmenter.segment(features, sparse, dense), single)
+    segmenter.train()
+    assert torch.equal(segmenter.segment(features, sparse, dense), single)
+    assert not torch.equal(plain, single)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["sam2.1-nano", "sam-nano"])
+def test_a_samples_mask_does_not_depend_on_its_neighbours(name: str) -> None:
+    segmenter = randomised(name)
+    images, sparse, dense = inputs(segmenter)
+    both = segmenter.segment(segmenter.look(images), sparse, dense)
+    alone = segmenter.segment(segmenter.look(images[1:]), sparse[1:], dense[1:])
+    assert (both[1:] - alone).abs().max() <= 1e-5 * both.abs().max()
+
+
+def authors_layout(segmenter: PromptableSegmenter) -> dict[str, Tensor]:
+    """SAM 2's own names, with what belongs to video."""
+    from tests.methods.rsrefseg2_names import official_name
+
+    state: dict[str, Tensor] = {}
+    for name, value in segmenter.network.state_dict().items():
+        if name == "prompt_encoder.point_embed.weight":
+            state |= {f"sam_prompt_encoder.point_embeddings.{k}.weight": value[k : k + 1] for k in range(4)}
+        elif not name.startswith("shared_image_embedding"):
+            official = official_name(f"segmenter.network.{name}").removeprefix("backbone.model.")
+            state[official.replace(".base_model.model", "")] = value
+    return state | {"memory_encoder.fuser.weight": torch.ones(1), "maskmem_tpos_enc": torch.ones(1)}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layout", ["authors", "transformers"])
+def test_sam2_loads_published_layouts(layout: str) -> None:
+    source, target = randomised("sam2.1-nano"), randomised("sam2.1-nano", seed=1)
+    target.add_lora(2, 2.0)
+    plain = source.network.state_dict() | {"memory_attention.layers.0.norm1.weight": torch.ones(1)}
+    target.load_tensors(authors_layout(source) if layout == "authors" else plain, "weights")
+    images, sparse, dense = inputs(source)
+    expected = source.segment(source.look(images), sparse, dense)
+    assert torch.equal(target.segment(target.look(images), sparse, dense), expected)
+
+
+def test_other_weights_are_refused() -> None:
+    segmenter = randomised("sam2.1-nano")
+    state = authors_layout(segmenter)
+    with pytest.raises(MissingResourceError, match="four point embeddings, found 3"):
+        segmenter.load_tensors(
+            {n: v for n, v in state.items() if n != "sam_prompt_encoder.point_embeddings.2.weight"}, "weights"
+        )
+    with pytest.raises(MissingResourceError, match=r"does not know sam_mask_decoder|does not know mask_decoder\.odd"):
+        segmenter.load_tensors(state | {"sam_mask_decoder.odd.weight": torch.ones(1)}, "weights")
+    with pytest.raises(MissingResourceError, match="does not know"):
+        build_segmenter("sam-nano").load_tensors(state, "weights")
+
+
+def test_a_sam_pickle_is_read_without_running_it(tmp_path: Path) -> None:
+    source = randomised("sam-nano", "segment-anything")
+    path = tmp_path / "sam_vit_nano.pth"
+    torch.save(source.network.state_dict(), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    target = build_segmenter("sam-nano", "transformers")
+    target.load_tensors(load_tensors(resolve(f"{path}#sha256={digest}")), "weights")
+    with pytest.raises(MissingResourceError, match="is not the file meant"):
+        resolve(f"{path}#sha256={'0' * 64}")
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (print, ("run",))
+
+    torch.save({"image_encoder.pos_embed": Trap()}, path)
+    with pytest.raises(MissingResourceError, match="cannot read weights"):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize(("name", "library"), [("sam2.1-nano", "transformers"), *(("sam-nano", x) for x in LIBRARIES)])
+def test_idle_parameters_get_no_gradient_and_all_others_do(name: str, library: str) -> None:
+    segmenter = randomised(name, library).train()
+    segmenter.add_lora(2, 2.0)
+    with torch.no_grad():
+        for parameter in segmenter.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    images, sparse, dense = inputs(segmenter)
+    segmenter.segment(segmenter.look(images), sparse, dense).square().mean().backward()
+    reached = {n for n, p in segmenter.named_parameters() if p.grad is not None and p.grad.any()}
+    idle = {id(p) for p in segmenter.idle()}
+    expected = {n for n, p in segmenter.named_parameters() if p.requires_grad and id(p) not in idle}
+    assert reached == expected
+    assert idle
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"Did you mean 'sam2\.1-l'"):
+        build_segmenter("sam2.1-xl")
+    with pytest.raises(UsageError, match="segment-anything has no"):
+        build_segmenter("sam2.1-nano", "segment-anything")
+    with pytest.raises(UsageError, match="'transformers' or 'segment-anything', not 'timm'"):
+        build_segmenter("sam-nano", "timm")
