@@ -89,9 +89,9 @@ class AdaptiveRotatedConv(nn.Module):
         """The kernels (B, C, C, 3, 3) for the images of a map (B, C, h, w)."""
         strength, angle = self.routing(features)
         mix = (strength[..., None, None] * rotation(angle)).to(self.weight.dtype)
-        own = self.weight.flatten(2).unflatten(0, (angle.shape[1], -1))
-        turned = torch.einsum("bnrt,noit->boir", mix, own)
-        return turned.unflatten(3, (3, 3))
+        width = self.weight.shape[1]
+        own = self.weight.reshape(-1, width, width, 9)
+        return torch.einsum("bnrt,noit->boir", mix, own).reshape(-1, width, width, 3, 3)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to the same; the batch is one convolution with a group for each image."""

@@ -129,7 +129,7 @@ class CIMBlock(nn.Module):
 
     def __init__(self, shares: Sequence[int], grid: int, heads: int, key: int) -> None:
         super().__init__()
-        self.shares = tuple(shares)
+        self.shares = list(shares)
         width = sum(shares)
         self.attention1 = CrossScaleAttention(width, grid, heads, key)
         self.share_feed = nn.ModuleList(GridFeedForward(share) for share in shares)
@@ -139,7 +139,7 @@ class CIMBlock(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         """(B, c, g, g) to the same."""
         y = y + self.attention1(y)
-        shares = zip(self.share_feed, y.split(self.shares, 1), strict=True)
+        shares = zip(self.share_feed, torch.split(y, self.shares, 1), strict=True)
         y = 2 * y + torch.cat([feed(share) for feed, share in shares], 1)
         y = y + self.attention2(y)
         fed: Tensor = y + self.feed(y)
