@@ -17,7 +17,7 @@ from rrsis_bench.engine.checkpoint import read
 
 pytestmark = pytest.mark.slow
 SHORT = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 2}
-LONG = {"trainer.max_epochs": 400}
+LONG = {"trainer.max_epochs": 9000}
 NAMES = [f"toyset/toy@tiny/seed{seed}" for seed in (0, 1)]
 
 
@@ -167,7 +167,7 @@ def test_two_sweeps_on_one_folder(root: Path, tmp_path: Path) -> None:
 def test_a_fit_by_hand_keeps_a_sweep_away(root: Path, tmp_path: Path) -> None:
     runs, folder = tmp_path / "runs", tmp_path / "runs" / NAMES[0]
     sweep = write(tmp_path / "s.yaml", seeds=[0], flags=LONG)
-    words = ("fit", "--method", "toy", "--dataset", "toyset", "--seed", "0", "--trainer.max_epochs=400")
+    words = ("fit", "--method", "toy", "--dataset", "toyset", "--seed", "0", "--trainer.max_epochs=9000")
     by_hand = subprocess.Popen(command(*words), env=environment(root, runs), cwd=root)
     try:
         wait_for((folder / "checkpoints" / "last.ckpt").is_file)

@@ -67,7 +67,7 @@ def test_an_array_of_cells(root: Path, tmp_path: Path) -> None:
 def test_a_job_that_must_end_is_queued_again_and_resumes(root: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     folder = runs / "toyset/toy@tiny/seed0"
-    sweep = write(tmp_path / "s.yaml", seeds=[0], flags={"trainer.max_epochs": 400}, slurm=RESOURCES)
+    sweep = write(tmp_path / "s.yaml", seeds=[0], flags={"trainer.max_epochs": 9000}, slurm=RESOURCES)
     submitted = run(root, runs, "sweep", str(sweep), "--launcher", "slurm", **environment())
     assert submitted.returncode == 0, submitted.stderr
     job = (folder / "cell.job").read_text().strip()
