@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml
 		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,lite,geo]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,lite,geo,plots,slurm]'
 	@touch $(STAMP)
 
 install: $(STAMP) ## create .venv and install the project with its development tools

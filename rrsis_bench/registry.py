@@ -69,6 +69,12 @@ def load_class(name: str) -> type[Method]:
     return loaded
 
 
+def dead_parameters(name: str) -> list[str]:
+    """Patterns of trainable parameters that a method's card says get no gradient; none for a method without a card."""
+    has_card = (method_folder(name) / "card.yaml").is_file()
+    return list(card(name).get("no_gradient") or []) if has_card else []
+
+
 def card(name: str) -> dict[str, Any]:
     """A method's card: title, paper, venue, year, fidelity, encoders, policy, choices. Read from its `card.yaml`."""
     path = method_folder(name) / "card.yaml"

@@ -21,6 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
+from rrsis_bench import registry
 from rrsis_bench.bench.profile import efficiency
 from rrsis_bench.cli._trainer import Plan
 from rrsis_bench.data.datamodule import ReferringDataModule
@@ -85,7 +86,8 @@ class TrainerCLI(LightningCLI):
         asked = self.config_init["trainer"]
         kwargs["default_root_dir"] = self.folder
         kwargs["plugins"] = [*(asked.get("plugins") or []), WholeFileIO()]
-        strategy = _strategy(asked)
+        dead = bool(registry.dead_parameters(self.model.names[0]))
+        strategy = _strategy(asked, dead)
         if strategy is not None:
             kwargs["strategy"] = strategy
         if self.training:
@@ -149,8 +151,14 @@ def accumulation(batch_size: int, global_batch: int | None, processes: int, conf
     return global_batch // at_once
 
 
-def _strategy(asked: Any) -> Strategy | None:
-    """DDP that synchronises no buffers in forward passes, so that evaluation of uneven shards cannot hang."""
+def _strategy(asked: Any, dead: bool) -> Strategy | None:
+    """DDP that synchronises no buffers in forward passes, so that evaluation of uneven shards cannot hang.
+
+    Args:
+        asked: the trainer's configuration.
+        dead: the method's card names trainable parameters that get no gradient; without a search for them each process
+            would wait for theirs.
+    """
     name, devices = asked.get("strategy", "auto"), asked.get("devices", 1)
     several = str(devices) not in {"1", "[0]", "auto", "-1"} or int(asked.get("num_nodes") or 1) > 1
     all_devices = str(devices) in {"auto", "-1"} and torch.cuda.device_count() > 1 and asked.get("accelerator") != "cpu"
@@ -159,7 +167,7 @@ def _strategy(asked: Any) -> Strategy | None:
     return DDPStrategy(
         broadcast_buffers=False,
         gradient_as_bucket_view=True,
-        find_unused_parameters="find_unused_parameters_true" in name,
+        find_unused_parameters=dead or "find_unused_parameters_true" in name,
         start_method="spawn" if "spawn" in name else "popen",
     )
 

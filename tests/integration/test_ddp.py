@@ -44,3 +44,13 @@ def test_training_and_scoring_in_two_processes(folder: Path, tmp_path: Path) -> 
     assert result(one)["metrics"] == result(two)["metrics"]
     assert result(one)["language_control"] == result(two)["language_control"]
     assert (one / "samples.csv.gz").read_bytes() == (two / "samples.csv.gz").read_bytes()
+
+
+def test_a_method_with_dead_parameters_trains_in_two_processes(folder: Path, tmp_path: Path) -> None:
+    """LAVT's last gate gets no gradient, as released; processes that wait for it would stop at the second step."""
+    done = toy_data.run(
+        folder, "fit", "--method", "lavt", "--variant", "tiny", "--dataset", "toyset", "--out", str(tmp_path / "run"),
+        "--data.batch_size=2", "--trainer.max_steps=3", "--model.schedule.warmup_steps=0", *TWO,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert result(tmp_path / "run")["training"]["steps"] == 3
