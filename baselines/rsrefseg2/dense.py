@@ -10,6 +10,9 @@ neighbours it is made of, which are all known on the small map.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -60,10 +63,16 @@ class DensePrompt(nn.Module):
             (B, 1, H, W) in float32 (or float64): factor * cosine + bias.
         """
         features = self.conv(refined)
-        with torch.autocast(features.device.type, enabled=False):
+        with full_precision(features.device):
             features, sentence = wide(features), wide(sentence)
             cosine = (likeness if low_memory else likeness_naive)(features, sentence, size)
             return log_scale.exp() * cosine + bias
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast off inside; devices without autocast, such as `meta`, have nothing to switch off."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 def wide(x: Tensor) -> Tensor:

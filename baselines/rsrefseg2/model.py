@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from baselines.rsrefseg2.dense import full_precision
 from baselines.rsrefseg2.losses import contrastive, decorrelation, keys_of, regions, squared_dice
 from baselines.rsrefseg2.options import RSRefSeg2Options
 from baselines.rsrefseg2.prompter import CascadedPrompter
@@ -139,7 +140,7 @@ class RSRefSeg2(Method):
         keys = None
         if not options.contrast_duplicates:
             keys = keys_of(batch.texts, batch.image_ids, output.logits.device)
-        with torch.autocast(output.logits.device.type, enabled=False):
+        with full_precision(output.logits.device):
             seen = regions(aux["places"], batch.masks, options.contrast_label)
             said = F.normalize(aux["second"].float().mean(1), dim=-1)
             scale = self._clamped(self.contrast.log_scale2)
