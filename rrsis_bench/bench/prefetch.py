@@ -71,7 +71,10 @@ def named_weights(method: str, variant: str | None = None) -> list[NamedWeight]:
             for key, value in options.items()
             if key.endswith("weights") and isinstance(value, str) and value
         }
-        if _needs_vocabulary(options, refs.values()):
+        named = str(options.get("tokenizer_path") or "")
+        if named.startswith(("hub:", "package:")):
+            refs["vocabulary"] = WeightRef.parse(named)
+        elif _needs_vocabulary(options, refs.values()):
             refs["vocabulary"] = next((ref for ref in _VOCABULARIES if on_disk(ref)), _VOCABULARIES[-1])
         found += [NamedWeight(method, name, part, ref) for part, ref in refs.items()]
     return found

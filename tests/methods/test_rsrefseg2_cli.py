@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from rrsis_bench.bench.prefetch import named_weights
 from rrsis_bench.cli import main
 from rrsis_bench.config import resolve
 from rrsis_bench.engine.task import ReferringSegmentationTask
@@ -20,6 +21,12 @@ def test_profile_prints_the_published_size_without_weights(capsys: pytest.Captur
     assert report["trainable_parameters"] == 97_867_223
     assert [row["added_parameters"] for row in report["encoders"]] == [4_192_768, 2_661_376, 4_018_176]
     assert report["gflops"] == pytest.approx(2944.57, abs=0.01)
+
+
+def test_prefetching_takes_the_vocabulary_along() -> None:
+    found = {weight.part: weight.source for weight in named_weights("rsrefseg2", "siglip2-so400m-sam2.1-l")}
+    assert set(found) == {"dual", "segmenter", "vocabulary"}
+    assert found["vocabulary"].endswith("google/siglip2-so400m-patch16-512/resolve/main/tokenizer.json")
 
 
 def test_the_low_memory_preset_checkpoints_activations() -> None:
