@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -206,9 +205,8 @@ def read_result(path: Path | str, brief: bool = False) -> Result:
     remedy = "Test the run again, or restore the file."
     try:
         text = path.read_text(encoding="utf-8")
-        stated = _STATED.search(text) if brief else None
-        known = stated is not None and _as_written(text, stated[1])
-        loaded = json.loads(_OTHER_BREAKDOWNS.sub(r"\1{},", text) if known else text)
+        known = brief and _as_written(text, _stated(text))
+        loaded = json.loads(_without_other_breakdowns(text) if known else text)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}. {remedy}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -232,11 +230,27 @@ def read_result(path: Path | str, brief: bool = False) -> Result:
     return loaded
 
 
-_STATED = re.compile(r'^  "sha256": "([0-9a-f]{64})",$', re.MULTILINE)
-# Only ever used on text that is known to be laid out by `json_text`, where indentation tells the level.
-_OTHER_BREAKDOWNS = re.compile(
-    rf'(^    "(?!{re.escape(rules.DEFAULT)}")[^"\n]*": \{{\n      "by": )\{{\n.*?\n      \}},', re.MULTILINE | re.DOTALL
-)
+def _stated(text: str) -> str:
+    """The checksum a file states at its outermost level; "" if it is not laid out by `json_text`."""
+    _, found, rest = text.rpartition('\n  "sha256": "')
+    return rest[:64] if found else ""
+
+
+def _without_other_breakdowns(text: str) -> str:
+    """A result's text with empty breakdowns under all protocols but the default one.
+
+    Only for text that is known to be laid out by `json_text`, where indentation tells the level.
+    """
+    opening, closing = '\n      "by": {\n', "\n      },\n"
+    before, *parts = text.split(opening)
+    kept = [before]
+    for part in parts:
+        if before.endswith(f'\n    "{rules.DEFAULT}": {{'):
+            kept += [opening, part]
+        else:
+            kept += ['\n      "by": {},\n', part[part.index(closing) + len(closing) :]]
+        before = part
+    return "".join(kept)
 
 
 def _as_written(text: str, sha256: Any) -> bool:
