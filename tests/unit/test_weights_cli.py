@@ -146,7 +146,8 @@ def test_every_file_a_variant_starts_from_is_listed(method: str) -> None:
         parts = [weight.part for weight in named_weights(method, variant)]
         wanted = [name.removesuffix("_weights") for name in options if name.endswith("_weights") and options[name]]
         assert set(parts) - {"vocabulary"} == {name for name in wanted if isinstance(options[f"{name}_weights"], str)}
-        needs = options.get("tokenizer") == "bert" and not options.get("tokenizer_path")
+        path = str(options.get("tokenizer_path") or "")
+        needs = path.startswith(("hub:", "package:")) if path else options.get("tokenizer") == "bert"
         assert ("vocabulary" in parts) == needs, f"{method} ({variant}): name its tokenizer in the configuration"
 
 
