@@ -15,7 +15,7 @@ from rrsis_bench.results.render.columns import KIND_TITLES
 from rrsis_bench.results.render.drawings import slot
 from rrsis_bench.results.rows import Row, Table
 
-DRAWING = 1
+DRAWING = 2
 """Raised when the way a plot is drawn changes, so that committed drawings are made again."""
 BARS = 5
 """Methods in a bar plot; the HTML page compares any two."""
@@ -186,8 +186,13 @@ def _draw_parts(figure: Any, data: Mapping[str, Any]) -> None:
     panels, labels = data["panels"], data["labels"]
     rows = [max(len(panel["names"]), 1) for panel in panels]
     thick = 0.8 / len(labels)
-    figure.set_size_inches(_SIZE[0], 0.9 + sum(rows) * max(0.22, 0.09 * len(labels)) + 0.5 * len(panels))
-    grid = figure.add_gridspec(len(panels), 1, height_ratios=rows, hspace=0.9 / max(sum(rows) / len(rows), 3))
+    # Inches: the bars of a panel, the gap below it for its axis and the next one's title, the margins of the figure.
+    bars, gap, above, below = sum(rows) * max(0.22, 0.09 * len(labels)), 0.5, 0.55, 0.45
+    tall = bars + gap * (len(panels) - 1) + above + below
+    figure.set_size_inches(_SIZE[0], tall)
+    grid = figure.add_gridspec(
+        len(panels), 1, height_ratios=rows, hspace=gap * len(panels) / bars, top=1 - above / tall, bottom=below / tall
+    )
     for place, panel in enumerate(panels):
         axes = figure.add_subplot(grid[place])
         for number, values in enumerate(panel["values"]):
@@ -208,6 +213,6 @@ def _draw_parts(figure: Any, data: Mapping[str, Any]) -> None:
         axes.set_title(panel["title"], loc="left")
     axes.set_xlabel("mIoU, %")
     handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="lower center", bbox_to_anchor=(0.5, 1.0 - 0.4 / figure.get_figheight()),
-                  ncols=2, frameon=False)  # fmt: skip
-    figure.suptitle(data["title"], x=0.02, y=1.0 + 0.32 / figure.get_figheight(), ha="left", fontsize=9)
+    figure.legend(handles, names, loc="lower left", bbox_to_anchor=(0.1, 1 - 0.3 / tall), ncols=2, frameon=False)
+    lines = -(-len(names) // 2)
+    figure.suptitle(data["title"], x=0.12, y=1 + (0.17 * lines - 0.12) / tall, ha="left", va="bottom", fontsize=9)
