@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast test-parity lint types imports leaderboard check regression-update \
-        bench bench-data pretrain-tiny wheel clean
+        test-slurm test-browser bench bench-data bench-boards pretrain-tiny wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml
 		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,lite,geo,plots,slurm]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,lite,geo]'
 	@touch $(STAMP)
 
 install: $(STAMP) ## create .venv and install the project with its development tools
@@ -38,6 +38,14 @@ test-fast: $(STAMP) ## the inner loop, under two minutes
 
 test-parity: $(STAMP) ## the published sizes against the full-size golden fixtures (needs them on disk)
 	$(BIN)/python -m pytest -m parity
+
+test-slurm: $(STAMP) ## the slurm launcher against a real single-node SLURM (installs it; root on Debian)
+	sh tests/slurm/run.sh $(BIN)/python
+
+test-browser: $(STAMP) ## the web page in headless Chromium (installs it from Debian's packages)
+	command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; }
+	$(BIN)/python -m pip install --quiet 'playwright>=1.49'
+	$(BIN)/python -m pytest -q tests/unit/test_page_browser.py
 
 lint: $(STAMP) ## ruff: style and formatting
 	$(BIN)/ruff check .
@@ -64,6 +72,10 @@ bench: $(STAMP) ## time the evaluation of the published networks, from file to i
 
 bench-data: $(STAMP) ## time the manifest and the loaders
 	$(BIN)/python benchmarks/data.py
+
+bench-boards: $(STAMP) ## time the statistics, and boards of ten thousand results
+	$(BIN)/python benchmarks/boards.py
+	$(BIN)/python benchmarks/leaderboard.py 10000
 
 pretrain-tiny: $(STAMP) ## make the tiny encoders again
 	$(BIN)/python -m rrsis_bench.bench.pretrain_tiny
