@@ -78,9 +78,7 @@ def fill(method: LAVTFamily, name: str, seed: int, head: dict[str, Tensor]) -> N
 
 
 @torch.no_grad()
-def check_golden(
-    path: Path, name: str, build: Callable[[dict[str, Any]], LAVTFamily], text: str = "context"
-) -> None:
+def check_golden(path: Path, name: str, build: Callable[[dict[str, Any]], LAVTFamily], text: str = "context") -> None:
     """Compare a network of ours with the stored outputs of the released one, in float64 within 1e-6.
 
     Args:
