@@ -79,6 +79,7 @@ bench-boards: $(STAMP) ## time the statistics, and boards of ten thousand result
 
 pretrain-tiny: $(STAMP) ## make the tiny encoders again
 	$(BIN)/python -m rrsis_bench.bench.pretrain_tiny
+	$(BIN)/python -m rrsis_bench.bench.pretrain_pair
 
 wheel: $(STAMP) ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
