@@ -15,7 +15,7 @@ from rrsis_bench.results.render.columns import KIND_TITLES
 from rrsis_bench.results.render.drawings import slot
 from rrsis_bench.results.rows import Row, Table
 
-DRAWING = 2
+DRAWING = 3
 """Raised when the way a plot is drawn changes, so that committed drawings are made again."""
 BARS = 5
 """Methods in a bar plot; the HTML page compares any two."""
@@ -161,7 +161,7 @@ def _draw_accuracy(figure: Any, data: Mapping[str, Any]) -> None:
 
 def _label(axes: Any, points: Sequence[tuple[float, float]], labels: Sequence[str]) -> None:
     """Names beside the points, each at the first place around its point where it hides nothing."""
-    axes.figure.canvas.draw()
+    axes.autoscale_view()  # limits are found when drawn, and the places hang on them
     placed = [(float(x), float(y)) for x, y in axes.transData.transform(points)]  # in points: the figure has 72 dpi
     taken: list[tuple[float, ...]] = [(x - 4, y - 4, x + 4, y + 4) for x, y in placed]
     frame = axes.bbox
