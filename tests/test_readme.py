@@ -37,6 +37,12 @@ PROOF = {
     'rrsis-bench predict --run runs/rrsisd/lavt@base/seed0 --image scene.png --text "the white airplane on the left"': (
         "no run"
     ),
+    "rrsis-bench sweep tiny --dry-run": "runs",
+    "rrsis-bench sweep SWEEP.yaml --launcher slurm": "no file",
+    "rrsis-bench status SWEEP.yaml": "no file",
+    "rrsis-bench weights prefetch --method lavt": "offline",
+    "rrsis-bench results compare runs/A runs/B": "no file",
+    "rrsis-bench results score predictions.jsonl --dataset rrsisd --split test --method mine": "no file",
 }
 
 
@@ -122,3 +128,17 @@ def test_the_method_of_the_readme_trains_and_passes_its_contract(tmp_path: Path)
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "runs" / "tiny" / "mymethod@tiny" / "seed0" / "result.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line, kind in PROOF.items() if kind in {"no file", "offline"}])
+def test_command_names_what_is_not_there(line: str, tmp_path: Path) -> None:
+    """The words are understood; what they name is not on this machine, and the one line says so."""
+    done = run(line, tmp_path)
+    assert done.returncode in {1, 2, 3}, done.stdout
+    said = [part for part in done.stderr.splitlines() if part.startswith("rrsis-bench: error:")]
+    assert said
+    for missing in ("SWEEP.yaml", "runs/A", "rrsisd", "lavt"):
+        assert missing not in line or missing in "".join(said)
+    assert "usage:" not in done.stderr
+    assert "Traceback" not in done.stderr

@@ -186,11 +186,18 @@ def _namespace() -> int:
 
 
 def _born(pid: int) -> str:
+    """When a process started, in the machine's own count; "" where that cannot be told."""
+    return _status(pid)[1]
+
+
+def _status(pid: int) -> tuple[str, str]:
+    """State letter and start time of a process; empty where there is no /proc to ask."""
     try:
-        # The name, in parentheses, may itself hold blanks; the start time is the 20th field after it.
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        # The name, in parentheses, may itself hold blanks; the state follows it, the start time 19 fields later.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return fields[0], fields[19]
     except (OSError, IndexError):
-        return ""
+        return "", ""
 
 
 def _alive(found: Holder) -> bool:
@@ -200,5 +207,6 @@ def _alive(found: Holder) -> bool:
         return False
     except OSError:
         pass  # it exists, but is another user's
-    born = _born(found.pid)
-    return not born or born == found.born
+    state, born = _status(found.pid)
+    # A zombie has ended; only nobody has asked for its exit status yet.
+    return state not in {"Z", "X"} and (not born or born == found.born)
