@@ -32,13 +32,12 @@ from rrsis_bench.data.grammar import expressions
 from rrsis_bench.data.scenes import PRETRAIN, Scene, draw_scene
 from rrsis_bench.data.text import TinyTokenizer
 from rrsis_bench.nn.clip import encode_plain
+from rrsis_bench.nn.detris_family import plain_vit, plain_words
 from rrsis_bench.nn.losses import dice_loss
 from rrsis_bench.nn.weights import sha256_file
 from rrsis_bench.results.atomic import write_bytes
 from rrsis_bench.s4eca import S4ECA
-from rrsis_bench.s4eca.language import plain_words
 from rrsis_bench.s4eca.options import S4ECAOptions
-from rrsis_bench.s4eca.vision import plain_trunk
 from rrsis_bench.types import InputSpec
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
@@ -133,7 +132,7 @@ class Pretraining(nn.Module):
 
     def __init__(self, options: S4ECAOptions) -> None:
         super().__init__()
-        self.vision = plain_trunk(options)
+        self.vision = plain_vit(options)
         self.text = plain_words(options)
         for name, parameter in self.vision.named_parameters():
             if name.endswith("gamma"):

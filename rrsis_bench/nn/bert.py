@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from tokenizers.implementations import BertWordPieceTokenizer
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.methods.base import freeze
 from rrsis_bench.nn.fusion import additive_mask
 from rrsis_bench.nn.weights import fit, resolve, strip_prefixes
 from rrsis_bench.types import InputSpec
@@ -86,6 +89,55 @@ def load_bert(bert: nn.Module, tensors: Mapping[str, Tensor], what: str = "BERT 
         if ".position_ids" not in name and "pooler." not in name and not name.startswith("cls.")
     }
     fit(bert, renamed, what)
+
+
+class AdaptedBert(nn.Module):
+    """A frozen BERT; adapters work in parallel with the feed-forward parts of some layers, before their LayerNorm.
+
+    The trunk stays in evaluation mode, and what lies before the first adapter runs without gradients. The sentence
+    vector is the first token's ([CLS]) final state.
+
+    Args:
+        trunk: from `build_bert`; its parameters are frozen here.
+        adapters: layer index (0-based) -> module called as `adapter(words, mask, state)`, see `AdaptedClipText` in
+            `rrsis_bench/nn/clip.py`.
+    """
+
+    def __init__(self, trunk: nn.Module, adapters: Mapping[int, nn.Module]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        freeze(trunk)
+        trunk.eval()
+        self.adapters = nn.ModuleDict({str(index): adapter for index, adapter in adapters.items()})
+
+    def train(self, mode: bool = True) -> AdaptedBert:
+        """Set the mode of the adapters; the trunk never leaves evaluation mode."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Ids and mask (B, L) -> words (B, L, C), sentence (B, C), and the state after each adapter."""
+        trunk = self.trunk
+        layers: nn.ModuleList = trunk.encoder.layer  # type: ignore[assignment, union-attr]
+        first = min((int(index) for index in self.adapters), default=len(layers))
+        states: list[Tensor] = []
+        state: Tensor | None = None
+        with torch.no_grad():
+            words: Tensor = trunk.embeddings(input_ids=ids)  # type: ignore[operator]
+        additive = additive_mask(mask, words.dtype).expand(-1, 1, ids.shape[1], -1)
+        for index, layer in enumerate(layers):
+            with torch.no_grad() if index < first else nullcontext():
+                attended: Tensor = layer.attention(words, additive)[0]  # type: ignore[operator]
+                inner = layer.intermediate(attended)  # type: ignore[operator]
+                residual = attended
+                if str(index) in self.adapters:
+                    added, state = self.adapters[str(index)](attended, mask, state)
+                    residual = attended + added
+                    if state is not None:
+                        states.append(state)
+                words = layer.output(inner, residual)  # type: ignore[operator]
+        return words, words[:, 0], states
 
 
 class BertTokenizer:

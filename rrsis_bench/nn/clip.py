@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import cache
+from typing import Literal
 
 import torch
 from open_clip.tokenizer import SimpleTokenizer
@@ -18,6 +19,14 @@ from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import freeze
 from rrsis_bench.types import InputSpec
+
+SentencePlace = Literal["end", "largest-id"]
+
+OPENAI_INPUT: Mapping[str, tuple[float, float, float]] = {
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+}
+"""How OpenAI's weights expect images to be normalised, as `InputSpec` fields."""
 
 
 def build_clip_text(
@@ -66,10 +75,15 @@ class AdaptedClipText(nn.Module):
         trunk: the transformer; its parameters are frozen here.
         adapters: block index (0-based) -> module called as `adapter(words, mask, state)`; it returns what to add to
             the MLP's output and the state handed to the next adapter (None at first).
+        sentence_at: where the sentence vector is read: at the `end`, the last real token, or at the `largest-id`, as
+            CLIP's own code does. In CLIP's vocabulary these are the same place, but not in every one.
     """
 
-    def __init__(self, trunk: TextTransformer, adapters: Mapping[int, nn.Module]) -> None:
+    def __init__(
+        self, trunk: TextTransformer, adapters: Mapping[int, nn.Module], sentence_at: SentencePlace = "end"
+    ) -> None:
         super().__init__()
+        self.sentence_at = sentence_at
         self.trunk = trunk
         freeze(trunk)
         trunk.eval()
@@ -86,8 +100,7 @@ class AdaptedClipText(nn.Module):
 
         Args:
             ids: (B, L) token ids, padded at the end.
-            mask: (B, L) bool, True for real tokens. The sentence vector is read at the last real one, which is CLIP's
-                end token (the highest id in CLIP's own vocabulary, but not in every one).
+            mask: (B, L) bool, True for real tokens.
 
         Returns:
             words (B, L, C) after the last LayerNorm, sentence (B, S), and the state after each adapter.
@@ -112,13 +125,18 @@ class AdaptedClipText(nn.Module):
                         states.append(state)
                 words = words + block.ls_2(change)
         words = trunk.ln_final(words)
-        return words, sentence_vector(trunk, words, mask), states
+        place = last_real(mask) if self.sentence_at == "end" else ids.argmax(1)
+        return words, sentence_vector(trunk, words, place), states
 
 
-def sentence_vector(trunk: TextTransformer, words: Tensor, mask: Tensor) -> Tensor:
-    """Project the last real token's features: words (B, L, C), mask (B, L) -> (B, S)."""
-    last = (mask.sum(1) - 1).clamp(min=0)
-    sentence: Tensor = words[torch.arange(len(words), device=words.device), last] @ trunk.text_projection
+def last_real(mask: Tensor) -> Tensor:
+    """Where the last real token of each row is: mask (B, L) -> (B,)."""
+    return (mask.sum(1) - 1).clamp(min=0)
+
+
+def sentence_vector(trunk: TextTransformer, words: Tensor, place: Tensor) -> Tensor:
+    """Project one token's features: words (B, L, C), its place (B,) -> (B, S)."""
+    sentence: Tensor = words[torch.arange(len(words), device=words.device), place] @ trunk.text_projection
     return sentence
 
 
@@ -127,7 +145,7 @@ def encode_plain(trunk: TextTransformer, ids: Tensor, mask: Tensor) -> tuple[Ten
     length = ids.shape[1]
     words = trunk.token_embedding(ids) + trunk.positional_embedding[:length]
     words = trunk.ln_final(trunk.transformer(words, attn_mask=trunk.attn_mask[:length, :length]))
-    return words, sentence_vector(trunk, words, mask)
+    return words, sentence_vector(trunk, words, last_real(mask))
 
 
 @cache

@@ -7,12 +7,13 @@ sees it. So the encoder is taken apart into a stem, its stages and the steps bet
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
+import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from rrsis_bench.methods.base import freeze
 
 
 class StagedEncoder(nn.Module):
@@ -55,4 +56,54 @@ class StagedEncoder(nn.Module):
                 features = self.downsample(index - 1, features)
             features = self.stage(index, features)
             maps.append(features)
+        return maps
+
+
+class AdaptedStages(nn.Module):
+    """A frozen encoder in stages; an adapter changes each stage's output before the next stage sees it.
+
+    The trunk stays in evaluation mode, and what lies before the first adapter runs without gradients. A trained
+    LayerNorm stands before each adapter (in a transformer block the block's own frozen one does).
+
+    Args:
+        trunk: the encoder; its parameters are frozen here.
+        adapters: one per stage, called as `adapter(tokens, grid, prefix, *context)` like those of `AdaptedDinov2`.
+    """
+
+    def __init__(self, trunk: StagedEncoder, adapters: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        freeze(trunk)
+        trunk.eval()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in trunk.channels)
+        self.adapters = nn.ModuleList(adapters)
+
+    def train(self, mode: bool = True) -> AdaptedStages:
+        """Set the mode of the adapters; the trunk never leaves evaluation mode."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    def forward(
+        self,
+        images: Tensor,
+        context: Mapping[int, Sequence[Tensor | None]] | Sequence[Tensor | None] = (),
+    ) -> list[Tensor]:
+        """One map (B, C_i, h_i, w_i) per stage, finest first.
+
+        Args:
+            images: (B, 3, H, W).
+            context: further arguments of the adapters: the same for all, or by stage.
+        """
+        maps: list[Tensor] = []
+        features = images
+        for k, (norm, adapter) in enumerate(zip(self.norms, self.adapters, strict=True)):
+            with nullcontext() if k else torch.no_grad():
+                features = self.trunk.downsample(k - 1, features) if k else self.trunk.stem(images)
+                features = self.trunk.stage(k, features)
+            grid = (features.shape[1], features.shape[2])
+            given = context[k] if isinstance(context, Mapping) else context
+            tokens = norm(features.flatten(1, 2))
+            features = features + adapter(tokens, grid, 0, *given).unflatten(1, grid)
+            maps.append(features.permute(0, 3, 1, 2))
         return maps

@@ -9,26 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.detris_text_adapter import DenseTextAdapter
-
-
-def kaiming(module: nn.Module) -> None:
-    """Kaiming-normal weights and zero biases for a linear or convolutional layer; meant for `Module.apply`.
-
-    The exact types only: an attention layer's output projection is a subclass and keeps PyTorch's initialisation.
-    """
-    if type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d):
-        assert isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
-def zero(layer: nn.Linear | nn.Conv2d, bias: float = 0.0) -> None:
-    """Zero weights and one value for the bias."""
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.constant_(layer.bias, bias)
+from rrsis_bench.nn.detris_text_adapter import DenseTextAdapter, ScaledTextAdapter
+from rrsis_bench.nn.init import kaiming, zero
 
 
 class Distiller(nn.Module):
@@ -118,7 +100,7 @@ class QueryTextAdapter(nn.Module):
         return self.scale * self.up(words + returned), proxies
 
 
-class DenseAdapter(nn.Module):
+def dense_adapter(width: int, bottleneck: int, scale: float, zero_init: bool) -> ScaledTextAdapter:
     """DETRIS's convolutional adapter in the same place; it makes no proxies.
 
     Args:
@@ -127,18 +109,11 @@ class DenseAdapter(nn.Module):
         scale: fixed factor of the output.
         zero_init: start with a zero up-projection.
     """
-
-    def __init__(self, width: int, bottleneck: int, scale: float, zero_init: bool) -> None:
-        super().__init__()
-        self.scale = scale
-        self.inner = DenseTextAdapter(width, bottleneck)
-        self.inner.apply(kaiming)
-        if zero_init:
-            zero(self.inner.D_fc2)
-
-    def forward(self, tokens: Tensor, mask: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """What to add to the MLP's output (B, L, C); `before` is passed on."""
-        return self.scale * self.inner(tokens, mask), before
+    inner = DenseTextAdapter(width, bottleneck)
+    inner.apply(kaiming)
+    if zero_init:
+        zero(inner.D_fc2)
+    return ScaledTextAdapter(inner, scale)
 
 
 class FinalProxies(nn.Module):

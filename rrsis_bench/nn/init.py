@@ -1,0 +1,29 @@
+"""How adapters start."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def kaiming(module: nn.Module) -> None:
+    """Kaiming-normal weights and zero biases for a linear or convolutional layer; meant for `Module.apply`.
+
+    The exact types only: an attention layer's output projection is a subclass and keeps PyTorch's initialisation.
+    """
+    if type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d):
+        assert isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
+        kaiming_layer(module)
+
+
+def kaiming_layer(layer: nn.Linear | nn.Conv1d | nn.Conv2d) -> None:
+    """Kaiming-normal weights (for ReLU) and a zero bias."""
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def zero(layer: nn.Linear | nn.Conv2d, bias: float = 0.0) -> None:
+    """Zero weights and one value for the bias."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.constant_(layer.bias, bias)
