@@ -30,6 +30,7 @@ BUILT_IN: Mapping[str, str] = {
     "rmsin": "baselines.rmsin:RMSIN",
     "fianet": "baselines.fianet:FIANet",
     "rsrefseg2": "baselines.rsrefseg2:RSRefSeg2",
+    "btdnet": "baselines.btdnet:BTDNet",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
 

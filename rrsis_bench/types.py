@@ -151,7 +151,8 @@ class MethodOutput:
 
     Attributes:
         logits: (B, 1, h, w) foreground logit; two-class heads give foreground minus background.
-        aux: whatever the method's own loss needs besides.
+        aux: whatever the method's own loss needs besides. Scalars by name under `watched` are logged beside the losses
+            in training, and are no part of their sum; every step must name the same ones.
     """
 
     logits: Tensor

@@ -10,40 +10,27 @@ Spans are (start, end) characters of the expression.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 
-from rrsis_bench.data.sources import refsegrs, risbench, rrsisd
+from rrsis_bench.data.classes import PREPOSITIONS, Span, class_names, mark
 from rrsis_bench.data.text import Tokenized, class_spans, load_tokenizer
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
 from rrsis_bench.types import InputSpec
 
-Span = tuple[int, int]
 TextSplit = Callable[[str, Tokenized], tuple[list[int], list[int]]]
 """An expression and its tokens to the object and the position mask, each of length L."""
 
 OBJECT, POSITION = "object", "position"
 MODES = ("whole-word", "official")
-CLASSES: Mapping[str, tuple[str, ...]] = {
-    "rrsisd": rrsisd.CATEGORIES,
-    "refsegrs": refsegrs.CATEGORIES,
-    "risbench": risbench.CATEGORIES,
-}
-"""Class names by data set; `any` stands for all of them."""
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Words of place and direction that may open a phrase. "of" and "with" do not: they say what, not where.
-_PREPOSITIONS = _words(
-    "in on at near by beside besides between behind below beneath under underneath above over across along alongside "
-    "around beyond inside within outside opposite toward towards against from to next close adjacent before after "
-    "through off up down"
-)
 _DETERMINERS = _words("the a an its this that these those their his her each every both all")
 # Words that end a phrase: other closed classes, which never name a place themselves.
 _STOPS = _words(
@@ -83,11 +70,11 @@ def split_expression(text: str, classes: Sequence[str]) -> Phrases:
     positions: list[Span] = []
     at = 0
     while at < len(words):
-        if words[at][0] not in _PREPOSITIONS:
+        if words[at][0] not in PREPOSITIONS:
             at += 1
             continue
         end = at
-        while end < len(words) and words[end][0] in _PREPOSITIONS:
+        while end < len(words) and words[end][0] in PREPOSITIONS:
             end += 1
         if end < len(words) and words[end][0] in _DETERMINERS:
             end += 1
@@ -101,15 +88,8 @@ def split_expression(text: str, classes: Sequence[str]) -> Phrases:
 
 
 def _is_content(word: str) -> bool:
-    closed = word in _PREPOSITIONS or word in _DETERMINERS or word in _STOPS
+    closed = word in PREPOSITIONS or word in _DETERMINERS or word in _STOPS
     return not closed and word[0].isalnum()
-
-
-def mark(tokens: Tokenized, spans: Sequence[Span]) -> list[int]:
-    """A mask over the ids: 1 where a token's characters lie inside one of the spans."""
-    return [
-        int(any(start < end and start >= first and end <= last for first, last in spans)) for start, end in tokens.spans
-    ]
 
 
 def whole_word_split(classes: Sequence[str]) -> TextSplit:
@@ -261,18 +241,3 @@ class FIANetTokenizer:
         tokens = self._tokenize(text)
         objects, positions = self._split(text, tokens)
         return replace(tokens, parts={**tokens.parts, OBJECT: objects, POSITION: positions})
-
-
-def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
-    """Class names by the name of a data set, by `any`, or as they are given.
-
-    Raises:
-        UsageError: an unknown name.
-    """
-    if not isinstance(classes, str):
-        return tuple(classes)
-    if classes == "any":
-        return tuple(dict.fromkeys(name for names in CLASSES.values() for name in names))
-    if classes not in CLASSES:
-        raise UsageError(f"fianet: unknown classes '{classes}'.{did_you_mean(classes, [*CLASSES, 'any'])}")
-    return CLASSES[classes]

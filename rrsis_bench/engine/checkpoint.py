@@ -129,8 +129,16 @@ def hash_tensors(state: Mapping[str, Tensor], names: list[str]) -> str:
     return digest.hexdigest()
 
 
-def strict_load(method: nn.Module, content: Mapping[str, Any], source: Path | str) -> None:
+def strict_load(method: nn.Module, content: Mapping[str, Any], source: Path | str, whole: bool = False) -> None:
     """Load a checkpoint's tensors into a method: exactly the frozen ones may be, and must be, missing.
+
+    Besides, all tensors of one of the method's `training_only` prefixes together may be missing: they keep their start.
+
+    Args:
+        method: receives the values.
+        content: the checkpoint.
+        source: where it came from, for the message.
+        whole: to train on, where nothing but the frozen tensors may be missing.
 
     Raises:
         UserError: names or shapes differ, or the frozen tensors are not those the checkpoint was trained on.
@@ -138,6 +146,9 @@ def strict_load(method: nn.Module, content: Mapping[str, Any], source: Path | st
     state = {key.removeprefix(PREFIX): value for key, value in content["state_dict"].items() if key.startswith(PREFIX)}
     own, frozen = method.state_dict(), frozen_names(method)
     wanted = set(own) - set(frozen)
+    for prefix in () if whole else getattr(method, "training_only", ()):
+        spared = {name for name in wanted if name.startswith(prefix)}
+        wanted -= set() if spared & set(state) else spared
     problems = [f"lacks {name}" for name in sorted(wanted - set(state))]
     problems += [f"has the unknown {name}" for name in sorted(set(state) - wanted)]
     problems += [

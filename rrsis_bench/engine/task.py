@@ -152,14 +152,17 @@ class ReferringSegmentationTask(LightningModule):
 
         None for a method without trainable parameters: Lightning then makes no step.
         """
-        losses = self.method.loss(self(batch), batch)
+        batches = self.trainer.num_training_batches
+        self.method.progress(self.trainer.current_epoch + batch_idx / batches)
+        output = self(batch)
+        losses = self.method.loss(output, batch)
         if unknown := sorted(set(self.loss_weights) - set(losses)):
             raise UsageError(
                 f"model.loss_weights names '{unknown[0]}', which {self.names[0]} does not have."
                 f"{did_you_mean(unknown[0], list(losses))}"
             )
         total = torch.stack([self.loss_weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
-        self.watch.add(self.global_step, batch.sample_ids, {"loss": total, **losses})
+        self.watch.add(self.global_step, batch.sample_ids, {"loss": total, **losses, **output.aux.get("watched", {})})
         interval: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (self.global_step + 1) % interval == 0:
             self.look_at_losses(len(batch))
@@ -273,4 +276,4 @@ class ReferringSegmentationTask(LightningModule):
         """Refuse what is not a checkpoint of this very method, variant and base weights; load the rest strictly."""
         source = getattr(self.trainer, "ckpt_path", None) or "given"
         check_identity(checkpoint, *self.names, self.options, source)
-        strict_load(self.method, checkpoint, source)
+        strict_load(self.method, checkpoint, source, whole=self.trainer.state.fn == "fit")

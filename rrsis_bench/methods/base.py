@@ -29,11 +29,14 @@ class Method(nn.Module):
     Attributes:
         name: registry name, lower case.
         Options: dataclass of the method's options.
+        training_only: prefixes of the names of tensors that only training needs, such as `rebuild.`: a checkpoint that
+            lacks all tensors of a prefix is still one to score and predict with.
         input_spec: what the shared transforms must produce for it.
     """
 
     name: ClassVar[str]
     Options: ClassVar[type[Any]]
+    training_only: ClassVar[tuple[str, ...]] = ()
     input_spec: InputSpec
 
     @classmethod
@@ -82,6 +85,15 @@ class Method(nn.Module):
 
         Args:
             batches: the validation split, on the method's device; `masks` hold the truth at input size.
+        """
+
+    def progress(self, epochs: float) -> None:
+        """Hear how far the training has come, before each of its steps. Default: nothing.
+
+        A method that is told nothing behaves as late in a training.
+
+        Args:
+            epochs: epochs done, the part of the present one included.
         """
 
     def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:

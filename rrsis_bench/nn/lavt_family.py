@@ -113,8 +113,8 @@ class LAVTFamily(Method):
     """
 
     Options: ClassVar[type[Any]] = FamilyOptions
-    released: ClassVar[NameMap]
-    """Official parameter names against ours."""
+    released: ClassVar[NameMap | None] = None
+    """Official parameter names against ours; None where nothing was released."""
 
     options: Any
 
@@ -192,19 +192,25 @@ class LAVTFamily(Method):
 
         Raises:
             MissingResourceError: unreadable, or not of this network; the message names the first parameters at fault.
+            UsageError: no weights were released.
         """
+        if self.released is None:
+            raise UsageError(f"{self.name} has no released weights that could be loaded; train it, or name a run.")
         return load_official(self, path, self.released)
 
-    def features(
+    def encode(
         self, images: Tensor, ids: Tensor, mask: Tensor, parts: Mapping[str, Tensor] | None = None
-    ) -> FamilyFeatures:
-        """Run the network up to its decoder's logits.
+    ) -> tuple[tuple[Tensor, ...], Texts]:
+        """Run the network up to its decoder.
 
         Args:
             images: (B, 3, H, W), of any size.
             ids: (B, T) token ids, of any length the text encoder has positions for.
             mask: (B, T), true or 1 for words.
             parts: further (B, T) masks where the method reads parts of the expression.
+
+        Returns:
+            the decoder's inputs (B, C_i, h_i, w_i), finest first, and the texts as the last stage left them.
         """
         texts = self.encode_texts(TextTokens(ids, mask, parts or {}))
         flowing = self.encoder.stem(images)
@@ -215,7 +221,14 @@ class LAVTFamily(Method):
             flowing, fused, texts = stage(self.encoder.stage(index, flowing), texts)
             maps.append(fused)
         refined = maps if self.refine is None else self.refine(maps, texts)
-        return FamilyFeatures(texts, tuple(refined), self.decoder(refined))
+        return tuple(refined), texts
+
+    def features(
+        self, images: Tensor, ids: Tensor, mask: Tensor, parts: Mapping[str, Tensor] | None = None
+    ) -> FamilyFeatures:
+        """Run the network up to its decoder's logits; arguments as of `encode`."""
+        maps, texts = self.encode(images, ids, mask, parts)
+        return FamilyFeatures(texts, maps, self.decoder(maps))
 
     def forward(self, batch: Batch) -> MethodOutput:
         """Object minus background at input size (B, 1, H, W); `aux["classes"]` holds both (B, 2, H, W)."""

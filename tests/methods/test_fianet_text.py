@@ -7,14 +7,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from baselines.fianet.text import (
-    CLASSES,
-    FIANetTokenizer,
-    class_names,
-    mark,
-    official_split,
-    split_expression,
-)
+from baselines.fianet.text import FIANetTokenizer, official_split, split_expression
+from rrsis_bench.data.classes import CLASSES, class_names, mark
 from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.types import InputSpec

@@ -1,0 +1,202 @@
+"""BTDNet-style network: LAVT's flow with three parts after BTDNet (Zhang et al., arXiv 2502.08486).
+
+A reconstruction: the paper's body is not available to us. The three parts' names and purposes are the authors'; their
+insides are ours, each choice an option (`options.py`, `card.yaml`). The flow is the family's
+(`rrsis_bench/nn/lavt_family.py`); the stage is in `bsc.py`, the decoder in `decoder.py`, what is rebuilt in training in
+`dmols.py`, the object's words in `text.py`.
+
+Legend: `B` batch, `H W` input pixels, `T` words, `Ct` their width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from baselines.btdnet.bsc import START, BSCStage
+from baselines.btdnet.decoder import Laterals, TwinStreamDecoder
+from baselines.btdnet.dmols import ObjectLearning, Objects, choose_words
+from baselines.btdnet.options import BTDNetOptions
+from baselines.btdnet.text import OBJECT, WORD
+from rrsis_bench.methods.base import trainable
+from rrsis_bench.nn.lavt_family import FamilyFeatures, LAVTFamily
+from rrsis_bench.nn.lavt_stage import CONTEXT, LAVTStage, Texts, Words
+from rrsis_bench.nn.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
+from rrsis_bench.types import Batch, InputSpec, MethodOutput, TextTokens
+
+
+@dataclass(frozen=True)
+class TwinFeatures(FamilyFeatures):
+    """What lies between the parts.
+
+    Attributes:
+        streams: last maps of background and target stream, or of the only one.
+    """
+
+    streams: tuple[Tensor, ...]
+
+
+class BTDNet(LAVTFamily):
+    """The reconstruction."""
+
+    name: ClassVar[str] = "btdnet"
+    Options: ClassVar[type[Any]] = BTDNetOptions
+    training_only: ClassVar[tuple[str, ...]] = ("rebuild.",)
+
+    options: BTDNetOptions
+
+    def __init__(self, options: BTDNetOptions) -> None:
+        options.check()
+        super().__init__(options)
+        self.rebuild: ObjectLearning | None = None
+        if options.dmols != "none":
+            self.rebuild = ObjectLearning(
+                cell_width=self._width(),
+                text_width=options.text_width,
+                max_tokens=options.max_tokens,
+                width=options.rebuild_width,
+                layers=options.rebuild_layers,
+                heads=options.rebuild_heads,
+                dropout=options.rebuild_dropout,
+                branches=options.dmols,
+                vocabulary=options.text_vocabulary if options.text_target == "ids" else None,
+                colours=options.image_target == "colours",
+                share=options.mask_object,
+                rest=options.mask_rest,
+            )
+        self._ramp = 1.0
+
+    # --- what the family asks for ---------------------------------------------------------------------------------
+
+    def build_stage(self, width: int, heads: int) -> nn.Module:
+        """BSC, or LAVT's fusion to compare with."""
+        options = self.options
+        if options.fusion == "pwam":
+            return LAVTStage(width, options.text_width, heads, options.fusion_drop)
+        last = width == self.encoder.channels[-1]
+        return BSCStage(
+            width,
+            options.text_width,
+            options.head_width,
+            options.dilations,
+            updates=options.text_update == "pass" or (options.text_update == "reset" and last),
+            separate=options.correlation == "separate",
+            expansion=options.text_expansion,
+            gain=options.text_gain,
+            gated=options.bsc_place == "inside",
+            gate_zero=options.gate_zero,
+            reset=options.text_update == "reset",
+            normed=options.stage_norm,
+        )
+
+    def build_refine(self, widths: Sequence[int]) -> nn.Module:
+        """The laterals, which the streams share and D-MOLS reads."""
+        return Laterals(widths, self._width())
+
+    def build_decoder(self, widths: Sequence[int], width: int) -> nn.Module:
+        """T-BTD, or its target stream alone."""
+        options = self.options
+        return TwinStreamDecoder(
+            len(widths), width, options.text_width, options.streams == "two", options.exchange, options.background_text
+        )
+
+    def build_input_spec(self) -> InputSpec:
+        """The family's, with the tokenizer wrapped so that it marks the object's words."""
+        options = self.options
+        return replace(
+            super().build_input_spec(),
+            tokenizer="baselines.btdnet.text:BTDNetTokenizer",
+            tokenizer_options={
+                "base": options.tokenizer, "classes": options.classes, "rule": options.object_rule,
+            },
+        )  # fmt: skip
+
+    def encode_texts(self, tokens: TextTokens) -> Texts:
+        """The expression twice: as it stays, and as the stages will change it."""
+        texts = super().encode_texts(tokens)
+        return {**texts, START: texts[CONTEXT]}
+
+    def _width(self) -> int:
+        return self.options.decoder_width or self.encoder.channels[-1] // 2
+
+    # --- the Method contract --------------------------------------------------------------------------------------
+
+    def features(
+        self, images: Tensor, ids: Tensor, mask: Tensor, parts: Mapping[str, Tensor] | None = None
+    ) -> TwinFeatures:
+        """Run the network up to its decoder's logits; arguments as of `LAVTFamily.encode`."""
+        maps, texts = self.encode(images, ids, mask, parts)
+        decoded = self.decoder(maps, sentence(texts[CONTEXT]))
+        return TwinFeatures(texts, maps, decoded.classes, decoded.streams)
+
+    def forward(self, batch: Batch) -> MethodOutput:
+        """Target minus background at input size (B, 1, H, W).
+
+        `aux` holds `classes` (B, 2, H, W), the `features`, and in training under `watched` the mean cosine of the two
+        streams' last maps: near 1, they have collapsed into one.
+        """
+        tokens = batch.tokens
+        found = self.features(batch.images, tokens.ids, tokens.mask)
+        classes = upsample(found.classes, (batch.images.shape[-2], batch.images.shape[-1]))
+        aux: dict[str, Any] = {"classes": classes, "features": found}
+        if self.training and len(found.streams) == 2:
+            background, target = (stream.detach().float() for stream in found.streams)
+            aux["watched"] = {"stream_cosine": F.cosine_similarity(background, target).mean()}
+        return MethodOutput(classes[:, 1:] - classes[:, :1], aux)
+
+    def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
+        """The joint terms of the family, each stream's own, and in training what D-MOLS rebuilds.
+
+        `background` and `target` hold `stream_weight`, `rebuild_text` and `rebuild_image` `rebuild_weight` as far as it
+        has risen.
+        """
+        options = self.options
+        losses = super().loss(output, batch)
+        if options.streams == "two":
+            classes: Tensor = output.aux["classes"]
+            truth = reduce_mask(batch.masks, (classes.shape[-2], classes.shape[-1]))
+            for index, (name, target) in enumerate((("background", 1 - truth), ("target", truth))):
+                logits = classes[:, index : index + 1]
+                own = binary_cross_entropy(logits, target) + dice_loss(logits, target)
+                losses[name] = options.stream_weight * own
+        if self.training and self.rebuild is not None:
+            weight = options.rebuild_weight * self._ramp
+            rebuilt = self.rebuild(self._objects(output.aux["features"], batch))
+            losses |= {name: weight * loss for name, loss in rebuilt.items()}
+        return losses
+
+    def _objects(self, found: FamilyFeatures, batch: Batch) -> Objects:
+        tokens = batch.tokens
+        return Objects(
+            cells=found.maps[self.options.rebuild_level - 1],
+            words=found.texts[CONTEXT].states,
+            start=found.texts[START].states,
+            ids=tokens.ids,
+            present=tokens.mask.bool(),
+            named=choose_words(tokens.parts[OBJECT], tokens.parts[WORD], tokens.mask),
+            masks=batch.masks,
+            images=batch.images,
+        )
+
+    def progress(self, epochs: float) -> None:
+        """Let the weight of what D-MOLS rebuilds rise from 0 over the first `rebuild_ramp` epochs."""
+        ramp = self.options.rebuild_ramp
+        self._ramp = min(1.0, epochs / ramp) if ramp > 0 else 1.0
+
+    def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """The family's groups at one learning rate, and one of what is there in training only."""
+        groups = super().param_groups(base_lr, weight_decay)
+        if self.rebuild is not None:
+            extra = trainable(self.rebuild.parameters())
+            groups.append({"params": extra, "lr": base_lr, "weight_decay": weight_decay})
+        return groups
+
+
+def sentence(words: Words) -> Tensor:
+    """Mean (B, Ct) of the real tokens of words (B, T, Ct)."""
+    present = words.mask.to(words.states.dtype)[..., None]
+    return (words.states * present).sum(1) / present.sum(1).clamp(min=1)
