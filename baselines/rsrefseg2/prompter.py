@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.rsrefseg2.dense import DensePrompt
+from rrsis_bench.nn.attention import Attention
 
 
 @dataclass(frozen=True)
@@ -37,36 +38,6 @@ class Prompts:
     refined: Tensor
     tokens: Tensor
     sparse: Tensor
-
-
-class Attention(nn.Module):
-    """Multi-head attention in an inner width of its own.
-
-    Args:
-        width: of queries and output.
-        source: width of keys and values.
-        inner: width of all heads together.
-        heads: their number.
-    """
-
-    def __init__(self, width: int, source: int, inner: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.q_proj = nn.Linear(width, inner)
-        self.k_proj = nn.Linear(source, inner)
-        self.v_proj = nn.Linear(source, inner)
-        self.out_proj = nn.Linear(inner, width)
-
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attend: (B, Q, width), (B, S, source) twice and a mask (B, S), True where a key counts -> (B, Q, width)."""
-        q, k, v = (
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for layer, x in ((self.q_proj, queries), (self.k_proj, keys), (self.v_proj, values))
-        )
-        allowed = None if mask is None else mask[:, None, None]
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-        merged: Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
-        return merged
 
 
 class Attend(nn.Module):

@@ -18,15 +18,18 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from rrsis_bench.errors import UsageError
-from rrsis_bench.methods.base import Method, freeze, trainable
-from rrsis_bench.nn.bert import build_bert, encode_words, load_bert
-from rrsis_bench.nn.efficientnet import EFFICIENTNET_INPUT, EfficientNetLite
+from rrsis_bench.methods.base import Method, trainable
+from rrsis_bench.nn.bert import encode_words
+from rrsis_bench.nn.encoders import (
+    EncoderOptions,
+    build_staged_encoder,
+    build_text_encoder,
+    encoder_input,
+    load_base_weights,
+)
 from rrsis_bench.nn.lavt_decoder import LAVTDecoder, two_class_cross_entropy, two_class_dice, upsample_aligned
 from rrsis_bench.nn.lavt_names import NameMap, load_official
 from rrsis_bench.nn.lavt_stage import CONTEXT, Texts, Words
-from rrsis_bench.nn.staged import StagedEncoder
-from rrsis_bench.nn.swin import Swin
-from rrsis_bench.nn.weights import WeightRef, load_tensors, resolve, sha256_file
 from rrsis_bench.types import Batch, InputSpec, MethodOutput, TextTokens
 
 DICE = ("none", "sum", "mean")
@@ -35,29 +38,10 @@ SPARED = ("norm", "absolute_pos_embed", "relative_position_bias_table")
 
 
 @dataclass(frozen=True)
-class FamilyOptions:
+class FamilyOptions(EncoderOptions):
     """Every choice the family leaves open; the defaults are LAVT's published network.
 
     Attributes:
-        image_size: side in pixels of the square input.
-        encoder: `swin` or `efficientnet_lite0`.
-        swin_width: channels of the first Swin stage.
-        swin_depths: Swin blocks per stage.
-        swin_heads: attention heads per Swin stage.
-        swin_window: window side in pixels of the map (12 or 7 in released weights).
-        drop_path: stochastic depth of the encoder's last block.
-        encoder_weights: pretrained visual encoder (see `rrsis_bench/nn/weights.py`); None starts from random values.
-        tokenizer: registered tokenizer name.
-        max_tokens: length the token ids are cut or padded to.
-        text_width: width of the text encoder.
-        text_layers: its transformer layers.
-        text_heads: its attention heads.
-        text_vocabulary: its number of token ids.
-        text_positions: its longest sequence.
-        text_weights: pretrained text encoder; None starts from random values.
-        trained_text_layers: lowest layers of the text encoder that are trained; the released code leaves the rest out
-            of its optimiser.
-        train_text_embeddings: train the word embeddings too, which the released code does not.
         mha: heads of the word attention per stage.
         fusion_drop: dropout rate inside the fusion.
         decoder_width: hidden channels of the decoder; None is half of the last stage's, as released.
@@ -66,24 +50,6 @@ class FamilyOptions:
             grows with the batch, as released with RMSIN and FIANet; or `mean`.
     """
 
-    image_size: int = 480
-    encoder: str = "swin"
-    swin_width: int = 128
-    swin_depths: tuple[int, ...] = (2, 2, 18, 2)
-    swin_heads: tuple[int, ...] = (4, 8, 16, 32)
-    swin_window: int = 12
-    drop_path: float = 0.3
-    encoder_weights: str | None = None
-    tokenizer: str = "bert"
-    max_tokens: int = 20
-    text_width: int = 768
-    text_layers: int = 12
-    text_heads: int = 12
-    text_vocabulary: int = 30_522
-    text_positions: int = 512
-    text_weights: str | None = None
-    trained_text_layers: int = 10
-    train_text_embeddings: bool = False
     mha: tuple[int, ...] = (1, 1, 1, 1)
     fusion_drop: float = 0.0
     decoder_width: int | None = None
@@ -133,17 +99,7 @@ class LAVTFamily(Method):
         )
         self.refine = self.build_refine(widths)
         self.decoder = self.build_decoder(widths, options.decoder_width or widths[-1] // 2)
-        self.text = build_bert(
-            width=options.text_width,
-            layers=options.text_layers,
-            heads=options.text_heads,
-            vocabulary=options.text_vocabulary,
-            positions=options.text_positions,
-        )
-        if not options.train_text_embeddings:
-            freeze(self.text.embeddings)
-        for layer in self.text.encoder.layer[options.trained_text_layers :]:
-            freeze(layer)
+        self.text = build_text_encoder(options)
 
     # --- what a method fills in -----------------------------------------------------------------------------------
 
@@ -161,9 +117,7 @@ class LAVTFamily(Method):
 
     def build_input_spec(self) -> InputSpec:
         """Input of the square size and token length the options name, normalised as the encoder wants it."""
-        options = self.options
-        extra: Mapping[str, Any] = EFFICIENTNET_INPUT if options.encoder == "efficientnet_lite0" else {}
-        return InputSpec((options.image_size, options.image_size), options.tokenizer, options.max_tokens, **extra)
+        return encoder_input(self.options)
 
     def encode_texts(self, tokens: TextTokens) -> Texts:
         """The texts the stages read."""
@@ -173,16 +127,7 @@ class LAVTFamily(Method):
 
     def load_pretrained(self) -> dict[str, str]:
         """Load the encoders' base weights that the options name; see `Method.load_pretrained`."""
-        digests: dict[str, str] = {}
-        if self.options.encoder_weights is not None:
-            path = resolve(WeightRef.parse(self.options.encoder_weights))
-            self.encoder.load_tensors(load_tensors(path))
-            digests["visual"] = sha256_file(path)
-        if self.options.text_weights is not None:
-            path = resolve(WeightRef.parse(self.options.text_weights))
-            load_bert(self.text, load_tensors(path), f"text weights {path}")
-            digests["text"] = sha256_file(path)
-        return digests
+        return load_base_weights(self.options, self.encoder, self.text)
 
     def load_official(self, path: Path) -> str:
         """Load a checkpoint of the released code, of either of its forms (see `rrsis_bench/nn/lavt_names.py`).
@@ -263,18 +208,3 @@ class LAVTFamily(Method):
     def encoders(self) -> dict[str, nn.Module]:
         """The visual and the text encoder."""
         return {"visual": self.encoder, "text": self.text}
-
-
-def build_staged_encoder(name: str, options: Any) -> StagedEncoder:
-    """The visual encoder that a method's `FamilyOptions` name.
-
-    Raises:
-        UsageError: an unknown encoder.
-    """
-    if options.encoder == "efficientnet_lite0":
-        return EfficientNetLite(drop_path=options.drop_path)
-    if options.encoder != "swin":
-        raise UsageError(f"{name}: option 'encoder' is 'swin' or 'efficientnet_lite0', not '{options.encoder}'.")
-    return Swin(
-        options.swin_width, options.swin_depths, options.swin_heads, options.swin_window, drop_path=options.drop_path
-    )
