@@ -14,11 +14,14 @@ A weight is named by one string, so that it can stand in a configuration:
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from rrsis_bench.errors import MissingResourceError, UsageError
 
@@ -108,9 +111,11 @@ def _from_hub(ref: WeightRef) -> Path:
     if cached is not None and ref.sha256:
         return cached  # its digest says more than asking the hub would
     # Imported here: a local or packaged weight needs no hub client.
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
 
     try:
+        if cached is None:  # what is cached the client gives without internet, at once
+            _check_connection(constants.ENDPOINT)
         return Path(hf_hub_download(ref.hub, ref.file, revision=ref.revision, etag_timeout=10))
     except Exception as error:  # the client raises its own, requests', httpx' and OS errors
         reason = (" ".join(str(error).split()) or type(error).__name__)[:120]
@@ -119,6 +124,20 @@ def _from_hub(ref: WeightRef) -> Path:
             f"({reason}). Run `hf download {ref.hub} {ref.file} --revision {ref.revision}` where there is internet, "
             "or name a local file in the method's options."
         ) from error
+
+
+def _check_connection(url: str) -> None:
+    """Fail within seconds where there is no internet: the hub's client tries again and again for half a minute.
+
+    Raises:
+        OSError: no connection. Not raised where a proxy stands between or the client is told to stay offline.
+    """
+    from huggingface_hub.constants import is_offline_mode
+
+    parts = urlsplit(url)
+    if not getproxies() and not is_offline_mode():
+        port = parts.port or (80 if parts.scheme == "http" else 443)
+        socket.create_connection((parts.hostname or "", port), timeout=5).close()
 
 
 def _from_package(ref: WeightRef) -> Path:

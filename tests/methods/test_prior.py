@@ -177,7 +177,9 @@ def test_a_blind_method_s_images_are_never_opened(tmp_path):
 
 def task_with(**trainer):
     task = ReferringSegmentationTask(method="prior-image", variant="tiny", options={"grid": GRID})
-    task._trainer = SimpleNamespace(log_every_n_steps=1000, barebones=False, **trainer)
+    task._trainer = SimpleNamespace(
+        log_every_n_steps=1000, barebones=False, num_training_batches=2, current_epoch=0, **trainer
+    )
     return task
 
 

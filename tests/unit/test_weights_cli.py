@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +18,7 @@ from rrsis_bench.bench.prefetch import named_weights
 from rrsis_bench.cli import main
 from rrsis_bench.engine.build import build_method
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.nn.refs import WeightRef, on_disk
+from rrsis_bench.nn.refs import WeightRef, on_disk, resolve
 
 CONTENT = b"weights of an encoder"
 DIGEST = sha256(CONTENT).hexdigest()
@@ -154,3 +155,15 @@ def test_every_file_a_variant_starts_from_is_listed(method: str) -> None:
 def test_an_unknown_method_is_usage() -> None:
     with pytest.raises(UsageError, match="Did you mean 'lavt'"):
         named_weights("lvat")
+
+
+def test_without_a_connection_it_does_not_wait(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody listens
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    start = time.perf_counter()
+    with pytest.raises(MissingResourceError, match=r"nor reachable \(.*refused.*hf download owner/net model.bin"):
+        resolve("hub:owner/net/model.bin")
+    assert time.perf_counter() - start < 5  # the client alone tries for half a minute
