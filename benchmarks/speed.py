@@ -32,8 +32,6 @@ from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.sources import create
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.engine.task import ReferringSegmentationTask
-from rrsis_bench.metrics.functional import scores
-from rrsis_bench.metrics.protocols import get
 from rrsis_bench.types import Batch, TextTokens
 
 PROTOCOLS = ("paper-lavt480-v1", "native-v1", "paper-rsrefseg2-v1", "paper-detris-v1")
@@ -98,9 +96,7 @@ def plain(task: ReferringSegmentationTask, data: ReferringDataModule) -> Figure:
     )
 
 
-def ours(
-    task: ReferringSegmentationTask, data: ReferringDataModule, precision: str, batch: int, note: str = ""
-) -> Figure:
+def ours(task: ReferringSegmentationTask, data: ReferringDataModule, precision: str, batch: int) -> Figure:
     """What `rrsis-bench test` runs, without starting the process."""
     data.eval_batch_size = batch
     trainer = Trainer(
@@ -112,10 +108,9 @@ def ours(
     trainer.test(task, data, verbose=False)
     seconds = time.perf_counter() - start
     assert task.scored is not None
-    protocol = get(PROTOCOLS[0])
-    miou = 100 * scores(task.scored.counts[:, 0], protocol)["miou"]
+    miou = 100 * task.scored.of(task.protocols[0])["miou"]
     name = {"32-true": "float32", "bf16-mixed": "bf16 autocast"}[precision]
-    return Figure(f"rrsis-bench, {name}, batch {batch}{note}", len(data.test_dataset) / seconds, miou)
+    return Figure(f"rrsis-bench, {name}, batch {batch}", len(data.test_dataset) / seconds, miou)
 
 
 def main() -> None:

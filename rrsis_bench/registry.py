@@ -29,8 +29,10 @@ BUILT_IN: Mapping[str, str] = {
     "prior-text": "baselines.prior.text:PriorText",
     "rmsin": "baselines.rmsin:RMSIN",
     "fianet": "baselines.fianet:FIANet",
+    "detris": "baselines.detris:DETRIS",
     "rsrefseg2": "baselines.rsrefseg2:RSRefSeg2",
     "btdnet": "baselines.btdnet:BTDNet",
+    "crobim": "baselines.crobim:CroBIM",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
 
@@ -57,7 +59,10 @@ def target(name: str) -> str:
 def method_folder(name: str) -> Path:
     """The folder of a method's package (card, configuration), found without importing the package itself."""
     module = target(name).partition(":")[0]
-    spec = find_spec(module)
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:  # of a package above it
+        spec = None
     if spec is None or spec.origin is None:
         raise UsageError(f"method '{name}' names the module '{module}', which is not installed.")
     return Path(spec.origin).parent

@@ -10,14 +10,12 @@ neighbours it is made of, which are all known on the small map.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.errors import UsageError
+from rrsis_bench.nn.precision import full_precision, wide
 
 SMALLEST = 1e-12
 
@@ -67,17 +65,6 @@ class DensePrompt(nn.Module):
             features, sentence = wide(features), wide(sentence)
             cosine = (likeness if low_memory else likeness_naive)(features, sentence, size)
             return log_scale.exp() * cosine + bias
-
-
-def full_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast off inside; devices without autocast, such as `meta`, have nothing to switch off."""
-    known = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if known else nullcontext()
-
-
-def wide(x: Tensor) -> Tensor:
-    """At least float32."""
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def likeness_naive(features: Tensor, sentence: Tensor, size: tuple[int, int]) -> Tensor:

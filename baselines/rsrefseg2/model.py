@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from baselines.rsrefseg2.dense import full_precision
 from baselines.rsrefseg2.losses import contrastive, decorrelation, keys_of, regions, squared_dice
 from baselines.rsrefseg2.options import RSRefSeg2Options
 from baselines.rsrefseg2.prompter import CascadedPrompter
@@ -25,6 +24,7 @@ from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method, trainable
 from rrsis_bench.nn.dual_encoder import Heard, build_dual_encoder
 from rrsis_bench.nn.losses import binary_cross_entropy, reduce_mask, upsample
+from rrsis_bench.nn.precision import full_precision
 from rrsis_bench.nn.sam import build_segmenter
 from rrsis_bench.nn.weights import load_tensors, resolve, sha256_file
 from rrsis_bench.types import Batch, InputSpec, MethodOutput

@@ -96,7 +96,7 @@ def check_method(name: str, variant: str = "tiny") -> list[Check]:
         return lambda: kind.from_options(config.variant_options(name, chosen))
 
     published = {size: (int(n), builder(size)) for size, n in (card.get("published_parameters") or {}).items()}
-    return run_checks(Subject(lambda: kind.from_options(options), card.get("no_gradient") or (), published))
+    return run_checks(Subject(lambda: kind.from_options(options), registry.dead_parameters(name), published))
 
 
 def run_checks(subject: Subject) -> list[Check]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rrsis_bench.nn.precision import wide
+
 MASKED = -10_000.0
 """Added to the scores of a padded word, as BERT's first code and LAVT's do. Finite, so that a text with no word left
 attends evenly instead of giving NaN; for any other text its exponential is exactly 0."""
@@ -30,8 +32,8 @@ def instance_norm(features: Tensor, eps: float = 1e-5) -> Tensor:
     """
     if features.shape[1] == 1:
         raise ValueError("instance norm over one pixel: the map is too small for its variance.")
-    wide = features if features.dtype == torch.float64 else features.float()
-    centred = wide - wide.mean(1, keepdim=True)
+    features = wide(features)
+    centred = features - features.mean(1, keepdim=True)
     return centred * torch.rsqrt(centred.square().mean(1, keepdim=True) + eps)
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rrsis_bench.nn.precision import wide
+
 
 class DecoderStep(nn.Module):
     """Two rounds of 3x3 convolution, batch norm and ReLU on a joined map.
@@ -73,7 +75,7 @@ def two_class_cross_entropy(logits: Tensor, masks: Tensor, class_weights: Sequen
     Returns:
         scalar, float32 at least.
     """
-    logits = logits if logits.dtype == torch.float64 else logits.float()
+    logits = wide(logits)
     # Filled on the device: a tensor made from a list on the host would be copied over in every step.
     weights = torch.stack([logits.new_full((), weight) for weight in class_weights])
     return F.cross_entropy(logits, masks.long(), weight=weights)
@@ -91,7 +93,7 @@ def two_class_dice(logits: Tensor, masks: Tensor, reduction: str = "sum", smooth
     Returns:
         scalar, float32 at least.
     """
-    logits = logits if logits.dtype == torch.float64 else logits.float()
+    logits = wide(logits)
     probability = logits.softmax(1).flatten(2)
     objects = masks.to(logits.dtype).flatten(1)
     truth = torch.stack([1 - objects, objects], 1)

@@ -119,6 +119,21 @@ def build_segmenter(name: str, library: str = "transformers") -> PromptableSegme
     return sam_v1.SegmentAnything(name) if library == "segment-anything" else sam_v1.SamHF(name)
 
 
+def decode(model: Any, features: ImageFeatures, sparse: Tensor, dense: Tensor, **maps: Any) -> Tensor:
+    """`PromptableSegmenter.segment` with the parts of a model from transformers; `maps` go to its mask decoder too."""
+    _, embedded = model.prompt_encoder(input_points=None, input_labels=None, input_boxes=None, input_masks=dense)
+    masks = model.mask_decoder(
+        image_embeddings=features.main,
+        image_positional_embeddings=model.get_image_wide_positional_embeddings().expand(len(dense), -1, -1, -1),
+        sparse_prompt_embeddings=sparse[:, None],
+        dense_prompt_embeddings=embedded,
+        multimask_output=False,
+        **maps,
+    )[0]
+    logits: Tensor = masks[:, 0]
+    return logits
+
+
 def tie_codes(network: Any) -> None:
     """Give both places where transformers keeps the random position code the same values, as all weights have them."""
     network.prompt_encoder.shared_embedding.positional_embedding.data.copy_(

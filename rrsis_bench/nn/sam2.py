@@ -11,7 +11,16 @@ from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, Sam2VisionCo
 
 from rrsis_bench.errors import MissingResourceError
 from rrsis_bench.nn.lora import add_lora, fit_base
-from rrsis_bench.nn.sam import DECODER, MASK_DOWNSCALING, ImageFeatures, PromptableSegmenter, Rules, rename, tie_codes
+from rrsis_bench.nn.sam import (
+    DECODER,
+    MASK_DOWNSCALING,
+    ImageFeatures,
+    PromptableSegmenter,
+    Rules,
+    decode,
+    rename,
+    tie_codes,
+)
 
 
 @dataclass(frozen=True)
@@ -132,20 +141,8 @@ class Sam2(PromptableSegmenter):
 
     def segment(self, features: ImageFeatures, sparse: Tensor, dense: Tensor) -> Tensor:
         """Decode; see `PromptableSegmenter.segment`."""
-        model = self.network
-        model.mask_decoder.dynamic_multimask_via_stability = self.stability
-        _, embedded = model.prompt_encoder(input_points=None, input_labels=None, input_boxes=None, input_masks=dense)
-        places = model.get_image_wide_positional_embeddings().expand(len(dense), -1, -1, -1)
-        masks = model.mask_decoder(
-            image_embeddings=features.main,
-            image_positional_embeddings=places,
-            sparse_prompt_embeddings=sparse[:, None],
-            dense_prompt_embeddings=embedded,
-            multimask_output=False,
-            high_resolution_features=list(features.fine),
-        )[0]
-        logits: Tensor = masks[:, 0]
-        return logits
+        self.network.mask_decoder.dynamic_multimask_via_stability = self.stability
+        return decode(self.network, features, sparse, dense, high_resolution_features=list(features.fine))
 
     def encoder(self) -> nn.Module:
         """Hiera and its neck."""

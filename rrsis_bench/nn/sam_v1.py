@@ -16,7 +16,16 @@ from torch import Tensor, nn
 from transformers import SamConfig, SamModel
 
 from rrsis_bench.nn.lora import add_lora, fit_base, plain_names
-from rrsis_bench.nn.sam import DECODER, MASK_DOWNSCALING, ImageFeatures, PromptableSegmenter, Rules, rename, tie_codes
+from rrsis_bench.nn.sam import (
+    DECODER,
+    MASK_DOWNSCALING,
+    ImageFeatures,
+    PromptableSegmenter,
+    Rules,
+    decode,
+    rename,
+    tie_codes,
+)
 
 
 @dataclass(frozen=True)
@@ -203,18 +212,7 @@ class SamHF(SamBase):
 
     def segment(self, features: ImageFeatures, sparse: Tensor, dense: Tensor) -> Tensor:
         """Decode; see `PromptableSegmenter.segment`."""
-        model = self.network
-        _, embedded = model.prompt_encoder(input_points=None, input_labels=None, input_boxes=None, input_masks=dense)
-        places = model.get_image_wide_positional_embeddings().expand(len(dense), -1, -1, -1)
-        masks = model.mask_decoder(
-            image_embeddings=features.main,
-            image_positional_embeddings=places,
-            sparse_prompt_embeddings=sparse[:, None],
-            dense_prompt_embeddings=embedded,
-            multimask_output=False,
-        )[0]
-        logits: Tensor = masks[:, 0]
-        return logits
+        return decode(self.network, features, sparse, dense)
 
     def encoder(self) -> nn.Module:
         """The vision transformer and its neck."""

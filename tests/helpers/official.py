@@ -31,6 +31,22 @@ class Key:
     is_parameter: bool
 
 
+SMALL_FAMILY: dict[str, Any] = {
+    "image_size": 64,
+    "swin_width": 8,
+    "swin_depths": [1, 1, 1, 1],
+    "swin_heads": [1, 2, 4, 8],
+    "swin_window": 4,
+    "text_width": 16,
+    "text_layers": 2,
+    "text_heads": 2,
+    "text_vocabulary": 60,
+    "text_positions": 40,
+    "decoder_width": 12,
+}
+"""Options of the LAVT family's networks: the true code at a size that answers at once."""
+
+
 def official_keys(name: str) -> dict[str, Key]:
     """Every parameter and buffer of a released network at its published size."""
     lines = gzip.decompress((KEYS / f"{name}.txt.gz").read_bytes()).decode().splitlines()

@@ -15,22 +15,16 @@ from rrsis_bench.config import resolve, variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.registry import card
 from tests.helpers.golden import FIXTURES
-from tests.helpers.official import check_golden, official_checkpoint, official_keys, official_shapes, small_options
+from tests.helpers.official import (
+    SMALL_FAMILY,
+    check_golden,
+    official_checkpoint,
+    official_keys,
+    official_shapes,
+    small_options,
+)
 
-SMALL: dict[str, Any] = {
-    "image_size": 64,
-    "swin_width": 16,
-    "swin_depths": [1, 1, 1, 1],
-    "swin_heads": [1, 2, 4, 8],
-    "swin_window": 4,
-    "text_width": 16,
-    "text_layers": 2,
-    "text_heads": 2,
-    "text_vocabulary": 60,
-    "text_positions": 40,
-    "decoder_width": 12,
-    "tmem_blocks": 2,
-}
+SMALL = SMALL_FAMILY | {"swin_width": 16, "tmem_blocks": 2}
 
 
 def small(seed: int = 0, **options: Any) -> FIANet:

@@ -17,22 +17,9 @@ from rrsis_bench.config import resolve, variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.nn.lavt_stage import Words
 from rrsis_bench.registry import card
-from tests.helpers.official import official_keys
+from tests.helpers.official import SMALL_FAMILY, official_keys
 
-SMALL: dict[str, Any] = {
-    "image_size": 64,
-    "swin_width": 8,
-    "swin_depths": [1, 1, 1, 1],
-    "swin_heads": [1, 2, 4, 8],
-    "swin_window": 4,
-    "text_width": 16,
-    "text_layers": 2,
-    "text_heads": 2,
-    "text_vocabulary": 60,
-    "text_positions": 40,
-    "decoder_width": 12,
-    "guide_heads": [4, 8],
-}
+SMALL = SMALL_FAMILY | {"guide_heads": [4, 8]}
 LAVT_SIZE = 227_739_514
 
 
