@@ -1,12 +1,16 @@
-"""`rrsis-bench results`: check, rescore, compare and export result files; score predictions from elsewhere."""
+"""`rrsis-bench results`: check, rescore, compare, table and export results; score predictions from elsewhere."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rrsis_bench.errors import DriftError, UsageError
+
+if TYPE_CHECKING:
+    from rrsis_bench.bench.plan import Cell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare.add_argument("b", type=Path, metavar="B", help="the same of the other method")
     compare.add_argument("--protocol", default="native-v1", help="rules to score by (default: native-v1)")
     compare.add_argument("--json", action="store_true", help="print everything as JSON, with fractions, not percent")
+    table = verbs.add_parser("table", help="one table of a sweep's finished cells, each beside the first")
+    table.add_argument("sweep", metavar="SWEEP", help="a YAML file, or the name of one in configs/sweeps")
+    table.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
+    table.add_argument("--format", choices=("md", "csv"), default="md", help="default: md")
     export = verbs.add_parser("export", help="copy a run's result into the repository, without local paths")
     export.add_argument("run", type=Path, metavar="RUN", help="run folder")
     export.add_argument("--to", type=Path, default=Path("results/runs"), help="default: results/runs")
@@ -57,7 +65,14 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the sub-verb."""
-    actions = {"check": _check, "rescore": _rescore, "score": _score, "compare": _compare, "export": _export}
+    actions = {
+        "check": _check,
+        "rescore": _rescore,
+        "score": _score,
+        "compare": _compare,
+        "table": _table,
+        "export": _export,
+    }
     return actions[args.action](args)
 
 
@@ -144,6 +159,38 @@ def _compare(args: argparse.Namespace) -> int:
         print(json_text(found), end="")
     else:
         show(found)
+    return 0
+
+
+def _table(args: argparse.Namespace) -> int:
+    from rrsis_bench.bench.plan import read_sweep
+    from rrsis_bench.bench.sweep import look
+    from rrsis_bench.results import sweep_table
+    from rrsis_bench.results.record import FILE, read_result
+
+    sweep = read_sweep(args.sweep, args.runs)
+    agenda = look(sweep, compute=False)
+    grouped: dict[tuple[str, str], list[Cell]] = {}
+    for cell in agenda.cells:
+        named = cell.variant.partition("+")[2]
+        grouped.setdefault((cell.dataset, named or f"{cell.method}@{cell.variant}"), []).append(cell)
+    members = []
+    for (dataset, label), cells in grouped.items():
+        done = [cell for cell in cells if agenda.verdicts[cell.name].state == "done"]
+        results = tuple(read_result(cell.folder / FILE) for cell in done)
+        members.append(sweep_table.Member(dataset, label, results, len(cells)))
+    if not any(member.results for member in members):
+        raise UsageError(f"no cell of {sweep.path} is done yet; run it with: rrsis-bench sweep {args.sweep}")
+    for cell in agenda.cells:
+        verdict = agenda.verdicts[cell.name]
+        if verdict.state != "done":
+            reason = f" ({verdict.detail})" if verdict.detail else ""
+            print(f"rrsis-bench: note: {cell.name} is {verdict.state}{reason} and not in the table", file=sys.stderr)
+    found = sweep_table.rows(members)
+    if args.format == "csv":
+        print(sweep_table.csv_text(found), end="")
+    else:
+        print(sweep_table.markdown(sweep_table.title(sweep.name, members), found), end="")
     return 0
 
 

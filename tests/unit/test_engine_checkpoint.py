@@ -83,6 +83,28 @@ def test_a_missing_or_unknown_tensor_is_refused() -> None:
         files.strict_load(method, extra, "c.ckpt")
 
 
+def test_what_only_training_needs_may_be_missing_whole_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy.Toy, "training_only", ("adapter.",))
+    method, _ = build_method(toy.NAME, "tiny", {})
+    lacking, half, other = content(), content(), content()
+    lacking["state_dict"] = {key: value for key, value in lacking["state_dict"].items() if ".adapter." not in key}
+    before = {key: value.clone() for key, value in method.state_dict().items() if key.startswith("adapter.")}
+    method.head.weight.data.zero_()
+    files.strict_load(method, lacking, "c.ckpt")
+    assert torch.equal(method.head.weight, lacking["state_dict"]["method.head.weight"])
+    assert before
+    assert all(torch.equal(method.state_dict()[key], value) for key, value in before.items())
+    with pytest.raises(UserError, match=r"lacks adapter\.0\.bias"):
+        files.strict_load(method, lacking, "c.ckpt", whole=True)
+    del half["state_dict"]["method.adapter.0.bias"]
+    with pytest.raises(UserError, match=r"lacks adapter\.0\.bias"):
+        files.strict_load(method, half, "c.ckpt")
+    other["state_dict"] = {**lacking["state_dict"]}
+    del other["state_dict"]["method.words.weight"]
+    with pytest.raises(UserError, match=r"lacks words\.weight"):
+        files.strict_load(method, other, "c.ckpt")
+
+
 def test_another_size_is_refused() -> None:
     method, _ = build_method(toy.NAME, "tiny", {"dim": 4})
     with pytest.raises(UserError, match=r"c\.ckpt does not fit"):

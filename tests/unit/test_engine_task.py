@@ -19,6 +19,7 @@ from rrsis_bench.engine.optim import OptimizerConfig
 from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.engine.watch import LossWatch
 from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.types import MethodOutput
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +123,36 @@ def test_loss_weights_scale(tmp_path: Path) -> None:
         trainer(tmp_path, log_every_n_steps=1, max_steps=1).fit(task, batches(1))
         runs.append(task.latest["loss"])
     assert runs[1] == pytest.approx(3 * runs[0], rel=1e-5)
+
+
+def test_a_method_hears_how_far_the_training_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[float] = []
+    monkeypatch.setattr(toy.Toy, "progress", lambda self, epochs: heard.append(round(epochs, 6)))
+
+    class Save(Callback):
+        def on_train_batch_end(self, trainer: Any, *arguments: Any) -> None:
+            if trainer.global_step == 7:
+                trainer.save_checkpoint(tmp_path / "c.ckpt")
+
+    trainer(tmp_path, [Save()], max_epochs=2).fit(make(), batches(5))
+    assert heard == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8]
+    heard.clear()
+    trainer(tmp_path, max_epochs=2).fit(make(), batches(5), ckpt_path=tmp_path / "c.ckpt", weights_only=True)
+    assert heard == [1.4, 1.6, 1.8]
+
+
+def test_watched_scalars_are_logged_and_no_part_of_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = toy.Toy.forward
+
+    def watching(self: toy.Toy, batch: Any) -> MethodOutput:
+        return MethodOutput(plain(self, batch).logits, {"watched": {"wheel": torch.tensor(7.0)}})
+
+    monkeypatch.setattr(toy.Toy, "forward", watching)
+    task = make()
+    trainer(tmp_path, log_every_n_steps=2).fit(task, batches(2))
+    assert task.latest["wheel"] == 7.0
+    assert task.latest["loss"] == pytest.approx(task.latest["bce"])
+    assert task.latest["loss"] < 7.0
 
 
 def test_unknown_monitor_is_refused(tmp_path: Path) -> None:
