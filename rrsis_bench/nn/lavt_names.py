@@ -7,16 +7,14 @@ prefix, under `bert_model`. Training state beside them (optimiser, epoch, argume
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.nn.name_map import NameMap as NameMap
 from rrsis_bench.nn.weights import fit, load_checkpoint, sha256_file, strip_prefixes
 
 STAGE, OURS = "backbone.layers.*", "stages.*"
@@ -67,73 +65,6 @@ SHARED_DROPPED: Mapping[str, str] = {
     r"text_encoder\.pooler\..*": "the pooler's output is not used",
 }
 """Official names that have no counterpart on purpose, as patterns, and why."""
-
-
-@dataclass(frozen=True)
-class NameMap:
-    """Official parameter names against ours.
-
-    Attributes:
-        method: the method's name, for messages.
-        modules: official module name (`*` for a number) to ours; what follows it in a parameter's name is kept.
-        dropped: patterns of official names without counterpart, and why.
-    """
-
-    method: str
-    modules: Mapping[str, str]
-    dropped: Mapping[str, str]
-
-    @cached_property
-    def _patterns(self) -> list[tuple[re.Pattern[str], str]]:
-        patterns = []
-        for official, ours in self.modules.items():
-            found = re.escape(official).replace(r"\*", r"(\d+)")
-            numbers = iter(range(1, official.count("*") + 1))
-            target = "".join(rf"\{next(numbers)}" if char == "*" else char for char in ours)
-            patterns.append((re.compile(rf"{found}(\..+)"), rf"{target}\{official.count('*') + 1}"))
-        return patterns
-
-    def ours(self, official: str) -> str | None:
-        """Our name of an official parameter or buffer; None where it is dropped on purpose or unknown."""
-        if self.is_dropped(official):
-            return None
-        for pattern, target in self._patterns:
-            if match := pattern.fullmatch(official):
-                return match.expand(target)
-        return None
-
-    def is_dropped(self, official: str) -> bool:
-        """Whether an official name is left out on purpose."""
-        return any(re.fullmatch(pattern, official) for pattern in self.dropped)
-
-    def convert(self, official: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-        """Official parameters (`lavt_one` names) under our names.
-
-        Axes of length 1 that our tensor lacks are dropped: of 1x1 convolutions that are linear layers here, and of a
-        list of one kernel.
-
-        Raises:
-            MissingResourceError: a name that is neither known nor dropped on purpose; the message names the first few.
-        """
-        own = network.state_dict()
-        converted: dict[str, Tensor] = {}
-        strange: list[str] = []
-        for name, value in official.items():
-            ours = self.ours(name)
-            if ours is None:
-                strange += [] if self.is_dropped(name) else [name]
-                continue
-            converted[ours] = value
-            if ours in own and value.ndim > own[ours].ndim and _long_axes(value) == _long_axes(own[ours]):
-                converted[ours] = value.reshape(own[ours].shape)
-        if strange:
-            more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
-            raise MissingResourceError(f"no {self.method} checkpoint: cannot place {', '.join(strange[:3])}{more}.")
-        return converted
-
-
-def _long_axes(tensor: Tensor) -> list[int]:
-    return [length for length in tensor.shape if length > 1]
 
 
 def official_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

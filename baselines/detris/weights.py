@@ -1,0 +1,85 @@
+"""Released DETRIS checkpoints: their parameter names against ours.
+
+Neck, decoder, projector and adapters have the same names inside; the encoders carry OpenAI CLIP's and DINOv2's own
+names, of which DINOv2's go through the conversion that its base weights go through. A file may hold everything, or
+leave out an encoder's frozen part wholly, which then comes from the base weights that the options name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.nn.dinov2 import AdaptedDinov2, timm_layout
+from rrsis_bench.nn.name_map import NameMap
+from rrsis_bench.nn.weights import fit, load_tensors, sha256_file, strip_prefixes
+
+if TYPE_CHECKING:
+    from baselines.detris.model import DETRIS
+
+VISION, TEXT = "vision.trunk.", "text.trunk."
+
+RELEASED = NameMap(
+    "DETRIS",
+    {
+        "neck": "head.neck",
+        "decoder": "head.decoder",
+        "proj": "head.projector",
+        # Before the encoders' own names: the first match counts.
+        "dinov2.blocks.*.adapter": "vision.adapters.*",
+        "txt_backbone.transformer.resblocks.*.adapter": "text.adapters.*.inner",
+        "dinov2": VISION.rstrip("."),
+        "txt_backbone": TEXT.rstrip("."),
+    },
+    {
+        r"dinov2\.mask_token": "stands for hidden patches in DINOv2's pre-training",
+        r"txt_backbone\.visual\..*": "CLIP's image half; the network looks with DINOv2",
+        r"txt_backbone\.logit_scale": "the temperature of CLIP's contrastive training",
+    },
+)
+"""Module names, official to ours (`*` is a number), and what has no counterpart on purpose and why."""
+
+
+def convert(method: DETRIS, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Released parameters under our names.
+
+    Raises:
+        MissingResourceError: a name that has no place; the message names the first few.
+    """
+    converted = RELEASED.convert(official, method)
+    seen = {name.removeprefix(VISION): value for name, value in converted.items() if name.startswith(VISION)}
+    if seen and isinstance(method.vision, AdaptedDinov2):
+        # The official layout is known by its mask token, which has no place here.
+        layout = seen | ({"mask_token": seen["register_tokens"]} if "register_tokens" in seen else {})
+        converted = {name: value for name, value in converted.items() if not name.startswith(VISION)}
+        converted |= {VISION + name: value for name, value in timm_layout(method.vision.trunk, layout).items()}
+    return converted
+
+
+def load_official(method: DETRIS, path: Path) -> str:
+    """Load a released checkpoint into a network of the same size, strictly; returns the file's sha256.
+
+    Raises:
+        MissingResourceError: unreadable, names or shapes do not fit, or base weights under it are not to be had.
+        UsageError: base weights are needed and the options name none.
+    """
+    if not path.is_file():
+        raise MissingResourceError(f"DETRIS checkpoint {path} does not exist.")
+    try:
+        official = strip_prefixes(load_tensors(path), ("module.",))
+        converted = convert(
+            method, {name: value.float() if value.is_floating_point() else value for name, value in official.items()}
+        )
+        absent = [prefix for prefix in (VISION, TEXT) if not any(name.startswith(prefix) for name in converted)]
+        if absent:
+            method.load_pretrained()
+            base = method.state_dict()
+            converted |= {name: value for name, value in base.items() if name.startswith(tuple(absent))}
+        fit(method, converted, "its parameters")
+    except MissingResourceError as error:
+        raise MissingResourceError(f"{path}: {error}") from error
+    return sha256_file(path)
