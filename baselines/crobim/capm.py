@@ -1,0 +1,96 @@
+"""CAPM: prompts for the text encoder that have read the image pyramid.
+
+The authors' figure shows the pyramid pooled and joined, a vision-to-language interaction with learned prompts, and
+prompts as its result. How each part works inside is ours.
+
+Legend: `B` batch, `C_i h_i w_i` the levels, `G` grid cells, `P` prompts, `C` width of the text encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rrsis_bench.nn.attention import Attention, FeedForward
+from rrsis_bench.nn.init import zero
+
+EXPANSION = 4
+
+
+class PooledPyramid(nn.Module):
+    """All levels on small grids as one sequence with learned positions.
+
+    Args:
+        channels: widths C_i of the levels.
+        width: C.
+        grid: side of the grid in cells.
+        join: `channels` (one token a cell, channels of all levels joined) or `tokens` (one token a cell and level).
+    """
+
+    def __init__(self, channels: Sequence[int], width: int, grid: int, join: str) -> None:
+        super().__init__()
+        self.grid = grid
+        joined = (sum(channels),) if join == "channels" else tuple(channels)
+        self.project = nn.ModuleList(nn.Linear(each, width) for each in joined)
+        self.position = nn.Parameter(torch.randn(len(joined) * grid * grid, width) * 0.02)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maps (B, C_i, h_i, w_i) -> (B, G, C), or (B, levels * G, C)."""
+        pooled = [F.adaptive_avg_pool2d(one, self.grid).flatten(2).transpose(1, 2) for one in maps]
+        groups = [torch.cat(pooled, -1)] if len(self.project) == 1 else pooled
+        cells = torch.cat([layer(group) for layer, group in zip(self.project, groups, strict=True)], 1)
+        normed: Tensor = self.norm(cells + self.position)
+        return normed
+
+
+class CAPM(nn.Module):
+    """Prompts p: p <- p + MHA(LN p, X); p <- p + FFN(LN p), X the pooled pyramid.
+
+    The attention's output starts at zero: the prompts start without the image.
+
+    Args:
+        channels: widths C_i of the levels.
+        width: C.
+        prompts: P.
+        heads: attention heads.
+        grid: side of the pooled grid.
+        join: see `PooledPyramid`.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int, prompts: int, heads: int, grid: int, join: str) -> None:
+        super().__init__()
+        self.prompts = nn.Parameter(torch.randn(prompts, width) * 0.02)
+        self.pyramid = PooledPyramid(channels, width, grid, join)
+        self.norm = nn.LayerNorm(width)
+        self.attention = Attention(width, width, width, heads)
+        self.feed = FeedForward(width, EXPANSION * width)
+        zero(self.attention.out_proj)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maps (B, C_i, h_i, w_i) -> prompts (B, P, C)."""
+        seen = self.pyramid(maps)
+        prompts = self.prompts.expand(len(seen), -1, -1)
+        prompts = prompts + self.attention(self.norm(prompts), seen, seen)
+        fed: Tensor = prompts + self.feed(prompts)
+        return fed
+
+
+class ConstantPrompts(nn.Module):
+    """Learned prompts that no image changes (an ablation).
+
+    Args:
+        width: C.
+        prompts: P.
+    """
+
+    def __init__(self, width: int, prompts: int) -> None:
+        super().__init__()
+        self.prompts = nn.Parameter(torch.randn(prompts, width) * 0.02)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maps, of which the number B alone counts -> (B, P, C)."""
+        return self.prompts.expand(len(maps[0]), -1, -1)
