@@ -11,57 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.crobim import CroBIM
-from baselines.crobim.text import places
 from rrsis_bench.config import resolve, variant_options
 from rrsis_bench.errors import UsageError
 from rrsis_bench.types import Batch, TextTokens
+from tests.methods.crobim_small import SMALL, batch_of, small
 from tests.methods.test_efficiency import kernels
-
-SMALL: dict[str, Any] = {
-    "image_size": 64,
-    "swin_width": 8,
-    "swin_depths": [1, 1, 1, 1],
-    "swin_heads": [1, 2, 4, 8],
-    "swin_window": 4,
-    "drop_path": 0.0,
-    "tokenizer": "tiny",
-    "max_tokens": 12,
-    "text_width": 16,
-    "text_layers": 2,
-    "text_heads": 2,
-    "text_vocabulary": 60,
-    "text_positions": 40,
-    "trained_text_layers": 2,
-    "train_text_embeddings": True,
-    "capm_grid": 3,
-    "capm_heads": 2,
-    "width": 16,
-    "heads": 4,
-    "ffn": 32,
-    "lgfa_layers": 2,
-    "mid_layers": 2,
-}
-
-
-def small(wake: float = 0.05, **changes: Any) -> CroBIM:
-    """A small network; `wake` moves every parameter off its start, so that zeros hide nothing."""
-    torch.manual_seed(0)
-    method = CroBIM.from_options({**SMALL, **changes})
-    with torch.no_grad():
-        for parameter in method.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=wake)
-    return method.eval()
-
-
-def batch_of(lengths: tuple[int, ...] = (5, 9, 3), tokens: int = 12, size: tuple[int, int] = (64, 64)) -> Batch:
-    draw = torch.Generator().manual_seed(0)
-    n = len(lengths)
-    mask = torch.arange(tokens)[None] < torch.tensor(lengths)[:, None]
-    ids = torch.randint(3, 60, (n, 40), generator=draw)[:, :tokens] * mask
-    images = torch.randn(n, 3, *size, generator=draw)
-    masks = (torch.rand(n, *size, generator=draw) > 0.7).to(torch.uint8)
-    names = tuple(str(i) for i in range(n))
-    return Batch(images, masks, TextTokens(ids, mask), names, names, names, names, torch.arange(n))
 
 
 def count(module: torch.nn.Module) -> int:
@@ -99,8 +53,9 @@ def test_logits_of_the_published_size_have_a_quarter_of_the_inputs_resolution() 
     reading = method.read(batch.tokens, maps)
     assert reading.words.shape == (1, 22, 768)
     assert reading.prompted.shape == (1, 26, 768)
-    assert method.lgfa(maps, reading.words, reading.mask).shape == (1, 256, 120, 120)
-    assert method(batch).logits.shape == (1, 1, 120, 120)
+    features = method.lgfa(maps, reading.words, reading.mask)
+    assert features.shape == (1, 256, 120, 120)
+    assert method.mid(features, reading.prompted, reading.prompted_mask).shape == (1, 1, 120, 120)
 
 
 VARIATIONS: list[dict[str, Any]] = [
@@ -176,19 +131,6 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
 
 
 @torch.no_grad()
-def test_another_image_changes_the_pass_with_prompts_and_not_the_one_without() -> None:
-    method = small()
-    batch = batch_of()
-    first, second = (method.read(batch.tokens, method.look(images)) for images in (batch.images, -batch.images))
-    assert torch.equal(first.words, second.words)
-    words = first.prompted[:, : first.words.shape[1]]
-    assert not torch.allclose(words, second.prompted[:, : words.shape[1]], atol=1e-3)
-    constant = small(prompt_source="constant")
-    first, second = (constant.read(batch.tokens, constant.look(images)) for images in (batch.images, -batch.images))
-    assert torch.equal(first.prompted, second.prompted)
-
-
-@torch.no_grad()
 def test_at_the_start_prompts_do_not_know_the_image_and_nothing_is_compensated() -> None:
     method = small(wake=0.0)
     batch = batch_of()
@@ -198,17 +140,6 @@ def test_at_the_start_prompts_do_not_know_the_image_and_nothing_is_compensated()
     for layer in method.lgfa.layers:
         layer.deficit = None
     assert torch.equal(method(batch).logits, logits)
-
-
-@torch.no_grad()
-def test_both_passes_share_one_encoder_and_without_prompts_there_is_one_pass() -> None:
-    batch = batch_of()
-    for prompts, expected in ((4, 2), (0, 1)):
-        method = small(prompts=prompts)
-        calls: list[int] = []
-        method.text.register_forward_hook(lambda *_, calls=calls: calls.append(1))
-        method(batch)
-        assert len(calls) == expected
 
 
 def test_attention_is_fused_and_nothing_loops_over_samples() -> None:
@@ -236,27 +167,6 @@ def test_images_need_be_neither_square_nor_of_whole_windows(size: tuple[int, int
     logits = small()(batch_of(size=size)).logits
     assert logits.shape == (3, 1, size[0] // 4, size[1] // 4)
     assert torch.isfinite(logits).all()
-
-
-def test_places_of_the_prompts() -> None:
-    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]).bool()
-    assert places(mask, 2, 8, before_sep=False).tolist() == [[0, 1, 2, 3, 4, 8, 9]]
-    # [CLS] word SEP -> [CLS] word p p SEP
-    assert places(mask, 2, 8, before_sep=True).tolist() == [[0, 1, 4, 5, 6, 2, 3], [0, 1, 2, 3, 6, 4, 5]]
-
-
-@torch.no_grad()
-def test_before_sep_is_the_text_encoder_on_the_sequence_written_so() -> None:
-    method = small(prompt_place="before-sep")
-    batch = batch_of((4, 4, 4), tokens=4)
-    maps = method.look(batch.images)
-    assert method.capm is not None
-    prompts = method.capm(maps)
-    words = method.text.get_input_embeddings()(batch.tokens.ids)
-    written = torch.cat((words[:, :3], prompts, words[:, 3:]), 1)
-    hidden = method.text(inputs_embeds=written).last_hidden_state
-    expected = torch.cat((hidden[:, :3], hidden[:, 7:], hidden[:, 3:7]), 1)
-    assert torch.allclose(method.read(batch.tokens, maps).prompted, expected, atol=1e-5)
 
 
 @torch.no_grad()
