@@ -150,12 +150,13 @@ class BSCStage(nn.Module):
         return flowing, fused.permute(0, 3, 1, 2), texts
 
     def _split(self, features: Tensor) -> Tensor:
-        return features.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        split: Tensor = features.unflatten(2, (self.heads, -1))
+        return split.transpose(1, 2)
 
     @staticmethod
     def _gather(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """Softmax of query and key / sqrt(d) over the keys, applied to the values: (B, heads, N, d) to (B, N, C)."""
         key, value = key.to(query.dtype), value.to(query.dtype)
         absent = None if mask is None else additive_mask(mask, query.dtype).expand(-1, 1, query.shape[2], -1)
-        gathered = F.scaled_dot_product_attention(query, key, value, attn_mask=absent)
+        gathered: Tensor = F.scaled_dot_product_attention(query, key, value, attn_mask=absent)
         return gathered.transpose(1, 2).flatten(2)

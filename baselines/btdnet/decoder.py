@@ -168,6 +168,6 @@ class TwinStreamDecoder(nn.Module):
     def _exchanged(self, index: int, found: list[Tensor]) -> list[Tensor]:
         if str(index) not in self.exchanges:
             return found
-        pair = self.exchanges[str(index)]
+        pair: nn.ModuleList = self.exchanges[str(index)]  # type: ignore[assignment]
         # Both from the old pair.
         return [take(own, other) for take, own, other in zip(pair, found, reversed(found), strict=True)]

@@ -33,7 +33,9 @@ def object_tokens(text: str, tokens: Tokenized, classes: Sequence[str], rule: st
     words = list(re.finditer(r"[^\W_]+(?:[-'][^\W_]+)*", text))
     first = next((place for place, word in enumerate(words) if word[0].lower() in _ENDS), 0)
     spans = [(start, end) for start, end, _ in named] + ([words[first - 1].span()] if first else [])
-    return next((found for span in spans if any(found := mark(tokens, [span]))), [0] * len(tokens.ids))
+    reached = max((end for _, end in tokens.spans), default=0)
+    whole = (span for span in spans if span[1] <= reached)
+    return next((found for span in whole if any(found := mark(tokens, [span]))), [0] * len(tokens.ids))
 
 
 class BTDNetTokenizer:
