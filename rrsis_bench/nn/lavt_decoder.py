@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.precision import wide
+from rrsis_bench.nn.precision import full_precision, wide
 
 
 class DecoderStep(nn.Module):
@@ -55,7 +55,9 @@ class LAVTDecoder(nn.Module):
             if features.shape[-2] < finer_map.shape[-2] or features.shape[-1] < finer_map.shape[-1]:
                 features = upsample_aligned(features, (finer_map.shape[-2], finer_map.shape[-1]))
             features = step(torch.cat([features, finer_map], 1))
-        logits: Tensor = self.classify(features)
+        # The last step alone in full precision: half precision would round away differences between the two classes.
+        with full_precision(features.device):
+            logits: Tensor = self.classify(wide(features))
         return logits
 
 

@@ -48,7 +48,7 @@ class FusedWindowAttention(WindowAttention):  # type: ignore[misc]
         """
         windows, pixels, width = x.shape
         qkv = self.qkv(x).view(windows, pixels, 3, self.num_heads, -1)
-        table = self.relative_position_bias_table[self.relative_position_index.flatten()]
+        table = self.relative_position_bias_table.index_select(0, self.relative_position_index.flatten())
         bias = table.view(pixels, pixels, -1).permute(2, 0, 1)[None]
         if mask is None:
             query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
