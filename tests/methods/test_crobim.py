@@ -267,7 +267,7 @@ def test_sixteen_samples_can_be_learned_by_heart() -> None:
     torch.manual_seed(0)
     method = CroBIM.from_options({**SMALL, "width": 32, "head_rate": 1.0})
     optimizer = torch.optim.AdamW(method.param_groups(2e-3, 0.0))
-    for _ in range(400):
+    for _ in range(160):
         method.train()
         optimizer.zero_grad()
         torch.stack(list(method.loss(method(batch), batch).values())).sum().backward()
