@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--method", required=True, help="registered name, such as s4eca")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--method", help="registered name, such as s4eca")
+    what.add_argument(
+        "--run", nargs="+", type=Path, metavar="DIR",
+        help="finished runs: measure their networks and keep latency and memory in their results",
+    )  # fmt: skip
     parser.add_argument("--variant", help="its variant (default: the published one)")
     parser.add_argument("--meta", action="store_true", help="parameters and GFLOPs only, without weights or memory")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
@@ -22,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
+    if args.run:
+        return _runs(args)
     from rrsis_bench import config, registry
 
     blocks = config.method_config(args.method)
@@ -56,6 +64,28 @@ def run(args: argparse.Namespace) -> int:
         _name_encoders(report, str(encoders))
     report |= {"image_size": list(spec.image_size), "max_tokens": spec.max_tokens, "flops_per_multiply_add": 2}
     print(json.dumps(report, indent=2, sort_keys=True)) if args.json else _print(report)
+    return 0
+
+
+def _runs(args: argparse.Namespace) -> int:
+    from rrsis_bench.bench.remeasure import remeasure
+    from rrsis_bench.engine.device import pick_device
+    from rrsis_bench.errors import UsageError
+
+    if args.meta or args.variant:
+        raise UsageError("--run measures the run's own variant on a device: leave out --meta and --variant.")
+    device = pick_device(args.device)
+    settings = {key: getattr(args, key) for key in ("batch_size", "precision", "warmup", "repeats")}
+    blocks = {}
+    for folder in args.run:
+        blocks[str(folder)] = block = remeasure(folder, device, **settings)
+        if not args.json:
+            print(
+                f"{folder}: latency p50 {block['latency_ms']:.2f} ms, p95 {block['latency_p95_ms']:.2f} ms, "
+                f"{block['throughput']:.2f} samples/s, memory {_memory(block['memory_mb'])}"
+            )
+    if args.json:
+        print(json.dumps(blocks, indent=2, sort_keys=True))
     return 0
 
 

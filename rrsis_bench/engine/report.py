@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Trainer
 
 from rrsis_bench import registry
+from rrsis_bench.bench.profile import Precision, efficiency
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
+from rrsis_bench.errors import UserError
 from rrsis_bench.results.samples import SampleTable
 from rrsis_bench.types import InputSpec
 
@@ -110,3 +112,19 @@ def gpu_names(trainer: Trainer) -> list[str]:
     """Names of the GPUs this machine gave to the run."""
     device = trainer.strategy.root_device
     return [torch.cuda.get_device_name(device)] * trainer.world_size if device.type == "cuda" else []
+
+
+def costs(task: ReferringSegmentationTask, trainer: Trainer) -> dict[str, Any]:
+    """The `efficiency` block: parameters and GFLOPs, on a GPU also latency and memory at the run's precision.
+
+    On a CPU the ten warm-up and fifty measured passes of a published network take minutes, and the machine is often
+    shared: there `rrsis-bench profile --run` measures when it is asked to. A GPU without the memory costs the figures.
+    """
+    if task.device.type != "cuda":
+        return efficiency(task.method, task.device)
+    precision = next((short for short in ("bf16", "16") if str(trainer.precision).startswith(short)), "32")
+    try:
+        return efficiency(task.method, task.device, latency=True, precision=cast(Precision, precision))
+    except UserError:
+        torch.cuda.empty_cache()
+        return efficiency(task.method, task.device)

@@ -22,7 +22,6 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from rrsis_bench import registry
-from rrsis_bench.bench.profile import efficiency
 from rrsis_bench.cli._trainer import Plan
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.engine import report
@@ -345,7 +344,7 @@ def _score(
         protocols=names,
         selected_on=selected_on,
         training=training,
-        efficiency=efficiency(task.method, task.device),
+        efficiency=report.costs(task, trainer),
         language_control=record.language_control(table, control, names[0]),
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
     )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,9 @@ from rrsis_bench.bench.profile import efficiency
 from rrsis_bench.engine.build import build_method
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method
+from rrsis_bench.results.record import json_text, read_result, sealed
+
+COMMITTED = Path(__file__).resolve().parents[2] / "results" / "runs" / "tiny" / "s4eca@tiny" / "seed0"
 
 
 def tiny() -> Method:
@@ -77,3 +82,32 @@ def test_unknown_names_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> N
     assert cli.main(["profile", "--method", "s4eca", "--variant", "huge"]) == 2
     assert cli.main(["profile", "--method", "s4eca", "--variant", "tiny", "--device", "abacus"]) == 2
     assert "abacus" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_measured_and_keeps_its_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "seed0"
+    shutil.copytree(COMMITTED, folder)
+    before = read_result(folder / "result.json")
+    assert cli.main(["profile", "--run", str(folder), "--warmup", "0", "--repeats", "2", "--batch-size", "2"]) == 0
+    assert "latency p50" in capsys.readouterr().out
+    after = read_result(folder / "result.json")
+    assert after["efficiency"]["latency_ms"] > 0
+    assert after["efficiency"]["device"] == "cpu"
+    assert after["efficiency"]["gflops"] == pytest.approx(before["efficiency"]["gflops"])
+    for block in ("metrics", "samples_sha256", "method", "dataset", "training", "provenance", "language_control"):
+        assert after[block] == before[block]
+    assert cli.main(["results", "check", str(folder)]) == 0
+
+
+def test_a_run_of_another_network_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "seed0"
+    shutil.copytree(COMMITTED, folder)
+    result = read_result(folder / "result.json")
+    result["efficiency"]["parameters"] += 1
+    (folder / "result.json").write_text(json_text(sealed(result)))
+    assert cli.main(["profile", "--run", str(folder), "--warmup", "0", "--repeats", "1"]) == 2
+    assert "today's has" in capsys.readouterr().err
+    assert read_result(folder / "result.json")["efficiency"] == result["efficiency"]
+    assert cli.main(["profile", "--run", str(tmp_path)]) == 2
+    assert "holds no result.json" in capsys.readouterr().err
+    assert cli.main(["profile", "--run", str(folder), "--meta"]) == 2
