@@ -86,10 +86,18 @@ def _number(word: str) -> int:
 
 
 def gathered(own: Tensor) -> Tensor:
-    """The same tensor of all devices, in order of rank; only this one's carries gradients. Equal shapes everywhere."""
+    """The same tensor of all devices, in order of rank; only this one's carries gradients. Equal shapes everywhere.
+
+    A loss over all samples reaches each device's parameters through its own samples alone, and DDP takes the mean of
+    the devices: the gradient of the own samples is therefore counted once for each device.
+    """
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
         return own
-    parts = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
+    world = distributed.get_world_size()
+    parts = [torch.empty_like(own) for _ in range(world)]
     distributed.all_gather(parts, own.detach().contiguous())
+    if own.requires_grad:
+        own = own.clone()
+        own.register_hook(lambda gradient: gradient * world)
     parts[distributed.get_rank()] = own
     return torch.cat(parts)

@@ -15,7 +15,7 @@ from baselines.rsrefseg2 import RSRefSeg2
 from baselines.rsrefseg2.options import OFFICIAL, RSRefSeg2Options
 from rrsis_bench.config import method_config, resolve, variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.registry import card
+from rrsis_bench.registry import card, dead_parameters
 from tests.helpers.memory import PeakMemory
 from tests.methods.rsrefseg2_small import SMALL, alone, make_batch, small
 
@@ -85,6 +85,18 @@ def test_our_default_leaves_out_what_gets_no_gradient() -> None:
         ours = RSRefSeg2.from_options({})
     assert lora(ours.dual.vision) == 4_192_768 - 211_456
     assert count(ours) == 1_447_126_199 - 211_456
+
+
+def test_the_card_names_what_a_step_never_reaches() -> None:
+    method = small(train_idle=True, pooling_head_lora=True)
+    batch = make_batch()
+    torch.stack(list(method.loss(method(batch), batch).values())).sum().backward()
+    idle = {name for name, p in method.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())}
+    patterns = dead_parameters("rsrefseg2")
+    trained = [name for name, p in method.named_parameters() if p.requires_grad]
+    assert idle == {name for name in trained if any(fnmatchcase(name, pattern) for pattern in patterns)}
+    assert len(idle) > 30
+    assert all(any(fnmatchcase(name, pattern) for name in idle) for pattern in patterns)
 
 
 @pytest.mark.parametrize(
