@@ -40,6 +40,7 @@ PROOF = {
     "rrsis-bench sweep tiny --dry-run": "runs",
     "rrsis-bench sweep SWEEP.yaml --launcher slurm": "no file",
     "rrsis-bench status SWEEP.yaml": "no file",
+    "rrsis-bench results table SWEEP.yaml": "no file",
     "rrsis-bench weights prefetch --method lavt": "offline",
     "rrsis-bench results compare runs/A runs/B": "no file",
     "rrsis-bench results score predictions.jsonl --dataset rrsisd --split test --method mine": "no file",
