@@ -107,7 +107,7 @@ def _check_same(dataset: str, members: Sequence[Member]) -> None:
 def markdown(title: str, found: Sequence[CellRow]) -> str:
     """A table in percent, with its caption and what the columns mean."""
     several = len({row.dataset for row in found}) > 1
-    heads = ["cell", *(TITLES[name] for name in SHOWN), *(f"{TITLES[name]} +/-" for name in DIFFERENCES)]
+    heads = ["cell", *(TITLES[name] for name in SHOWN), *(f"Δ {TITLES[name]}" for name in DIFFERENCES)]
     heads += ["trained", "seeds"]
     lines = [heads, [":---", *["---:"] * (len(heads) - 1)]]
     if several:
@@ -121,7 +121,7 @@ def markdown(title: str, found: Sequence[CellRow]) -> str:
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     legend = (
         f"Percent under `{DEFAULT}`, test split; mean over seeds, ± standard deviation where there is more than one. "
-        "+/-: difference to the first row. Trained: parameters in millions. An empty cell is not known."
+        "Δ: difference to the first row. Trained: parameters in millions. An empty cell is not known."
     )
     return f"**{title}**\n\n{table}\n\n{legend}\n"
 

@@ -75,7 +75,7 @@ def test_the_table_in_both_forms(sweep: Path, capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert out.startswith("**mine: lavt (from-code); tiny, drawn scenes**")
     header, _, first, second, third = [line for line in out.splitlines() if line.startswith("|")]
-    assert header == "| cell | oIoU | mIoU | Pr@.5 | Pr@.7 | Pr@.9 | oIoU +/- | mIoU +/- | trained | seeds |"
+    assert header == "| cell | oIoU | mIoU | Pr@.5 | Pr@.7 | Pr@.9 | Δ oIoU | Δ mIoU | trained | seeds |"
     assert first.startswith(f"| zero | {100 * fmean(pair[0]):.2f} ± {100 * stdev(pair[0]):.2f} | ")
     assert f" | {100 * (fmean(pair[1]) - fmean(pair[0])):+.2f} | " in second
     assert third == "| two |  |  |  |  |  |  |  |  | 0 of 2 |"
