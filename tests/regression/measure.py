@@ -13,7 +13,7 @@ from typing import Any
 
 GOLDEN = Path(__file__).parent / "golden"
 # The family learns from random weights and needs longer to leave the start.
-STEPS = {"s4eca": 125, "lavt": 300, "fianet": 300, "rmsin": 300, "lgce": 400, "btdnet": 200}
+STEPS = {"s4eca": 125, "lavt": 300, "fianet": 300, "rmsin": 300, "lgce": 400, "btdnet": 300, "crobim": 250}
 DEFAULT_STEPS = 125
 
 
