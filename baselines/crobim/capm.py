@@ -50,7 +50,7 @@ class PooledPyramid(nn.Module):
 class CAPM(nn.Module):
     """Prompts p: p <- p + MHA(LN p, X); p <- p + FFN(LN p), X the pooled pyramid.
 
-    The attention's output starts at zero: the prompts start without the image.
+    Where `zero_init` says so, the attention's output starts at zero: the prompts start without the image.
 
     Args:
         channels: widths C_i of the levels.
@@ -59,16 +59,27 @@ class CAPM(nn.Module):
         heads: attention heads.
         grid: side of the pooled grid.
         join: see `PooledPyramid`.
+        zero_init: see above.
     """
 
-    def __init__(self, channels: Sequence[int], width: int, prompts: int, heads: int, grid: int, join: str) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        width: int,
+        prompts: int,
+        heads: int,
+        grid: int,
+        join: str,
+        zero_init: bool = True,
+    ) -> None:
         super().__init__()
         self.prompts = nn.Parameter(torch.randn(prompts, width) * 0.02)
         self.pyramid = PooledPyramid(channels, width, grid, join)
         self.norm = nn.LayerNorm(width)
         self.attention = Attention(width, width, width, heads)
         self.feed = FeedForward(width, EXPANSION * width)
-        zero(self.attention.out_proj)
+        if zero_init:
+            zero(self.attention.out_proj)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps (B, C_i, h_i, w_i) -> prompts (B, P, C)."""

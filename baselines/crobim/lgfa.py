@@ -36,7 +36,7 @@ class LGFALayer(nn.Module):
     """One round over the tokens of all levels.
 
     x0 = x + MHA(LN x + pe, words); x1 = x0 + fusion(LN x0); x2 = x1 + deficit * MLP(x0); out = x2 + FFN(LN x2).
-    The compensation's last layer starts at zero.
+    `given_back: after-fusion` has MLP(x1). The compensation's last layer starts at zero (`zero_init`).
 
     Args:
         options: the method's options.
@@ -50,9 +50,11 @@ class LGFALayer(nn.Module):
         self.fusion_norm = nn.LayerNorm(width)
         self.fusion = LevelFusion(width, heads, LEVELS, options.points, options.fusion == "deformable")
         self.deficit = DEFICITS.get(options.compensation)
+        self.before = options.given_back == "before-fusion"
         if self.deficit is not None:
             self.compensate = nn.Sequential(nn.Linear(width, width), nn.GELU(), last := nn.Linear(width, width))
-            zero(last)
+            if options.zero_init:
+                zero(last)
         self.feed = FeedForward(width, options.ffn)
 
     def forward(self, x: Tensor, where: Tensor, words: Tensor, mask: Tensor, sizes: Sequence[Size]) -> Tensor:
@@ -74,7 +76,7 @@ class LGFALayer(nn.Module):
         fused, plan = self.fusion(normed + where, normed, sizes)
         x = x + fused
         if self.deficit is not None:
-            x = x + self.deficit(plan)[..., None].to(x.dtype) * self.compensate(told)
+            x = x + self.deficit(plan)[..., None].to(x.dtype) * self.compensate(told if self.before else x)
         fed: Tensor = x + self.feed(x)
         return fed
 

@@ -22,12 +22,13 @@ from rrsis_bench.nn.positions import sine_2d
 
 def _feed(options: CroBIMOptions) -> FeedForward:
     feed = FeedForward(options.width, options.ffn)
-    zero(feed.outer)
+    if options.zero_init:
+        zero(feed.outer)
     return feed
 
 
 class TextAlignment(nn.Module):
-    """Tokens attend to each other, then to the pixels.
+    """Tokens attend to each other (`mid_self`), then to the pixels.
 
     Args:
         options: the method's options.
@@ -36,16 +37,19 @@ class TextAlignment(nn.Module):
     def __init__(self, options: CroBIMOptions) -> None:
         super().__init__()
         width, heads = options.width, options.heads
-        self.own_norm = nn.LayerNorm(width)
-        self.own = Attention(width, width, width, heads)
+        self.own: Attention | None = None
+        if options.mid_self:
+            self.own_norm = nn.LayerNorm(width)
+            self.own = Attention(width, width, width, heads)
         self.norm = nn.LayerNorm(width)
         self.attention = Attention(width, width, width, heads)
         self.feed = _feed(options)
 
     def forward(self, text: Tensor, mask: Tensor, pixels: Tensor, where: Tensor) -> Tensor:
         """Text (B, T, D) with mask (B, T), pixels (B, N, D) and their positions (N, D) -> (B, T, D)."""
-        normed = self.own_norm(text)
-        text = text + self.own(normed, normed, normed, mask)
+        if self.own is not None:
+            normed = self.own_norm(text)
+            text = text + self.own(normed, normed, normed, mask)
         text = text + self.attention(self.norm(text), pixels + where, pixels)
         fed: Tensor = text + self.feed(text)
         return fed

@@ -112,7 +112,7 @@ class CroBIM(Method):
     def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Encoders at the base rate, the rest at `head_rate` times it, sampling offsets at `offset_rate` times that.
 
-        Vectors (biases, norms) and tables of positions, prompts and levels do not decay.
+        Vectors (biases, norms) and tables of positions, prompts and levels do not decay, unless `decay_all`.
         """
         head = base_lr * self.options.head_rate
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -121,7 +121,7 @@ class CroBIM(Method):
                 continue
             rate = base_lr if name.startswith(("encoder.", "text.")) else head
             rate = head * self.options.offset_rate if ".offsets." in name else rate
-            plain = parameter.ndim < 2 or any(word in name for word in TABLES)
+            plain = not self.options.decay_all and (parameter.ndim < 2 or any(word in name for word in TABLES))
             groups.setdefault((rate, 0.0 if plain else weight_decay), []).append(parameter)
         return [{"params": found, "lr": rate, "weight_decay": decay} for (rate, decay), found in groups.items()]
 
@@ -137,5 +137,11 @@ def build_prompter(channels: tuple[int, ...], options: CroBIMOptions) -> CAPM | 
     if options.prompt_source == "constant":
         return ConstantPrompts(options.text_width, options.prompts)
     return CAPM(
-        channels, options.text_width, options.prompts, options.capm_heads, options.capm_grid, options.capm_pooling
+        channels,
+        options.text_width,
+        options.prompts,
+        options.capm_heads,
+        options.capm_grid,
+        options.capm_pooling,
+        options.zero_init,
     )

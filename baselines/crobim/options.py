@@ -14,6 +14,7 @@ ALLOWED: Mapping[str, tuple[str, ...]] = {
     "capm_pooling": ("channels", "tokens"),
     "fusion": ("deformable", "levels"),
     "compensation": ("mass", "level-weight", "none"),
+    "given_back": ("before-fusion", "after-fusion"),
     "mid_order": ("alternate", "text-first"),
     "mid_direction": ("both", "language-to-vision", "vision-to-language"),
     "pooling": ("softmax", "cls", "prompts", "maps"),
@@ -43,17 +44,21 @@ class CroBIMOptions(EncoderOptions):
         fusion: how levels are mixed: `deformable`, or `levels` (a softmax over the levels at the pixel's own place).
         compensation: attention deficit of a cell: `mass` (attention it lacks), `level-weight` (what its own query
             leaves to the other levels) or `none`.
+        given_back: the language-aware feature whose MLP fills the deficit: `before-fusion` or `after-fusion`.
         mid_layers: layers of MID.
         mid_stride: stride of the map MID works at, 4 or 8.
         mid_order: `alternate` (text side and image side in turn) or `text-first` (all of one, then all of the other).
         mid_direction: `both`, or the one alignment that is kept. Named after the side that asks:
             `language-to-vision` changes the text, `vision-to-language` the map.
+        mid_self: tokens attend to each other before each language-to-vision alignment.
         pooling: one vector of the text: `softmax` over all real tokens, `cls` the first, `prompts` their mean, `maps`
             (a map per token, then a 1x1 convolution; the same as a learned weight per place).
+        zero_init: what a part adds starts at zero: CAPM's attention, the compensation, MID's feed-forward parts.
         loss: `bce-dice`, `bce`, or `two-class` (RMSIN's: cross entropy with 0.9 and 1.1, Dice summed over samples;
             the background's logit is 0). Weights of the terms: `model.loss_weights`.
         head_rate: learning rate of all that is not an encoder, as a factor of the base rate.
         offset_rate: learning rate of the sampling offsets, as a factor of that.
+        decay_all: weight decay on vectors and tables of positions, prompts and levels too.
     """
 
     prompts: int = 4
@@ -69,14 +74,18 @@ class CroBIMOptions(EncoderOptions):
     points: int = 4
     fusion: str = "deformable"
     compensation: str = "mass"
+    given_back: str = "before-fusion"
     mid_layers: int = 4
     mid_stride: int = 4
     mid_order: str = "alternate"
     mid_direction: str = "both"
+    mid_self: bool = True
     pooling: str = "softmax"
+    zero_init: bool = True
     loss: str = "bce-dice"
     head_rate: float = 3.0
     offset_rate: float = 0.3
+    decay_all: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that nothing here understands or that cannot work together.

@@ -66,6 +66,7 @@ VARIATIONS: list[dict[str, Any]] = [
     {"capm_pooling": "tokens"},
     {"fusion": "levels", "compensation": "level-weight"},
     {"compensation": "none"},
+    {"given_back": "after-fusion", "mid_self": False, "zero_init": False},
     {"mid_layers": 1, "mid_stride": 8},
     {"mid_order": "text-first"},
     {"mid_direction": "language-to-vision", "pooling": "cls"},
@@ -140,6 +141,9 @@ def test_at_the_start_prompts_do_not_know_the_image_and_nothing_is_compensated()
     for layer in method.lgfa.layers:
         layer.deficit = None
     assert torch.equal(method(batch).logits, logits)
+    method = small(wake=0.0, zero_init=False)
+    first, second = (method.read(batch.tokens, method.look(images)) for images in (batch.images, -batch.images))
+    assert not torch.equal(first.prompted, second.prompted)
 
 
 def test_attention_is_fused_and_nothing_loops_over_samples() -> None:
@@ -207,6 +211,8 @@ def test_optimiser_groups_have_three_rates_and_spare_vectors_and_tables() -> Non
     }
     for name, (rate, decay) in expected.items():
         assert found[name] == (pytest.approx(rate), decay), name
+    method = CroBIM.from_options({**SMALL, "decay_all": True})
+    assert {group["weight_decay"] for group in method.param_groups(1e-3, 0.01)} == {0.01}
 
 
 def test_the_lineages_text_layers_stay_frozen_at_the_published_size() -> None:
