@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast test-parity lint types imports leaderboard check regression-update \
-        test-slurm test-browser bench bench-data bench-boards pretrain-tiny wheel clean
+        test-slurm browser test-browser bench bench-data bench-boards pretrain-tiny wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,8 +42,10 @@ test-parity: $(STAMP) ## the published sizes against the full-size golden fixtur
 test-slurm: $(STAMP) ## the slurm launcher against a real single-node SLURM (installs it; root on Debian)
 	sh tests/slurm/run.sh $(BIN)/python
 
-test-browser: $(STAMP) ## the web page in headless Chromium (installs it from Debian's packages)
-	command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; }
+browser: ## a Chromium: one that is there, or Debian's
+	command -v chromium || command -v google-chrome || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
+
+test-browser: browser $(STAMP) ## the web page in headless Chromium (installs it from Debian's packages)
 	$(BIN)/python -m pip install --quiet 'playwright>=1.49'
 	$(BIN)/python -m pytest -q tests/unit/test_page_browser.py
 
