@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -41,6 +42,7 @@ def test_seeds_are_of_no_split_and_of_no_other_run() -> None:
     assert all(seed_range(split).start >= PRETRAIN.stop for split in ("train", "val", "test"))
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_bytes(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     recipe = ["--steps", "2", "--sam-steps", "2", "--batch-size", "2", "--threads", "1"]

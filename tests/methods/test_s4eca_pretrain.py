@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from rrsis_bench.bench import pretrain_tiny
@@ -42,6 +43,7 @@ def test_pretraining_sees_no_scene_of_any_split() -> None:
             assert seeds.start >= PRETRAIN.stop or seeds.stop <= PRETRAIN.start
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_bytes(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     recipe = ["--steps", "2", "--batch-size", "2", "--threads", "1"]
