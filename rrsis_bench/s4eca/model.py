@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rrsis_bench.nn.bert import AdaptedBert
 from rrsis_bench.nn.clip import AdaptedClipText
@@ -72,17 +72,21 @@ class S4ECA(DetrisFamily):
         """What the adapters select for a batch, to see whether the mechanism works.
 
         Returns:
-            `scales` (K, B, 3): weight of each kernel, mean over channels, of K adapters, and `gates` (K, B): mean gate;
-            each only where that selection is on.
+            `scales` (K, B, 3): weight of each kernel, mean over channels, of K adapters, and `gates` (K, B): mean gate,
+            over scales too where positions are selected first; each only where that selection is on.
         """
         scales: list[Tensor] = []
         gates: list[Tensor] = []
         hooks = []
+
+        def gate(_module: nn.Module, _inputs: object, out: tuple[Tensor, Tensor]) -> None:
+            gates.append(out[1].mean((1, 2, 3)).reshape(-1, len(batch.images)).mean(0))
+
         for module in self.vision.modules():
             if isinstance(module, ScaleSelection):
                 hooks.append(module.register_forward_hook(lambda _m, _i, out: scales.append(out[1].mean(-1))))
             elif isinstance(module, SpatialSelection):
-                hooks.append(module.register_forward_hook(lambda _m, _i, out: gates.append(out[1].mean((1, 2, 3)))))
+                hooks.append(module.register_forward_hook(gate))
         try:
             self(batch)
         finally:

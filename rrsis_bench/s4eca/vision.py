@@ -30,6 +30,7 @@ def _adapter(options: S4ECAOptions, width: int, bottleneck: int, sentence: int, 
         options.spatial_selection,
         options.residual_scale,
         options.zero_init,
+        options.selection_order == "space-first",
     )
 
 
@@ -48,7 +49,7 @@ class PlainVision(AdaptedDinov2):
             index: _adapter(options, options.vit_width, options.visual_bottleneck, sentence, language)
             for index in options.visual_layers
         }
-        super().__init__(trunk, adapters, options.taps)
+        super().__init__(trunk, adapters, options.taps, options.position_codes)
         self.layers = options.visual_layers
 
     def look(self, images: Tensor, language: Language) -> list[Tensor]:

@@ -154,6 +154,7 @@ class VisualAdapter(nn.Module):
         spatial_selection: weigh the positions; off, the map stays as it is (an ablation).
         scale: fixed factor of the output.
         zero_init: start with a zero up-projection, so that the encoder starts as it is.
+        space_first: select positions in every scale, then mix the scales; off, the other way round.
     """
 
     def __init__(
@@ -171,9 +172,11 @@ class VisualAdapter(nn.Module):
         spatial_selection: bool = True,
         scale: float = 0.2,
         zero_init: bool = True,
+        space_first: bool = False,
     ) -> None:
         super().__init__()
         self.scale = scale
+        self.space_first = space_first
         self.down = nn.Linear(width, bottleneck)
         self.extract = DenseExtractor(bottleneck, reduction, norm)
         self.up = nn.Linear(bottleneck, width)
@@ -208,8 +211,12 @@ class VisualAdapter(nn.Module):
         down = torch.relu(self.down(tokens))
         maps = down[:, prefix:].transpose(1, 2).reshape(len(down), -1, *grid)
         scales = self.extract(maps)
+        if self.space_first and self.places is not None:
+            known = None if mask is None else mask.repeat(SCALES, 1)
+            located, _ = self.places(torch.cat(scales), language.repeat(SCALES, 1, 1), known)
+            scales = list(located.chunk(SCALES))
         selected = scales[0] + scales[1] + scales[2] if self.scales is None else self.scales(scales, sentence)[0]
-        if self.places is not None:
+        if not self.space_first and self.places is not None:
             selected, _ = self.places(selected, language, mask)
         change = F.pad(selected.flatten(2).transpose(1, 2), (0, 0, prefix, 0))
         adapted: Tensor = self.up(down + change)

@@ -15,6 +15,7 @@ from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.methods.base import trainable
 from rrsis_bench.nn.bert import encode_words
 from rrsis_bench.s4eca import S4ECA
+from rrsis_bench.s4eca.visual_adapter import VisualAdapter
 from rrsis_bench.types import Batch, TextTokens
 
 SMALL: dict[str, Any] = {
@@ -134,6 +135,34 @@ def test_selections_start_even_and_then_follow_the_expression() -> None:
     assert not torch.allclose(method(batch).logits, method(same_image).logits)
 
 
+@torch.no_grad()
+def test_space_first_selects_positions_of_each_scale_alone() -> None:
+    torch.manual_seed(0)
+    adapter = VisualAdapter(12, 8, 4, sentence=6, language=5, heads=2, zero_init=False, space_first=True).eval()
+    for parameter in adapter.parameters():
+        parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    tokens, language, sentence = torch.randn(3, 1 + 4 * 5, 12), torch.randn(3, 7, 5), torch.randn(3, 6)
+    mask = torch.arange(7) < torch.tensor([[3], [7], [5]])
+    down = torch.relu(adapter.down(tokens))
+    maps = down[:, 1:].transpose(1, 2).reshape(3, 8, 4, 5)
+    assert adapter.places is not None
+    assert adapter.scales is not None
+    located = [adapter.places(one, language, mask)[0] for one in adapter.extract(maps)]
+    mixed = adapter.scales(located, sentence)[0].flatten(2).transpose(1, 2)
+    expected = 0.2 * adapter.up(down + torch.cat((torch.zeros(3, 1, 8), mixed), 1))
+    assert torch.allclose(adapter(tokens, (4, 5), 1, language, mask, sentence), expected, atol=1e-6)
+    adapter.space_first = False
+    assert not torch.allclose(adapter(tokens, (4, 5), 1, language, mask, sentence), expected, atol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("order", ["scale-first", "space-first"])
+def test_selections_are_one_a_sample(order: str) -> None:
+    found = small(selection_order=order).eval().selections(batch_of())
+    assert found["scales"].shape == (2, 3, 3)
+    assert found["gates"].shape == (2, 3)
+
+
 def test_gradients_reach_what_trains_and_nothing_else() -> None:
     method = small()
     wake(method)
@@ -183,6 +212,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"spatial_source": "words"},
     {"queries": 16},
     {"zero_init": False},
+    {"selection_order": "space-first"},
+    {"position_codes": "offset"},
     {"extractor_norm": "group"},
     {"neck_gate": "linear"},
     {"loss": "bce-dice"},
