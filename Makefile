@@ -43,7 +43,9 @@ test-slurm: $(STAMP) ## the slurm launcher against a real single-node SLURM (ins
 	sh tests/slurm/run.sh $(BIN)/python
 
 browser: ## a Chromium: one that is there, or Debian's
-	command -v chromium || command -v google-chrome || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
+	command -v chromium || command -v google-chrome || { \
+	  apt-get update -qq -o Acquire::http::Timeout=20 && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 
 test-browser: browser $(STAMP) ## the web page in headless Chromium (installs it from Debian's packages)
 	$(BIN)/python -m pip install --quiet 'playwright>=1.49'
