@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from baselines.crobim.options import CroBIMOptions
 from rrsis_bench.nn.attention import Attention, FeedForward
 from rrsis_bench.nn.init import zero
 
@@ -54,31 +55,18 @@ class CAPM(nn.Module):
 
     Args:
         channels: widths C_i of the levels.
-        width: C.
-        prompts: P.
-        heads: attention heads.
-        grid: side of the pooled grid.
-        join: see `PooledPyramid`.
-        zero_init: see above.
+        options: the method's options.
     """
 
-    def __init__(
-        self,
-        channels: Sequence[int],
-        width: int,
-        prompts: int,
-        heads: int,
-        grid: int,
-        join: str,
-        zero_init: bool = True,
-    ) -> None:
+    def __init__(self, channels: Sequence[int], options: CroBIMOptions) -> None:
         super().__init__()
-        self.prompts = nn.Parameter(torch.randn(prompts, width) * 0.02)
-        self.pyramid = PooledPyramid(channels, width, grid, join)
+        width = options.text_width
+        self.prompts = nn.Parameter(torch.randn(options.prompts, width) * 0.02)
+        self.pyramid = PooledPyramid(channels, width, options.capm_grid, options.capm_pooling)
         self.norm = nn.LayerNorm(width)
-        self.attention = Attention(width, width, width, heads)
+        self.attention = Attention(width, width, width, options.capm_heads)
         self.feed = FeedForward(width, EXPANSION * width)
-        if zero_init:
+        if options.zero_init:
             zero(self.attention.out_proj)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:

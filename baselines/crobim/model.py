@@ -136,12 +136,4 @@ def build_prompter(channels: tuple[int, ...], options: CroBIMOptions) -> CAPM | 
         return None
     if options.prompt_source == "constant":
         return ConstantPrompts(options.text_width, options.prompts)
-    return CAPM(
-        channels,
-        options.text_width,
-        options.prompts,
-        options.capm_heads,
-        options.capm_grid,
-        options.capm_pooling,
-        options.zero_init,
-    )
+    return CAPM(channels, options)

@@ -23,8 +23,7 @@ class DETRISOptions(DetrisFamilyOptions):
             them), or those the tokenizer's `mask` names.
         sentence_at: where CLIP's sentence vector is read: at the `largest-id`, as released, which is the end token
             in CLIP's vocabulary; or at the `end` in any vocabulary. BERT's is always the first token.
-        position_codes: how DINOv2's position codes reach another grid: `offset`, as released (0.1, no antialiasing), or
-            `antialiased`, as the official register models do it.
+        position_codes: the family's, `offset` as released.
         normalisation: mean and deviation of the images: `clip`, as released, or `imagenet`, DINOv2's own. An
             EfficientNet-Lite always gets its own.
         interpolation: image filter.

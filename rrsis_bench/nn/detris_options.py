@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from rrsis_bench.errors import UsageError
+from rrsis_bench.nn.dinov2 import PositionCodes
 
 Encoders = Literal["dinov2+clip", "swin+bert", "efficientnet+bert"]
 
 
 @dataclass(frozen=True)
 class DetrisFamilyOptions:
-    """Choices and sizes; the defaults are DETRIS-B's.
+    """Choices and sizes; the defaults are DETRIS-B's, but for the position codes.
 
     Attributes:
         method: name of the method, for messages.
@@ -28,6 +29,8 @@ class DetrisFamilyOptions:
         vit_patch: side of its patches in pixels.
         vit_grid: side of its grid of position codes in patches.
         vit_registers: its register tokens.
+        position_codes: how its position codes reach another grid: `antialiased`, as the official register models do
+            it, or `offset` (0.1, no antialiasing), as released with DETRIS.
         swin_width: channels of Swin's first stage.
         swin_depths: Swin's blocks per stage.
         swin_heads: Swin's heads per stage.
@@ -70,6 +73,7 @@ class DetrisFamilyOptions:
     vit_patch: int = 14
     vit_grid: int = 37
     vit_registers: int = 4
+    position_codes: PositionCodes = "antialiased"
     swin_width: int = 128
     swin_depths: tuple[int, ...] = (2, 2, 18, 2)
     swin_heads: tuple[int, ...] = (4, 8, 16, 32)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from rrsis_bench.nn.detris_options import DetrisFamilyOptions
-from rrsis_bench.nn.dinov2 import PositionCodes
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,6 @@ class S4ECAOptions(DetrisFamilyOptions):
         spatial_selection: off, no spatial selection (ablation).
         selection_order: `scale-first`: positions of the mixed scales are selected; or `space-first`: positions of every
             scale, then the scales are mixed.
-        position_codes: how DINOv2's position codes reach another grid: `antialiased`, as the official register models
-            do it, or `offset` (0.1, no antialiasing), as DETRIS does.
         head: `detris` (neck, decoder, projector; of stages the last three, at the finest one's resolution) or `lavt`
             (top-down decoder over all stages, language in the adapters alone).
     """
@@ -49,7 +46,6 @@ class S4ECAOptions(DetrisFamilyOptions):
     scale_selection: bool = True
     spatial_selection: bool = True
     selection_order: Literal["scale-first", "space-first"] = "scale-first"
-    position_codes: PositionCodes = "antialiased"
     head: Literal["detris", "lavt"] = "detris"
 
     def __post_init__(self) -> None:
