@@ -28,8 +28,8 @@ class DecoderStep(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, joined, h, w) to (B, width, h, w)."""
-        features = F.relu(self.bn1(self.conv1(features)))
-        return F.relu(self.bn2(self.conv2(features)))
+        features = F.relu(self.bn1(self.conv1(features)), inplace=True)
+        return F.relu(self.bn2(self.conv2(features)), inplace=True)
 
 
 class LAVTDecoder(nn.Module):
