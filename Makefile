@@ -43,7 +43,7 @@ test-slurm: $(STAMP) ## the slurm launcher against a real single-node SLURM (ins
 	sh tests/slurm/run.sh $(BIN)/python
 
 browser: ## a Chromium: one that is there, or Debian's
-	command -v chromium || command -v google-chrome || { \
+	command -v "$${RRSIS_CHROMIUM:-chromium}" || command -v chromium-browser || command -v google-chrome || { \
 	  apt-get update -qq -o Acquire::http::Timeout=20 && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 

@@ -200,6 +200,7 @@ def _quiet() -> None:
         ".*Consider setting `persistent_workers=True`.*",
         ".*pin_memory.*no accelerator is found.*",
         ".*treespec, LeafSpec.*",
+        ".*`srun` command is available.*",  # processes are started without it where it did not start this one
         # What follows is on purpose for a method without trainable parameters.
         ".*`training_step` returned `None`.*",
         ".*`LightningModule.configure_optimizers` returned `None`.*",
