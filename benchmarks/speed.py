@@ -4,19 +4,24 @@
 
 prints a Markdown table. Every row runs the same network with the same random parameters on the same made-up RRSIS-D
 folder. The plain loop is written as the papers' test scripts work: one image after the other in float32, loaded when it
-is its turn, attention written out as products and a softmax, the prediction moved to the host, intersection and union
-counted there at 480x480. Ours is what `rrsis-bench test` runs: loader processes, batches, integers counted on the
-device under every protocol. Times run from the end of the first batch to the end of the last, so that the start of the
-loader processes, which is the same for sixteen images and for three thousand, is not taken for their speed.
+is its turn, attention written out as products and a softmax (in windows by timm), the prediction moved to the host,
+intersection and union counted there at 480x480. Ours is what `rrsis-bench test` runs: loader processes, batches,
+integers counted on the device under every protocol; in one process with every core, and in one process per core
+(`--trainer.devices=N`). Times run from the end of the first batch to the end of the last, of all processes, so that the
+start of the processes, which is the same for thirty images and for three thousand, is not taken for their speed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from PIL import Image
 from pycocotools import mask as coco_mask
+from timm.models.swin_transformer import WindowAttention
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torchvision.transforms import functional
@@ -54,11 +60,43 @@ class Figure:
     miou: float
 
 
+@dataclass(frozen=True)
+class Job:
+    """One row of ours.
+
+    Attributes:
+        method: registered name.
+        root: the made-up data set.
+        notes: folder for each process's times.
+        precision: Lightning's name of it.
+        batch: images at a time in each process.
+        processes: how many share the images; each gets its part of the cores.
+        workers: loader processes of each.
+    """
+
+    method: str
+    root: str
+    notes: str
+    precision: str
+    batch: int
+    processes: int
+    workers: int
+
+
 def build(method: str) -> ReferringSegmentationTask:
     """The published network with fixed random parameters."""
     options = config.variant_options(method, "base")
     torch.manual_seed(0)
     return ReferringSegmentationTask(method, "base", options, pretrained=False, protocols=PROTOCOLS).eval()
+
+
+def open_data(root: Path, task: ReferringSegmentationTask, workers: int) -> ReferringDataModule:
+    """The test images."""
+    data = ReferringDataModule("rrsisd", "rrsisd", str(root), num_workers=workers, eval_batch_size=8)
+    data.input_spec = task.method.input_spec
+    data.prepare_data()
+    data.setup("test")
+    return data
 
 
 @torch.no_grad()
@@ -68,8 +106,14 @@ def balance(task: ReferringSegmentationTask, data: ReferringDataModule) -> None:
     task.method.decoder.classify.bias[1] -= task.method(batch).logits.median()  # type: ignore[union-attr, index]
 
 
-def plain(task: ReferringSegmentationTask, data: ReferringDataModule) -> Figure:
-    """The papers' loop."""
+def plain(name: str, root: Path) -> Figure:
+    """The papers' loop, with every core."""
+    task = build(name)
+    data = open_data(root, task, 0)
+    balance(task, data)
+    for module in task.method.modules():
+        if isinstance(module, WindowAttention):
+            module.fused_attn, module.forward = False, partial(WindowAttention.forward, module)
     method, dataset = task.method, data.test_dataset
     spec = method.input_spec
     tokenize = load_tokenizer(spec)
@@ -84,7 +128,7 @@ def plain(task: ReferringSegmentationTask, data: ReferringDataModule) -> Figure:
         parts = {name: torch.tensor([part]) for name, part in done.parts.items()}
         tokens = TextTokens(torch.tensor([done.ids]), torch.tensor([done.mask], dtype=torch.bool), parts)
         names = (record.sample_id,)
-        mask = torch.from_numpy(np.asarray(truth))[None]
+        mask = torch.from_numpy(np.array(truth))[None]
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             output = method(Batch(image, mask, tokens, names, names, names, names, torch.tensor([index])))
         logits = F.interpolate(output.logits, spec.image_size, mode="bilinear", align_corners=True)
@@ -98,60 +142,84 @@ def plain(task: ReferringSegmentationTask, data: ReferringDataModule) -> Figure:
 
 
 class Clock(Callback):
-    """When each batch was scored."""
+    """When each batch was scored, and how many images were in it."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
+        self.images: list[int] = []
 
-    def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Note the time."""
-        self.ends.append(time.perf_counter())
+    def on_test_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Batch, *args: Any) -> None:
+        """Note both; the clock is the same in all processes."""
+        self.ends.append(time.time())
+        self.images.append(len(batch.images))
 
 
-def ours(task: ReferringSegmentationTask, data: ReferringDataModule, precision: str, batch: int) -> Figure:
-    """What `rrsis-bench test` runs, without starting the process."""
-    data.eval_batch_size = batch
+def score(job: Job) -> None:
+    """What `rrsis-bench test` runs; each process notes its times and the score beside the data."""
+    task = build(job.method)
+    data = open_data(Path(job.root), task, job.workers)
+    balance(task, data)
+    data.eval_batch_size = job.batch
+    several = job.processes > 1
     trainer = Trainer(
-        accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, use_distributed_sampler=False, callbacks=[clock := Clock()],
+        accelerator="cpu", devices=job.processes, strategy="ddp" if several else "auto", precision=job.precision,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False, callbacks=[clock := Clock()],
     )  # fmt: skip
-    data.setup("test")
     trainer.test(task, data, verbose=False)
-    rate = (len(data.test_dataset) - batch) / (clock.ends[-1] - clock.ends[0])
-    assert task.scored is not None
-    miou = 100 * task.scored.of(task.protocols[0])["miou"]
-    name = {"32-true": "float32", "bf16-mixed": "bf16 autocast"}[precision]
-    return Figure(f"rrsis-bench, {name}, batch {batch}", rate, miou)
+    miou = 100 * task.scored.of(task.protocols[0])["miou"] if task.scored is not None else None
+    note = {"ends": clock.ends, "images": clock.images, "miou": miou}
+    Path(job.notes, f"{trainer.global_rank}.json").write_text(json.dumps(note))
+
+
+def ours(job: Job) -> Figure:
+    """Run one row in processes of its own and put their notes together."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--job", json.dumps(asdict(job))], stderr=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    notes = [json.loads(Path(job.notes, f"{rank}.json").read_text()) for rank in range(job.processes)]
+    timed = sum(sum(note["images"][1:]) for note in notes)
+    rate = timed / (max(note["ends"][-1] for note in notes) - min(note["ends"][0] for note in notes))
+    name = {"32-true": "float32", "bf16-mixed": "bf16 autocast"}[job.precision]
+    processes = f", {job.processes} processes" if job.processes > 1 else ""
+    return Figure(f"rrsis-bench, {name}, batch {job.batch}{processes}", rate, notes[0]["miou"])
+
+
+def row(name: str, figure: Figure, reference: Figure) -> str:
+    """A line of the table."""
+    ratio = figure.rate / reference.rate
+    return f"| {name} | {figure.what} | {figure.rate:.3f} | {ratio:.2f} | {figure.miou:.2f} |"
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--methods", nargs="+", default=["lavt", "rmsin", "fianet"], help="registered methods")
-    parser.add_argument("--images", type=int, default=16, help="made-up test images (default: 16)")
+    parser.add_argument("--images", type=int, default=32, help="made-up test images (default: 32)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default: 2)")
+    parser.add_argument("--job", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_float32_matmul_precision("highest")
-    print(f"{os.cpu_count()} cores, torch {torch.__version__}, {args.images} images\n")
+    if args.job:
+        score(Job(**json.loads(args.job)))
+        return
+    cores = len(os.sched_getaffinity(0))
+    print(f"{cores} cores, torch {torch.__version__}, {args.images} images\n")
     print("| method | how | images/s | against the plain loop | mean IoU |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "rrsisd"
         create("rrsisd").write_fake(root, args.images, 0, size=800)  # type: ignore[call-arg]
         for name in args.methods:
-            task = build(name)
-            data = ReferringDataModule("rrsisd", "rrsisd", str(root), num_workers=args.workers)
-            data.input_spec = task.method.input_spec
-            data.prepare_data()
-            data.setup("test")
-            balance(task, data)
-            plain(task, data)  # warm: the first pass pays for allocations and file caches
-            reference = plain(task, data)
-            rows = [reference]
-            for precision in ("32-true", "bf16-mixed"):
-                rows += [ours(task, data, precision, batch) for batch in (1, 8)]
-            for row in rows:
-                ratio = row.rate / reference.rate
-                print(f"| {name} | {row.what} | {row.rate:.3f} | {ratio:.2f} | {row.miou:.2f} |", flush=True)
+            reference = plain(name, root)
+            print(row(name, reference, reference), flush=True)
+            for processes in sorted({1, cores}):
+                for precision in ("32-true", "bf16-mixed"):
+                    for batch in (1, 8):
+                        if args.images > batch * processes:  # else no batch is left to be timed
+                            job = Job(name, str(root), folder, precision, batch, processes, args.workers)
+                            print(row(name, ours(job), reference), flush=True)
 
 
 if __name__ == "__main__":
