@@ -51,7 +51,7 @@ def resume_from(plan: Plan, resume: str | None, overwrite: bool) -> Path | None:
 def run(args: argparse.Namespace, flags: Sequence[str]) -> int:
     """Train, test, report."""
     if args.help_all:
-        from rrsis_bench.engine.run import print_help
+        from rrsis_bench.engine.trainer import print_help
 
         return print_help()
     plan = make_plan(args, flags)

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, flags: Sequence[str]) -> int:
     """Score on test, write the result, print the table."""
     if args.help_all:
-        from rrsis_bench.engine.run import print_help
+        from rrsis_bench.engine.trainer import print_help
 
         return print_help()
     if args.weights is not None and (args.run is not None or args.ckpt is not None):

@@ -45,7 +45,7 @@ def plan_for_checkpoint(args: argparse.Namespace, flags: Sequence[str]) -> tuple
 def run(args: argparse.Namespace, flags: Sequence[str]) -> int:
     """Score on val and print the table."""
     if args.help_all:
-        from rrsis_bench.engine.run import print_help
+        from rrsis_bench.engine.trainer import print_help
 
         return print_help()
     plan, checkpoint = plan_for_checkpoint(args, flags)

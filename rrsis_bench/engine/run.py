@@ -1,35 +1,19 @@
-"""`fit`, `validate` and `test`: LightningCLI with fixed classes, our checkpoints, loggers and strategy."""
+"""`fit`, `validate` and `test`: one run from its plan to its result."""
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-import tempfile
-import warnings
-from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
-from lightning.pytorch import Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
-from lightning.pytorch.strategies import DDPStrategy, Strategy
-
-from rrsis_bench import registry
 from rrsis_bench.cli._trainer import Plan
-from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.engine import report
-from rrsis_bench.engine.callbacks import run_callbacks
-from rrsis_bench.engine.checkpoint import WholeFileIO, check_identity, read
+from rrsis_bench.engine.checkpoint import check_identity, read
 from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.resume import BEST, LAST, LastCheckpoint
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
+from rrsis_bench.engine.trainer import TrainerCLI, build_cli
 from rrsis_bench.errors import UsageError
 from rrsis_bench.metrics import protocols
 from rrsis_bench.results import gallery, record
@@ -39,194 +23,6 @@ from rrsis_bench.results.tables import print_scores
 
 # What a run may leave in its folder; --overwrite removes these and nothing else.
 OWN_FILES = ("result.json", "samples.csv.gz", "gallery.json", "config.yaml", "metrics.csv", "hparams.yaml")
-
-
-class TrainerCLI(LightningCLI):
-    """LightningCLI with the suite's module and data module; YAML holds values only, never class paths.
-
-    Args:
-        arguments: words to parse.
-        folder: the run folder.
-        logger: a further logger by name, or None.
-        training: whether checkpoints, progress and logs are wanted.
-    """
-
-    model: ReferringSegmentationTask
-    datamodule: ReferringDataModule
-    trainer: Trainer
-
-    def __init__(self, arguments: list[str], folder: Path, logger: str | None = None, training: bool = False) -> None:
-        self.folder, self.logger_name, self.training = folder, logger, training
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-            super().__init__(
-                ReferringSegmentationTask,
-                ReferringDataModule,
-                save_config_callback=None,
-                seed_everything_default=0,
-                parser_kwargs={"exit_on_error": False},
-                args=arguments,
-                run=False,
-                auto_configure_optimizers=False,
-                load_from_checkpoint_support=False,
-            )
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """One key besides `model`, `data`, `trainer` and `seed_everything`."""
-        parser.add_argument(
-            "--checkpoint_every_n_steps",
-            type=int,
-            default=200,
-            help="Optimiser steps between two last.ckpt within an epoch (0: only after each epoch).",
-        )
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The Trainer with our checkpoint files, loggers, callbacks and, for several processes, DDP."""
-        asked = self.config_init["trainer"]
-        kwargs["default_root_dir"] = self.folder
-        kwargs["plugins"] = [*(asked.get("plugins") or []), WholeFileIO()]
-        dead = bool(registry.dead_parameters(self.model.names[0]))
-        strategy = _strategy(asked, dead)
-        if strategy is not None:
-            kwargs["strategy"] = strategy
-        if self.training:
-            if asked.get("logger") in (None, True):
-                kwargs["logger"] = _loggers(self.folder, self.logger_name)
-            logs = bool(kwargs.get("logger", asked.get("logger")))
-            terminal = sys.stderr.isatty() and asked.get("enable_progress_bar") is not False
-            kwargs["enable_progress_bar"] = terminal
-            kwargs["callbacks"] = [
-                *(asked.get("callbacks") or []),
-                *run_callbacks(
-                    self.folder, self.model.monitor, int(self.config_init["checkpoint_every_n_steps"]), terminal, logs
-                ),
-            ]
-        else:
-            kwargs |= {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        return super().instantiate_trainer(**kwargs)
-
-    def before_instantiate_classes(self) -> None:
-        """Where a checkpoint follows, put off the base weights: a method that trains wholly needs none."""
-        self._pretrained = bool(self.config.model.pretrained)
-        self.config.model.pretrained = self._pretrained and self.training
-
-    def after_instantiate_classes(self) -> None:
-        """Give the data module the method's input spec and the accumulation that the global batch asks for."""
-        self.config.model.pretrained = self._pretrained
-        if self._pretrained and not self.training:
-            self.model.load_frozen_weights()
-        self.datamodule.input_spec = self.model.method.input_spec
-        if self.training:
-            self.trainer.accumulate_grad_batches = accumulation(
-                self.datamodule.batch_size,
-                self.datamodule.global_batch,
-                self.trainer.world_size,
-                self.trainer.accumulate_grad_batches,
-            )
-
-    def config_text(self) -> str:
-        """The resolved configuration as YAML."""
-        return str(self.parser.dump(self.config, skip_none=False))
-
-
-def accumulation(batch_size: int, global_batch: int | None, processes: int, configured: int) -> int:
-    """Batches per optimiser step, so that a step sees `global_batch` samples over all processes.
-
-    Raises:
-        UsageError: the global batch is no multiple of what the processes see at once, or both are configured.
-    """
-    if global_batch is None:
-        return configured
-    at_once = batch_size * processes
-    if configured != 1 and configured * at_once != global_batch:
-        raise UsageError("data.global_batch and trainer.accumulate_grad_batches contradict each other; give one.")
-    if global_batch % at_once:
-        fitting = [size for size in range(1, batch_size + 1) if global_batch % (size * processes) == 0]
-        raise UsageError(
-            f"data.global_batch={global_batch} is no multiple of data.batch_size={batch_size} x {processes} "
-            f"process{'es' if processes > 1 else ''}; "
-            + (f"set data.batch_size={fitting[-1]}." if fitting else "use fewer devices or another global batch.")
-        )
-    return global_batch // at_once
-
-
-def _strategy(asked: Any, dead: bool) -> Strategy | None:
-    """DDP that synchronises no buffers in forward passes, so that evaluation of uneven shards cannot hang.
-
-    Args:
-        asked: the trainer's configuration.
-        dead: the method's card names trainable parameters that get no gradient; without a search for them each process
-            would wait for theirs.
-    """
-    name, devices = asked.get("strategy", "auto"), asked.get("devices", 1)
-    several = str(devices) not in {"1", "[0]", "auto", "-1"} or int(asked.get("num_nodes") or 1) > 1
-    all_devices = str(devices) in {"auto", "-1"} and torch.cuda.device_count() > 1 and asked.get("accelerator") != "cpu"
-    if not isinstance(name, str) or not (name.startswith("ddp") or (name == "auto" and (several or all_devices))):
-        return None
-    return DDPStrategy(
-        broadcast_buffers=False,
-        gradient_as_bucket_view=True,
-        find_unused_parameters=dead or "find_unused_parameters_true" in name,
-        start_method="spawn" if "spawn" in name else "popen",
-    )
-
-
-def _loggers(folder: Path, further: str | None) -> list[Logger]:
-    """CSV always, TensorBoard where it is installed, Weights & Biases only when asked for."""
-    loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
-    if find_spec("tensorboard") is not None:
-        from lightning.pytorch.loggers import TensorBoardLogger
-
-        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard"))
-    if further == "wandb":
-        if find_spec("wandb") is None:
-            raise UsageError("--logger wandb: the package wandb is not installed; pip install wandb.")
-        from lightning.pytorch.loggers import WandbLogger
-
-        loggers.append(WandbLogger(save_dir=folder, project="rrsis_bench", name="-".join(folder.parts[-3:])))
-    return loggers
-
-
-def _quiet() -> None:
-    """Keep Lightning's hints off the screen; errors and warnings about the run itself stay."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        ".*exists and is not empty.*",
-        ".*does not have many workers.*",
-        ".*module\\(s\\) in eval mode.*",
-        ".*epoch parameter in `scheduler.step\\(\\)`.*",
-        ".*is smaller than the logging interval.*",
-        ".*Consider setting `persistent_workers=True`.*",
-        ".*pin_memory.*no accelerator is found.*",
-        ".*treespec, LeafSpec.*",
-        ".*`srun` command is available.*",  # processes are started without it where it did not start this one
-        # What follows is on purpose for a method without trainable parameters.
-        ".*`training_step` returned `None`.*",
-        ".*`LightningModule.configure_optimizers` returned `None`.*",
-        ".*LearningRateMonitor.*no learning rate schedulers.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
-
-
-def _cli(plan: Plan, training: bool = False) -> TrainerCLI:
-    """Parse and build everything; nothing has touched the run folder yet."""
-    _quiet()
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    with tempfile.TemporaryDirectory() as folder:
-        merged = Path(folder) / "merged.yaml"
-        merged.write_text(yaml.safe_dump(plan.config), encoding="utf-8")
-        files = [word for file in (merged, *plan.files) for word in ("--config", str(file))]
-        try:
-            return TrainerCLI([*files, *plan.flags], plan.folder, plan.logger, training)
-        except ArgumentError as error:
-            raise UsageError(" ".join(str(error).replace(str(merged), "the configuration").split())) from error
-
-
-def print_help() -> int:
-    """Print LightningCLI's own help."""
-    TrainerCLI(["--help"], Path("."))
-    return 0
 
 
 @contextmanager
@@ -247,7 +43,7 @@ def fit(plan: Plan, checkpoint: Path | None, keep: bool) -> int:
         keep: the run folder's files belong to the run that is continued.
     """
     started = utc_now()
-    cli = _cli(plan, training=True)
+    cli = build_cli(plan, training=True)
     task, data, trainer = cli.model, cli.datamodule, cli.trainer
     if checkpoint is not None:
         check_identity(read(checkpoint), *task.names, task.options, checkpoint)
@@ -269,7 +65,7 @@ def fit(plan: Plan, checkpoint: Path | None, keep: bool) -> int:
 
 def validate(plan: Plan, checkpoint: Path) -> int:
     """Score a checkpoint on val and print the table."""
-    cli = _cli(plan)
+    cli = build_cli(plan)
     with _interruptible():
         cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if cli.trainer.is_global_zero:
@@ -281,7 +77,7 @@ def validate(plan: Plan, checkpoint: Path) -> int:
 def test(plan: Plan, checkpoint: Path | None, weights: str | None) -> int:
     """Score a checkpoint, or a paper's own weights, on test; write and print the result."""
     started = utc_now()
-    cli = _cli(plan)
+    cli = build_cli(plan)
     kind, selected_on, training = "retrained", "none", None
     if checkpoint is not None:
         # The best checkpoint was written in the middle of the training; the last one beside it knows all of it.
@@ -369,7 +165,8 @@ def _print_end(plan: Plan, result: dict[str, Any], synthetic: bool) -> None:
     ratio = control["oiou_ratio"]
     share = "" if ratio is None else f" ({ratio:.2f} of the score: a method that reads falls far below 1)"
     print(f"with permuted expressions: oIoU {100 * control['oiou']:.2f}{share}")
-    print(f"files: {plan.folder}/ (result.json, samples.csv.gz, config.yaml, checkpoints/, metrics.csv)")
+    files = ("result.json", "samples.csv.gz", "config.yaml", "checkpoints/", "metrics.csv")
+    print(f"files: {plan.folder}/ ({', '.join(name for name in files if (plan.folder / name).exists())})")
     if synthetic:
         print(
             f"this was the synthetic split; on real data: rrsis-bench fit --method {result['method']['name']} "

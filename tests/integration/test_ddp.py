@@ -41,6 +41,8 @@ def test_training_and_scoring_in_two_processes(folder: Path, tmp_path: Path) -> 
     assert len(read(two / "checkpoints" / "last.ckpt")["resume"]["random"]) == 2
     again = toy_data.run(folder, "test", "--run", str(two), "--out", str(one), "--trainer.devices=1")
     assert again.returncode == 0, again.stderr
+    assert "(result.json, samples.csv.gz, config.yaml)" in again.stdout
+    assert "ckpt_path" not in again.stderr
     assert result(one)["metrics"] == result(two)["metrics"]
     assert result(one)["language_control"] == result(two)["language_control"]
     assert (one / "samples.csv.gz").read_bytes() == (two / "samples.csv.gz").read_bytes()

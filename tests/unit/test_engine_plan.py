@@ -58,7 +58,7 @@ def test_the_seed_reaches_the_data_and_the_folder(monkeypatch: pytest.MonkeyPatc
     ("arguments", "expected"), [((8, None, 2, 3), 3), ((8, 32, 1, 1), 4), ((8, 32, 4, 1), 1), ((4, 32, 2, 4), 4)]
 )
 def test_accumulation_to_the_global_batch(arguments: tuple[Any, ...], expected: int) -> None:
-    from rrsis_bench.engine.run import accumulation
+    from rrsis_bench.engine.trainer import accumulation
 
     assert accumulation(*arguments) == expected
 
@@ -69,7 +69,7 @@ def test_accumulation_to_the_global_batch(arguments: tuple[Any, ...], expected: 
      ((1, 2, 4, 1), "fewer devices")],
 )  # fmt: skip
 def test_a_global_batch_that_does_not_divide(arguments: tuple[Any, ...], words: str) -> None:
-    from rrsis_bench.engine.run import accumulation
+    from rrsis_bench.engine.trainer import accumulation
 
     with pytest.raises(UsageError, match=words):
         accumulation(*arguments)
