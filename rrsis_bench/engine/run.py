@@ -18,7 +18,7 @@ from rrsis_bench.errors import UsageError
 from rrsis_bench.metrics import protocols
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.atomic import write_text
-from rrsis_bench.results.provenance import provenance, utc_now
+from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.results.tables import print_scores
 
 # What a run may leave in its folder; --overwrite removes these and nothing else.
@@ -42,7 +42,7 @@ def fit(plan: Plan, checkpoint: Path | None, keep: bool) -> int:
         checkpoint: where to continue from.
         keep: the run folder's files belong to the run that is continued.
     """
-    started = utc_now()
+    started = Start()
     cli = build_cli(plan, training=True)
     task, data, trainer = cli.model, cli.datamodule, cli.trainer
     if checkpoint is not None:
@@ -76,7 +76,7 @@ def validate(plan: Plan, checkpoint: Path) -> int:
 
 def test(plan: Plan, checkpoint: Path | None, weights: str | None) -> int:
     """Score a checkpoint, or a paper's own weights, on test; write and print the result."""
-    started = utc_now()
+    started = Start()
     cli = build_cli(plan)
     kind, selected_on, training = "retrained", "none", None
     if checkpoint is not None:
@@ -113,7 +113,7 @@ def _score(
     checkpoint: Path | None,
     selected_on: str,
     training: dict[str, Any] | None,
-    started: str,
+    started: Start,
     kind: str,
 ) -> int:
     """Test, control, write, print."""

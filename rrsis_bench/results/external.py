@@ -23,7 +23,7 @@ from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS
 from rrsis_bench.paths import run_folder
 from rrsis_bench.results import record
 from rrsis_bench.results.predictions import Predictions, count_predictions
-from rrsis_bench.results.provenance import provenance, utc_now
+from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.results.samples import SampleTable
 
 SPLITS = ("train", "val", "test")
@@ -85,7 +85,7 @@ def score_predictions(
         MissingResourceError: the data set is missing.
         PredictionError: predictions that cannot be scored; nothing is written.
     """
-    started = utc_now()
+    started = Start()
     for what, name in (("--method", external.method), ("--variant", external.variant)):
         if not _NAME.fullmatch(name):
             raise UsageError(f"{what}: '{name}' cannot be a name; use letters, digits, '.', '_' and '-'.")

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -85,11 +86,24 @@ def cpu_name() -> str | None:
     return platform.processor() or None
 
 
+@dataclass(frozen=True)
+class Start:
+    """A run's beginning, made when it begins: what is edited or committed while it runs is not what ran.
+
+    Attributes:
+        time: from `utc_now`.
+        git: from `git_state`.
+    """
+
+    time: str = field(default_factory=utc_now)
+    git: dict[str, Any] = field(default_factory=git_state)
+
+
 def provenance(
     *,
     config_yaml: str = "",
     command: Sequence[str] | None = None,
-    started: str | None = None,
+    started: Start | None = None,
     gpus: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The provenance block of a result.
@@ -97,16 +111,16 @@ def provenance(
     Args:
         config_yaml: text of the resolved configuration.
         command: words of the command line; None for those of the process.
-        started: UTC time the run began, from `utc_now`.
+        started: when the run began and with which code; None where there was no run: the code of now.
         gpus: names of the GPUs used.
     """
     words = [Path(sys.argv[0]).name, *sys.argv[1:]] if command is None else list(command)
     return {
         "package": __version__,
-        "git": git_state(),
+        "git": started.git if started else git_state(),
         "command": shlex.join(words),
         "config_sha256": sha256_text(config_yaml) if config_yaml else None,
-        "started": started,
+        "started": started.time if started else None,
         "finished": utc_now(),
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),

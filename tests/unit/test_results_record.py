@@ -19,7 +19,7 @@ from rrsis_bench.metrics.protocols import PROTOCOLS, views
 from rrsis_bench.results import atomic, record
 from rrsis_bench.results.breakdown import groups
 from rrsis_bench.results.maintain import export, strip_command, strip_paths
-from rrsis_bench.results.provenance import provenance
+from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.results.samples import FILE, SampleTable, encode, read_samples
 from rrsis_bench.results.schema import violations
 from rrsis_bench.results.wording import names_position, names_relation
@@ -60,7 +60,7 @@ def make_result(table=None, kind="smoke", dataset="tiny", method="lavt", variant
             "training": {"seed": seed},
             "efficiency": {"parameters": 10, "trainable_parameters": 5},
             "language_control": record.language_control(table, make_table(seed=99, quality=0.1)),
-            "provenance": provenance(config_yaml="a: 1\n", started="2024-01-01T00:00:00Z"),
+            "provenance": provenance(config_yaml="a: 1\n", started=Start("2024-01-01T00:00:00Z")),
             **changes,
         }
     )  # fmt: skip
@@ -345,3 +345,6 @@ def test_provenance_says_what_there_is():
     assert block["versions"]["numpy"] == np.__version__
     assert len(block["config_sha256"]) == 64
     assert set(block["git"]) == {"sha", "dirty", "diff_sha256"}
+    # What is committed while a run goes on is not what ran.
+    begun = Start("2024-01-01T00:00:00Z", {"sha": "a" * 40, "dirty": False, "diff_sha256": None})
+    assert provenance(started=begun)["git"] == begun.git
