@@ -120,7 +120,9 @@ def test_gradients_reach_what_trains_and_nothing_else() -> None:
     for name, parameter in method.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, name
-            assert parameter.grad.any(), name
+            # BatchNorm takes a bias before it off again: its gradient is zero but for rounding.
+            if not (".dense_branch" in name and name.endswith(".conv.bias")):
+                assert parameter.grad.any(), name
         else:
             assert parameter.grad is None, name
             assert ".trunk." in name, name
