@@ -121,19 +121,20 @@ def plain(name: str, root: Path) -> Figure:
     for index in range(len(dataset)):
         record = dataset.record(index)
         picture = Image.open(dataset.root / record.image).convert("RGB")
-        truth = Image.fromarray(coco_mask.decode(record.rle)).resize(spec.image_size[::-1], Image.Resampling.NEAREST)
+        drawn = Image.fromarray(coco_mask.decode(record.rle))
+        truth = np.array(drawn.resize(spec.image_size[::-1], Image.Resampling.NEAREST))
         image = functional.to_tensor(functional.resize(picture, list(spec.image_size)))
         image = functional.normalize(image, list(spec.mean), list(spec.std))[None]
         done = tokenize(record.text)
         parts = {name: torch.tensor([part]) for name, part in done.parts.items()}
         tokens = TextTokens(torch.tensor([done.ids]), torch.tensor([done.mask], dtype=torch.bool), parts)
         names = (record.sample_id,)
-        mask = torch.from_numpy(np.array(truth))[None]
+        mask = torch.from_numpy(truth)[None]
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             output = method(Batch(image, mask, tokens, names, names, names, names, torch.tensor([index])))
         logits = F.interpolate(output.logits, spec.image_size, mode="bilinear", align_corners=True)
         found = (logits.cpu()[0, 0] > 0).numpy()
-        target = np.asarray(truth) > 0
+        target = truth > 0
         union = np.logical_or(found, target).sum()
         ious.append(np.logical_and(found, target).sum() / union if union else 0.0)
         ends.append(time.perf_counter())
@@ -160,11 +161,10 @@ def score(job: Job) -> None:
     data = open_data(Path(job.root), task, job.workers)
     balance(task, data)
     data.eval_batch_size = job.batch
-    several = job.processes > 1
     trainer = Trainer(
-        accelerator="cpu", devices=job.processes, strategy="ddp" if several else "auto", precision=job.precision,
-        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        use_distributed_sampler=False, callbacks=[clock := Clock()],
+        accelerator="cpu", devices=job.processes, precision=job.precision, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        callbacks=[clock := Clock()],
     )  # fmt: skip
     trainer.test(task, data, verbose=False)
     miou = 100 * task.scored.of(task.protocols[0])["miou"] if task.scored is not None else None

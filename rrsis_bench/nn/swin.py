@@ -50,19 +50,18 @@ class FusedWindowAttention(WindowAttention):  # type: ignore[misc]
         qkv = self.qkv(x).view(windows, pixels, 3, self.num_heads, -1)
         # By heads first and in the type of the scores, so that nothing of (W, heads, N, N) is ever turned or cast.
         table = self.relative_position_bias_table.to(qkv.dtype)
-        bias = table.index_select(0, self.relative_position_index.flatten()).T.contiguous().view(-1, pixels, pixels)
+        bias = table.index_select(0, self.relative_position_index.flatten()).T.contiguous().view(1, -1, pixels, pixels)
         if mask is not None:
             bias = bias + mask.to(bias.dtype)[:, None]
         if mask is None or len(mask) == windows:
             query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.expand(windows, -1, -1, -1))
         else:
             # An image's windows stand beside the heads: so the bias of (window, head) serves all images uncopied.
             per_image = qkv.unflatten(0, (-1, len(mask)))
             query, key, value = per_image.permute(3, 0, 1, 4, 2, 5).flatten(2, 3).unbind(0)
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.flatten(0, 1)[None])
-            mixed = mixed.reshape(windows, self.num_heads, pixels, -1)
-        mixed = mixed.transpose(1, 2).reshape(windows, pixels, width)
+            bias = bias.flatten(0, 1)[None]
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        mixed = mixed.reshape(windows, self.num_heads, pixels, -1).transpose(1, 2).reshape(windows, pixels, width)
         projected: Tensor = self.proj(mixed)
         return projected
 
