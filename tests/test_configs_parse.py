@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,8 +14,8 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 METHODS = sorted(name for name in registry.BUILT_IN)
 
 
-def parse(merged: config.Config) -> None:
-    """Through LightningCLI's parser, without building anything."""
+def parse(merged: config.Config) -> Any:
+    """Through LightningCLI's parser, without building anything: what it understood."""
     from lightning.pytorch import Trainer
     from lightning.pytorch.cli import LightningArgumentParser
 
@@ -27,7 +28,7 @@ def parse(merged: config.Config) -> None:
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.add_lightning_class_args(ReferringSegmentationTask, "model")
     parser.add_lightning_class_args(ReferringDataModule, "data")
-    parser.parse_object(merged)
+    return parser.parse_object(merged)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
@@ -41,7 +42,8 @@ def test_every_file_is_a_mapping_without_class_paths(path: Path) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dataset", config.names("datasets"))
 def test_every_method_on_every_data_set(method: str, dataset: str) -> None:
-    parse(config.resolve(method, dataset))
+    parsed = parse(config.resolve(method, dataset))
+    assert (parsed.model.method, parsed.data.dataset) == (method, dataset)
 
 
 @pytest.mark.parametrize("method", METHODS)
