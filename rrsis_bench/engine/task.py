@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from rrsis_bench.engine.checkpoint import (
 )
 from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.optim import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, check_groups
+from rrsis_bench.engine.packed import packed_linears, worth_packing
 from rrsis_bench.engine.watch import LossWatch
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.methods.base import Method, trainable
@@ -121,6 +123,8 @@ class ReferringSegmentationTask(LightningModule):
         self._frozen = frozen_names(self.method)
         self._frozen_sha256 = hash_tensors(self.method.state_dict(), self._frozen)
         self._has_gradients = bool(trainable(self.method.parameters()))
+        self._compiled = compile
+        self._while_testing = ExitStack()
 
     def load_frozen_weights(self) -> None:
         """Load base weights after all, if anything of them survives a checkpoint of this method."""
@@ -231,6 +235,15 @@ class ReferringSegmentationTask(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the integers of the first protocol."""
         self._count(batch, self.views[:1])
+
+    def on_test_start(self) -> None:
+        """Make the most of weights that will not change; a compiler does so itself."""
+        if self.device.type == "cpu" and not self._compiled and worth_packing():
+            self._while_testing.enter_context(packed_linears(self.method))
+
+    def on_test_end(self) -> None:
+        """Let go of the second copy of the weights."""
+        self._while_testing.close()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the integers of every protocol."""

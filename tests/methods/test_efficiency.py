@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rrsis_bench import registry
 from rrsis_bench.config import variant_options
+from rrsis_bench.data.datamodule import ReferringDataModule
+from rrsis_bench.engine import task as engine
+from rrsis_bench.engine.packed import PackedLinear, worth_packing
 from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.contract import random_batch
 from rrsis_bench.types import Batch
@@ -65,3 +70,41 @@ def test_memory_layout_changes_no_result(name: str) -> None:
     before = method(batch).logits
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     torch.testing.assert_close(method(batch).logits, before, rtol=0, atol=1e-3)
+
+
+class CountPacked(Callback):
+    """How many layers multiply from blocks, while testing and after."""
+
+    def __init__(self) -> None:
+        self.during = self.after = -1
+
+    def count(self, task: engine.ReferringSegmentationTask) -> int:
+        found = [module.forward for module in task.modules()]
+        return sum(isinstance(forward, PackedLinear) and bool(forward.blocks) for forward in found)
+
+    def on_test_batch_end(self, trainer: Trainer, task: Any, *arguments: Any) -> None:
+        self.during = self.count(task)
+
+    def teardown(self, trainer: Trainer, task: Any, stage: str) -> None:
+        self.after = self.count(task)
+
+
+@pytest.mark.skipif(not worth_packing(), reason="not used on this processor")
+def test_a_test_on_a_processor_packs_the_linear_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    counts, packed = [], CountPacked()
+    for worth in (False, True):
+        torch.manual_seed(0)
+        monkeypatch.setattr(engine, "worth_packing", lambda worth=worth: worth)
+        task = engine.ReferringSegmentationTask("lavt", "tiny", variant_options("lavt", "tiny"), pretrained=False)
+        data = ReferringDataModule("tiny", source="synthetic", eval_batch_size=4, num_workers=0)
+        data.input_spec = task.method.input_spec
+        trainer = Trainer(
+            accelerator="cpu", enable_checkpointing=False, limit_test_batches=1, callbacks=[packed], **quiet
+        )
+        trainer.test(task, data, verbose=False)
+        assert task.scored is not None
+        counts.append(task.scored.counts)
+        assert (packed.during > 10) is worth
+        assert packed.after == 0
+    assert np.abs(counts[1] - counts[0]).max() <= 1  # a pixel whose logit is at the threshold but for rounding
