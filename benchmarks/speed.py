@@ -2,13 +2,14 @@
 
     python benchmarks/speed.py
 
-prints a Markdown table. Every row runs the same network with the same random parameters on the same made-up RRSIS-D
-folder. The plain loop is written as the papers' test scripts work: one image after the other in float32, loaded when it
-is its turn, attention written out as products and a softmax (in windows by timm), the prediction moved to the host,
-intersection and union counted there at 480x480. Ours is what `rrsis-bench test` runs: loader processes, batches,
-integers counted on the device under every protocol; in one process with every core, and in one process per core
-(`--trainer.devices=N`). Times run from the end of the first batch to the end of the last, of all processes, so that the
-start of the processes, which is the same for thirty images and for three thousand, is not taken for their speed.
+prints a Markdown table. Every row runs the same network with the same random parameters on the same samples: made-up
+ones in RRSIS-D's layout or, with `--dataset NAME`, some of a real test split, evenly spaced. The plain loop is written
+as the papers' test scripts work: one image after the other in float32, loaded when it is its turn, attention written
+out as products and a softmax (in windows by timm), the prediction moved to the host, intersection and union counted
+there at 480x480. Ours is what `rrsis-bench test` runs: loader processes, batches, integers counted on the device under
+every protocol; in one process with every core, and in one process per core (`--trainer.devices=N`). Times run from the
+end of the first batch to the end of the last, of all processes, so that the start of the processes, which is the same
+for thirty images and for three thousand, is not taken for their speed.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from torchvision.transforms import functional
 
 from rrsis_bench import config
 from rrsis_bench.data.datamodule import ReferringDataModule
+from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.data.sources import create
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.engine.task import ReferringSegmentationTask
@@ -61,12 +63,27 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """What is evaluated.
+
+    Attributes:
+        dataset: a configured data set, found as `rrsis-bench` finds it; None for made-up images.
+        count: how many samples.
+        folder: of the made-up images.
+    """
+
+    dataset: str | None
+    count: int
+    folder: str
+
+
+@dataclass(frozen=True)
 class Job:
     """One row of ours.
 
     Attributes:
         method: registered name.
-        root: the made-up data set.
+        samples: what is evaluated.
         notes: folder for each process's times.
         precision: Lightning's name of it.
         batch: images at a time in each process.
@@ -75,7 +92,7 @@ class Job:
     """
 
     method: str
-    root: str
+    samples: Samples
     notes: str
     precision: str
     batch: int
@@ -90,11 +107,26 @@ def build(method: str) -> ReferringSegmentationTask:
     return ReferringSegmentationTask(method, "base", options, pretrained=False, protocols=PROTOCOLS).eval()
 
 
-def open_data(root: Path, task: ReferringSegmentationTask, workers: int) -> ReferringDataModule:
-    """The test images."""
-    data = ReferringDataModule("rrsisd", "rrsisd", str(root), num_workers=workers, eval_batch_size=8)
-    data.input_spec = task.method.input_spec
-    data.prepare_data()
+class SpacedData(ReferringDataModule):
+    """A data set of which only some samples, evenly spaced, are opened."""
+
+    count: int
+
+    def open_split(self, split: str, training: bool = False) -> ReferringDataset:
+        """As many samples as `count` says."""
+        whole = super().open_split(split, training)
+        places = np.linspace(0, len(whole) - 1, self.count).round().astype(int)
+        return ReferringDataset(whole.manifest.take(places.tolist()), whole.root, whole.spec, training)
+
+
+def open_data(samples: Samples, task: ReferringSegmentationTask, workers: int) -> ReferringDataModule:
+    """The test samples."""
+    options: dict[str, Any] = {"source": "rrsisd", "root": samples.folder}
+    if samples.dataset:
+        options = config.load_yaml(config.find("datasets", samples.dataset))["data"]
+    name = samples.dataset or "rrsisd"
+    data = SpacedData(name, **{**options, "num_workers": workers, "eval_batch_size": 8})
+    data.count, data.input_spec = samples.count, task.method.input_spec
     data.setup("test")
     return data
 
@@ -106,10 +138,10 @@ def balance(task: ReferringSegmentationTask, data: ReferringDataModule) -> None:
     task.method.decoder.classify.bias[1] -= task.method(batch).logits.median()  # type: ignore[union-attr, index]
 
 
-def plain(name: str, root: Path) -> Figure:
+def plain(name: str, samples: Samples) -> Figure:
     """The papers' loop, with every core."""
     task = build(name)
-    data = open_data(root, task, 0)
+    data = open_data(samples, task, 0)
     balance(task, data)
     for module in task.method.modules():
         if isinstance(module, WindowAttention):
@@ -158,7 +190,7 @@ class Clock(Callback):
 def score(job: Job) -> None:
     """What `rrsis-bench test` runs; each process notes its times and the score beside the data."""
     task = build(job.method)
-    data = open_data(Path(job.root), task, job.workers)
+    data = open_data(job.samples, task, job.workers)
     balance(task, data)
     data.eval_batch_size = job.batch
     trainer = Trainer(
@@ -197,28 +229,31 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--methods", nargs="+", default=["lavt", "rmsin", "fianet"], help="registered methods")
-    parser.add_argument("--images", type=int, default=32, help="made-up test images (default: 32)")
+    parser.add_argument("--dataset", help="a data set on disk, such as rrsisd (default: made-up images)")
+    parser.add_argument("--images", type=int, default=32, help="test samples (default: 32)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default: 2)")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_float32_matmul_precision("highest")
     if args.job:
-        score(Job(**json.loads(args.job)))
+        job = json.loads(args.job)
+        score(Job(**{**job, "samples": Samples(**job["samples"])}))
         return
     cores = len(os.sched_getaffinity(0))
-    print(f"{cores} cores, torch {torch.__version__}, {args.images} images\n")
+    print(f"{cores} cores, torch {torch.__version__}, {args.images} samples of {args.dataset or 'made-up images'}\n")
     print("| method | how | images/s | against the plain loop | mean IoU |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "rrsisd"
-        create("rrsisd").write_fake(root, args.images, 0, size=800)  # type: ignore[call-arg]
+        samples = Samples(args.dataset, args.images, str(Path(folder) / "rrsisd"))
+        if not args.dataset:
+            create("rrsisd").write_fake(Path(samples.folder), args.images, 0, size=800)  # type: ignore[call-arg]
         for name in args.methods:
-            reference = plain(name, root)
+            reference = plain(name, samples)
             print(row(name, reference, reference), flush=True)
             for processes in sorted({1, cores}):
                 for precision in ("32-true", "bf16-mixed"):
                     for batch in (1, 8):
                         if args.images > batch * processes:  # else no batch is left to be timed
-                            job = Job(name, str(root), folder, precision, batch, processes, args.workers)
+                            job = Job(name, samples, folder, precision, batch, processes, args.workers)
                             print(row(name, ours(job), reference), flush=True)
 
 

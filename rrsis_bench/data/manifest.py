@@ -9,7 +9,7 @@ import hashlib
 import json
 import mmap
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,10 @@ class Manifest:
     def head(self, count: int) -> Manifest:
         """The first `count` records."""
         return Manifest(self.path, self._offsets[:count])
+
+    def take(self, positions: Sequence[int]) -> Manifest:
+        """The records at these positions, in this order."""
+        return Manifest(self.path, self._offsets[np.asarray(positions, dtype=np.intp)])
 
     def content_hash(self, root: str | Path) -> str:
         """What a result says its data were: sha256 over the sorted lines of all records.

@@ -29,6 +29,8 @@ def test_round_trip_and_splits(tmp_path):
     assert Manifest.open(path, "val")[0] == records[1]
     assert len(Manifest.open(path, "other")) == 0
     assert list(Manifest.open(path, "train").head(1)) == records[:1]
+    opened = Manifest.open(path)
+    assert list(opened.take([len(opened) - 1, 0])) == [opened[len(opened) - 1], opened[0]]
     assert list(pickle.loads(pickle.dumps(Manifest.open(path, "train")))) == [records[0], records[3]]
 
 
