@@ -37,6 +37,17 @@ def test_float32_is_the_layers_result_but_for_rounding(shape: tuple[int, ...], b
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@torch.no_grad()
+def test_any_strides_will_do(layer: nn.Linear) -> None:
+    turned, spread = torch.randn(48, 9).T, torch.randn(9, 96)[:, ::2]
+    assert not turned.is_contiguous()
+    assert not spread.is_contiguous()
+    for x in (turned, spread):
+        expected = layer(x)
+        with packed_linears(layer):
+            torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("given", [torch.float32, torch.bfloat16])
 @torch.inference_mode()
 def test_autocast_gives_what_the_layer_gives_under_it(layer: nn.Linear, given: torch.dtype) -> None:
