@@ -115,7 +115,7 @@ class SpacedData(ReferringDataModule):
     def open_split(self, split: str, training: bool = False) -> ReferringDataset:
         """As many samples as `count` says."""
         whole = super().open_split(split, training)
-        places = np.linspace(0, len(whole) - 1, self.count).round().astype(int)
+        places = np.linspace(0, len(whole) - 1, min(self.count, len(whole))).round().astype(int)
         return ReferringDataset(whole.manifest.take(places.tolist()), whole.root, whole.spec, training)
 
 
