@@ -228,7 +228,7 @@ def row(name: str, figure: Figure, reference: Figure) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--methods", nargs="+", default=["lavt", "rmsin", "fianet"], help="registered methods")
+    parser.add_argument("--methods", nargs="+", default=["lavt", "rmsin", "fianet", "lgce"], help="registered methods")
     parser.add_argument("--dataset", help="a data set on disk, such as rrsisd (default: made-up images)")
     parser.add_argument("--images", type=int, default=32, help="test samples (default: 32)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default: 2)")
