@@ -67,14 +67,14 @@ class Samples:
     """What is evaluated.
 
     Attributes:
-        dataset: a configured data set, found as `rrsis-bench` finds it; None for made-up images.
+        dataset: a configured data set.
+        root: its folder; None for where `rrsis-bench` looks for it.
         count: how many samples.
-        folder: of the made-up images.
     """
 
-    dataset: str | None
+    dataset: str
+    root: str | None
     count: int
-    folder: str
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,9 @@ class SpacedData(ReferringDataModule):
 
 def open_data(samples: Samples, task: ReferringSegmentationTask, workers: int) -> ReferringDataModule:
     """The test samples."""
-    options: dict[str, Any] = {"source": "rrsisd", "root": samples.folder}
-    if samples.dataset:
-        options = config.load_yaml(config.find("datasets", samples.dataset))["data"]
-    name = samples.dataset or "rrsisd"
-    data = SpacedData(name, **{**options, "num_workers": workers, "eval_batch_size": 8})
+    options = config.resolve(task.names[0], samples.dataset, task.names[1])["data"]
+    root = samples.root or options.get("root")
+    data = SpacedData(**{**options, "root": root, "num_workers": workers, "eval_batch_size": 8})
     data.count, data.input_spec = samples.count, task.method.input_spec
     data.setup("test")
     return data
@@ -243,9 +241,9 @@ def main() -> None:
     print(f"{cores} cores, torch {torch.__version__}, {args.images} samples of {args.dataset or 'made-up images'}\n")
     print("| method | how | images/s | against the plain loop | mean IoU |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        samples = Samples(args.dataset, args.images, str(Path(folder) / "rrsisd"))
-        if not args.dataset:
-            create("rrsisd").write_fake(Path(samples.folder), args.images, 0, size=800)  # type: ignore[call-arg]
+        samples = Samples(args.dataset or "rrsisd", None if args.dataset else f"{folder}/rrsisd", args.images)
+        if samples.root:
+            create("rrsisd").write_fake(Path(samples.root), args.images, 0, size=800)  # type: ignore[call-arg]
         for name in args.methods:
             reference = plain(name, samples)
             print(row(name, reference, reference), flush=True)
