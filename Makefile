@@ -82,8 +82,8 @@ bench-boards: $(STAMP) ## time the statistics, and boards of ten thousand result
 	$(BIN)/python benchmarks/leaderboard.py 10000
 
 pretrain-tiny: $(STAMP) ## make the tiny encoders again
-	$(BIN)/python -m rrsis_bench.bench.pretrain_tiny
-	$(BIN)/python -m rrsis_bench.bench.pretrain_pair
+	$(BIN)/python -m tools.pretrain_tiny
+	$(BIN)/python -m tools.pretrain_pair
 
 wheel: $(STAMP) ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

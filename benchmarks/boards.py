@@ -18,9 +18,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before numpy starts its threads
 import numpy as np
 
 from rrsis_bench.metrics.protocols import PROTOCOLS
-from rrsis_bench.results.bootstrap import RESAMPLES, intervals
-from rrsis_bench.results.paired import RunCounts, compare
-from rrsis_bench.results.ranks import rank_groups
+from rrsis_bench.stats.bootstrap import RESAMPLES, intervals
+from rrsis_bench.stats.paired import RunCounts, compare
+from rrsis_bench.stats.ranks import rank_groups
 
 
 def made_up(samples: int, seed: int) -> RunCounts:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rrsis_bench import config
-from rrsis_bench.bench.profile import sample_batch
+from rrsis_bench.cost.profile import sample_batch
 from rrsis_bench.engine.build import build_method
 
 LIMIT = 1e-3

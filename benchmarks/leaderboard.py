@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rrsis_bench.boards import leaderboard
+from rrsis_bench.files import json_text
 from rrsis_bench.metrics.protocols import PROTOCOLS, views
-from rrsis_bench.results import leaderboard, record
-from rrsis_bench.results.atomic import json_text
+from rrsis_bench.results import record
 from rrsis_bench.results.samples import SampleTable, encode
 
 SAMPLES, IMAGES, SEEDS, METHODS = 400, 200, 5, 100

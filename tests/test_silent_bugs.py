@@ -14,7 +14,7 @@ from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.functional import per_sample_iou, scores
 from rrsis_bench.metrics.metric import SampleCounts
 from rrsis_bench.metrics.protocols import get, views
-from rrsis_bench.nn.losses import binary_cross_entropy, dice_loss
+from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss
 from rrsis_bench.types import Batch, InputSpec, TextTokens
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.fusion import LanguageGate, additive_mask, instance_norm
-from rrsis_bench.nn.lavt_stage import CONTEXT, Texts, Words
-from rrsis_bench.nn.swin import init_transformer
+from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
+from rrsis_bench.nn.encoders.swin import init_transformer
+from rrsis_bench.nn.layers.fusion import LanguageGate, additive_mask, instance_norm
 
 START = "start"
 """Name of the text as the text encoder gave it, beside `CONTEXT`, which the stages change."""

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.detris_neck import conv_norm_relu
-from rrsis_bench.nn.lavt_decoder import DecoderStep
-from rrsis_bench.nn.lavt_stage import Texts
-from rrsis_bench.nn.losses import upsample
+from rrsis_bench.families.detris.neck import conv_norm_relu
+from rrsis_bench.families.lavt.decoder import DecoderStep
+from rrsis_bench.families.lavt.stage import Texts
+from rrsis_bench.nn.layers.losses import upsample
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.positions import sine_2d
+from rrsis_bench.nn.layers.positions import sine_2d
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 A reconstruction: the paper's body is not available to us. The three parts' names and purposes are the authors'; their
 insides are ours, each choice an option (`options.py`, `card.yaml`). The flow is the family's
-(`rrsis_bench/nn/lavt_family.py`); the stage is in `bsc.py`, the decoder in `decoder.py`, what is rebuilt in training in
-`dmols.py`, the object's words in `text.py`.
+(`rrsis_bench/families/lavt/family.py`). The stage is in `bsc.py`, the decoder in `decoder.py`, what is rebuilt in
+training in `dmols.py`, the object's words in `text.py`.
 
 Legend: `B` batch, `H W` input pixels, `T` words, `Ct` their width.
 """
@@ -22,10 +22,10 @@ from baselines.btdnet.decoder import Laterals, TwinStreamDecoder
 from baselines.btdnet.dmols import ObjectLearning, Objects, choose_words
 from baselines.btdnet.options import BTDNetOptions
 from baselines.btdnet.text import OBJECT, WORD
-from rrsis_bench.methods.base import trainable
-from rrsis_bench.nn.lavt_family import FamilyFeatures, LAVTFamily
-from rrsis_bench.nn.lavt_stage import CONTEXT, LAVTStage, Texts, Words
-from rrsis_bench.nn.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
+from rrsis_bench.families.lavt.family import FamilyFeatures, LAVTFamily
+from rrsis_bench.families.lavt.stage import CONTEXT, LAVTStage, Texts, Words
+from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
 from rrsis_bench.types import Batch, InputSpec, MethodOutput, TextTokens
 
 

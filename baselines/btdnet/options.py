@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rrsis_bench.errors import UsageError, did_you_mean
-from rrsis_bench.nn.lavt_family import FamilyOptions
+from rrsis_bench.families.lavt.family import FamilyOptions
 
 CHOICES = {
     "fusion": ("bsc", "pwam"),

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.crobim.options import CroBIMOptions
-from rrsis_bench.nn.attention import Attention, FeedForward
-from rrsis_bench.nn.init import zero
+from rrsis_bench.nn.layers.attention import Attention, FeedForward
+from rrsis_bench.nn.layers.init import zero
 
 EXPANSION = 4
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.init import zero
+from rrsis_bench.nn.layers.init import zero
 
 Size = tuple[int, int]
 

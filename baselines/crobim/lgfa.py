@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 from baselines.crobim.deformable import LevelFusion, Sampling, Size, lacking_mass, other_levels
 from baselines.crobim.options import CroBIMOptions
-from rrsis_bench.nn.attention import Attention, FeedForward
-from rrsis_bench.nn.init import zero
-from rrsis_bench.nn.losses import upsample
-from rrsis_bench.nn.positions import sine_2d
+from rrsis_bench.nn.layers.attention import Attention, FeedForward
+from rrsis_bench.nn.layers.init import zero
+from rrsis_bench.nn.layers.losses import upsample
+from rrsis_bench.nn.layers.positions import sine_2d
 
 DEFICITS: Mapping[str, Callable[[Sequence[Sampling]], Tensor]] = {"mass": lacking_mass, "level-weight": other_levels}
 LEVELS = 3

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from baselines.crobim.options import CroBIMOptions
-from rrsis_bench.nn.attention import Attention, FeedForward
-from rrsis_bench.nn.init import zero
-from rrsis_bench.nn.positions import sine_2d
+from rrsis_bench.nn.layers.attention import Attention, FeedForward
+from rrsis_bench.nn.layers.init import zero
+from rrsis_bench.nn.layers.positions import sine_2d
 
 
 def _feed(options: CroBIMOptions) -> FeedForward:

@@ -19,11 +19,11 @@ from baselines.crobim.lgfa import LGFA
 from baselines.crobim.mid import MID
 from baselines.crobim.options import CroBIMOptions
 from baselines.crobim.text import encode_with_prompts, places, with_prompts
+from rrsis_bench.families.lavt.decoder import two_class_cross_entropy, two_class_dice
 from rrsis_bench.methods.base import Method
-from rrsis_bench.nn.bert import encode_words
-from rrsis_bench.nn.encoders import build_staged_encoder, build_text_encoder, encoder_input, load_base_weights
-from rrsis_bench.nn.lavt_decoder import two_class_cross_entropy, two_class_dice
-from rrsis_bench.nn.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
+from rrsis_bench.nn.encoders.bert import encode_words
+from rrsis_bench.nn.encoders.build import build_staged_encoder, build_text_encoder, encoder_input, load_base_weights
+from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
 from rrsis_bench.types import Batch, MethodOutput, TextTokens
 
 CLASS_WEIGHTS = (0.9, 1.1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rrsis_bench.nn.fusion import additive_mask
+from rrsis_bench.nn.layers.fusion import additive_mask
 
 
 def places(mask: Tensor, prompts: int, room: int, before_sep: bool) -> Tensor:

@@ -16,9 +16,7 @@ from torch import Tensor, nn
 
 from baselines.detris.options import DETRISOptions
 from baselines.detris.visual_adapter import DenseVisualAdapter
-from rrsis_bench.nn.bert import AdaptedBert
-from rrsis_bench.nn.clip import OPENAI_INPUT, AdaptedClipText
-from rrsis_bench.nn.detris_family import (
+from rrsis_bench.families.detris.family import (
     DetrisFamily,
     adapted_text,
     family_input,
@@ -27,10 +25,12 @@ from rrsis_bench.nn.detris_family import (
     stage_bottleneck,
     staged_trunk,
 )
-from rrsis_bench.nn.detris_head import DetrisHead
-from rrsis_bench.nn.detris_text_adapter import DenseTextAdapter, ScaledTextAdapter
-from rrsis_bench.nn.dinov2 import AdaptedDinov2
-from rrsis_bench.nn.staged import AdaptedStages
+from rrsis_bench.families.detris.head import DetrisHead
+from rrsis_bench.families.detris.text_adapter import DenseTextAdapter, ScaledTextAdapter
+from rrsis_bench.nn.encoders.bert import AdaptedBert
+from rrsis_bench.nn.encoders.clip import OPENAI_INPUT, AdaptedClipText
+from rrsis_bench.nn.encoders.dinov2 import AdaptedDinov2
+from rrsis_bench.nn.encoders.staged import AdaptedStages
 from rrsis_bench.types import Batch, MethodOutput
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from rrsis_bench.nn.clip import SentencePlace
-from rrsis_bench.nn.detris_options import DetrisFamilyOptions
-from rrsis_bench.nn.dinov2 import PositionCodes
+from rrsis_bench.families.detris.options import DetrisFamilyOptions
+from rrsis_bench.nn.encoders.clip import SentencePlace
+from rrsis_bench.nn.encoders.dinov2 import PositionCodes
 from rrsis_bench.types import Interpolation
 
 
 @dataclass(frozen=True)
 class DETRISOptions(DetrisFamilyOptions):
-    """Choices and sizes of the family (`rrsis_bench/nn/detris_options.py`), and DETRIS's own.
+    """Choices and sizes of the family (`rrsis_bench/families/detris/options.py`), and DETRIS's own.
 
     Attributes:
         cross_width: channels of the cross-attention in the visual adapters.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rrsis_bench.nn.detris_dense import DenseBottleneck
-from rrsis_bench.nn.init import kaiming_layer
+from rrsis_bench.families.detris.dense import DenseBottleneck
+from rrsis_bench.nn.layers.init import kaiming_layer
 
 
 class WordCrossAttention(nn.Module):

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.dinov2 import AdaptedDinov2, timm_layout
-from rrsis_bench.nn.name_map import NameMap
-from rrsis_bench.nn.weights import fit, load_tensors, sha256_file, strip_prefixes
+from rrsis_bench.nn.encoders.dinov2 import AdaptedDinov2, timm_layout
+from rrsis_bench.nn.weights.files import fit, load_tensors, sha256_file, strip_prefixes
+from rrsis_bench.nn.weights.name_map import NameMap
 
 if TYPE_CHECKING:
     from baselines.detris.model import DETRIS

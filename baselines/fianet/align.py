@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from baselines.fianet.text import OBJECT, POSITION
-from rrsis_bench.nn.fusion import LanguageGate, WordAttention
-from rrsis_bench.nn.lavt_stage import LAVTStage, Texts, Words
-from rrsis_bench.nn.swin import init_transformer
+from rrsis_bench.families.lavt.stage import LAVTStage, Texts, Words
+from rrsis_bench.nn.encoders.swin import init_transformer
+from rrsis_bench.nn.layers.fusion import LanguageGate, WordAttention
 
 
 class ObjectPositionAlignment(nn.Module):

@@ -1,6 +1,6 @@
 """FIANet (Lei et al., TGRS 2024): LAVT with object and position words aligned in every stage, and TMEM on the maps.
 
-The flow is the family's (`rrsis_bench/nn/lavt_family.py`); the stage is in `align.py`, the module on the maps in
+The flow is the family's (`rrsis_bench/families/lavt/family.py`); the stage is in `align.py`, the module on the maps in
 `tmem.py`, the two partial texts in `text.py`.
 """
 
@@ -17,10 +17,10 @@ from baselines.fianet.align import FIANetStage
 from baselines.fianet.text import OBJECT, POSITION
 from baselines.fianet.tmem import TMEM
 from baselines.fianet.weights import RELEASED
-from rrsis_bench.nn.bert import encode_words
-from rrsis_bench.nn.lavt_family import FamilyOptions, LAVTFamily
-from rrsis_bench.nn.lavt_names import NameMap
-from rrsis_bench.nn.lavt_stage import CONTEXT, Texts, Words
+from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
+from rrsis_bench.families.lavt.names import NameMap
+from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
+from rrsis_bench.nn.encoders.bert import encode_words
 from rrsis_bench.types import InputSpec, TextTokens
 
 

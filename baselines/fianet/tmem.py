@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from rrsis_bench.nn.fusion import WordAttention
-from rrsis_bench.nn.lavt_stage import CONTEXT, Texts, Words
-from rrsis_bench.nn.multiscale import MultiScaleShell
-from rrsis_bench.nn.swin import init_transformer
+from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
+from rrsis_bench.nn.encoders.swin import init_transformer
+from rrsis_bench.nn.layers.fusion import WordAttention
+from rrsis_bench.nn.layers.multiscale import MultiScaleShell
 
 
 class TextAwareBlock(nn.Module):

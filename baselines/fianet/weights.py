@@ -1,8 +1,8 @@
-"""Released FIANet checkpoints: their parameter names against ours (see `rrsis_bench/nn/lavt_names.py`)."""
+"""Released FIANet checkpoints: their parameter names against ours (see `rrsis_bench/families/lavt/names.py`)."""
 
 from __future__ import annotations
 
-from rrsis_bench.nn.lavt_names import (
+from rrsis_bench.families.lavt.names import (
     OURS,
     SHARED_DROPPED,
     SHARED_NAMES,
@@ -12,7 +12,7 @@ from rrsis_bench.nn.lavt_names import (
     gate_names,
     pwam_names,
 )
-from rrsis_bench.nn.multiscale import shell_names
+from rrsis_bench.nn.layers.multiscale import shell_names
 
 _ALIGN, _OUR_ALIGN = f"{STAGE}.object_position_align_blk", f"{OURS}.align"
 _BLOCK, _OUR_BLOCK = "backbone.tmem.block.*", "refine.blocks.*"

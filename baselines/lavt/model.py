@@ -1,7 +1,7 @@
 """LAVT (Yang et al., CVPR 2022): words join the visual encoder after each of its stages.
 
-All of it is shared with the methods built on it: the flow is in `rrsis_bench/nn/lavt_family.py`, a stage's fusion in
-`rrsis_bench/nn/lavt_stage.py`, the decoder in `rrsis_bench/nn/lavt_decoder.py`.
+The methods built on it share all of it. In `rrsis_bench/families/lavt/`, `family.py` holds the flow of a sample,
+`stage.py` a stage's fusion and `decoder.py` the decoder.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 from torch import nn
 
 from baselines.lavt.weights import RELEASED
-from rrsis_bench.nn.lavt_family import FamilyOptions, LAVTFamily
-from rrsis_bench.nn.lavt_names import NameMap
-from rrsis_bench.nn.lavt_stage import LAVTStage
+from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
+from rrsis_bench.families.lavt.names import NameMap
+from rrsis_bench.families.lavt.stage import LAVTStage
 
 
 @dataclass(frozen=True)

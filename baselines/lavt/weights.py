@@ -1,8 +1,8 @@
-"""Released LAVT checkpoints: their parameter names against ours (see `rrsis_bench/nn/lavt_names.py`)."""
+"""Released LAVT checkpoints: their parameter names against ours (see `rrsis_bench/families/lavt/names.py`)."""
 
 from __future__ import annotations
 
-from rrsis_bench.nn.lavt_names import (
+from rrsis_bench.families.lavt.names import (
     OURS,
     SHARED_DROPPED,
     SHARED_NAMES,

@@ -17,7 +17,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.lavt_stage import CONTEXT, Texts, Words
+from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
 
 PARTS = ("kept", "none", "acting")
 """`kept`: what has no effect is there, but not run. `none`: it is left out. `acting`: the exchanged tokens are added to

@@ -16,10 +16,10 @@ from torch import nn
 from baselines.lgce.guidance import PARTS, LanguageGuided
 from baselines.lgce.weights import names_for
 from rrsis_bench.errors import UsageError
-from rrsis_bench.methods.base import trainable
-from rrsis_bench.nn.lavt_family import FamilyOptions, LAVTFamily
-from rrsis_bench.nn.lavt_names import NameMap, load_official
-from rrsis_bench.nn.lavt_stage import LAVTStage
+from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
+from rrsis_bench.families.lavt.names import NameMap, load_official
+from rrsis_bench.families.lavt.stage import LAVTStage
+from rrsis_bench.nn.layers.freezing import trainable
 
 
 @dataclass(frozen=True)

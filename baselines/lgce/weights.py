@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rrsis_bench.nn.lavt_names import (
+from rrsis_bench.families.lavt.names import (
     OURS,
     SHARED_DROPPED,
     SHARED_NAMES,

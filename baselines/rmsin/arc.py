@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.init import trunc_normal_
 
-from rrsis_bench.nn.lavt_decoder import LAVTDecoder
+from rrsis_bench.families.lavt.decoder import LAVTDecoder
 
 
 def rotation(theta: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Cross-scale interaction (RMSIN, section 3.3): the maps of all stages attend to each other on one small grid.
 
-The shell (pooling, joining, splitting, gates) is `rrsis_bench/nn/multiscale.py`; here is the block inside it.
+The shell (pooling, joining, splitting, gates) is `rrsis_bench/nn/layers/multiscale.py`; here is the block inside it.
 
 Legend: `B` batch, `c` inner width (480), `g` side of the grid (15), `P` its g*g cells (225), `N` cells of all three
 sizes (314), `H` heads (8), `K` width of keys per head (32), values are twice as wide (64).
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.lavt_stage import Texts
-from rrsis_bench.nn.multiscale import MultiScaleShell
-from rrsis_bench.nn.swin import init_transformer
+from rrsis_bench.families.lavt.stage import Texts
+from rrsis_bench.nn.encoders.swin import init_transformer
+from rrsis_bench.nn.layers.multiscale import MultiScaleShell
 
 
 class GridAttention(nn.Module):

@@ -1,6 +1,6 @@
 """RMSIN (Liu et al., CVPR 2024): LAVT with interaction inside and across scales and a decoder that turns its kernels.
 
-What it shares with LAVT is in `rrsis_bench/nn/` (`lavt_family`, `lavt_stage`, `lavt_decoder`, `multiscale`); its own
+What it shares with LAVT is in `rrsis_bench/families/lavt/` and `nn/layers/multiscale.py`; its own
 parts are `iim.py` (stage), `cim.py` (between stages and decoder) and `arc.py` (decoder).
 """
 
@@ -17,8 +17,8 @@ from baselines.rmsin.cim import CIM
 from baselines.rmsin.iim import RMSINStage
 from baselines.rmsin.weights import RELEASED
 from rrsis_bench.errors import UsageError
-from rrsis_bench.nn.lavt_family import FamilyOptions, LAVTFamily
-from rrsis_bench.nn.lavt_names import NameMap
+from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
+from rrsis_bench.families.lavt.names import NameMap
 
 
 @dataclass(frozen=True)

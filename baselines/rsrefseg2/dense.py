@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.errors import UsageError
-from rrsis_bench.nn.precision import full_precision, wide
+from rrsis_bench.nn.layers.precision import full_precision, wide
 
 SMALLEST = 1e-12
 

@@ -21,12 +21,13 @@ from baselines.rsrefseg2.losses import contrastive, decorrelation, keys_of, regi
 from baselines.rsrefseg2.options import RSRefSeg2Options
 from baselines.rsrefseg2.prompter import CascadedPrompter
 from rrsis_bench.errors import UsageError
-from rrsis_bench.methods.base import Method, trainable
-from rrsis_bench.nn.dual_encoder import Heard, build_dual_encoder
-from rrsis_bench.nn.losses import binary_cross_entropy, reduce_mask, upsample
-from rrsis_bench.nn.precision import full_precision
-from rrsis_bench.nn.sam import build_segmenter
-from rrsis_bench.nn.weights import load_tensors, resolve, sha256_file
+from rrsis_bench.methods.base import Method
+from rrsis_bench.nn.encoders.dual_encoder import Heard, build_dual_encoder
+from rrsis_bench.nn.encoders.sam import build_segmenter
+from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.layers.losses import binary_cross_entropy, reduce_mask, upsample
+from rrsis_bench.nn.layers.precision import full_precision
+from rrsis_bench.nn.weights.files import load_tensors, resolve, sha256_file
 from rrsis_bench.types import Batch, InputSpec, MethodOutput
 
 LARGEST_SCALE = math.log(120.0)
@@ -213,8 +214,8 @@ def input_spec(options: RSRefSeg2Options, side: int, context: int) -> InputSpec:
     if options.max_tokens > context:
         raise UsageError(f"rsrefseg2: max_tokens {options.max_tokens}, but {options.dual} takes {context} at most.")
     tokenizers: Mapping[bool, str] = {
-        True: "rrsis_bench.nn.siglip:SiglipTokenizer",
-        False: "rrsis_bench.nn.siglip:CasedSiglipTokenizer",
+        True: "rrsis_bench.nn.encoders.siglip:SiglipTokenizer",
+        False: "rrsis_bench.nn.encoders.siglip:CasedSiglipTokenizer",
     }
     own = tokenizers[options.lower_case] if options.dual.startswith("siglip") else "clip"
     return InputSpec(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.rsrefseg2.dense import DensePrompt
-from rrsis_bench.nn.attention import Attention
+from rrsis_bench.nn.layers.attention import Attention
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn import sam2
-from rrsis_bench.nn.sam import rename
-from rrsis_bench.nn.sam_v1 import SHARED, SamHF
-from rrsis_bench.nn.weights import fit, load_checkpoint, sha256_file, strip_prefixes
+from rrsis_bench.nn.encoders import sam2
+from rrsis_bench.nn.encoders.sam import rename
+from rrsis_bench.nn.encoders.sam_v1 import SHARED, SamHF
+from rrsis_bench.nn.weights.files import fit, load_checkpoint, sha256_file, strip_prefixes
 
 if TYPE_CHECKING:
     from baselines.rsrefseg2.model import RSRefSeg2

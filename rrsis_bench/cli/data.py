@@ -155,9 +155,9 @@ def _stats(located: Located, args: argparse.Namespace) -> int:
 def _show(located: Located, args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from rrsis_bench.data.images import ImageError, read_rgb, write_image
     from rrsis_bench.data.manifest import Manifest
     from rrsis_bench.data.masks import MaskError, decode
+    from rrsis_bench.data.pixels import ImageError, read_rgb, write_image
     from rrsis_bench.data.prepare import ensure_manifest
     from rrsis_bench.data.transforms import resize_mask
     from rrsis_bench.engine.overlay import draw_overlay

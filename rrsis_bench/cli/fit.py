@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, flags: Sequence[str]) -> int:
         if is_first_process():
             print(f"nothing to do: {plan.folder} holds a finished run.")
         return 0
-    from rrsis_bench.bench.lock import hold
+    from rrsis_bench.run.lock import hold
 
     with hold(plan.folder) if is_first_process() else nullcontext():
         from rrsis_bench.engine.run import fit

@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write or check the tables; results that cannot be trusted are named on stderr and left out."""
-    from rrsis_bench.results import leaderboard
-    from rrsis_bench.results.render.markdown import section
+    from rrsis_bench.boards import leaderboard
+    from rrsis_bench.boards.render.markdown import section
 
     results: Path = args.results
     if not results.is_dir():

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
-    from rrsis_bench.bench.profile import efficiency
+    from rrsis_bench.cost.profile import efficiency
     from rrsis_bench.engine.build import build_method
     from rrsis_bench.engine.device import pick_device
 
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _runs(args: argparse.Namespace) -> int:
-    from rrsis_bench.bench.remeasure import remeasure
+    from rrsis_bench.cost.remeasure import remeasure
     from rrsis_bench.engine.device import pick_device
     from rrsis_bench.errors import UsageError
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rrsis_bench.errors import DriftError, UsageError
 
 if TYPE_CHECKING:
-    from rrsis_bench.bench.plan import Cell
+    from rrsis_bench.sweep.grid import Cell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,10 +121,10 @@ def _rescore(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
+    from rrsis_bench.boards.tables import print_scores, values
     from rrsis_bench.results import external
     from rrsis_bench.results.predictions import PredictionError
     from rrsis_bench.results.record import FILE, read_result
-    from rrsis_bench.results.tables import print_scores, values
 
     told = external.External(
         method=args.method,
@@ -151,7 +151,7 @@ def _score(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from rrsis_bench.results.atomic import json_text
+    from rrsis_bench.files import json_text
     from rrsis_bench.results.comparison import comparison, show
 
     found = comparison(args.a, args.b, args.protocol)
@@ -163,10 +163,10 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _table(args: argparse.Namespace) -> int:
-    from rrsis_bench.bench.plan import read_sweep
-    from rrsis_bench.bench.sweep import look
-    from rrsis_bench.results import sweep_table
+    from rrsis_bench.boards import sweep_table
     from rrsis_bench.results.record import FILE, read_result
+    from rrsis_bench.sweep.agenda import look
+    from rrsis_bench.sweep.grid import read_sweep
 
     sweep = read_sweep(args.sweep, args.runs)
     agenda = look(sweep, compute=False)

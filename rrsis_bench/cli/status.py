@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rrsis_bench.bench.plan import Cell
-    from rrsis_bench.bench.sweep import Agenda
+    from rrsis_bench.sweep.agenda import Agenda
+    from rrsis_bench.sweep.grid import Cell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the grid."""
-    from rrsis_bench.bench.plan import read_sweep
-    from rrsis_bench.bench.sweep import look
+    from rrsis_bench.sweep.agenda import look
+    from rrsis_bench.sweep.grid import read_sweep
 
     agenda = look(read_sweep(args.sweep, args.runs), args.only, compute=False)
     if args.json:
@@ -61,8 +61,8 @@ def _grid(agenda: Agenda) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rrsis_bench.bench.cells import LOG_FILE
-    from rrsis_bench.bench.wording import duration
+    from rrsis_bench.sweep.cells import LOG_FILE
+    from rrsis_bench.sweep.times import duration
 
     seeds = sorted({cell.seed for cell in agenda.cells})
     rows: dict[tuple[str, str], dict[int, str]] = {}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rrsis_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from rrsis_bench.bench.plan import Sweep
-    from rrsis_bench.bench.sweep import Agenda
+    from rrsis_bench.sweep.agenda import Agenda
+    from rrsis_bench.sweep.grid import Sweep
 
 EPILOG = """each cell is an ordinary `rrsis-bench fit` in a process of its own, so that it can be repeated by hand.
 Finished cells are skipped; one whose settings or data have changed since is run anew, and its old files are moved to
@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run what is to be run; exit code 1 if a cell failed."""
-    from rrsis_bench.bench.plan import read_sweep
-    from rrsis_bench.bench.sweep import look
+    from rrsis_bench.sweep.agenda import look
+    from rrsis_bench.sweep.grid import read_sweep
 
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers must be at least 1, not {args.workers}.")
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 def _print(agenda: Agenda) -> int:
     import sys
 
-    from rrsis_bench.bench.launchers.printed import lines
+    from rrsis_bench.sweep.launchers.printed import lines
 
     outdated = [cell.name for cell in agenda.todo if agenda.verdicts[cell.name].state in {"outdated", "done"}]
     if outdated:
@@ -81,8 +81,8 @@ def _print(agenda: Agenda) -> int:
 
 
 def _dry_run(agenda: Agenda) -> int:
-    from rrsis_bench.bench.launchers.printed import lines
-    from rrsis_bench.bench.wording import duration
+    from rrsis_bench.sweep.launchers.printed import lines
+    from rrsis_bench.sweep.times import duration
 
     for cell, line in zip(agenda.todo, lines(agenda.todo), strict=True):
         seconds = agenda.estimates.seconds(cell)
@@ -100,7 +100,7 @@ def _nothing(agenda: Agenda) -> int:
 
 
 def _submit(sweep: Sweep, agenda: Agenda, force: bool) -> int:
-    from rrsis_bench.bench.launchers.slurm import submit
+    from rrsis_bench.sweep.launchers.slurm import submit
 
     anew = frozenset(cell.name for cell in agenda.todo if force or agenda.verdicts[cell.name].state == "outdated")
     for name, job in submit(sweep, agenda.todo, anew).items():
@@ -110,10 +110,10 @@ def _submit(sweep: Sweep, agenda: Agenda, force: bool) -> int:
 
 
 def _run_here(sweep: Sweep, agenda: Agenda, args: argparse.Namespace) -> int:
-    from rrsis_bench.bench.launchers.local import LocalLauncher
-    from rrsis_bench.bench.monitor import Monitor
-    from rrsis_bench.bench.run_cell import HELD, INTERRUPTED
-    from rrsis_bench.bench.sweep import look
+    from rrsis_bench.sweep.agenda import look
+    from rrsis_bench.sweep.launchers.local import LocalLauncher
+    from rrsis_bench.sweep.monitor import Monitor
+    from rrsis_bench.sweep.run_cell import HELD, INTERRUPTED
 
     on_cpu = all(cell.config["trainer"].get("accelerator") == "cpu" for cell in agenda.todo)
     monitor = Monitor(len(agenda.todo), agenda.estimates)

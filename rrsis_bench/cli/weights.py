@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rrsis_bench.errors import MissingResourceError, UsageError
 
 if TYPE_CHECKING:
-    from rrsis_bench.bench.prefetch import NamedWeight
+    from rrsis_bench.nn.weights.needs import NamedWeight
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """List or fetch."""
     from rrsis_bench import registry
-    from rrsis_bench.bench.prefetch import named_weights
+    from rrsis_bench.nn.weights.needs import named_weights
 
     everything = args.method in {None, "all"}
     if everything and args.variant is not None:
@@ -80,7 +80,7 @@ def _show(weights: list[NamedWeight]) -> int:
 
 
 def _prefetch(weights: list[NamedWeight]) -> int:
-    from rrsis_bench.bench.prefetch import fetch
+    from rrsis_bench.nn.weights.needs import fetch
 
     if not weights:
         print("nothing to fetch: starts from random values.")

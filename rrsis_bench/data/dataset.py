@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from rrsis_bench.data import masks
-from rrsis_bench.data.images import ImageError, read_rgb
 from rrsis_bench.data.manifest import Manifest, Record
+from rrsis_bench.data.pixels import ImageError, read_rgb
 from rrsis_bench.data.text import Tokenized, load_tokenizer
 from rrsis_bench.data.transforms import Augment, Augmenter, normalise, resize_image, resize_mask
 from rrsis_bench.data.verify import sizes_agree

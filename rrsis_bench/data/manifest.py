@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrsis_bench.errors import MissingResourceError, UserError
-from rrsis_bench.results.atomic import write_bytes
+from rrsis_bench.files import write_bytes
 
 
 @dataclass(frozen=True, slots=True)

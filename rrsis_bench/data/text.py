@@ -17,8 +17,8 @@ from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_
 from rrsis_bench.types import InputSpec
 
 TOKENIZERS: Mapping[str, str] = {
-    "bert": "rrsis_bench.nn.bert:BertTokenizer",
-    "clip": "rrsis_bench.nn.clip:ClipTokenizer",
+    "bert": "rrsis_bench.nn.encoders.bert:BertTokenizer",
+    "clip": "rrsis_bench.nn.encoders.clip:ClipTokenizer",
     "tiny": "rrsis_bench.data.text:TinyTokenizer",
 }
 TINY_VOCABULARY = Path(__file__).parent / "assets" / "tiny_vocab.txt"
@@ -196,8 +196,8 @@ def flip_text(text: str) -> str:
 
 def main() -> None:
     """Write the tiny tokenizer's vocabulary from the synthetic grammar."""
-    from rrsis_bench.data.grammar import vocabulary
-    from rrsis_bench.results.atomic import write_text
+    from rrsis_bench.data.synthetic.grammar import vocabulary
+    from rrsis_bench.files import write_text
 
     write_text(TINY_VOCABULARY, tiny_vocabulary_text(vocabulary()))
 

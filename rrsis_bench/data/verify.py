@@ -11,9 +11,9 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from rrsis_bench.data.images import ImageError, pixel_hash, read_rgb
 from rrsis_bench.data.manifest import Record
 from rrsis_bench.data.masks import MaskError, area
+from rrsis_bench.data.pixels import ImageError, pixel_hash, read_rgb
 from rrsis_bench.data.sources.base import Entry, Finding, Report, SourceInfo
 from rrsis_bench.data.text import normalise_text
 from rrsis_bench.errors import MissingResourceError

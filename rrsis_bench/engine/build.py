@@ -8,7 +8,7 @@ from typing import Any
 from rrsis_bench import registry
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method
-from rrsis_bench.nn.refs import MissingDownloadError
+from rrsis_bench.nn.weights.refs import MissingDownloadError
 
 
 def build_method(

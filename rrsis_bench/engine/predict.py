@@ -21,7 +21,7 @@ from torch.nn import functional
 from rrsis_bench.data import masks
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import Item
-from rrsis_bench.data.images import ImageError, read_rgb
+from rrsis_bench.data.pixels import ImageError, read_rgb
 from rrsis_bench.data.text import load_tokenizer, normalise_text
 from rrsis_bench.data.transforms import normalise, resize_image
 from rrsis_bench.engine import geo
@@ -29,9 +29,9 @@ from rrsis_bench.engine.load import LoadedRun
 from rrsis_bench.engine.overlay import draw_overlay, enlarged
 from rrsis_bench.engine.tiling import Blend, Plan, plan
 from rrsis_bench.errors import UsageError
+from rrsis_bench.files import write_bytes, write_json
 from rrsis_bench.methods.base import Method
 from rrsis_bench.metrics import protocols
-from rrsis_bench.results.atomic import write_bytes, write_json
 
 PROTOCOL = "native-v1"
 TILE_FACTOR = 2  # default tile limit over the method's input size; scenes squashed more lose their small objects

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from rrsis_bench import registry
-from rrsis_bench.bench.profile import Precision, efficiency
+from rrsis_bench.cost.profile import Precision, efficiency
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.data.text import load_tokenizer

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rrsis_bench.boards.tables import print_scores
 from rrsis_bench.cli._trainer import Plan
 from rrsis_bench.engine import report
 from rrsis_bench.engine.checkpoint import check_identity, read
@@ -15,11 +16,10 @@ from rrsis_bench.engine.resume import BEST, LAST, LastCheckpoint
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.engine.trainer import TrainerCLI, build_cli
 from rrsis_bench.errors import UsageError
+from rrsis_bench.files import write_text
 from rrsis_bench.metrics import protocols
 from rrsis_bench.results import gallery, record
-from rrsis_bench.results.atomic import write_text
 from rrsis_bench.results.provenance import Start, provenance
-from rrsis_bench.results.tables import print_scores
 
 # What a run may leave in its folder; --overwrite removes these and nothing else.
 OWN_FILES = ("result.json", "samples.csv.gz", "gallery.json", "config.yaml", "metrics.csv", "hparams.yaml")

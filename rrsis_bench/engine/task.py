@@ -29,12 +29,13 @@ from rrsis_bench.engine.optim import OptimizerConfig, ScheduleConfig, build_opti
 from rrsis_bench.engine.packed import packed_linears, worth_packing
 from rrsis_bench.engine.watch import LossWatch
 from rrsis_bench.errors import UsageError, did_you_mean
-from rrsis_bench.methods.base import Method, trainable
+from rrsis_bench.methods.base import Method
 from rrsis_bench.metrics import functional
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.metric import SampleCounts
 from rrsis_bench.metrics.protocols import Protocol, View
 from rrsis_bench.metrics.protocols import get as get_protocol
+from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.types import Batch, MethodOutput
 
 DEFAULT_OPTIMIZER = OptimizerConfig()

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.types import Batch, InputSpec, MethodOutput
 
 
@@ -114,14 +115,3 @@ class Method(nn.Module):
         Their trainable share is the figure that parameter-efficient papers print.
         """
         return {}
-
-
-def trainable(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    """Those parameters that require a gradient."""
-    return [parameter for parameter in parameters if parameter.requires_grad]
-
-
-def freeze(module: nn.Module) -> None:
-    """Stop gradients of every parameter of a module. Its buffers and mode are left alone."""
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)

@@ -24,8 +24,9 @@ from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import Item
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.data.transforms import normalise
-from rrsis_bench.methods.base import Method, trainable
-from rrsis_bench.nn.losses import binary_cross_entropy, reduce_mask
+from rrsis_bench.methods.base import Method
+from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.layers.losses import binary_cross_entropy, reduce_mask
 from rrsis_bench.types import Batch, InputSpec
 
 TEXTS = ("the red ship", "a white airplane on the left", "the largest storage tank", "the bridge")

@@ -1,1 +1,1 @@
-"""Blocks that two or more methods use."""
+"""Layers, pretrained encoders and weight files, for any method."""

@@ -1,1 +1,1 @@
-"""Result files, their schema, and the leaderboards made of them. No torch in here."""
+"""The files of one run: what they hold, how they are checked, scored again and compared. No torch in here."""

@@ -14,10 +14,10 @@ from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics.functional import METRICS
 from rrsis_bench.metrics.protocols import DEFAULT, get
 from rrsis_bench.results import record
-from rrsis_bench.results.bootstrap import LEVEL, RESAMPLES, SEED
 from rrsis_bench.results.breakdown import groups
-from rrsis_bench.results.paired import Difference, RunCounts, compare, holm
 from rrsis_bench.results.samples import FILE, SampleTable, read_samples
+from rrsis_bench.stats.bootstrap import LEVEL, RESAMPLES, SEED
+from rrsis_bench.stats.paired import Difference, RunCounts, compare, holm
 
 PARTS = ("category", "size")
 PART_METRICS = ("miou", "oiou")

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrsis_bench.errors import UserError
+from rrsis_bench.files import write_json
 from rrsis_bench.metrics.protocols import NATIVE
-from rrsis_bench.results.atomic import write_json
 from rrsis_bench.results.samples import FILE as SAMPLES_FILE
 from rrsis_bench.results.samples import SampleTable, read_samples
 

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rrsis_bench.errors import UserError
+from rrsis_bench.files import json_text, write_text
 from rrsis_bench.results import gallery, record
-from rrsis_bench.results.atomic import json_text, write_text
 from rrsis_bench.results.provenance import sha256_text
 from rrsis_bench.results.samples import FILE as SAMPLES_FILE
 from rrsis_bench.results.samples import SampleTable, read_samples

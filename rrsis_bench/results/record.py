@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from rrsis_bench.errors import UserError
+from rrsis_bench.files import json_text, write_text
 from rrsis_bench.metrics import protocols as rules
 from rrsis_bench.metrics.functional import METRICS, scores
-from rrsis_bench.results import bootstrap
 from rrsis_bench.results import samples as table_file
-from rrsis_bench.results.atomic import json_text, write_text
 from rrsis_bench.results.breakdown import breakdown, plain
 from rrsis_bench.results.samples import SampleTable
+from rrsis_bench.stats import bootstrap
 
 SCHEMA_VERSION = 1
 FILE = "result.json"

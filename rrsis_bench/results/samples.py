@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data.wording import names_position, names_relation
 from rrsis_bench.errors import UserError, did_you_mean
+from rrsis_bench.files import write_bytes
 from rrsis_bench.metrics.functional import Counts
 from rrsis_bench.metrics.protocols import NATIVE, VIEWS
-from rrsis_bench.results.atomic import write_bytes
-from rrsis_bench.results.wording import names_position, names_relation
 
 FILE = "samples.csv.gz"
 _IDENTITY = ("sample_id", "image_id", "category", "n_tokens", "height", "width")

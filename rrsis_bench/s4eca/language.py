@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from rrsis_bench.nn.detris_family import adapted_text, sentence_width
+from rrsis_bench.families.detris.family import adapted_text, sentence_width
 from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.textual_adapter import FinalProxies, QueryTextAdapter, dense_adapter
 from rrsis_bench.types import TextTokens

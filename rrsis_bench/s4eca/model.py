@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rrsis_bench.nn.bert import AdaptedBert
-from rrsis_bench.nn.clip import AdaptedClipText
-from rrsis_bench.nn.detris_family import DetrisFamily, family_input, staged_trunk
-from rrsis_bench.nn.detris_head import DetrisHead
-from rrsis_bench.nn.lavt_decoder import LAVTDecoder
+from rrsis_bench.families.detris.family import DetrisFamily, family_input, staged_trunk
+from rrsis_bench.families.detris.head import DetrisHead
+from rrsis_bench.families.lavt.decoder import LAVTDecoder
+from rrsis_bench.nn.encoders.bert import AdaptedBert
+from rrsis_bench.nn.encoders.clip import AdaptedClipText
 from rrsis_bench.s4eca.language import LanguageSide
 from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.vision import PlainVision, StagedVision

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from rrsis_bench.nn.detris_options import DetrisFamilyOptions
+from rrsis_bench.families.detris.options import DetrisFamilyOptions
 
 
 @dataclass(frozen=True)
 class S4ECAOptions(DetrisFamilyOptions):
-    """Choices and sizes of the family (`rrsis_bench/nn/detris_options.py`), and S4ECA's own.
+    """Choices and sizes of the family (`rrsis_bench/families/detris/options.py`), and S4ECA's own.
 
     Attributes:
         reduction: width of the reductions in the dense extractor.

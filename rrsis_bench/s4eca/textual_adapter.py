@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.detris_text_adapter import DenseTextAdapter, ScaledTextAdapter
-from rrsis_bench.nn.init import kaiming, zero
+from rrsis_bench.families.detris.text_adapter import DenseTextAdapter, ScaledTextAdapter
+from rrsis_bench.nn.layers.init import kaiming, zero
 
 
 class Distiller(nn.Module):

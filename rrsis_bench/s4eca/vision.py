@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rrsis_bench.nn.detris_family import plain_vit, stage_bottleneck
-from rrsis_bench.nn.dinov2 import AdaptedDinov2
-from rrsis_bench.nn.staged import AdaptedStages, StagedEncoder
+from rrsis_bench.families.detris.family import plain_vit, stage_bottleneck
+from rrsis_bench.nn.encoders.dinov2 import AdaptedDinov2
+from rrsis_bench.nn.encoders.staged import AdaptedStages, StagedEncoder
 from rrsis_bench.s4eca.language import Language
 from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.visual_adapter import VisualAdapter

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.init import kaiming, zero
+from rrsis_bench.nn.layers.init import kaiming, zero
 
 Norm = Literal["batch", "group"]
 SCALES = 3

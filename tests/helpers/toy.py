@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.methods.base import Method, freeze
+from rrsis_bench.methods.base import Method
+from rrsis_bench.nn.layers.freezing import freeze
 from rrsis_bench.types import Batch, InputSpec, MethodOutput, TextTokens
 
 NAME = "toy"

@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from baselines.btdnet import BTDNet
 from baselines.btdnet.dmols import ObjectLearning
-from rrsis_bench.bench.plan import read_sweep
 from rrsis_bench.config import resolve, variant_options
 from rrsis_bench.engine import checkpoint as files
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.nn.lavt_decoder import two_class_cross_entropy, two_class_dice
-from rrsis_bench.nn.lavt_stage import LAVTStage
+from rrsis_bench.families.lavt.decoder import two_class_cross_entropy, two_class_dice
+from rrsis_bench.families.lavt.stage import LAVTStage
 from rrsis_bench.registry import card
+from rrsis_bench.sweep.grid import read_sweep
 from rrsis_bench.types import Batch, TextTokens
 from tests.methods.btdnet_small import SMALL, batch_for, plain, small
 
@@ -239,7 +239,7 @@ def test_there_are_no_released_weights(tmp_path: Any) -> None:
 
 def test_the_card_names_every_option_that_is_ours() -> None:
     from baselines.btdnet.options import BTDNetOptions
-    from rrsis_bench.nn.lavt_family import FamilyOptions
+    from rrsis_bench.families.lavt.family import FamilyOptions
 
     listed = {name.strip() for choice in card("btdnet")["choices"] for name in choice["option"].split(",")}
     own = set(BTDNetOptions.__dataclass_fields__) - set(FamilyOptions.__dataclass_fields__)

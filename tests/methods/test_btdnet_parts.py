@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from baselines.btdnet import BTDNet
 from baselines.btdnet.bsc import START, BSCStage
-from rrsis_bench.nn.lavt_stage import CONTEXT, Words
+from rrsis_bench.families.lavt.stage import CONTEXT, Words
 from rrsis_bench.types import Batch
 from tests.methods.btdnet_small import batch_for, plain, small
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rrsis_bench import registry
-from rrsis_bench.methods.base import Method, freeze
+from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.contract import CHECKS, Subject, check_method, run_check, run_checks
+from rrsis_bench.nn.layers.freezing import freeze
 from rrsis_bench.types import Batch, InputSpec, MethodOutput
 
 INNER = ("lavt", "prior-image", "prior-text", "s4eca")

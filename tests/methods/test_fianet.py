@@ -147,7 +147,7 @@ def test_the_three_texts_are_three_passes() -> None:
     method = small().eval()
     tokens = _tokens([[1, 2], [3]])
     texts = method.encode_texts(tokens)
-    from rrsis_bench.nn.bert import encode_words
+    from rrsis_bench.nn.encoders.bert import encode_words
 
     for name, mask in (("context", tokens.mask), *tokens.parts.items()):
         torch.testing.assert_close(texts[name].states, encode_words(method.text, tokens.ids, mask))

@@ -15,7 +15,7 @@ from baselines.lgce.guidance import FirstTokenAttention, guide_vector
 from baselines.lgce.weights import names_for
 from rrsis_bench.config import resolve, variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.nn.lavt_stage import Words
+from rrsis_bench.families.lavt.stage import Words
 from rrsis_bench.registry import card
 from tests.helpers.official import SMALL_FAMILY, official_keys
 

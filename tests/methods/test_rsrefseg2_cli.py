@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from rrsis_bench.bench.prefetch import named_weights
 from rrsis_bench.cli import main
 from rrsis_bench.config import resolve
 from rrsis_bench.engine.task import ReferringSegmentationTask
+from rrsis_bench.nn.weights.needs import named_weights
 from tests.methods.rsrefseg2_small import SMALL
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from rrsis_bench.bench import pretrain_pair
-from rrsis_bench.bench.pretrain_pair import OBJECTS, PromptedScenes, overlap, seeds_of, spec_of
-from rrsis_bench.bench.pretrain_tiny import ASSETS
-from rrsis_bench.data.scenes import PRETRAIN, draw_scene, seed_range
-from rrsis_bench.nn.clip_dual import ClipDual
-from rrsis_bench.nn.weights import load_tensors
+from rrsis_bench.data.synthetic.scenes import PRETRAIN, draw_scene, seed_range
+from rrsis_bench.nn.encoders.clip_dual import ClipDual
+from rrsis_bench.nn.weights.files import load_tensors
 from rrsis_bench.types import InputSpec
+from tools import pretrain_pair
+from tools.pretrain_pair import OBJECTS, PromptedScenes, overlap, seeds_of, spec_of
+from tools.pretrain_tiny import ASSETS
 
 NAMES = ("tiny_pair_clip", "tiny_pair_sam")
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from rrsis_bench.config import variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.methods.base import trainable
-from rrsis_bench.nn.bert import encode_words
+from rrsis_bench.nn.encoders.bert import encode_words
+from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.s4eca import S4ECA
 from rrsis_bench.s4eca.visual_adapter import VisualAdapter
 from rrsis_bench.types import Batch, TextTokens

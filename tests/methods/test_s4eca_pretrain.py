@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from rrsis_bench.bench import pretrain_tiny
-from rrsis_bench.bench.pretrain_tiny import ASSETS, PER_SCENE, SceneBatches
 from rrsis_bench.config import variant_options
-from rrsis_bench.data.drawing import COLOURS, SHAPES
-from rrsis_bench.data.scenes import PRETRAIN, draw_scene, seed_range
+from rrsis_bench.data.synthetic.drawing import COLOURS, SHAPES
+from rrsis_bench.data.synthetic.scenes import PRETRAIN, draw_scene, seed_range
 from rrsis_bench.s4eca import S4ECA
+from tools import pretrain_tiny
+from tools.pretrain_tiny import ASSETS, PER_SCENE, SceneBatches
 
 
 def test_scenes_are_labelled_as_drawn_and_repeat() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rrsis_bench.metrics.functional import METRICS, scores
-from rrsis_bench.results.bootstrap import SEED, intervals, resample_sums
+from rrsis_bench.stats.bootstrap import SEED, intervals, resample_sums
 
 
 def test_equal_to_a_plain_loop_over_resampled_images():

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from rrsis_bench.data.colours import name_colour
-from rrsis_bench.data.images import read_rgb
+from rrsis_bench.data.pixels import read_rgb
 from rrsis_bench.data.sources.coco import CocoInstances
+from rrsis_bench.data.synthetic.colours import name_colour
 from rrsis_bench.errors import MissingResourceError, UsageError
 from tests.helpers.referee import Seen, meant
 

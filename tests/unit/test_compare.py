@@ -12,7 +12,7 @@ from test_results_record import make_table, write
 from rrsis_bench.cli import main
 from rrsis_bench.metrics.functional import METRICS, scores
 from rrsis_bench.results.comparison import comparison
-from rrsis_bench.results.paired import RunCounts, compare
+from rrsis_bench.stats.paired import RunCounts, compare
 
 
 def table_of(seed, quality, n=60, truth_seed=5, **changes):

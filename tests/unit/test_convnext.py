@@ -10,7 +10,7 @@ from timm.models.convnext import ConvNeXt as TimmConvNeXt
 from torch import Tensor
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.convnext import ConvNeXt
+from rrsis_bench.nn.encoders.convnext import ConvNeXt
 
 DEPTHS = (1, 1, 2, 1)
 

@@ -6,8 +6,8 @@ import torch
 
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import permuted
-from rrsis_bench.data.images import write_image
 from rrsis_bench.data.manifest import Manifest, write_manifest
+from rrsis_bench.data.pixels import write_image
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.data.sampler import ResumableSampler, StridedSampler
 from rrsis_bench.data.sources import create

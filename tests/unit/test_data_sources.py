@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rrsis_bench.data.images import ImageError, read_rgb, write_image
 from rrsis_bench.data.masks import decode
+from rrsis_bench.data.pixels import ImageError, read_rgb, write_image
 from rrsis_bench.data.safe_pickle import UnsafePickleError, load_plain
 from rrsis_bench.data.sources import SOURCES, create
 from rrsis_bench.data.sources.base import match_category

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrsis_bench.data import text
-from rrsis_bench.data.grammar import vocabulary
+from rrsis_bench.data.synthetic.grammar import vocabulary
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.types import InputSpec
 

@@ -11,6 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import rrsis_bench
+from rrsis_bench.boards.board import build_boards, collect
 from rrsis_bench.cli import main
 from rrsis_bench.data import masks
 from rrsis_bench.data.manifest import Manifest, Record
@@ -18,7 +19,6 @@ from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.functional import score_masks
 from rrsis_bench.results import external
-from rrsis_bench.results.board import build_boards, collect
 from rrsis_bench.results.predictions import PredictionError, count_predictions
 from rrsis_bench.results.samples import read_samples
 

@@ -57,7 +57,7 @@ def test_scenes_are_one_per_category_and_their_truths_decode():
 
 @pytest.mark.slow
 def test_scenes_are_what_the_generator_draws():
-    from rrsis_bench.bench.gallery_scenes import make
+    from tools.gallery_scenes import make
 
     made = make()
     assert made == json.loads(gallery.SCENES.read_text())

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrsis_bench.data.grammar import (
+from rrsis_bench.data.synthetic.grammar import (
     KINDS,
     Thing,
     at_position,
@@ -17,7 +17,7 @@ from rrsis_bench.data.grammar import (
     next_to,
     vocabulary,
 )
-from rrsis_bench.data.scenes import draw_scene, sample_scenes
+from rrsis_bench.data.synthetic.scenes import draw_scene, sample_scenes
 from tests.helpers.referee import Seen, meant
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from test_results_record import edit, make_result, make_table, write
 
+from rrsis_bench.boards.board import Run, build_boards, collect
+from rrsis_bench.boards.leaderboard import FORMATS, inject, outputs, pages
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError
 from rrsis_bench.results import record
-from rrsis_bench.results.board import Run, build_boards, collect
-from rrsis_bench.results.leaderboard import FORMATS, inject, outputs, pages
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.bert import BertTokenizer, build_bert, encode_words, load_bert, vocabulary_file
+from rrsis_bench.nn.encoders.bert import BertTokenizer, build_bert, encode_words, load_bert, vocabulary_file
 from rrsis_bench.types import InputSpec
 
 TINY = {"width": 16, "layers": 2, "heads": 2, "vocabulary": 50, "positions": 24}

@@ -9,7 +9,7 @@ from torch import nn
 
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.errors import UsageError
-from rrsis_bench.nn.clip import AdaptedClipText, ClipTokenizer, build_clip_text, encode_plain, text_part
+from rrsis_bench.nn.encoders.clip import AdaptedClipText, ClipTokenizer, build_clip_text, encode_plain, text_part
 from rrsis_bench.types import InputSpec
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rrsis_bench.nn.detris_decoder import DetrisDecoder
-from rrsis_bench.nn.detris_neck import DetrisNeck
-from rrsis_bench.nn.detris_projector import DetrisProjector
-from rrsis_bench.nn.detris_text_adapter import DenseTextAdapter
+from rrsis_bench.families.detris.decoder import DetrisDecoder
+from rrsis_bench.families.detris.neck import DetrisNeck
+from rrsis_bench.families.detris.projector import DetrisProjector
+from rrsis_bench.families.detris.text_adapter import DenseTextAdapter
 from tests.helpers.golden import FIXTURES, load_golden, official_state
 
 TENSORS, META = load_golden(FIXTURES / "detris_parts_small_seed5.safetensors")

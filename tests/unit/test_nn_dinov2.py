@@ -7,7 +7,7 @@ import timm
 import torch
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.dinov2 import AdaptedDinov2, build_dinov2, load_dinov2
+from rrsis_bench.nn.encoders.dinov2 import AdaptedDinov2, build_dinov2, load_dinov2
 
 
 def test_the_default_is_timms_base_model_with_registers() -> None:

@@ -13,9 +13,9 @@ from transformers import SiglipConfig, SiglipModel
 
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.nn.clip_dual import ClipDual, split_attention
-from rrsis_bench.nn.dual_encoder import build_dual_encoder
-from rrsis_bench.nn.siglip import SIZES, CasedSiglipTokenizer, Siglip, resize_table
+from rrsis_bench.nn.encoders.clip_dual import ClipDual, split_attention
+from rrsis_bench.nn.encoders.dual_encoder import build_dual_encoder
+from rrsis_bench.nn.encoders.siglip import SIZES, CasedSiglipTokenizer, Siglip, resize_table
 from rrsis_bench.types import InputSpec
 
 IDS = torch.tensor([[5, 6, 7, 1, 0, 0], [9, 1, 0, 0, 0, 0]])
@@ -150,7 +150,7 @@ def vocabulary(tmp_path: Path) -> Path:
 
 def spec(path: Path | None, length: int = 5, kind: str = "SiglipTokenizer") -> InputSpec:
     return InputSpec(
-        (64, 64), f"rrsis_bench.nn.siglip:{kind}", length, tokenizer_path=None if path is None else str(path)
+        (64, 64), f"rrsis_bench.nn.encoders.siglip:{kind}", length, tokenizer_path=None if path is None else str(path)
     )
 
 

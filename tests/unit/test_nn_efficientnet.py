@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.efficientnet import EFFICIENTNET_INPUT, WEIGHTS, EfficientNetLite
-from rrsis_bench.nn.weights import load_tensors, resolve
+from rrsis_bench.nn.encoders.efficientnet import EFFICIENTNET_INPUT, WEIGHTS, EfficientNetLite
+from rrsis_bench.nn.weights.files import load_tensors, resolve
 from rrsis_bench.types import InputSpec
 
 

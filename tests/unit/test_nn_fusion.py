@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from rrsis_bench.nn.fusion import PWAM, LanguageGate, WordAttention, additive_mask, instance_norm
-from rrsis_bench.nn.lavt_decoder import LAVTDecoder, two_class_cross_entropy
+from rrsis_bench.families.lavt.decoder import LAVTDecoder, two_class_cross_entropy
+from rrsis_bench.nn.layers.fusion import PWAM, LanguageGate, WordAttention, additive_mask, instance_norm
 
 
 def naive_attention(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.nn.lora import add_lora, fit_base, plain_names
+from rrsis_bench.nn.layers.lora import add_lora, fit_base, plain_names
 
 
 def network() -> nn.Module:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rrsis_bench.nn.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
+from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
 
 
 def test_truth_is_reduced_by_exact_nearest_as_pil_does() -> None:

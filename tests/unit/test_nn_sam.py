@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.nn.sam import PromptableSegmenter, build_segmenter
-from rrsis_bench.nn.weights import load_tensors, resolve
+from rrsis_bench.nn.encoders.sam import PromptableSegmenter, build_segmenter
+from rrsis_bench.nn.weights.files import load_tensors, resolve
 
 LIBRARIES = ("segment-anything", "transformers")
 

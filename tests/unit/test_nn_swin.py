@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.swin import Swin, SwinBlock, region_mask, resize_bias_table
-from rrsis_bench.nn.weights import load_tensors
+from rrsis_bench.nn.encoders.swin import Swin, SwinBlock, region_mask, resize_bias_table
+from rrsis_bench.nn.weights.files import load_tensors
 
 SMALL = {"width": 16, "depths": (2, 2, 2, 2), "heads": (1, 2, 4, 8), "window": 4, "drop_path": 0.0}
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.nn.weights import (
+from rrsis_bench.nn.weights.files import (
     WeightRef,
     fit,
     load_checkpoint,

@@ -15,7 +15,7 @@ import pytest
 from test_gallery import gallery_run
 from test_results_record import make_table, write
 
-from rrsis_bench.results import leaderboard
+from rrsis_bench.boards import leaderboard
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser")
 CHROMIUM = os.environ.get("RRSIS_CHROMIUM") or next(

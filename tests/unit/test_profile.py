@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rrsis_bench import cli, config
-from rrsis_bench.bench.profile import efficiency
+from rrsis_bench.cost.profile import efficiency
 from rrsis_bench.engine.build import build_method
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method
@@ -56,7 +56,7 @@ def test_flops_are_the_same_on_cpu_and_meta_and_leave_the_method_alone() -> None
 
 
 def test_one_linear_layer_counts_two_per_multiply_add(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rrsis_bench.bench import profile
+    from rrsis_bench.cost import profile
 
     layer = torch.nn.Linear(10, 20, bias=False)
     monkeypatch.setattr(profile, "sample_batch", lambda method, size, device: torch.zeros(size, 10))

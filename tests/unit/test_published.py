@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from test_results_record import write
 
+from rrsis_bench.boards import published
+from rrsis_bench.boards.board import build_boards, collect, load, make_board
+from rrsis_bench.boards.published import PublishedRow, compare, read, reference, verdict
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError
-from rrsis_bench.results import published
-from rrsis_bench.results.board import build_boards, collect, load, make_board
-from rrsis_bench.results.published import PublishedRow, compare, read, reference, verdict
 
 COMMITTED = Path(__file__).resolve().parents[2] / "results"
 
@@ -113,7 +113,7 @@ def test_published_values_share_no_column_with_measured_ones(tmp_path):
     write(results / "runs", dataset="rrsisd", kind="retrained", variant="base")
     boards, warnings = load(results)
     assert warnings == []
-    from rrsis_bench.results.render import csv as page
+    from rrsis_bench.boards.render import csv as page
 
     (board,) = [board for board in boards if board.name == "rrsisd"]
     for line in csv.DictReader(page.page(board).splitlines()):

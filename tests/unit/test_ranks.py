@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from rrsis_bench.errors import UserError
-from rrsis_bench.results.bootstrap import SEED, intervals
-from rrsis_bench.results.paired import RunCounts, compare, holm, p_value, point, resampled
-from rrsis_bench.results.ranks import rank_groups
+from rrsis_bench.stats.bootstrap import SEED, intervals
+from rrsis_bench.stats.paired import RunCounts, compare, holm, p_value, point, resampled
+from rrsis_bench.stats.ranks import rank_groups
 
 
 def run(n=200, quality=0.5, seed=0, per_image=1, noise=0.15, name="a run", protocol="native-v1"):

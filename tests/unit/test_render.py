@@ -13,12 +13,12 @@ import pytest
 from test_gallery import gallery_run
 from test_results_record import make_table, write
 
+from rrsis_bench.boards import leaderboard
+from rrsis_bench.boards.board import load
+from rrsis_bench.boards.render import html, latex, plots
+from rrsis_bench.boards.render.drawings import bare, fill, slot
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError
-from rrsis_bench.results import leaderboard
-from rrsis_bench.results.board import load
-from rrsis_bench.results.render import html, latex, plots
-from rrsis_bench.results.render.drawings import bare, fill, slot
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_a_damaged_gallery_is_named_and_the_result_stays(results, tmp_path):
 def test_a_template_that_asks_for_what_is_not_there_fails():
     from jinja2 import UndefinedError
 
-    from rrsis_bench.results.render.templating import environment
+    from rrsis_bench.boards.render.templating import environment
 
     with pytest.raises(UndefinedError):
         environment("html").from_string("{{ nothing }}").render()

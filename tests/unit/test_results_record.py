@@ -12,17 +12,18 @@ import re
 import numpy as np
 import pytest
 
+from rrsis_bench import files as atomic
 from rrsis_bench.cli import main
+from rrsis_bench.data.wording import names_position, names_relation
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.functional import scores
 from rrsis_bench.metrics.protocols import PROTOCOLS, views
-from rrsis_bench.results import atomic, record
+from rrsis_bench.results import record
 from rrsis_bench.results.breakdown import groups
 from rrsis_bench.results.maintain import export, strip_command, strip_paths
 from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.results.samples import FILE, SampleTable, encode, read_samples
 from rrsis_bench.results.schema import violations
-from rrsis_bench.results.wording import names_position, names_relation
 
 
 def make_table(n=25, seed=0, quality=0.8, **changes):

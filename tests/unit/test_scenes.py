@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrsis_bench.data.drawing import COLOURS, SHAPES
-from rrsis_bench.data.scenes import PRETRAIN, draw_scene, sample_scenes, seed_range
+from rrsis_bench.data.synthetic.drawing import COLOURS, SHAPES
+from rrsis_bench.data.synthetic.scenes import PRETRAIN, draw_scene, sample_scenes, seed_range
 
 
 @pytest.fixture(scope="module")

@@ -14,20 +14,20 @@ from typing import Any
 import pytest
 import yaml
 
-from rrsis_bench.bench import lock as locks
-from rrsis_bench.bench.cells import State, judge
-from rrsis_bench.bench.data_state import DataStates
-from rrsis_bench.bench.estimate import Estimates
-from rrsis_bench.bench.launchers.local import parse_devices, visible_devices
-from rrsis_bench.bench.launchers.slurm import resources, torchrun_words
-from rrsis_bench.bench.lock import CellLock, Holder, hold, holder
-from rrsis_bench.bench.plan import Cell, Sweep, read_sweep
-from rrsis_bench.bench.run_cell import last_line, set_aside, tail
-from rrsis_bench.bench.wording import duration
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UsageError
-from rrsis_bench.results.atomic import write_json
+from rrsis_bench.files import write_json
 from rrsis_bench.results.record import sealed
+from rrsis_bench.run import lock as locks
+from rrsis_bench.run.lock import CellLock, Holder, hold, holder
+from rrsis_bench.sweep.cells import State, judge
+from rrsis_bench.sweep.data_state import DataStates
+from rrsis_bench.sweep.estimate import Estimates
+from rrsis_bench.sweep.grid import Cell, Sweep, read_sweep
+from rrsis_bench.sweep.launchers.local import parse_devices, visible_devices
+from rrsis_bench.sweep.launchers.slurm import resources, torchrun_words
+from rrsis_bench.sweep.run_cell import last_line, set_aside, tail
+from rrsis_bench.sweep.times import duration
 
 HASH = "0" * 64
 
@@ -162,7 +162,7 @@ def test_a_lock_is_live_while_its_process_is(cell: Cell) -> None:
     assert holder(cell.folder) is None
 
     code = (
-        "import sys, pathlib; from rrsis_bench.bench.lock import CellLock; "
+        "import sys, pathlib; from rrsis_bench.run.lock import CellLock; "
         "print(CellLock.acquire(pathlib.Path(sys.argv[1])) is not None)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(cell.folder)], capture_output=True, text=True, check=True)
@@ -194,7 +194,7 @@ def test_a_lock_of_another_host_lives_by_its_heartbeat(cell: Cell) -> None:
 
 def test_takers_exclude_each_other(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib, time; from rrsis_bench.bench.lock import CellLock; "
+        "import sys, pathlib, time; from rrsis_bench.run.lock import CellLock; "
         "taken = CellLock.acquire(pathlib.Path(sys.argv[1])); print(int(taken is not None), flush=True); "
         "sys.stdin.read()"
     )

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from rrsis_bench import registry
-from rrsis_bench.bench.launchers.printed import lines
-from rrsis_bench.bench.plan import Cell, read_sweep
-from rrsis_bench.bench.sweep import select
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UsageError
+from rrsis_bench.sweep.agenda import select
+from rrsis_bench.sweep.grid import Cell, read_sweep
+from rrsis_bench.sweep.launchers.printed import lines
 
 
 def write(folder: Path, **content: Any) -> Path:

@@ -11,11 +11,11 @@ import pytest
 import yaml
 from test_results_record import make_result, make_table
 
-from rrsis_bench.bench.plan import Cell, read_sweep
+from rrsis_bench.boards.sweep_table import Member, rows
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError
 from rrsis_bench.results import record
-from rrsis_bench.results.sweep_table import Member, rows
+from rrsis_bench.sweep.grid import Cell, read_sweep
 
 FILE = """\
 datasets: [tiny]

@@ -141,7 +141,8 @@ def test_fake_sets_are_small_and_carry_faults(tmp_path):
 
 def test_needs_no_torch():
     code = (
-        "import sys; from rrsis_bench.data.sources import synthetic, coco; from rrsis_bench.data import scenes;"
+        "import sys; from rrsis_bench.data.sources import synthetic, coco;"
+        "from rrsis_bench.data.synthetic import scenes;"
         "next(scenes.sample_scenes([1])); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

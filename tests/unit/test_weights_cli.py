@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from rrsis_bench import config, registry
-from rrsis_bench.bench.prefetch import named_weights
 from rrsis_bench.cli import main
 from rrsis_bench.engine.build import build_method
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.nn.refs import WeightRef, on_disk, resolve
+from rrsis_bench.nn.weights.needs import named_weights
+from rrsis_bench.nn.weights.refs import WeightRef, on_disk, resolve
 
 CONTENT = b"weights of an encoder"
 DIGEST = sha256(CONTENT).hexdigest()

@@ -10,9 +10,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rrsis_bench.data.images import ImageError, read_grey
 from rrsis_bench.data.manifest import Record
 from rrsis_bench.data.masks import MaskError, Rle, encode
+from rrsis_bench.data.pixels import ImageError, read_grey
 from rrsis_bench.data.text import class_spans
 from rrsis_bench.errors import MissingResourceError
 

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrsis_bench.data.grammar import Expression, Thing, expressions
 from rrsis_bench.data.sources.base import SPLITS, Entry, Finding, MaskRead, Report, SourceInfo, require
+from rrsis_bench.data.synthetic.grammar import Expression, Thing, expressions
 from rrsis_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class CocoInstances:
             )
 
     def _expressions(self, path: Path, image: _Image, instances: Sequence[_Instance]) -> list[Expression]:
-        from rrsis_bench.data.images import ImageError, read_rgb
+        from rrsis_bench.data.pixels import ImageError, read_rgb
 
         if not instances:
             return []
@@ -288,7 +288,7 @@ def _stored(rle: dict[str, Any], size: tuple[int, int]) -> MaskRead:
 def _thing(instance: _Instance, pixels: NDArray[np.uint8]) -> Thing:
     import cv2
 
-    from rrsis_bench.data.colours import name_colour
+    from rrsis_bench.data.synthetic.colours import name_colour
 
     mask = instance.mask
     colour, maybe = name_colour(pixels, mask) if pixels.shape[:2] == mask.shape else (None, frozenset())

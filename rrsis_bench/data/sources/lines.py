@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from rrsis_bench.data import fake
-from rrsis_bench.data.images import read_grey, read_rgb, write_image
+from rrsis_bench.data.pixels import read_grey, read_rgb, write_image
 from rrsis_bench.data.sources.base import (
     SPLITS,
     Entry,

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from rrsis_bench.data import fake
-from rrsis_bench.data.images import read_rgb, write_image
 from rrsis_bench.data.masks import MaskError, canonical, encode
+from rrsis_bench.data.pixels import read_rgb, write_image
 from rrsis_bench.data.sources.base import SPLITS, Entry, Finding, MaskRead, Report, SourceInfo, read_mask_file, require
 from rrsis_bench.data.verify import ScannedSource
 from rrsis_bench.errors import MissingResourceError

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from rrsis_bench.data import fake
-from rrsis_bench.data.images import read_rgb, write_image
 from rrsis_bench.data.masks import MaskError, canonical, encode
+from rrsis_bench.data.pixels import read_rgb, write_image
 from rrsis_bench.data.safe_pickle import UnsafePickleError, load_plain
 from rrsis_bench.data.sources.base import (
     SPLITS,

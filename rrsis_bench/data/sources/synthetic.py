@@ -26,10 +26,10 @@ from rrsis_bench.data.sources.base import SPLITS, Finding, LayoutItem, SourceInf
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from rrsis_bench.data.grammar import Expression
     from rrsis_bench.data.manifest import Record
-    from rrsis_bench.data.scenes import Scene
     from rrsis_bench.data.sources.base import Source
+    from rrsis_bench.data.synthetic.grammar import Expression
+    from rrsis_bench.data.synthetic.scenes import Scene
 
 VERSION = 1
 """Raised whenever the same preset and seed would give other scenes or expressions."""
@@ -159,8 +159,8 @@ def layout_items(side: int, counts: Mapping[str, int], seed: int = 0) -> Iterato
 
 def _described_scenes(split: str, seed: int, side: int) -> Iterator[tuple[Scene, list[Expression]]]:
     """Scenes of a split that have expressions, with at most `PER_SCENE` of them."""
-    from rrsis_bench.data import grammar
-    from rrsis_bench.data.scenes import sample_scenes, seed_range
+    from rrsis_bench.data.synthetic import grammar
+    from rrsis_bench.data.synthetic.scenes import sample_scenes, seed_range
 
     for scene in sample_scenes(seed_range(split, seed), side):
         rng = np.random.default_rng((scene.seed, 1))

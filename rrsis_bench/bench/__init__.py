@@ -1,1 +1,0 @@
-"""Measurements of cost, and the pre-training of the tiny encoders."""

@@ -1,0 +1,1 @@
+"""What people read: rows, boards, and the files they are written to."""

@@ -1,0 +1,219 @@
+"""What the leaderboards say, before it is said in any format: pure functions of committed files.
+
+A board is a data set's page. It holds one table for each split and kind of measured results, and one for each split of
+what is published, so that kinds never mix. Published numbers have no rank: they were scored by rules of their own.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from rrsis_bench.boards import published
+from rrsis_bench.boards.published import Published, PublishedCost, PublishedRow
+from rrsis_bench.boards.rows import Run, Table, cost_tables, score_tables
+from rrsis_bench.errors import UserError
+from rrsis_bench.metrics.protocols import DEFAULT
+from rrsis_bench.results import gallery
+from rrsis_bench.results.record import find_results, is_synthetic, read_result
+from rrsis_bench.results.samples import FILE as SAMPLES_FILE
+from rrsis_bench.results.samples import read_native
+from rrsis_bench.stats.paired import RunCounts
+
+SMOKE, EFFICIENCY = "smoke", "efficiency"
+REAL = {"rrsisd": "RRSIS-D", "refsegrs": "RefSegRS", "risbench": "RISBench"}
+"""Boards that exist before anyone has a result for them."""
+
+NOTHING = Published({}, ())
+NEEDED = {"kind", "method", "dataset", "metrics", "selected_on", "language_control", "efficiency"}
+"""What a board reads of a result; of ten thousand, the rest would fill the memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Board:
+    """A page.
+
+    Attributes:
+        name: of its files.
+        title: its heading.
+        notice: to show above the tables.
+        tables: of what was measured.
+        published: what is published on the data set.
+        costs: what is published of methods' costs; on the efficiency board only.
+        layout: whether the tables show scores or costs.
+        pictures: row name -> sample id -> COCO RLE counts, for the gallery.
+    """
+
+    name: str
+    title: str
+    notice: str
+    tables: tuple[Table, ...]
+    published: tuple[PublishedRow, ...] = ()
+    costs: tuple[PublishedCost, ...] = ()
+    layout: Literal["scores", "costs"] = "scores"
+    pictures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> int:
+        """Number of measured rows."""
+        return sum(len(table.rows) for table in self.tables)
+
+
+def runs_folder(results: Path) -> Path:
+    """Where result files lie: `<results>/runs`, or the folder itself where there is none (such as `runs`)."""
+    inner = results / "runs"
+    return inner if inner.is_dir() else results
+
+
+def collect(results: Path) -> tuple[list[Run], list[str]]:
+    """Read all results under a folder.
+
+    Returns:
+        the sound ones, and a sentence for each that is kept out: truncated, edited by hand, of a kind its data set
+        forbids, in another data set's folder, without the samples it was made from, or a copy of another. Pictures
+        that are not those of the scored masks are left out and named too.
+    """
+    runs: list[Run] = []
+    warnings: list[str] = []
+    seen: dict[str, str] = {}
+    ids: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for path in find_results([runs_folder(results)]):
+        folder = PurePosixPath(path.parent.relative_to(results).as_posix())
+        try:
+            result = read_result(path, brief=True)
+            _check_place(path, folder, result)
+            if result["sha256"] in seen:
+                raise UserError(f"{path} is a copy of the result in {seen[result['sha256']]}; only that is counted.")
+            native = read_native(path.parent / SAMPLES_FILE, result["samples_sha256"])
+            seen[result["sha256"]] = str(folder)
+        except UserError as error:
+            warnings.append(str(error))
+            continue
+        # Thousands of runs share a few splits: their ids are kept in memory once.
+        names = [ids.setdefault(column, column) for column in (native.sample_id, native.image_id)]
+        runs.append(
+            Run(
+                str(folder),
+                {key: value for key, value in result.items() if key in NEEDED},
+                RunCounts(names[0], names[1], native.counts, DEFAULT, str(folder)),
+                _pictures(path.parent, result, warnings),
+            )
+        )
+    return runs, warnings
+
+
+def _pictures(folder: Path, result: Mapping[str, Any], warnings: list[str]) -> Mapping[str, str]:
+    try:
+        return gallery.read(folder, result["dataset"])
+    except UserError as error:
+        warnings.append(str(error))
+        return {}
+
+
+def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -> None:
+    """Raise UserError if a result lacks what a row needs, or lies in another data set's folder."""
+    try:
+        name = result["dataset"]["name"]
+        _ = (result["dataset"]["split"], result["dataset"]["n_samples"], result["method"]["name"])
+        _ = (result["method"]["variant"], result["metrics"][DEFAULT]["miou"]["value"], result["samples_sha256"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a complete result: {error} is missing. Test the run again.") from error
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == EFFICIENCY:
+        raise UserError(f"{path}: '{name}' cannot name a data set. Test the run again under another name.")
+    # <dataset>/<method>@<variant>/seed<k>
+    if len(folder.parts) >= 3 and re.fullmatch(r"seed\d+", folder.name) and folder.parts[-3] != name:
+        raise UserError(
+            f"{path} lies in the folder of '{folder.parts[-3]}' but says it is of '{name}'. Move it to its place."
+        )
+
+
+def build_boards(runs: Sequence[Run], numbers: Published = NOTHING) -> list[Board]:
+    """All boards: smoke, the real data sets, any other by name, efficiency.
+
+    Args:
+        runs: results from `collect`.
+        numbers: what is published, from `published.read`.
+    """
+    by_name: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        dataset = run.result["dataset"]
+        synthetic = is_synthetic(dataset)
+        if synthetic != (run.result["kind"] == SMOKE) or (not synthetic and dataset["name"] in (SMOKE, EFFICIENCY)):
+            continue  # `collect` has refused and named it; a caller's own list gets no further either.
+        by_name[SMOKE if synthetic else dataset["name"]].append(run)
+    others = sorted(set(by_name) - set(REAL) - {SMOKE})
+    boards = [make_board(name, by_name[name], numbers) for name in (SMOKE, *REAL, *others)]
+    real = [run for name, members in by_name.items() if name != SMOKE for run in members]
+    return [*boards, make_board(EFFICIENCY, real, numbers)]
+
+
+def make_board(name: str, runs: Sequence[Run] = (), numbers: Published = NOTHING) -> Board:
+    """A board with its title and notice.
+
+    Args:
+        name: a data set's name, `smoke` or `efficiency`.
+        runs: its results.
+        numbers: what is published.
+    """
+    if name == EFFICIENCY:
+        return Board(name, "Efficiency", _notice(name), tuple(cost_tables(runs)), (), numbers.costs, "costs")
+    tables = tuple(score_tables(runs, numbers.rows))
+    return Board(name, _title(name), _notice(name), tables, numbers.rows.get(name, ()), pictures=_gallery(runs, tables))
+
+
+def _gallery(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, Mapping[str, str]]:
+    """The pictures of each row: those of its first seed that has any."""
+    kept = {run.folder: run.pictures for run in runs if run.pictures}
+    found: dict[str, Mapping[str, str]] = {}
+    for row in (row for table in tables for row in table.rows):
+        shown = next((kept[folder] for folder in row.runs if folder in kept), None)
+        if shown is not None:
+            found.setdefault(row.name, shown)
+    return found
+
+
+def _title(name: str) -> str:
+    return "Smoke: the synthetic split" if name == SMOKE else REAL.get(name, name)
+
+
+def _notice(name: str) -> str:
+    if name == SMOKE:
+        return (
+            "Drawn scenes, tiny networks, minutes of training: this table shows that the suite works. "
+            "It says nothing about how methods compare on real imagery."
+        )
+    if name == EFFICIENCY:
+        return (
+            "Costs of methods that were run on real data. Measured GFLOPs count a multiply-add as 2, published ones as "
+            "1 wherever the source does; measured and published figures come from different machines."
+        )
+    return "" if name in REAL else "Development data: a small set to work with, not a benchmark of the field."
+
+
+def load(results: Path) -> tuple[list[Board], list[str]]:
+    """All boards of a results folder, and a sentence for each result that is kept out.
+
+    Raises:
+        UserError: the published numbers cannot be read.
+    """
+    with _no_collector():
+        runs, warnings = collect(results)
+        return build_boards(runs, published.read(published.folder_of(results))), warnings
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Without Python's search for cycles, which would walk over millions of new objects that hold none."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,0 +1,134 @@
+"""All boards in one self-contained HTML page: no network, works without scripts, better with them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from rrsis_bench.boards.board import Board
+from rrsis_bench.boards.render.columns import RUNS, Column, View, best, legend, status, views
+from rrsis_bench.boards.render.drawings import slot
+from rrsis_bench.boards.render.plots import INK, PAPER, RULE, part_names, plots
+from rrsis_bench.boards.render.templating import TEMPLATES, environment
+from rrsis_bench.boards.rows import Row, Table
+from rrsis_bench.results import gallery
+
+
+def page(boards: Sequence[Board], link: str = "../") -> str:
+    """The page; its plots are slots that `drawings.fill` draws in.
+
+    Args:
+        boards: in the order they are to be shown.
+        link: leads from the page to the results folder.
+    """
+    shown = [_board(board, link) for board in boards]
+    data = {board["name"]: board.pop("data") for board in shown}
+    return (
+        environment("html")
+        .get_template("index.html.j2")
+        .render(
+            boards=shown,
+            style=_asset("style.css"),
+            script=_asset("page.js"),
+            data=_script_json({"boards": data, "scenes": _scenes(boards)}),
+            colours={"ink": INK, "paper": PAPER, "rule": RULE},
+        )
+    )
+
+
+def _asset(name: str) -> Markup:
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8").rstrip())
+
+
+def _script_json(value: Any) -> Markup:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+
+
+def _board(board: Board, link: str) -> dict[str, Any]:
+    tables = [_comparable(table) for table in board.tables if board.layout == "scores"]
+    return {
+        "name": board.name,
+        "title": board.title,
+        "notice": board.notice,
+        "status": status(board),
+        "legend": [_code(part) for part in legend(board).split("\n\n") if part],
+        "views": [_view(view, link) for view in views(board)],
+        "plots": [Markup(slot(data)) for data in plots(board).values() if data["plot"] == "accuracy"],
+        "compares": any(len(table["methods"]) > 0 for table in tables),
+        "pictures": bool(board.pictures),
+        "data": {"tables": tables, "pictures": board.pictures},
+    }
+
+
+def _code(text: str) -> Markup:
+    """A sentence of the legend with its `names` set as code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(Markup.escape(text))))
+
+
+def _comparable(table: Table) -> dict[str, Any]:
+    """What the side-by-side comparison needs of a table: mIoU by part, in percent to two decimals."""
+    return {
+        "title": f"{table.dataset}, {table.split} split, {table.kind}",
+        "methods": [{"name": row.name, "parts": _part_values(table, row)} for row in table.rows if _has_parts(row)],
+        "parts": {kind: part_names(kind, table.rows) for kind in ("category", "size")},
+    }
+
+
+def _has_parts(row: Row) -> bool:
+    return any(row.parts.values())
+
+
+def _part_values(table: Table, row: Row) -> dict[str, list[float | None]]:
+    found = {}
+    for kind in ("category", "size"):
+        values = [row.parts[kind].get(name) for name in part_names(kind, table.rows)]
+        found[kind] = [None if value is None else round(100 * value, 2) for value in values]
+    return found
+
+
+def _scenes(boards: Sequence[Board]) -> list[Mapping[str, Any]]:
+    """The gallery's scenes, if any board has pictures of them."""
+    if not any(board.pictures for board in boards):
+        return []
+    return [
+        {"id": scene.sample_id, "text": scene.text, "size": list(scene.size), "truth": scene.truth, "jpeg": scene.jpeg}
+        for scene in gallery.scenes().scenes
+    ]
+
+
+def _view(view: View, link: str) -> dict[str, Any]:
+    bests = [best(column, view.rows) for column in view.columns]
+    return {
+        "caption": view.caption,
+        "remarks": view.remarks,
+        "measured": view.measured,
+        "columns": [
+            {"title": column.title, "help": column.help, "left": column.left, "sorts": column is not RUNS}
+            for column in view.columns
+        ],
+        "rows": [
+            [_cell(*cell, row, link) for cell in zip(view.columns, texts, bests, strict=True)]
+            for row, texts in zip(view.rows, view.cells, strict=True)
+        ],
+    }
+
+
+def _cell(column: Column, text: str, top: float | None, row: Any, link: str) -> dict[str, Any]:
+    value = column.value(row)
+    links = []
+    if column is RUNS and isinstance(row, Row):
+        links = [{"href": f"{link}{folder}", "text": folder.rpartition("/")[2]} for folder in row.runs]
+    return {
+        "text": text,
+        "key": "" if value is None else str(value),
+        "best": top is not None and value == top,
+        "left": column.left,
+        "links": links,
+        "name": column.title == "method",
+    }

@@ -1,0 +1,50 @@
+"""Boards as LaTeX tables: booktabs, the best of each column bold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rrsis_bench.boards.board import Board
+from rrsis_bench.boards.render.columns import View, best, status, views
+from rrsis_bench.boards.render.templating import environment
+
+LEFT_OUT = {"encoders", "runs", "note", "read in", "verdict", "on", "95 %"}
+"""Columns that a printed page has no room for."""
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "Δ": r"$\Delta$", "<": r"$<$",
+    ">": r"$>$", "×": r"$\times$",
+}  # fmt: skip
+
+
+def escape(text: str) -> str:
+    """A text that LaTeX prints as it stands."""
+    return " ".join("".join(_ESCAPES.get(sign, sign) for sign in text).split())
+
+
+def page(board: Board) -> str:
+    """One `table` for each of the board's tables; what has no data is a comment."""
+    template = environment("tex").get_template("board.tex.j2")
+    return template.render(views=[_view(view) for view in views(board)], status=escape(status(board))).rstrip() + "\n"
+
+
+def _view(view: View) -> dict[str, Any]:
+    kept = [place for place, column in enumerate(view.columns) if column.title not in LEFT_OUT]
+    columns = [view.columns[place] for place in kept]
+    bests = [best(column, view.rows) for column in columns]
+    rows = [
+        [
+            rf"\textbf{{{escape(texts[place])}}}"
+            if top is not None and column.value(row) == top
+            else escape(texts[place])
+            for place, column, top in zip(kept, columns, bests, strict=True)
+        ]
+        for row, texts in zip(view.rows, view.cells, strict=True)
+    ]
+    return {
+        "caption": escape(view.caption),
+        "remarks": [escape(remark) for remark in view.remarks],
+        "columns": [{"title": escape(column.title), "align": "l" if column.left else "r"} for column in columns],
+        "rows": rows,
+    }

@@ -1,0 +1,67 @@
+"""Boards as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rrsis_bench.boards.board import Board
+from rrsis_bench.boards.render.columns import RUNS, Column, View, legend, status, views
+from rrsis_bench.boards.rows import Row
+
+GENERATED = "<!-- Made by `rrsis-bench leaderboard`; edits are overwritten. -->"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def _shown(column: Column, row: object, text: str, link: str) -> str:
+    if column is RUNS and isinstance(row, Row):
+        return " ".join(f"[{folder.rpartition('/')[2]}]({link}{folder})" for folder in row.runs)
+    return _cell(text)
+
+
+def table(view: View, link: str) -> str:
+    """One table with its caption and remarks; `link` leads from the page to the results folder."""
+    lines = [[column.title for column in view.columns], [":---" if column.left else "---:" for column in view.columns]]
+    lines += [
+        [_shown(column, row, text, link) for column, text in zip(view.columns, texts, strict=True)]
+        for row, texts in zip(view.rows, view.cells, strict=True)
+    ]
+    parts = [f"**{_cell(view.caption)}**", "\n".join(f"| {' | '.join(cells)} |" for cells in lines)]
+    return "\n\n".join([*parts, *map(_cell, view.remarks)])
+
+
+def section(board: Board, link: str, published: bool = True) -> str:
+    """A board's notice and tables, without its title.
+
+    Args:
+        board: what to show.
+        link: leads from the page to the results folder, such as `../`.
+        published: show what is published too; a README is short without it.
+    """
+    shown = [view for view in views(board) if view.measured or published]
+    said = status(board)
+    parts = [f"> {board.notice}"] if board.notice else []
+    parts += [f"**{said}**" if board.published or board.costs else said] if said else []
+    parts += [table(view, link) for view in shown]
+    return "\n\n".join([*parts, legend(board)] if shown and legend(board) else parts)
+
+
+def page(board: Board) -> str:
+    """The board's own page, for the folder `leaderboard/`."""
+    return f"{GENERATED}\n\n# {board.title}\n\n{section(board, '../')}\n"
+
+
+def index(boards: Sequence[Board]) -> str:
+    """The page that lists the boards."""
+    lines = ["| board | measured rows | published rows |", "|:---|---:|---:|"]
+    for board in boards:
+        printed = len(board.published) + len(board.costs)
+        lines.append(f"| [{board.title}]({board.name}.md) | {board.measured} | {printed} |")
+    text = (
+        "Made from the result files by `rrsis-bench leaderboard`. Each board is there as Markdown, CSV, JSON and "
+        "LaTeX, and as SVG plots where methods were measured; [`index.html`](index.html) holds all of them in one page "
+        "to sort, filter and look at."
+    )
+    return f"{GENERATED}\n\n# Leaderboards\n\n{text}\n\n" + "\n".join(lines) + "\n"

@@ -1,0 +1,274 @@
+"""From result files to the rows of a table: seeds averaged, ranks shared, published numbers beside them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from math import fsum, sqrt
+from statistics import fmean
+from typing import Any
+
+from rrsis_bench import registry
+from rrsis_bench.boards.published import Comparison, PublishedRow, compare
+from rrsis_bench.errors import UserError
+from rrsis_bench.metrics.protocols import DEFAULT
+from rrsis_bench.results.record import KINDS
+from rrsis_bench.stats.paired import RunCounts
+from rrsis_bench.stats.ranks import RankRow, rank_groups
+
+SHOWN = ("miou", "oiou", "pr50", "pr70", "pr90")
+"""Metrics the tables show, under `native-v1`."""
+
+EFFICIENCY = (
+    "trainable_parameters", "parameters", "encoder_trainable_share", "gflops", "latency_ms", "latency_p95_ms",
+    "throughput", "memory_mb", "training_memory_mb",
+)  # fmt: skip
+"""Fields of a result's `efficiency` block that the tables show; latency is p50 at batch 1, memory peak at inference."""
+
+CARD_FIELDS = ("title", "venue", "year", "encoders", "fidelity")
+PARTS = ("category", "size")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result.
+
+    Attributes:
+        folder: its folder, relative to the results.
+        result: content of `result.json`.
+        counts: its integers under `native-v1`; None if they are not to be ranked by.
+        pictures: sample id -> COCO RLE counts of its predictions on the gallery's scenes.
+    """
+
+    folder: str
+    result: Mapping[str, Any]
+    counts: RunCounts | None = None
+    pictures: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method in a table. Whatever is not known is None, never 0.
+
+    Attributes:
+        rank: its rank group: all that are not separable from the best share rank 1, and so on; None without a mIoU.
+        method: registry name.
+        variant: which of the method's variants.
+        card: title, venue, year, encoders and fidelity, as far as known.
+        mean: metric -> mean over seeds.
+        sd: metric -> standard deviation over seeds (ddof 1); None for a single seed.
+        interval: 95 % bounds over images of the mean mIoU.
+        control: mean ratio of oIoU with permuted expressions to oIoU.
+        n_seeds: number of runs.
+        published: the published number beside the measured one.
+        efficiency: the fields of `EFFICIENCY`.
+        measured_on: device and precision latency and memory hold for; "" if neither was measured.
+        selected_on: split the checkpoint was chosen on.
+        parts: breakdown (category, size) -> part -> mean mIoU over seeds.
+        runs: folders of the runs.
+    """
+
+    rank: int | None
+    method: str
+    variant: str
+    card: Mapping[str, str | None]
+    mean: Mapping[str, float | None]
+    sd: Mapping[str, float | None]
+    interval: tuple[float, float] | None
+    control: float | None
+    n_seeds: int
+    published: Comparison | None
+    efficiency: Mapping[str, float | None]
+    measured_on: str
+    selected_on: str
+    parts: Mapping[str, Mapping[str, float | None]]
+    runs: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Short name with the variant, as tables show it."""
+        return f"{self.card['title'] or self.method} ({self.variant})"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one kind on one split of one data set.
+
+    Attributes:
+        dataset: name of the data set; "" for costs, which belong to none.
+        split: name of the split; "" likewise.
+        kind: kind of every row.
+        n_samples: numbers of samples scored; more than one if the rows differ, which the page then says.
+        contents: content hashes of the data scored; likewise.
+        rows: best first.
+    """
+
+    dataset: str
+    split: str
+    kind: str
+    n_samples: tuple[int, ...]
+    contents: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def score_tables(runs: Iterable[Run], published: Mapping[str, Sequence[PublishedRow]]) -> list[Table]:
+    """One table for each data set, kind and split, so that none of them ever mix.
+
+    Args:
+        runs: sound results.
+        published: data set -> published rows, to stand beside the measured ones.
+    """
+    parts: dict[tuple[str, int, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        dataset = run.result["dataset"]
+        parts[dataset["name"], KINDS.index(run.result["kind"]), dataset["split"]].append(run)
+    return [
+        Table(
+            dataset=name,
+            split=split,
+            kind=KINDS[kind],
+            n_samples=tuple(sorted({run.result["dataset"]["n_samples"] for run in members})),
+            contents=tuple(sorted({str(run.result["dataset"].get("content_hash") or "") for run in members} - {""})),
+            rows=_score_rows(members, published.get(name, ()), split),
+        )
+        # Test before val: it is what the field reports.
+        for (name, kind, split), members in sorted(
+            parts.items(), key=lambda part: (part[0][:2], _split_order(part[0][2]))
+        )
+    ]
+
+
+def _split_order(split: str) -> tuple[int, str]:
+    return ({"test": 0, "val": 1}.get(split, 2), split)
+
+
+def cost_tables(runs: Iterable[Run]) -> list[Table]:
+    """What methods cost, one table for each kind; the runs of a variant on all data sets are one row."""
+    parts: dict[int, dict[tuple[str, str], list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        if run.result.get("efficiency"):
+            method = run.result["method"]
+            parts[KINDS.index(run.result["kind"])][method["name"], method["variant"]].append(run)
+    found = []
+    for kind, groups in sorted(parts.items()):
+        rows = [replace(_row(members, None, ()), mean=dict.fromkeys(SHOWN), sd=dict.fromkeys(SHOWN), interval=None,
+                        control=None, parts={}) for members in groups.values()]  # fmt: skip
+        rows.sort(key=lambda row: (row.efficiency["parameters"] or 0.0, row.method, row.variant))
+        found.append(Table("", "", KINDS[kind], (), (), tuple(rows)))
+    return found
+
+
+def _score_rows(runs: Iterable[Run], published: Sequence[PublishedRow], split: str) -> tuple[Row, ...]:
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        method = run.result["method"]
+        groups["\0".join((method["name"], method["variant"], str(run.result.get("selected_on") or "")))].append(run)
+    rows = {key: _row(members, split, published) for key, members in sorted(groups.items(), key=lambda group: group[0])}
+    for placed in _placed(groups):
+        rows[placed.name] = replace(rows[placed.name], rank=placed.rank, interval=placed.interval)
+    return tuple(
+        sorted(
+            rows.values(),
+            key=lambda row: (
+                row.mean["miou"] is None, -(row.mean["miou"] or 0.0), row.method, row.variant, row.selected_on,
+            ),
+        )
+    )  # fmt: skip
+
+
+def _placed(groups: Mapping[str, Sequence[Run]]) -> list[RankRow]:
+    entries = {
+        key: [run.counts for run in members if run.counts is not None]
+        for key, members in groups.items()
+        if all(run.counts is not None for run in members)
+    }
+    return rank_groups(entries) if entries else []
+
+
+def _row(runs: Sequence[Run], split: str | None, published: Sequence[PublishedRow]) -> Row:
+    ordered = sorted(runs, key=lambda run: (len(run.folder), run.folder))
+    results = [run.result for run in ordered]
+    first, whole = results[0], len(results)
+    blocks = [result["metrics"][DEFAULT] for result in results]
+    values = {name: _known(block.get(name, {}).get("value") for block in blocks) for name in SHOWN}
+    controls = _known((result.get("language_control") or {}).get("oiou_ratio") for result in results)
+    spent = [result.get("efficiency") or {} for result in results]
+    costs = {name: _known(block.get(name) for block in spent) for name in EFFICIENCY}
+    devices = {f"{block['device']}, {block.get('precision')}" for block in spent if block.get("device")}
+    method, card = first["method"], _card(first["method"])
+    return Row(
+        rank=None,
+        method=method["name"],
+        variant=method["variant"],
+        card=card,
+        mean={name: fmean(known) if len(known) == whole else None for name, known in values.items()},
+        sd={name: _sd(known) if 1 < len(known) == whole else None for name, known in values.items()},
+        interval=None,
+        control=fmean(controls) if controls and len(controls) == whole else None,
+        n_seeds=whole,
+        published=None
+        if split is None or first["kind"] == "smoke" or not published
+        else compare(published, method["name"], method["variant"], split, _by_protocol(results), card["fidelity"]),
+        efficiency={name: fmean(known) if known else None for name, known in costs.items()},
+        measured_on="; ".join(sorted(devices)),
+        selected_on=str(first.get("selected_on") or ""),
+        parts={kind: _part_means(blocks, kind) for kind in PARTS},
+        runs=tuple(run.folder for run in ordered),
+    )
+
+
+def _by_protocol(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float | None]]:
+    """Protocol -> mean and standard deviation of mIoU, where every run has one."""
+    found: dict[str, tuple[float, float | None]] = {}
+    for name in results[0]["metrics"]:
+        known = _known((result["metrics"].get(name) or {}).get("miou", {}).get("value") for result in results)
+        if len(known) == len(results):
+            found[name] = (fmean(known), _sd(known) if len(known) > 1 else None)
+    return found
+
+
+def _part_means(blocks: Sequence[Mapping[str, Any]], kind: str) -> dict[str, float | None]:
+    parts = [(block.get("by") or {}).get(kind) or {} for block in blocks]
+    means: dict[str, float | None] = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        known = _known((part.get(name) or {}).get("miou") for part in parts)
+        means[name] = fmean(known) if len(known) == len(parts) else None
+    return means
+
+
+def _sd(values: Sequence[float]) -> float:
+    """Standard deviation with ddof 1; `statistics.stdev` gives the same forty times as slowly."""
+    mean = fmean(values)
+    return sqrt(fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def _known(values: Iterable[Any]) -> list[float]:
+    return [float(value) for value in values if value is not None]
+
+
+@cache
+def _installed_card(name: str) -> Mapping[str, Any]:
+    try:
+        return registry.card(name)
+    except UserError:
+        return {}
+
+
+def _card(method: Mapping[str, Any]) -> dict[str, str | None]:
+    """What is known of a method: what its result says, and for the rest what its card says if it is installed."""
+    missing = any(name not in method for name in CARD_FIELDS)
+    card = dict(_installed_card(method["name"])) if missing else {}
+    # Tables show a method's short name; a card's `title` is that of its paper.
+    card["title"] = card.get("name") or card.get("title")
+    found = {}
+    for name in CARD_FIELDS:
+        value = method.get(name, card.get(name))
+        if isinstance(value, Mapping):
+            # By variant ({tiny: ..., base: ...}), or by role ({visual: ..., text: ...}).
+            value = value[method["variant"]] if method["variant"] in value else [str(part) for part in value.values()]
+        if isinstance(value, list | tuple):
+            value = " + ".join(map(str, value))
+        found[name] = None if value in (None, "") else str(value)
+    return found

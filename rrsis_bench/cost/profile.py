@@ -1,0 +1,267 @@
+"""What a method costs: parameters, GFLOPs, latency, throughput and memory. The text encoder is always included.
+
+Multiply-add counts as 2 floating-point operations (torch's flop counter); papers that use fvcore count it as 1.
+
+The trainable share of the encoders is the figure of DETRIS's and S4ECA's abstracts: trainable parameters inside the
+encoders over the encoders' own parameters, adapters not counted in the denominator.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from rrsis_bench.data.collate import collate
+from rrsis_bench.data.dataset import Item
+from rrsis_bench.data.text import Tokenized, load_tokenizer
+from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.methods.base import Method
+from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.types import Batch
+
+Precision = Literal["32", "bf16", "16"]
+ADDED = ("adapter", "lora", "prompt", "proxies")
+"""Words in the name or class of a module that was added to a pretrained encoder rather than pretrained with it."""
+TEXT = "the white airplane on the left of the largest storage tank"
+
+
+def efficiency(
+    method: Method,
+    device: torch.device | str = "cpu",
+    *,
+    flops: bool = True,
+    latency: bool = False,
+    batch_size: int = 8,
+    precision: Precision = "32",
+    warmup: int = 10,
+    repeats: int = 50,
+) -> dict[str, Any]:
+    """The `efficiency` block of a result; on the meta device parameters and GFLOPs only.
+
+    Args:
+        method: on `device`; its mode and gradients are left as they were.
+        device: where it is.
+        flops: count operations of one forward pass of one sample.
+        latency: measure time and memory as well.
+        batch_size: batch of the throughput and of the training memory.
+        precision: `32`, or autocast to `bf16` or `16`.
+        warmup: passes before the measured ones.
+        repeats: measured passes.
+
+    Returns:
+        `parameters`, `trainable_parameters`, `encoders` (see `encoder_rows`), and where asked for `gflops`,
+        `latency_ms` (p50 at batch 1), `latency_p95_ms`, `throughput` (samples per second), `memory_mb`,
+        `training_memory_mb` (None where the device does not report it) with the settings they hold for.
+
+    Raises:
+        UsageError: counts that make no sense.
+        UserError: the device has too little memory for the batch.
+    """
+    device = torch.device(device)
+    report: dict[str, Any] = parameters(method)
+    if not flops and not latency:
+        return report
+    was_training = method.training
+    try:
+        method.eval()
+        if flops:
+            report["gflops"] = gflops(method, device)
+        if latency and device.type != "meta":
+            report |= _speed(method, device, batch_size, precision, warmup, repeats)
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"{device} has too little memory for batch {batch_size}; lower --batch-size.") from error
+    finally:
+        method.train(was_training)
+    return report
+
+
+def parameters(method: Method) -> dict[str, Any]:
+    """Parameters in total, trainable, and of the encoders."""
+    rows = encoder_rows(method)
+    own = sum(row["parameters"] for row in rows)
+    trainable = sum(row["trainable_parameters"] for row in rows)
+    return {
+        "parameters": count(method),
+        "trainable_parameters": count(method, True),
+        "encoder_parameters": own,
+        "encoder_trainable_parameters": trainable,
+        "encoder_trainable_share": trainable / own if own else None,
+        "encoders": rows,
+        "parts": [
+            {"part": name, "parameters": count(child), "trainable_parameters": count(child, True)}
+            for name, child in method.named_children()
+        ],
+    }
+
+
+def count(module: nn.Module, only_trainable: bool = False) -> int:
+    """Parameters of a module, each counted once."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not only_trainable)
+
+
+def encoder_rows(method: Method) -> list[dict[str, Any]]:
+    """One row per encoder.
+
+    Returns:
+        `encoder` (name), `network` (class of its trunk), `parameters` (without what was added), `trainable_parameters`
+        (added or fine-tuned), `added_parameters`.
+    """
+    rows = []
+    seen: set[int] = set()
+    for name, encoder in method.encoders().items():
+        added = {id(p) for module in _added(encoder) for p in module.parameters() if p.requires_grad}
+        own = [p for p in encoder.parameters() if id(p) not in seen]
+        seen |= {id(p) for p in own}
+        rows.append(
+            {
+                "encoder": name,
+                "network": _network(encoder),
+                "parameters": sum(p.numel() for p in own if id(p) not in added),
+                "trainable_parameters": sum(p.numel() for p in own if p.requires_grad),
+                "added_parameters": sum(p.numel() for p in own if id(p) in added),
+            }
+        )
+    return rows
+
+
+def _added(encoder: nn.Module) -> Iterator[nn.Module]:
+    """The modules inside an encoder that were not pretrained with it."""
+    for path, module in encoder.named_modules():
+        words = f"{path}.{type(module).__name__}".lower() if path else ""
+        if any(word in words for word in ADDED):
+            yield module
+
+
+def _network(encoder: nn.Module) -> str:
+    """Class name of the largest frozen or pretrained part, such as `VisionTransformer`."""
+    added = set(_added(encoder))
+    module = encoder
+    while True:
+        children = [child for child in module.children() if child not in added]
+        largest = max(children, key=count, default=None)
+        # A wrapper's trunk holds nearly all of what it holds; below that lie the network's own parts.
+        rest = count(module) - sum(count(child) for child in module.children() if child in added)
+        if largest is None or isinstance(largest, nn.ModuleList | nn.Sequential) or count(largest) < 0.98 * rest:
+            return type(module).__name__
+        module = largest
+
+
+def sample_batch(method: Method, size: int, device: torch.device | str) -> Batch:
+    """A batch of noise images and one expression, at the method's input size."""
+    spec = method.input_spec
+    rng = np.random.default_rng(0)
+    if (spec.tokenizer_path or "").startswith("hub:"):
+        # Speed and size do not depend on which words are said, so no vocabulary is fetched for them.
+        tokens = Tokenized([1] * spec.max_tokens, [1] * spec.max_tokens, False)
+    else:
+        tokens = load_tokenizer(spec)(TEXT)
+    image = rng.standard_normal((3, *spec.image_size), dtype=np.float32)
+    mask = np.zeros(spec.image_size, dtype=np.uint8)
+    mask[: spec.image_size[0] // 4, : spec.image_size[1] // 4] = 1
+    return collate([Item(k, str(k), str(k), image, mask, None, tokens, TEXT, "") for k in range(size)]).to(device)
+
+
+def gflops(method: Method, device: torch.device | str) -> float:
+    """GFLOPs of one forward pass of one sample, multiply-add as 2; works on the meta device."""
+    batch = sample_batch(method, 1, device)
+    # Only the plain attention is made of operations that the counter sees alike on every device.
+    counter = FlopCounterMode(display=False)
+    trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    try:
+        # The counter hangs hooks on whatever could have a gradient, and stumbles over views made without one.
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            method(batch)
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+    return float(counter.get_total_flops()) / 1e9
+
+
+def _speed(
+    method: Method, device: torch.device, batch_size: int, precision: Precision, warmup: int, repeats: int
+) -> dict[str, Any]:
+    if min(batch_size, repeats) < 1 or warmup < 0:
+        raise UsageError("--batch-size and --repeats must be at least 1, --warmup at least 0.")
+    cuda = device.type == "cuda"
+    single, several = sample_batch(method, 1, device), sample_batch(method, batch_size, device)
+    with torch.inference_mode(), _autocast(device, precision):
+        if cuda:
+            torch.cuda.reset_peak_memory_stats(device)
+        times = _times(lambda: method(single), device, warmup, repeats)
+        memory = torch.cuda.max_memory_allocated(device) / 2**20 if cuda else None
+        batches = _times(lambda: method(several), device, warmup, repeats)
+    return {
+        "latency_ms": 1e3 * statistics.median(times),
+        "latency_p95_ms": 1e3 * float(np.percentile(times, 95)),
+        "throughput": batch_size / statistics.median(batches),
+        "throughput_batch_size": batch_size,
+        "memory_mb": memory,
+        "training_memory_mb": _training_memory(method, several, device, precision) if cuda else None,
+        "precision": precision,
+        "device": torch.cuda.get_device_name(device) if cuda else str(device),
+        "warmup": warmup,
+        "repeats": repeats,
+        "torch_threads": torch.get_num_threads(),
+    }
+
+
+def _times(step: Callable[[], Any], device: torch.device, warmup: int, repeats: int) -> list[float]:
+    """Seconds of each pass, the device's queue emptied before and after."""
+    seconds = []
+    for k in range(warmup + repeats):
+        _wait(device)
+        start = time.perf_counter()
+        step()
+        _wait(device)
+        if k >= warmup:
+            seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _training_memory(method: Method, batch: Batch, device: torch.device, precision: Precision) -> float:
+    """Peak MiB of a forward and backward pass; the optimiser's own state is not in it."""
+    with _kept_buffers(method):
+        method.train()
+        method.zero_grad(set_to_none=True)
+        torch.cuda.reset_peak_memory_stats(device)
+        with _autocast(device, precision):
+            losses = method.loss(method(batch), batch)
+        if trainable(method.parameters()):
+            torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        peak = torch.cuda.max_memory_allocated(device) / 2**20
+        method.zero_grad(set_to_none=True)
+        method.eval()
+    return peak
+
+
+@contextmanager
+def _kept_buffers(method: Method) -> Iterator[None]:
+    """A training pass moves running statistics; here they come back."""
+    stored = {name: buffer.clone() for name, buffer in method.named_buffers()}
+    yield
+    for name, buffer in method.named_buffers():
+        buffer.copy_(stored[name])
+
+
+def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    if precision == "32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)

@@ -1,0 +1,56 @@
+"""Latency and memory of finished runs, measured when the machine has nothing else to do, and kept in their results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rrsis_bench.config import load_yaml
+from rrsis_bench.cost.profile import efficiency
+from rrsis_bench.engine.build import build_method
+from rrsis_bench.errors import UsageError
+from rrsis_bench.files import json_text, write_text
+from rrsis_bench.results import record
+
+SAME = ("parameters", "trainable_parameters")
+
+
+def remeasure(folder: Path, device: torch.device, **settings: Any) -> dict[str, Any]:
+    """Measure the network of a run and write the figures into its `result.json`; scores and samples stay.
+
+    Neither checkpoint nor base weights are needed: speed and size do not depend on them.
+
+    Args:
+        folder: run folder, or the folder of a committed result.
+        device: where to measure.
+        settings: of `efficiency`.
+
+    Returns:
+        the new `efficiency` block.
+
+    Raises:
+        UsageError: no result of a network of this suite, or one whose code has changed since.
+        UserError: the result cannot be read or written.
+    """
+    path = folder / record.FILE
+    if not path.is_file():
+        raise UsageError(f"{folder} holds no {record.FILE}; name the folder of a finished run.")
+    result = record.read_result(path)
+    model = load_yaml(folder / record.CONFIG_FILE).get("model") or {}
+    if "method" not in model:
+        raise UsageError(f"{path} is of predictions from elsewhere: there is no network to measure.")
+    name, variant = str(model["method"]), str(model["variant"])
+    with device:
+        method, _ = build_method(name, variant, model.get("options") or {}, pretrained=False)
+    block = efficiency(method, device, latency=True, **settings)
+    before = result.get("efficiency") or {}
+    for key in SAME:
+        if before.get(key, block[key]) != block[key]:
+            raise UsageError(
+                f"{path}: the run's network had {before[key]:,} {key.replace('_', ' ')}, today's has {block[key]:,}. "
+                f"Check out the code of its commit, or train {name} again."
+            )
+    write_text(path, json_text(record.sealed({**result, "efficiency": block})))
+    return block

@@ -1,0 +1,1 @@
+"""Drawn scenes and the expressions that refer to things in them."""

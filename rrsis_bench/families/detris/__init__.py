@@ -1,0 +1,1 @@
+"""The network of DETRIS and of the methods built on it."""

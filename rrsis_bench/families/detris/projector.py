@@ -1,0 +1,50 @@
+"""The projector of DETRIS (AAAI 2025, arXiv 2501.08580; the idea is CRIS's): the sentence makes the last kernel.
+
+Module and parameter names are those of the released checkpoint.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rrsis_bench.families.detris.neck import conv_norm_relu
+
+
+class DetrisProjector(nn.Module):
+    """Upsample four times, then convolve with a 3x3 kernel and bias generated from the sentence vector.
+
+    Args:
+        width: channels D of the incoming map; half of them stay at the end.
+        sentence: width of the sentence vector.
+        kernel: side of the generated kernel.
+    """
+
+    def __init__(self, width: int = 512, sentence: int = 512, kernel: int = 3) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.inner = width // 2
+        self.vis = nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+            conv_norm_relu(width, width, 3),
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+            conv_norm_relu(width, self.inner, 3),
+            nn.Conv2d(self.inner, self.inner, 1),
+        )
+        self.txt = nn.Linear(sentence, self.inner * kernel**2 + 1)
+
+    def forward(self, maps: Tensor, sentence: Tensor) -> Tensor:
+        """Logits (B, 1, 4h, 4w) of maps (B, D, h, w) under the sentence (B, S)."""
+        maps = self.vis(maps)
+        generated = self.txt(sentence)
+        batch, channels, height, width = maps.shape
+        kernels = generated[:, :-1].reshape(batch, channels, self.kernel, self.kernel)
+        # All samples in one grouped convolution, each with its own kernel.
+        logits = F.conv2d(
+            maps.reshape(1, batch * channels, height, width),
+            kernels,
+            generated[:, -1],
+            padding=self.kernel // 2,
+            groups=batch,
+        )
+        return logits.transpose(0, 1)

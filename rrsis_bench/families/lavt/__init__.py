@@ -1,0 +1,1 @@
+"""The network of LAVT and of the methods built on it."""

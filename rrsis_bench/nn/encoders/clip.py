@@ -1,0 +1,197 @@
+"""CLIP's encoders (arXiv 2103.00020) from open_clip, the text encoder with adapters inside its blocks; its tokenizer.
+
+The only file that imports open_clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import cache
+from typing import Literal
+
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import QuickGELU, TextTransformer, VisionTransformer
+from torch import Tensor, nn
+
+from rrsis_bench.data.text import Tokenized
+from rrsis_bench.errors import UsageError
+from rrsis_bench.nn.layers.freezing import freeze
+from rrsis_bench.types import InputSpec
+
+SentencePlace = Literal["end", "largest-id"]
+
+OPENAI_INPUT: Mapping[str, tuple[float, float, float]] = {
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+}
+"""How OpenAI's weights expect images to be normalised, as `InputSpec` fields."""
+
+
+def build_clip_text(
+    width: int = 512,
+    depth: int = 12,
+    heads: int = 8,
+    vocabulary: int = 49_408,
+    context: int = 77,
+    output: int = 512,
+    quick_gelu: bool = True,
+) -> TextTransformer:
+    """A CLIP text transformer with random weights; the defaults are those of ViT-B/16.
+
+    Args:
+        width: channels C.
+        depth: number of blocks.
+        heads: attention heads.
+        vocabulary: number of token ids.
+        context: positions, the most tokens it takes.
+        output: width of the sentence vector.
+        quick_gelu: x * sigmoid(1.702 x) as activation, which OpenAI's weights were trained with.
+    """
+    return TextTransformer(
+        context_length=context,
+        vocab_size=vocabulary,
+        width=width,
+        heads=heads,
+        layers=depth,
+        output_dim=output,
+        act_layer=QuickGELU if quick_gelu else nn.GELU,
+    )
+
+
+def text_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The text transformer's tensors of a CLIP checkpoint (OpenAI's or open_clip's layout), or of a text-only file."""
+    other = ("visual.", "logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size", "attn_mask")
+    return {name.removeprefix("text."): tensor for name, tensor in state.items() if not name.startswith(other)}
+
+
+class AdaptedClipText(nn.Module):
+    """A frozen, causal text transformer; adapters work in parallel with the MLPs of some blocks.
+
+    The trunk stays in evaluation mode, and what lies before the first adapter runs without gradients.
+
+    Args:
+        trunk: the transformer; its parameters are frozen here.
+        adapters: block index (0-based) -> module called as `adapter(words, mask, state)`; it returns what to add to
+            the MLP's output and the state handed to the next adapter (None at first).
+        sentence_at: where the sentence vector is read: at the `end`, the last real token, or at the `largest-id`, as
+            CLIP's own code does. In CLIP's vocabulary these are the same place, but not in every one.
+    """
+
+    def __init__(
+        self, trunk: TextTransformer, adapters: Mapping[int, nn.Module], sentence_at: SentencePlace = "end"
+    ) -> None:
+        super().__init__()
+        self.sentence_at = sentence_at
+        self.trunk = trunk
+        freeze(trunk)
+        trunk.eval()
+        self.adapters = nn.ModuleDict({str(index): adapter for index, adapter in adapters.items()})
+
+    def train(self, mode: bool = True) -> AdaptedClipText:
+        """Set the mode of the adapters; the trunk never leaves evaluation mode."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Encode expressions.
+
+        Args:
+            ids: (B, L) token ids, padded at the end.
+            mask: (B, L) bool, True for real tokens.
+
+        Returns:
+            words (B, L, C) after the last LayerNorm, sentence (B, S), and the state after each adapter.
+        """
+        trunk = self.trunk
+        length = ids.shape[1]
+        # The plain encoder's own causal mask: what follows a word, padding included, never reaches it.
+        causal = trunk.attn_mask[:length, :length]
+        first = min((int(index) for index in self.adapters), default=len(trunk.transformer.resblocks))
+        states: list[Tensor] = []
+        state: Tensor | None = None
+        with torch.no_grad():
+            words = trunk.token_embedding(ids) + trunk.positional_embedding[:length]
+        for index, block in enumerate(trunk.transformer.resblocks):
+            with torch.no_grad() if index < first else nullcontext():
+                words = words + block.ls_1(block.attention(block.ln_1(words), attn_mask=causal))
+                change = block.mlp(block.ln_2(words))
+                if str(index) in self.adapters:
+                    added, state = self.adapters[str(index)](words, mask, state)
+                    change = change + added
+                    if state is not None:
+                        states.append(state)
+                words = words + block.ls_2(change)
+        words = trunk.ln_final(words)
+        place = last_real(mask) if self.sentence_at == "end" else ids.argmax(1)
+        return words, sentence_vector(trunk, words, place), states
+
+
+def last_real(mask: Tensor) -> Tensor:
+    """Where the last real token of each row is: mask (B, L) -> (B,)."""
+    return (mask.sum(1) - 1).clamp(min=0)
+
+
+def sentence_vector(trunk: TextTransformer, words: Tensor, place: Tensor) -> Tensor:
+    """Project one token's features: words (B, L, C), its place (B,) -> (B, S)."""
+    sentence: Tensor = words[torch.arange(len(words), device=words.device), place] @ trunk.text_projection
+    return sentence
+
+
+def encode_plain(trunk: TextTransformer, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The plain encoder, with gradients: ids and mask (B, L) -> words (B, L, C), sentence (B, S)."""
+    length = ids.shape[1]
+    words = trunk.token_embedding(ids) + trunk.positional_embedding[:length]
+    words = trunk.ln_final(trunk.transformer(words, attn_mask=trunk.attn_mask[:length, :length]))
+    return words, sentence_vector(trunk, words, last_real(mask))
+
+
+@cache
+def _byte_pairs() -> SimpleTokenizer:
+    return SimpleTokenizer()
+
+
+class ClipTokenizer:
+    """CLIP's byte pair encoding: start, words, end, zeros. A text that is too long is cut and still ends in end."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        """Load the vocabulary that open_clip ships.
+
+        Args:
+            spec: `max_tokens` is the length L, from 2 to CLIP's 77.
+
+        Raises:
+            UsageError: L is out of range.
+        """
+        if not 2 <= spec.max_tokens <= 77:
+            raise UsageError(f"max_tokens is {spec.max_tokens}, but CLIP takes 2 to 77 tokens.")
+        self.length = spec.max_tokens
+        self.encoding = _byte_pairs()
+
+    def __call__(self, text: str) -> Tokenized:
+        """Token ids of a text."""
+        words = self.encoding.encode(text)
+        room = self.length - 2
+        ids = [self.encoding.sot_token_id, *words[:room], self.encoding.eot_token_id]
+        padding = self.length - len(ids)
+        return Tokenized(ids + [0] * padding, [1] * len(ids) + [0] * padding, len(words) > room)
+
+
+def build_clip_vision(
+    image_size: int, patch: int, width: int, depth: int, heads: int, output: int, quick_gelu: bool = True
+) -> VisionTransformer:
+    """A CLIP vision transformer with random weights.
+
+    Args:
+        image_size: side in pixels of its images.
+        patch: side in pixels of a patch.
+        width: channels.
+        depth: number of blocks.
+        heads: attention heads.
+        output: width of the space shared with the text.
+        quick_gelu: x * sigmoid(1.702 x) as activation, which OpenAI's weights were trained with.
+    """
+    activation = QuickGELU if quick_gelu else nn.GELU
+    return VisionTransformer(image_size, patch, width, depth, heads, 4.0, output_dim=output, act_layer=activation)

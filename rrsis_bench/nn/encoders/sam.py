@@ -1,0 +1,169 @@
+"""Promptable segmenters of the SAM family: an image encoder once an image, and a decoder that prompts steer.
+
+Legend: `B` batch, `S` side of the input, `P` width of prompts, `g` side of the main map, `M` sparse prompts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from rrsis_bench.errors import UsageError, did_you_mean
+
+Rules = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What the decoder needs of an image.
+
+    Attributes:
+        main: (B, P, g, g).
+        fine: maps of higher resolution, finest first: none, or (B, P / 8, 4g, 4g) and (B, P / 4, 2g, 2g).
+    """
+
+    main: Tensor
+    fine: tuple[Tensor, ...] = ()
+
+
+class PromptableSegmenter(nn.Module):
+    """A frozen image encoder with LoRA; the prompt encoder and the mask decoder train wholly.
+
+    Attributes:
+        image_size: S, side in pixels of the image it takes; normalised by ImageNet's mean and deviation.
+        grid: g.
+        width: P.
+        network: the library's model that holds all parts.
+        stability: in evaluation, replace a mask that a small shift of the threshold changes by the best of the other
+            three masks; SAM 2 only.
+    """
+
+    image_size: int
+    grid: int
+    width: int
+    network: Any
+    stability: bool = False
+
+    @property
+    def prompt_size(self) -> tuple[int, int]:
+        """Size of the dense prompt and of the mask logits."""
+        return 4 * self.grid, 4 * self.grid
+
+    def look(self, images: Tensor) -> ImageFeatures:
+        """Encode images (B, 3, S, S)."""
+        raise NotImplementedError
+
+    def segment(self, features: ImageFeatures, sparse: Tensor, dense: Tensor) -> Tensor:
+        """One mask an image.
+
+        Args:
+            features: of `look`.
+            sparse: (B, M, P) prompts, as if they came from the prompt encoder.
+            dense: (B, 1, 4g, 4g) logits of a mask as prompt.
+
+        Returns:
+            logits (B, 1, 4g, 4g).
+        """
+        raise NotImplementedError
+
+    def encoder(self) -> nn.Module:
+        """The image encoder."""
+        raise NotImplementedError
+
+    def add_lora(self, rank: int, alpha: float) -> None:
+        """Freeze the image encoder and add low-rank updates to its attention and to its neck's convolutions."""
+        raise NotImplementedError
+
+    def idle(self) -> list[nn.Parameter]:
+        """Parameters that one mask from these prompts never gives a gradient."""
+        raise NotImplementedError
+
+    def load_tensors(self, tensors: Mapping[str, Tensor], what: str) -> None:
+        """Take base weights in any published layout; `what` names them in messages.
+
+        Raises:
+            MissingResourceError: they are of another network.
+        """
+        raise NotImplementedError
+
+    def blocks(self) -> list[nn.Module]:
+        """The image encoder's blocks: what activation checkpointing runs twice."""
+        raise NotImplementedError
+
+
+def build_segmenter(name: str, library: str = "transformers") -> PromptableSegmenter:
+    """A segmenter by name, with random weights.
+
+    Args:
+        name: such as `sam2.1-l` or `sam-b`.
+        library: `transformers`, or `segment-anything` for SAM v1.
+
+    Raises:
+        UsageError: an unknown name, or one the library does not have.
+    """
+    from rrsis_bench.nn.encoders import sam2, sam_v1
+
+    known = [*sam2.SIZES, *sam_v1.SIZES]
+    if name not in known:
+        raise UsageError(f"unknown segmenter '{name}'.{did_you_mean(name, known)}")
+    if library not in ("transformers", "segment-anything"):
+        raise UsageError(f"segmenter_library is 'transformers' or 'segment-anything', not '{library}'.")
+    if name in sam2.SIZES:
+        if library != "transformers":
+            raise UsageError(f"segment-anything has no '{name}'; set segmenter_library to transformers.")
+        return sam2.Sam2(name)
+    return sam_v1.SegmentAnything(name) if library == "segment-anything" else sam_v1.SamHF(name)
+
+
+def decode(model: Any, features: ImageFeatures, sparse: Tensor, dense: Tensor, **maps: Any) -> Tensor:
+    """`PromptableSegmenter.segment` with the parts of a model from transformers; `maps` go to its mask decoder too."""
+    _, embedded = model.prompt_encoder(input_points=None, input_labels=None, input_boxes=None, input_masks=dense)
+    masks = model.mask_decoder(
+        image_embeddings=features.main,
+        image_positional_embeddings=model.get_image_wide_positional_embeddings().expand(len(dense), -1, -1, -1),
+        sparse_prompt_embeddings=sparse[:, None],
+        dense_prompt_embeddings=embedded,
+        multimask_output=False,
+        **maps,
+    )[0]
+    logits: Tensor = masks[:, 0]
+    return logits
+
+
+def tie_codes(network: Any) -> None:
+    """Give both places where transformers keeps the random position code the same values, as all weights have them."""
+    network.prompt_encoder.shared_embedding.positional_embedding.data.copy_(
+        network.shared_image_embedding.positional_embedding
+    )
+
+
+def rename(name: str, rules: Rules) -> str:
+    """A parameter's name after all rules (pattern, replacement) in turn."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+MASK_DOWNSCALING: Rules = (
+    (r"mask_downscaling\.0\.", "mask_embed.conv1."),
+    (r"mask_downscaling\.1\.", "mask_embed.layer_norm1."),
+    (r"mask_downscaling\.3\.", "mask_embed.conv2."),
+    (r"mask_downscaling\.4\.", "mask_embed.layer_norm2."),
+    (r"mask_downscaling\.6\.", "mask_embed.conv3."),
+)
+DECODER: Rules = (
+    (r"output_upscaling\.0\.", "upscale_conv1."),
+    (r"output_upscaling\.1\.", "upscale_layer_norm."),
+    (r"output_upscaling\.3\.", "upscale_conv2."),
+    (r"transformer\.norm_final_attn\.", "transformer.layer_norm_final_attn."),
+    (r"(transformer\.layers\.\d+)\.norm(\d)\.", r"\1.layer_norm\2."),
+    # MLPs of three layers: first, middle, last.
+    (r"((?:mlps\.\d+)|(?:_head))\.layers\.0\.", r"\1.proj_in."),
+    (r"((?:mlps\.\d+)|(?:_head))\.layers\.2\.", r"\1.proj_out."),
+    (r"((?:mlps\.\d+)|(?:_head))\.layers\.1\.", r"\1.layers.0."),
+)
+"""The authors' names of what SAM and SAM 2 share -> transformers' names."""

@@ -1,0 +1,109 @@
+"""Encoders that a method can step into between stages.
+
+LAVT and its descendants fuse language *inside* the visual encoder: what a stage gives is changed before the next stage
+sees it. So the encoder is taken apart into a stem, its stages and the steps between them. All maps are channels-last
+(B, h, w, C), which is what windows, linear layers and word attention want.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from rrsis_bench.nn.layers.freezing import freeze
+
+
+class StagedEncoder(nn.Module):
+    """A hierarchical visual encoder as stem, stages and reductions.
+
+    Attributes:
+        channels: width C_i of each stage's map.
+        strides: input pixels per map pixel of each stage.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to the first stage's input (B, h, w, C)."""
+        raise NotImplementedError
+
+    def stage(self, index: int, features: Tensor) -> Tensor:
+        """The blocks of one stage: its input to its map (B, h_i, w_i, C_i)."""
+        raise NotImplementedError
+
+    def downsample(self, index: int, features: Tensor) -> Tensor:
+        """Stage `index`'s (fused) map to the input of stage `index` + 1; the map itself where stages reduce alone."""
+        raise NotImplementedError
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take pretrained parameters in any layout this encoder is published in.
+
+        Raises:
+            MissingResourceError: the tensors are not this encoder's; the message names the first that do not fit.
+        """
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The maps of all stages without anything in between, finest first."""
+        features = self.stem(images)
+        maps: list[Tensor] = []
+        for index in range(len(self.channels)):
+            if index:
+                features = self.downsample(index - 1, features)
+            features = self.stage(index, features)
+            maps.append(features)
+        return maps
+
+
+class AdaptedStages(nn.Module):
+    """A frozen encoder in stages; an adapter changes each stage's output before the next stage sees it.
+
+    The trunk stays in evaluation mode, and what lies before the first adapter runs without gradients. A trained
+    LayerNorm stands before each adapter (in a transformer block the block's own frozen one does).
+
+    Args:
+        trunk: the encoder; its parameters are frozen here.
+        adapters: one per stage, called as `adapter(tokens, grid, prefix, *context)` like those of `AdaptedDinov2`.
+    """
+
+    def __init__(self, trunk: StagedEncoder, adapters: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        freeze(trunk)
+        trunk.eval()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in trunk.channels)
+        self.adapters = nn.ModuleList(adapters)
+
+    def train(self, mode: bool = True) -> AdaptedStages:
+        """Set the mode of the adapters; the trunk never leaves evaluation mode."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    def forward(
+        self,
+        images: Tensor,
+        context: Mapping[int, Sequence[Tensor | None]] | Sequence[Tensor | None] = (),
+    ) -> list[Tensor]:
+        """One map (B, C_i, h_i, w_i) per stage, finest first.
+
+        Args:
+            images: (B, 3, H, W).
+            context: further arguments of the adapters: the same for all, or by stage.
+        """
+        maps: list[Tensor] = []
+        features = images
+        for k, (norm, adapter) in enumerate(zip(self.norms, self.adapters, strict=True)):
+            with nullcontext() if k else torch.no_grad():
+                features = self.trunk.downsample(k - 1, features) if k else self.trunk.stem(images)
+                features = self.trunk.stage(k, features)
+            grid = (features.shape[1], features.shape[2])
+            given = context[k] if isinstance(context, Mapping) else context
+            tokens = norm(features.flatten(1, 2))
+            features = features + adapter(tokens, grid, 0, *given).unflatten(1, grid)
+            maps.append(features.permute(0, 3, 1, 2))
+        return maps

@@ -1,0 +1,102 @@
+"""Weights files as tensors: read without running code, renamed, and loaded strictly.
+
+How a weights file is named in a configuration: `rrsis_bench/nn/weights/refs.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.nn.weights.refs import WeightRef, resolve, sha256_file
+
+__all__ = ["WeightRef", "fit", "load_checkpoint", "load_tensors", "resolve", "sha256_file", "strip_prefixes"]
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A `.safetensors` file or a `.pth` checkpoint as a mapping; nothing in it can run code.
+
+    Besides tensors and plain containers only `argparse.Namespace` is allowed, which many released checkpoints hold.
+
+    Raises:
+        MissingResourceError: unreadable, or it holds other objects.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip, OS and safetensors errors alike mean: not a usable file
+        reason = " ".join(str(error).split())[:160]
+        raise MissingResourceError(f"cannot read weights from {path}: {reason}") from error
+    if not isinstance(loaded, Mapping):
+        raise MissingResourceError(f"{path} holds a {type(loaded).__name__}, not a mapping of names to tensors.")
+    return dict(loaded)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name.
+
+    A checkpoint's `model` or `state_dict` entry is taken where there is one; other entries than tensors are left out.
+
+    Raises:
+        MissingResourceError: unreadable, or no tensors in it.
+    """
+    loaded: Mapping[str, Any] = load_checkpoint(path)
+    for key in ("model", "state_dict"):
+        inner = loaded.get(key)
+        if isinstance(inner, Mapping):
+            loaded = inner
+            break
+    tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise MissingResourceError(f"{path} holds no tensors.")
+    return tensors
+
+
+def strip_prefixes(tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> dict[str, Tensor]:
+    """Remove each prefix in turn from the names, where every name has it."""
+    stripped = dict(tensors)
+    for prefix in prefixes:
+        if stripped and all(name.startswith(prefix) for name in stripped):
+            stripped = {name.removeprefix(prefix): value for name, value in stripped.items()}
+    return stripped
+
+
+def fit(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Load tensors into a module strictly: every name on both sides, every shape.
+
+    Args:
+        module: receives the values.
+        tensors: under the module's own names.
+        what: what the tensors are, for the message.
+
+    Raises:
+        MissingResourceError: names or shapes differ; the message names the first few.
+    """
+    own = module.state_dict()
+    faults = {
+        "does not know": [name for name in tensors if name not in own],
+        "misses": [name for name in own if name not in tensors],
+        "has another shape for": [
+            f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
+            for name in own
+            if name in tensors and tensors[name].shape != own[name].shape
+        ],
+    }
+    parts = []
+    for fault, names in faults.items():
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            parts.append(f"{fault} {', '.join(names[:3])}{more}")
+    if parts:
+        raise MissingResourceError(f"{what} do not fit the network: it {'; it '.join(parts)}.")
+    module.load_state_dict(dict(tensors), strict=True)

@@ -1,0 +1,212 @@
+"""One process at a time in a run folder: a lock file with host, process and heartbeat. No torch.
+
+A lock is dead when its process is gone (same host) or its heartbeat is old (another host), and may then be taken
+over. That `flock` guards the moment of taking makes two takers exclude each other where the file system has it; where
+it has not, reading the lock again after a moment does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from rrsis_bench.errors import UsageError
+from rrsis_bench.files import write_json
+
+FILE = "cell.lock"
+TOKEN = "RRSIS_CELL_LOCK"
+"""Environment variable by which the runner of a cell tells its command that the folder is held for it."""
+BEAT_SECONDS = 10.0
+"""How often the holder touches the lock."""
+STALE_SECONDS = 300.0
+"""Age of a heartbeat after which a lock of another host is dead; generous, since clocks of hosts differ."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock.
+
+    Attributes:
+        host: its machine.
+        namespace: its process namespace, so that containers of one host name are told apart.
+        pid: its process.
+        born: when that process started, in the kernel's ticks, so that a reused number is not taken for it.
+        token: unique to this taking of the lock.
+        since: UTC time, seconds.
+    """
+
+    host: str
+    namespace: int
+    pid: int
+    born: str
+    token: str
+    since: float
+
+    @classmethod
+    def me(cls) -> Self:
+        """This process."""
+        pid = os.getpid()
+        return cls(socket.gethostname(), _namespace(), pid, _born(pid), uuid.uuid4().hex, time.time())
+
+
+def holder(folder: Path) -> Holder | None:
+    """The live holder of a run folder's lock; None where there is none, or a dead one."""
+    path = folder / FILE
+    found = _read(path)
+    if found is None:
+        return None
+    if (found.host, found.namespace) == (socket.gethostname(), _namespace()):
+        return found if _alive(found) else None
+    try:
+        age = time.time() - path.stat().st_mtime
+    except OSError:
+        return None
+    return found if age < STALE_SECONDS else None
+
+
+class CellLock:
+    """A lock that this process holds; made by `acquire`."""
+
+    def __init__(self, folder: Path, me: Holder) -> None:
+        self.folder, self.me = folder, me
+        self._beaten = time.monotonic()
+
+    @classmethod
+    def acquire(cls, folder: Path) -> Self | None:
+        """Take the lock of a run folder, which is made if need be; None when somebody alive holds it.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        me = Holder.me()
+        with _guard(folder) as guarded:
+            if holder(folder) is not None:
+                return None
+            write_json(folder / FILE, asdict(me))
+        if not guarded:
+            time.sleep(0.5)  # whoever wrote at the same moment has overwritten it, or been overwritten, by now
+        lock = cls(folder, me)
+        return lock if lock.held() else None
+
+    def held(self) -> bool:
+        """Whether the lock is still ours: a machine that slept for long finds it taken over."""
+        found = _read(self.folder / FILE)
+        return found is not None and found.token == self.me.token
+
+    def beat(self) -> bool:
+        """Show that we live, when it is time to. Returns whether the lock is still ours."""
+        if time.monotonic() - self._beaten < BEAT_SECONDS:
+            return True
+        self._beaten = time.monotonic()
+        if not self.held():
+            return False
+        with contextlib.suppress(OSError):
+            os.utime(self.folder / FILE)
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; one that was taken over is left alone."""
+        with _guard(self.folder):
+            if self.held():
+                (self.folder / FILE).unlink(missing_ok=True)
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Hold a run folder for as long as a block runs; within a cell, whose runner holds it already, do nothing.
+
+    Raises:
+        UsageError: another process works in the folder; names it.
+    """
+    if os.environ.get(TOKEN) is not None:
+        yield
+        return
+    lock = CellLock.acquire(folder)
+    if lock is None:
+        found = holder(folder)
+        who = "another process" if found is None else f"process {found.pid} on {found.host}"
+        raise UsageError(f"{folder} is in use by {who}; wait for it, stop it, or choose another --seed or --out.")
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(1.0):
+            lock.beat()
+
+    thread = threading.Thread(target=beat, name="run folder lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        lock.release()
+
+
+def _read(path: Path) -> Holder | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Holder(**values)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+@contextmanager
+def _guard(folder: Path) -> Iterator[bool]:
+    """Exclude other takers for a moment; gives False where the system or the file system has no such lock."""
+    try:
+        import fcntl
+    except ImportError:
+        yield False
+        return
+    with (folder / f".{FILE}.guard").open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            guarded = True
+        except OSError:
+            guarded = False
+        yield guarded
+
+
+def _namespace() -> int:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+def _born(pid: int) -> str:
+    """When a process started, in the machine's own count; "" where that cannot be told."""
+    return _status(pid)[1]
+
+
+def _status(pid: int) -> tuple[str, str]:
+    """State letter and start time of a process; empty where there is no /proc to ask."""
+    try:
+        # The name, in parentheses, may itself hold blanks; the state follows it, the start time 19 fields later.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return fields[0], fields[19]
+    except (OSError, IndexError):
+        return "", ""
+
+
+def _alive(found: Holder) -> bool:
+    try:
+        os.kill(found.pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # it exists, but is another user's
+    state, born = _status(found.pid)
+    # A zombie has ended; only nobody has asked for its exit status yet.
+    return state not in {"Z", "X"} and (not born or born == found.born)

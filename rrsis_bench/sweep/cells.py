@@ -1,0 +1,199 @@
+"""What has become of a cell: judged from its run folder, its lock and its state file. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from rrsis_bench import config
+from rrsis_bench.errors import UserError
+from rrsis_bench.files import write_json
+from rrsis_bench.results.record import CONFIG_FILE, FILE, read_result
+from rrsis_bench.run.lock import Holder, holder
+from rrsis_bench.sweep.data_state import DataStates
+from rrsis_bench.sweep.grid import Cell
+
+STATE_FILE = "cell.json"
+LOG_FILE = "cell.log"
+JOB_FILE = "cell.job"
+STATES = ("done", "running", "queued", "failed", "interrupted", "outdated", "missing")
+"""done: finished with these settings and data. outdated: with others. interrupted: can be continued."""
+
+
+@dataclass
+class State:
+    """What the runner of a cell keeps in its run folder.
+
+    Attributes:
+        state: `queued`, `running`, `done`, `failed` or `interrupted`.
+        config_hash: of the cell as it was run.
+        config: that configuration, to name what has changed since.
+        command: its command line.
+        host: where it ran.
+        job: the scheduler's job, or "".
+        attempts: how often it was started.
+        started: UTC time of the last start.
+        seconds: of all attempts that ended, wall clock.
+        exit_code: of the last attempt; None while it runs.
+        message: why it ended, in one line.
+        result_sha256: the checksum of the result it made.
+        data_state: the state of the data it was made from.
+    """
+
+    state: str = "missing"
+    config_hash: str = ""
+    config: config.Config = field(default_factory=dict)
+    command: str = ""
+    host: str = ""
+    job: str = ""
+    attempts: int = 0
+    started: str = ""
+    seconds: float = 0.0
+    exit_code: int | None = None
+    message: str = ""
+    result_sha256: str = ""
+    data_state: str = ""
+
+    def write(self, folder: Path) -> None:
+        """Write the state file atomically."""
+        write_json(folder / STATE_FILE, asdict(self))
+
+
+def read_state(folder: Path) -> State | None:
+    """The state file of a run folder; None where there is none that can be read."""
+    try:
+        values = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+        known = {entry.name for entry in fields(State)}
+        return State(**{key: value for key, value in values.items() if key in known})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What has become of a cell.
+
+    Attributes:
+        state: one of `STATES`.
+        detail: in words.
+        seconds: it took, where it is done.
+        scores: mIoU and oIoU of the result, where it is done.
+        started: UTC time, where it runs.
+    """
+
+    state: str
+    detail: str = ""
+    seconds: float | None = None
+    scores: tuple[float, float] | None = None
+    started: str = ""
+
+
+def judge(cell: Cell, data: DataStates, own: Holder | None = None) -> Verdict:
+    """What has become of a cell.
+
+    Args:
+        cell: the cell.
+        data: the data sets as they are now.
+        own: our own hold on its lock, which does not count as running.
+    """
+    state = read_state(cell.folder)
+    held = holder(cell.folder)
+    if held is not None and held != own:
+        return Verdict(
+            "running", f"process {held.pid} on {held.host}", started=state.started if state is not None else ""
+        )
+    if (cell.folder / FILE).is_file():
+        return _judge_result(cell, data, state)
+    if state is not None:
+        where = None if state.config_hash == cell.config_hash else _changed(state.config, cell.config)
+        if where is not None:
+            return Verdict("outdated", f"{'failed' if state.state == 'failed' else 'unfinished'}, {where}")
+        if state.state == "queued":
+            return Verdict("queued", "in the scheduler's queue")
+        if state.state == "failed":
+            return Verdict("failed", state.message)
+        return Verdict("interrupted", state.message or "its process is gone")
+    if not (cell.folder / CONFIG_FILE).is_file():
+        return Verdict("missing")
+    where = _difference_from_file(cell)
+    return Verdict("interrupted", "started by hand") if where is None else Verdict("outdated", f"unfinished, {where}")
+
+
+def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
+    try:
+        result = read_result(cell.folder / FILE)
+    except UserError as error:
+        return Verdict("outdated", str(error))
+    ours = state is not None and state.result_sha256 == result["sha256"]
+    if state is None or not ours or state.config_hash != cell.config_hash:
+        where = _difference_from_file(cell) or (_dropped(state.config, cell.config) if ours and state else None)
+        if where is not None:
+            return Verdict("outdated", where)
+    block = cell.config["data"]
+    known = ours and state is not None and state.data_state and state.data_state == data.state(block)
+    if not known and data.content(block) not in {None, result["dataset"].get("content_hash")}:
+        return Verdict("outdated", f"the test split of {cell.dataset} is another now")
+    seconds = state.seconds if ours and state is not None else (result.get("training") or {}).get("seconds")
+    first = result["metrics"][result["protocols"][0]]
+    scores = (first["miou"]["value"], first["oiou"]["value"])
+    return Verdict("done", "", seconds, scores if None not in scores else None)
+
+
+def _difference_from_file(cell: Cell) -> str | None:
+    """Where a run's saved configuration contradicts the cell's, in words; None if nowhere."""
+    path = cell.folder / CONFIG_FILE
+    try:
+        saved = config.load_yaml(path)
+    except UserError as error:
+        return str(error)
+    return _contradiction(cell.config, saved)
+
+
+def _changed(before: config.Config, now: config.Config) -> str | None:
+    """What differs between two configurations of a cell, in words; None for nothing of weight."""
+    return _contradiction(now, before) or _dropped(before, now)
+
+
+def _contradiction(asked: Any, saved: Any, where: str = "") -> str | None:
+    """The first value that was asked for and is not what was saved; the saved file holds all defaults besides.
+
+    A value that the saved configuration does not know, and that is off, came with a later version of the suite; among
+    a method's options, which are saved as they were given, it counts.
+    """
+    if isinstance(asked, Mapping) and isinstance(saved, Mapping | None):
+        for key, value in asked.items():
+            inner = f"{where}.{key}" if where else str(key)
+            later = saved is not None and key not in saved and not value and where != "model.options"
+            found = None if later else _contradiction(value, (saved or {}).get(key), inner)
+            if found is not None:
+                return found
+        return None
+    if isinstance(asked, list | tuple) and isinstance(saved, list | tuple) and len(asked) == len(saved):
+        pairs = zip(asked, saved, strict=True)
+        return next((found for a, b in pairs if (found := _contradiction(a, b, where)) is not None), None)
+    return None if _plain(asked) == _plain(saved) else f"{where} was {saved!r} and is {asked!r} now"
+
+
+def _dropped(before: Any, now: Any, where: str = "") -> str | None:
+    """The first value that was given before and is left to its default now."""
+    if not isinstance(before, Mapping) or not isinstance(now, Mapping):
+        return None
+    for key, value in before.items():
+        inner = f"{where}.{key}" if where else str(key)
+        if key not in now:
+            if value is not None:
+                return f"{inner} was {value!r} and is left to its default now"
+        elif (found := _dropped(value, now[key], inner)) is not None:
+            return found
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """YAML reads `1e-4` as text and the parser as a number."""
+    try:
+        return float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else value
+    except ValueError:
+        return value

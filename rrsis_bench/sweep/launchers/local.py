@@ -1,0 +1,177 @@
+"""The `local` launcher: cells as processes of this machine, one per visible device, or several on the CPU. No torch."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rrsis_bench.sweep.cells import LOG_FILE
+from rrsis_bench.sweep.grid import Cell
+from rrsis_bench.sweep.monitor import Monitor
+
+_POLL_SECONDS = 0.25
+
+
+@dataclass
+class Worker:
+    """A cell that runs.
+
+    Attributes:
+        cell: the cell.
+        process: its supervisor.
+        slots: the devices it occupies; on the CPU, numbers.
+        started: monotonic time.
+    """
+
+    cell: Cell
+    process: subprocess.Popen[bytes]
+    slots: tuple[str, ...]
+    started: float
+
+
+def visible_devices() -> list[str]:
+    """The GPUs this process may use, as `CUDA_VISIBLE_DEVICES` would name them; empty for none.
+
+    Asked of the driver's own tool, since asking torch takes seconds and memory on the device. A GPU that is divided
+    (MIG) counts by its parts.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [part.strip() for part in named.split(",") if part.strip() not in {"", "-1"}]
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return parse_devices(done.stdout) if done.returncode == 0 else []
+
+
+def parse_devices(listing: str) -> list[str]:
+    """Devices from the text of `nvidia-smi -L`: the number of each GPU, or the ids of its parts where it is divided."""
+    found: list[list[str]] = []
+    for line in listing.splitlines():
+        whole = re.match(r"GPU (\d+):", line)
+        part = re.match(r"\s+MIG .*\(UUID: (MIG-[^)]+)\)", line)
+        if whole:
+            found.append([whole[1]])
+        elif part and found:
+            parts = [name for name in found[-1] if name.startswith("MIG-")]
+            found[-1] = [*parts, part[1]]
+    return [name for names in found for name in names]
+
+
+class LocalLauncher:
+    """Runs cells in order, each in a process of its own, as many at a time as there are slots.
+
+    Args:
+        workers: cells at a time; None for one per visible device, or one on the CPU.
+        monitor: is told what happens.
+        force: start cells anew.
+        on_cpu: leave GPUs alone.
+    """
+
+    def __init__(self, workers: int | None, monitor: Monitor, force: bool = False, on_cpu: bool = False) -> None:
+        self.devices = [] if on_cpu else visible_devices()
+        count = workers or max(1, len(self.devices))
+        self.free = [self.devices[k % len(self.devices)] if self.devices else f"cpu {k}" for k in range(count)]
+        self.monitor, self.force = monitor, force
+        self.threads = max(1, _cores() // count)
+        self.running: list[Worker] = []
+
+    def run(self, cells: Sequence[Cell]) -> dict[str, int]:
+        """Run all cells to their ends.
+
+        Returns:
+            the exit code of each.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, after all workers have saved and ended.
+        """
+        waiting = list(cells)
+        codes: dict[str, int] = {}
+        try:
+            while waiting or self.running:
+                # Strictly in order: a cell that needs several devices is not overtaken for ever by small ones.
+                while waiting and (slots := self._take(self._need(waiting[0]))):
+                    self._start(waiting.pop(0), slots)
+                time.sleep(_POLL_SECONDS)
+                codes |= self._collect()
+                self.monitor.tick()
+        except KeyboardInterrupt:
+            self._stop_all(codes)
+            raise
+        return codes
+
+    def _need(self, cell: Cell) -> int:
+        """How many devices a cell asks for; all that there are at most."""
+        if not self.devices:
+            return 1
+        everything = len(set(self.devices))
+        asked = cell.config["trainer"].get("devices", 1)
+        if isinstance(asked, list):
+            return min(len(asked), everything)
+        return everything if str(asked) in {"auto", "-1"} else min(int(asked), everything)
+
+    def _take(self, need: int) -> tuple[str, ...]:
+        distinct = list(dict.fromkeys(self.free))
+        if len(distinct) < need:
+            return ()
+        for slot in distinct[:need]:
+            self.free.remove(slot)
+        return tuple(distinct[:need])
+
+    def _start(self, cell: Cell, slots: tuple[str, ...]) -> None:
+        environment = {"OMP_NUM_THREADS": str(self.threads), **os.environ}
+        if self.devices:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(slots)
+        words = [sys.executable, "-m", "rrsis_bench.sweep.run_cell", cell.to_json(), "--parent", str(os.getpid())]
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        with (cell.folder / LOG_FILE).open("ab") as log:
+            # A session of its own, so that Ctrl-C at the terminal reaches only us, and we decide what happens.
+            process = subprocess.Popen(
+                [*words, *(["--force"] if self.force else [])],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+        self.running.append(Worker(cell, process, slots, time.monotonic()))
+        self.monitor.start(cell, ", ".join(f"GPU {slot}" if self.devices else slot for slot in slots))
+
+    def _collect(self) -> dict[str, int]:
+        codes = {}
+        for worker in list(self.running):
+            code = worker.process.poll()
+            if code is None:
+                continue
+            self.running.remove(worker)
+            self.free += worker.slots
+            codes[worker.cell.name] = code
+            self.monitor.end(worker.cell, code, time.monotonic() - worker.started)
+        return codes
+
+    def _stop_all(self, codes: dict[str, int]) -> None:
+        """Ask the workers to save and end; a second Ctrl-C kills them."""
+        self.monitor.note(f"stopping {len(self.running)} cells at their next step; Ctrl-C again stops them at once")
+        for worker in self.running:
+            worker.process.terminate()
+        while self.running:
+            try:
+                time.sleep(_POLL_SECONDS)
+                codes |= self._collect()
+                self.monitor.tick()
+            except KeyboardInterrupt:
+                for worker in self.running:
+                    worker.process.terminate()
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1

@@ -1,0 +1,202 @@
+"""The `slurm` launcher: one job array per kind of cell, by submitit (`pip install 'rrsis-bench[slurm]'`).
+
+A job runs a cell as the local launcher does, under the same lock. Before its time is up, or when it is pre-empted,
+SLURM signals submitit, which lets the cell save and asks for the job to be queued again. Lightning must not do that
+too, so it is not told that it runs under SLURM: `SLURM_*` is kept from the command. A cell on several nodes
+(`trainer.num_nodes`) is started by torchrun on each of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.files import write_text
+from rrsis_bench.run.lock import CellLock
+from rrsis_bench.sweep.cells import JOB_FILE, STATE_FILE, State, read_state
+from rrsis_bench.sweep.grid import Cell, Sweep
+from rrsis_bench.sweep.run_cell import CellRun, set_aside
+
+_DEFAULTS = {"timeout_min": 24 * 60, "cpus_per_task": 4}
+_REQUEUES = 100
+_JOIN_SECONDS = 600
+"""How long the further nodes of a cell wait for the first one to begin."""
+
+
+class CellJob:
+    """What submitit pickles and calls in the job.
+
+    Args:
+        cell: the cell.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self._attempt: CellRun | None = None
+
+    def __call__(self) -> int:
+        """Run the cell; on its further nodes, join the first one's run."""
+        from submitit import JobEnvironment
+
+        job = JobEnvironment()
+        command = None
+        if job.num_nodes > 1:
+            command = torchrun_words(
+                self.cell.config["trainer"], job.num_nodes, job.hostnames[0], os.environ["SLURM_JOB_ID"]
+            )
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        environment["PYTHONWARNINGS"] = "ignore:The `srun` command is available"  # Lightning's hint to undo that
+        self._attempt = CellRun(self.cell, job=str(job.job_id), command=command)
+        signal.signal(signal.SIGTERM, self._stop)
+        if job.global_rank > 0 and command is not None:
+            return self._join(str(job.job_id), command, environment)
+        return self._attempt.run(environment)
+
+    def checkpoint(self) -> Any:
+        """Called by submitit before the job's time is up: save, end, and be queued again."""
+        from submitit.helpers import DelayedSubmission
+
+        if self._attempt is not None:
+            self._attempt.requeue()
+        return DelayedSubmission(CellJob(self.cell))
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._attempt is not None:
+            self._attempt.stop()
+
+    def _join(self, job: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
+        end = time.monotonic() + _JOIN_SECONDS
+        while time.monotonic() < end:
+            state = read_state(self.cell.folder)
+            if state is not None and state.state == "running" and state.job == job:
+                return subprocess.run([*command, *self.cell.words], env=dict(environment), check=False).returncode
+            time.sleep(1)
+        return 0
+
+
+def torchrun_words(trainer: Mapping[str, Any], nodes: int, head: str, job: str) -> list[str]:
+    """The command that joins this node's processes to a run over several nodes.
+
+    Args:
+        trainer: the `trainer` block; `devices` says how many processes a node has.
+        nodes: number of nodes.
+        head: host name of the first node.
+        job: the job's id, which also chooses the port.
+    """
+    devices = trainer.get("devices", 1)
+    count = len(devices) if isinstance(devices, list) else "gpu" if str(devices) in {"auto", "-1"} else str(devices)
+    port = 20_000 + int("".join(filter(str.isdigit, job)) or 0) % 20_000
+    return [
+        sys.executable, "-m", "torch.distributed.run", f"--nnodes={nodes}", f"--nproc-per-node={count}",
+        f"--rdzv-id={job}", "--rdzv-backend=c10d", f"--rdzv-endpoint={head}:{port}", "-m", "rrsis_bench",
+    ]  # fmt: skip
+
+
+def resources(sweep: Sweep, cell: Cell) -> dict[str, Any]:
+    """What a cell's job asks for: the sweep's own `slurm` block over what the cell's configuration implies."""
+    trainer = cell.config["trainer"]
+    implied: dict[str, Any] = {**_DEFAULTS, "nodes": int(trainer.get("num_nodes") or 1), "tasks_per_node": 1}
+    devices = trainer.get("devices", 1)
+    if trainer.get("accelerator") in {"gpu", "cuda"} and isinstance(devices, int) and devices > 0:
+        implied["gpus_per_node"] = devices
+    return {**implied, **sweep.slurm}
+
+
+def submit(sweep: Sweep, cells: Sequence[Cell], anew: frozenset[str]) -> dict[str, str]:
+    """Queue cells, one array for each kind of resources.
+
+    Args:
+        sweep: where they come from.
+        cells: in the order to start them.
+        anew: names of those whose old files are to be set aside first.
+
+    Returns:
+        cell name -> job id. A cell that somebody else runs is left out.
+
+    Raises:
+        UsageError: submitit is not installed, or does not know a parameter.
+        UserError: there is no SLURM here, or it refuses the jobs.
+    """
+    if find_spec("submitit") is None:
+        raise UsageError("--launcher slurm needs submitit: pip install 'rrsis-bench[slurm]'.")
+    if shutil.which("sbatch") is None:
+        raise UserError("--launcher slurm: there is no sbatch on this machine; run it on a login node, or use print.")
+    kinds: dict[str, list[Cell]] = {}
+    for cell in cells:
+        kinds.setdefault(repr(sorted(resources(sweep, cell).items())), []).append(cell)
+    jobs: dict[str, str] = {}
+    for kind in kinds.values():
+        jobs |= _submit_array(sweep, kind, anew)
+    return jobs
+
+
+def _submit_array(sweep: Sweep, cells: Sequence[Cell], anew: frozenset[str]) -> dict[str, str]:
+    import submitit
+
+    folder = sweep.runs / ".sweeps" / sweep.name / "slurm"
+    try:
+        executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=_REQUEUES)
+        executor.update_parameters(name=f"rrsis-{sweep.name}"[:60], **resources(sweep, cells[0]))
+    except Exception as error:  # submitit raises NameError, TypeError, ValueError and its own alike
+        raise UsageError(f"{sweep.path}: slurm: {' '.join(str(error).split())}") from error
+    queued = [(cell, before) for cell in cells if (before := _mark(cell, cell.name in anew)) is not None]
+    try:
+        with executor.batch():
+            jobs = [executor.submit(CellJob(cell)) for cell, _ in queued]
+    except Exception as error:
+        for cell, before in queued:
+            before.write(cell.folder) if before.state != "missing" else (cell.folder / STATE_FILE).unlink()
+        raise UserError(f"SLURM refuses the jobs: {' '.join(str(error).split())[-300:]}") from error
+    found = {cell.name: str(job.job_id) for (cell, _), job in zip(queued, jobs, strict=True)}
+    for cell, _ in queued:
+        # A file of its own: the job may already be writing the state.
+        write_text(cell.folder / JOB_FILE, found[cell.name] + "\n")
+    return found
+
+
+def _mark(cell: Cell, anew: bool) -> State | None:
+    """Mark a cell as queued; gives what was there before, or None where somebody runs it."""
+    lock = CellLock.acquire(cell.folder)
+    if lock is None:
+        return None
+    try:
+        if anew:
+            set_aside(cell.folder)
+        before = read_state(cell.folder) or State()
+        after = replace(before, state="queued", config_hash=cell.config_hash, config=cell.config, message="")
+        after.write(cell.folder)
+        return before
+    finally:
+        lock.release()
+
+
+def waiting_jobs() -> set[str] | None:
+    """Ids of all jobs SLURM knows of, array tasks one by one; None where it cannot be asked."""
+    if shutil.which("squeue") is None:
+        return None
+    try:
+        done = subprocess.run(
+            ["squeue", "-h", "-r", "-o", "%i"], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return set(done.stdout.split()) if done.returncode == 0 else None
+
+
+def job_of(folder: Path) -> str:
+    """The job a cell was queued as; "" for none."""
+    try:
+        return (folder / JOB_FILE).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,251 @@
+"""Run one cell: hold its lock, start its `rrsis-bench fit`, keep its log and state, end it cleanly. No torch.
+
+`python -m rrsis_bench.sweep.run_cell CELL` is what the launchers start; CELL is the cell as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from rrsis_bench.errors import UserError
+from rrsis_bench.results.provenance import utc_now
+from rrsis_bench.results.record import CONFIG_FILE, read_result
+from rrsis_bench.results.record import FILE as RESULT_FILE
+from rrsis_bench.run.lock import FILE as LOCK_FILE
+from rrsis_bench.run.lock import TOKEN, CellLock
+from rrsis_bench.sweep.cells import LOG_FILE, STATE_FILE, State, judge, read_state
+from rrsis_bench.sweep.data_state import DataStates
+from rrsis_bench.sweep.grid import Cell
+
+HELD = 75
+"""Exit code: somebody else runs the cell."""
+INTERRUPTED = 130
+GRACE_SECONDS = 120.0
+"""How long a cell that was asked to stop may take to save its checkpoint."""
+_POLL_SECONDS = 0.2
+
+
+class CellRun:
+    """One attempt at a cell.
+
+    Args:
+        cell: what to run.
+        force: start anew, whatever is there.
+        job: the scheduler's job, or "".
+        command: the program and its first words in place of `python -m rrsis_bench`.
+        parent: stop when this process is no longer our parent; None for never.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        force: bool = False,
+        job: str = "",
+        command: Sequence[str] | None = None,
+        parent: int | None = None,
+    ) -> None:
+        self.cell, self.force, self.job, self.parent = cell, force, job, parent
+        self.command = list(command) if command is not None else [sys.executable, "-m", "rrsis_bench"]
+        self._child: subprocess.Popen[bytes] | None = None
+        self._asked: float | None = None
+        self._lost = False
+
+    def run(self, environment: Mapping[str, str]) -> int:
+        """Run the cell to its end.
+
+        Args:
+            environment: of the command.
+
+        Returns:
+            0 done (also when it was already), `HELD`, `INTERRUPTED`, or the exit code of the command.
+        """
+        folder = self.cell.folder
+        lock = CellLock.acquire(folder)
+        if lock is None:
+            return HELD
+        try:
+            verdict = judge(self.cell, DataStates(compute=True), own=lock.me)
+            if verdict.state == "done" and not self.force:
+                return 0
+            state = read_state(folder)
+            if self.force or verdict.state == "outdated":
+                set_aside(folder)
+                state = None
+            state = state or State()
+            state.state, state.config_hash, state.job = "running", self.cell.config_hash, self.job
+            state.config = self.cell.config
+            state.command = shlex.join(["rrsis-bench", *self.cell.words])
+            state.host, state.started, state.attempts = lock.me.host, utc_now(), state.attempts + 1
+            state.exit_code, state.message = None, ""
+            state.write(folder)
+            started = time.monotonic()
+            code = self._supervise(lock, environment)
+            state.seconds = round(state.seconds + time.monotonic() - started, 1)
+            if self._lost:
+                return HELD  # the folder is another's now; nothing more is ours to write
+            self._conclude(state, code)
+            state.write(folder)
+            return 0 if state.state == "done" else INTERRUPTED if state.state == "interrupted" else code or 1
+        finally:
+            lock.release()
+
+    def stop(self) -> None:
+        """Ask the command to save and end; asked a second time, or too slow, it is killed."""
+        if self._asked is None:
+            self._asked = time.monotonic()
+            if self._child is not None:
+                # The first process only: it tells its helpers itself, and its data loaders are of use to the end.
+                _signal(self._child.pid, signal.SIGINT)
+        else:
+            self._kill()
+
+    def requeue(self) -> None:
+        """For a signal handler: stop, wait for the command to have ended, and mark the cell as queued again."""
+        self.stop()
+        end = time.monotonic() + GRACE_SECONDS
+        while self._child is not None and time.monotonic() < end and not _ended(self._child.pid):
+            time.sleep(_POLL_SECONDS)
+        state = read_state(self.cell.folder)
+        if state is not None and state.state == "running":
+            state.state, state.message = "queued", "stopped before its time was up, and queued again"
+            state.write(self.cell.folder)
+
+    def _kill(self) -> None:
+        if self._child is not None:
+            _signal(self._child.pid, signal.SIGKILL, group=True)
+
+    def _supervise(self, lock: CellLock, environment: Mapping[str, str]) -> int:
+        with (self.cell.folder / LOG_FILE).open("ab") as log:
+            log.write(f"# {utc_now()} {shlex.join(['rrsis-bench', *self.cell.words])}\n".encode())
+            log.flush()
+            self._child = subprocess.Popen(
+                [*self.command, *self.cell.words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**environment, "PYTHONUNBUFFERED": "1", TOKEN: lock.me.token},
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+            if self._asked is not None:  # between the two lines above
+                _signal(self._child.pid, signal.SIGINT)
+            while True:
+                try:
+                    return self._child.wait(_POLL_SECONDS)
+                except subprocess.TimeoutExpired:
+                    pass
+                if not lock.beat():
+                    self._lost = True
+                    self._kill()
+                elif self.parent is not None and os.getppid() != self.parent and self._asked is None:
+                    self.stop()
+                elif self._asked is not None and time.monotonic() - self._asked > GRACE_SECONDS:
+                    self._kill()
+
+    def _conclude(self, state: State, code: int) -> None:
+        state.exit_code = code
+        result = self.cell.folder / RESULT_FILE
+        if code == 0 and result.is_file():
+            state.state = "done"
+            state.result_sha256 = str(read_result(result)["sha256"])
+            state.data_state = DataStates(compute=False).state(self.cell.config["data"])
+        elif code == INTERRUPTED or self._asked is not None:
+            state.state, state.message = "interrupted", "stopped"
+        else:
+            state.state = "failed"
+            end = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+            line = last_line(self.cell.folder / LOG_FILE) if code >= 0 else ""
+            state.message = f"{end}: {line}" if line else end
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Move a run's files out of the way, so that no work is ever lost to a changed sweep.
+
+    They go to `<folder>.replaced-<n>`, where `result.json` is called `result.json.replaced` and so reaches no board.
+
+    Returns:
+        the new folder; None where there was nothing.
+    """
+    entries = [path for path in folder.iterdir() if LOCK_FILE not in path.name]
+    if not any(path.name in {RESULT_FILE, CONFIG_FILE, STATE_FILE, "checkpoints"} for path in entries):
+        return None
+    number = 1
+    while (target := folder.with_name(f"{folder.name}.replaced-{number}")).exists():
+        number += 1
+    target.mkdir()
+    for path in entries:
+        path.rename(target / (f"{path.name}.replaced" if path.name == RESULT_FILE else path.name))
+    return target
+
+
+def last_line(log: Path) -> str:
+    """The line of a log that says most: the last error of ours since the command began, else the last one at all."""
+    lines = tail(log)
+    errors = [line for line in lines if line.startswith("rrsis-bench: error:")]
+    return (errors or lines or [""])[-1].removeprefix("rrsis-bench: error: ")[:500]
+
+
+def tail(log: Path, size: int = 8192) -> list[str]:
+    """The last lines of a log that are not blank, of the present attempt only."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - size))
+            lines = stream.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    starts = [number for number, line in enumerate(lines) if line.startswith("# 2") and " rrsis-bench fit " in line]
+    return [line.strip() for line in lines[starts[-1] + 1 if starts else 0 :] if line.strip()]
+
+
+def _signal(pid: int, number: signal.Signals, group: bool = False) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number) if group else os.kill(pid, number)
+
+
+def _ended(pid: int) -> bool:
+    """Whether a child has ended, without taking its exit code from whoever waits for it."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def _die_with_parent() -> None:
+    """Linux ends the command when its supervisor is killed, so that no orphan goes on writing to the folder."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the cell that is given as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m rrsis_bench.sweep.run_cell", description="Run one cell.")
+    parser.add_argument("cell", help="the cell as JSON")
+    parser.add_argument("--force", action="store_true", help="start anew")
+    parser.add_argument("--parent", type=int, help="stop when this process is gone")
+    args = parser.parse_args(argv)
+    attempt = CellRun(Cell.from_json(args.cell), args.force, parent=args.parent)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        attempt.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
+    try:
+        return attempt.run(os.environ)
+    except UserError as error:
+        print(f"rrsis-bench: error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Programs that made files of this repository once; they are not in the wheel."""
