@@ -1,8 +1,11 @@
 """Configuration by name: which YAML files a choice of method, data set, variant and trainer stands for.
 
-Precedence, low to high: code defaults < `base.yaml` < protocol < data set < method < its variant < the method's block
-for the data set < recipe < trainer < `--config` files in order < flags. The last two are LightningCLI's; all before are
-merged here into one mapping, without torch, so that a misspelt name fails in milliseconds.
+Precedence, low to high: code defaults < `base.yaml` < data set < method < its variant < the method's block for the data
+set < recipe < trainer < `--protocol` < `--config` files in order < flags. The last two are LightningCLI's; all before
+are merged here into one mapping, without torch, so that a misspelt name fails in milliseconds.
+
+A file says under `model` which protocol chooses the checkpoint (`select_by: NAME`) and which ones a test scores by
+(`score_by: all`, the default, or a list). `resolve` turns both into `model.protocols`, the list that the task takes.
 
 A method's file holds `published` (name of its published variant), `common`, `variants` and `datasets`:
 
@@ -14,8 +17,8 @@ A method's file holds `published` (name of its published variant), `common`, `va
     datasets:
       rrsisd: {trainer: {max_epochs: 65}}
 
-It may hold `recipes` by name: what a way of training changes, and the `protocol` it chooses its checkpoint by. `paper`
-is what was published, and the default of the published variant; `suite` is ours.
+It may hold `recipes` by name: what a way of training changes, `select_by` among it. `paper` is what was published, and
+the default of the published variant; `suite` is ours.
 
 A data set's file holds `variant` (`tiny`, `lite` or `published`: which variant a method uses there by default) and
 `data`, and may hold `model` and `trainer`.
@@ -32,6 +35,7 @@ import yaml
 
 from rrsis_bench import registry
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.metrics.protocols import ALL, expand
 from rrsis_bench.paths import config_folders
 
 Config = dict[str, Any]
@@ -67,7 +71,7 @@ def load_yaml(path: Path) -> Config:
 
 
 def names(kind: str) -> list[str]:
-    """Names of all configurations of a kind (`datasets`, `trainer`, `protocols`, `methods`, `sweeps`)."""
+    """Names of all configurations of a kind (`datasets`, `trainer`, `methods`, `sweeps`)."""
     return sorted({path.stem for folder in config_folders() for path in (folder / kind).glob("*.yaml")})
 
 
@@ -82,8 +86,7 @@ def find(kind: str, name: str) -> Path:
         if path.is_file():
             return path
     singular = {
-        "datasets": "data set", "protocols": "protocol", "methods": "method", "trainer": "trainer preset",
-        "sweeps": "sweep",
+        "datasets": "data set", "methods": "method", "trainer": "trainer preset", "sweeps": "sweep",
     }  # fmt: skip
     raise UsageError(f"unknown {singular.get(kind, kind)} '{name}'.{did_you_mean(name, names(kind))}")
 
@@ -147,7 +150,8 @@ def resolve(
 
     Returns:
         a mapping with `seed_everything`, `model`, `data` and `trainer`; `model.method`, `model.variant` and
-        `data.dataset` are filled in. Without a protocol the recipe's is taken, else `native-v1`.
+        `data.dataset` are filled in. Without a protocol the checkpoint is chosen by the files' `select_by`, else by
+        `native-v1`.
 
     Raises:
         UsageError: an unknown name, or a file that cannot be read.
@@ -156,11 +160,9 @@ def resolve(
     data = load_yaml(find("datasets", dataset))
     chosen = choose_variant(method, blocks, data, variant)
     followed = choose_recipe(method, blocks, chosen, recipe)
-    overlay = dict((blocks.get("recipes") or {}).get(followed) or {})
-    advised = overlay.pop("protocol", "native-v1")
+    overlay = (blocks.get("recipes") or {}).get(followed) or {}
     layers: list[Mapping[str, Any]] = [
         load_yaml(find(".", "base")),
-        load_yaml(find("protocols", protocol or advised)),
         {key: value for key, value in data.items() if key in {"model", "data", "trainer"}},
         blocks.get("common") or {},
         blocks["variants"][chosen] or {},
@@ -168,9 +170,12 @@ def resolve(
         overlay,
         {"model": {"recipe": followed}} if followed else {},
         load_yaml(find("trainer", trainer)) if trainer else {},
+        {"model": {"select_by": protocol}} if protocol else {},
         {"model": {"method": method, "variant": chosen}, "data": {"dataset": dataset}},
     ]
     merged: Config = {}
     for layer in layers:
         merged = merge(merged, layer)
+    model = merged["model"]
+    model["protocols"] = expand(model.pop("select_by", None), model.pop("score_by", model.get("protocols", ALL)))
     return merged

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from rrsis_bench import config, registry
+from rrsis_bench.metrics.protocols import PROTOCOLS
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 METHODS = sorted(name for name in registry.BUILT_IN)
@@ -52,7 +53,7 @@ def test_every_variant_with_every_preset_and_protocol(method: str) -> None:
         parse(config.resolve(method, "tiny", variant))
     for trainer in config.names("trainer"):
         parse(config.resolve(method, "tiny", trainer=trainer))
-    for protocol in config.names("protocols"):
+    for protocol in PROTOCOLS:
         merged = config.resolve(method, "tiny", protocol=protocol)
         assert merged["model"]["protocols"][0] == protocol
         parse(merged)

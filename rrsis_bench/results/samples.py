@@ -20,7 +20,7 @@ from rrsis_bench.data.wording import names_position, names_relation
 from rrsis_bench.errors import UserError, did_you_mean
 from rrsis_bench.files import write_bytes
 from rrsis_bench.metrics.functional import Counts
-from rrsis_bench.metrics.protocols import NATIVE, VIEWS
+from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS, views
 
 FILE = "samples.csv.gz"
 _IDENTITY = ("sample_id", "image_id", "category", "n_tokens", "height", "width")
@@ -197,7 +197,7 @@ def _unpacked(path: Path) -> bytes:
 
 def _views(header: Sequence[str]) -> tuple[str, ...]:
     """Names of the views a header has columns of, in their order in the file."""
-    found = [view for view in VIEWS if _area_columns(view)[0] in header]
+    found = [view.name for view in views(PROTOCOLS) if _area_columns(view.name)[0] in header]
     return tuple(sorted(found, key=lambda view: header.index(_area_columns(view)[0])))
 
 
