@@ -12,7 +12,8 @@ from typing import Any
 from rrsis_bench.errors import UserError
 from rrsis_bench.files import json_text, write_text
 from rrsis_bench.metrics import protocols as rules
-from rrsis_bench.metrics.functional import METRICS, scores
+from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.functional import scores
 from rrsis_bench.results import samples as table_file
 from rrsis_bench.results.breakdown import breakdown, plain
 from rrsis_bench.results.samples import SampleTable
