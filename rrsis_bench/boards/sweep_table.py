@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
-from rrsis_bench.boards.render.columns import Column, number, spread
+from rrsis_bench.boards.render.cells import Column, number, spread
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.definitions import Metric, shown
 from rrsis_bench.metrics.protocols import DEFAULT

@@ -9,7 +9,7 @@ from test_results_record import write
 
 from rrsis_bench.boards.leaderboard import outputs
 from rrsis_bench.boards.render import columns
-from rrsis_bench.boards.render.columns import Column, Field
+from rrsis_bench.boards.render.cells import Column, Field
 
 TABLES = [
     columns.score_columns, columns.cost_columns, columns.published_columns, columns.published_cost_columns,

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.columns import Field, fields
+from rrsis_bench.boards.render.cells import Field
+from rrsis_bench.boards.render.columns import fields
 
 
 def page(board: Board) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.columns import Column
+from rrsis_bench.boards.render.cells import Column
 from rrsis_bench.boards.render.drawings import slot
 from rrsis_bench.boards.render.plots import INK, PAPER, RULE, part_names, plots
 from rrsis_bench.boards.render.templating import TEMPLATES, environment

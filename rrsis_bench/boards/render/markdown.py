@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.columns import Column
+from rrsis_bench.boards.render.cells import Column
 from rrsis_bench.boards.render.views import TableView, legend, status, views
 
 GENERATED = "<!-- Made by `rrsis-bench leaderboard`; edits are overwritten. -->"

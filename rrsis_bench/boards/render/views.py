@@ -9,8 +9,8 @@ from typing import Any
 
 from rrsis_bench.boards.board import Board
 from rrsis_bench.boards.published import PublishedCost, PublishedRow
+from rrsis_bench.boards.render.cells import Column
 from rrsis_bench.boards.render.columns import (
-    Column,
     cost_columns,
     published_columns,
     published_cost_columns,
