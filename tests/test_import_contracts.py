@@ -63,6 +63,46 @@ def test_import_linter_finds_nothing() -> None:
     assert "0 broken" in done.stdout
 
 
+def circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that import each other, directly or through others (Tarjan's algorithm)."""
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        order[module] = lowest[module] = len(order)
+        stack.append(module)
+        for other in imports.get(module, ()):
+            if other not in order:
+                visit(other)
+                lowest[module] = min(lowest[module], lowest[other])
+            elif other in stack:
+                lowest[module] = min(lowest[module], order[other])
+        if lowest[module] == order[module]:
+            at = stack.index(module)
+            group, stack[at:] = stack[at:], []
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for module in imports:
+        if module not in order:
+            visit(module)
+    return found
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_no_circle_of_imports_not_even_a_lazy_one_or_one_for_types() -> None:
+    import grimp
+
+    graph = grimp.build_graph("rrsis_bench", "baselines", exclude_type_checking_imports=False, cache_dir=None)
+    assert circles({module: graph.find_modules_directly_imported_by(module) for module in sorted(graph.modules)}) == []
+
+
 def test_only_one_file_imports_albumentations() -> None:
     files = [
         str(path.relative_to(ROOT))

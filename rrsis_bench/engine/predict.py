@@ -9,6 +9,7 @@ Shape legend: `H W` pixels of the image.
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,47 @@ def _blended(
         for k, logits in zip(numbers, native[:, 0].cpu().numpy(), strict=True):
             blend.add(k, logits)
     return blend.logits(), tokens.truncated
+
+
+def predict_file(
+    run: LoadedRun,
+    path: Path,
+    text: str,
+    folder: Path,
+    device: torch.device | str = "cpu",
+    bands: str | None = None,
+    plain: bool = False,
+    **settings: Any,
+) -> tuple[geo.Scene | NDArray[Any], Prediction, list[Path]]:
+    """Segment what an expression refers to in an image file, and write what was found.
+
+    Args:
+        run: the trained method.
+        path: the image.
+        text: the expression.
+        folder: to write to.
+        device: where the method is.
+        bands: bands of a GeoTIFF from 1, such as `4,3,2`.
+        plain: treat a georeferenced file as an ordinary image.
+        settings: of `segment`.
+
+    Returns:
+        the image, the prediction, and the files written.
+    """
+    image = load_image(path, plain, _bands(bands))
+    pixels = image.image if isinstance(image, geo.Scene) else image
+    found = segment(run.method, pixels, text, device, **settings)
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-") or "expression"
+    return image, found, write_prediction(folder / f"{path.stem}_{words}", path, image, text, found, run)
+
+
+def _bands(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+),(\d+),(\d+)", text.replace(" ", ""))
+    if found is None:
+        raise UsageError(f"--bands {text} must be three numbers, such as 4,3,2.")
+    return int(found[1]), int(found[2]), int(found[3])
 
 
 def write_prediction(

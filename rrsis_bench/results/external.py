@@ -20,11 +20,12 @@ from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
 from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS
-from rrsis_bench.paths import run_folder
 from rrsis_bench.results import record
 from rrsis_bench.results.predictions import Predictions, count_predictions
 from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.results.samples import SampleTable
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.seal import is_synthetic
 
 SPLITS = ("train", "val", "test")
 SCORED = tuple(name for name, protocol in PROTOCOLS.items() if protocol.view == NATIVE)
@@ -65,7 +66,7 @@ def score_predictions(
     data: Mapping[str, Any] | None = None,
     out: Path | None = None,
     overwrite: bool = False,
-) -> Path:
+) -> RunFolder:
     """Score predictions and write the three files of a run.
 
     Args:
@@ -92,9 +93,11 @@ def score_predictions(
     if split not in SPLITS:
         raise UsageError(f"--split: there is no split '{split}'.{did_you_mean(split, list(SPLITS))}")
     configured = config.merge(config.load_yaml(config.find("datasets", dataset)).get("data") or {}, data or {})
-    folder = out or run_folder(dataset, external.method, external.variant, external.seed)
-    if (folder / record.FILE).is_file() and not overwrite:
-        raise UsageError(f"{folder} already holds a {record.FILE}; pass --overwrite, or another --seed or --out.")
+    usual = RunFolder.of(dataset, external.method, external.variant, external.seed)
+    folder = usual if out is None else RunFolder(out)
+    folder.check_usable()
+    if folder.is_finished and not overwrite:
+        raise UsageError(f"{folder} already holds a result; pass --overwrite, or another --seed or --out.")
     located = locate({**configured, "dataset": dataset})
     manifest = Manifest.open(ensure_manifest(located), split)
     if not len(manifest):
@@ -123,7 +126,7 @@ def score_predictions(
     text = _config_text(predictions, dataset, split, external)
     costs = {"parameters": external.parameters, "trainable_parameters": external.trainable_parameters}
     result = record.build_result(
-        kind="smoke" if record.is_synthetic(block) else "external",
+        kind="smoke" if is_synthetic(block) else "external",
         method={
             **{key: value for key, value in external.about.items() if value is not None},
             "name": external.method,
@@ -139,6 +142,7 @@ def score_predictions(
         efficiency=costs if any(value is not None for value in costs.values()) else None,
         provenance=provenance(config_yaml=text, started=started),
     )
+    folder.claim()
     record.write_run(folder, result, table, text)
     return folder
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 from helpers.gradients import without_gradient
+from helpers.resolved import configured
 from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.crobim import CroBIM
-from rrsis_bench.config import resolve, variant_options
+from rrsis_bench.config import variant_options
 from rrsis_bench.errors import UsageError
 from rrsis_bench.types import Batch, TextTokens
 from tests.methods.crobim_small import SMALL, batch_of, small
@@ -225,7 +226,7 @@ def test_the_lineages_text_layers_stay_frozen_at_the_published_size() -> None:
 
 @pytest.mark.parametrize(("dataset", "words", "rate", "epochs"), [("rrsisd", 22, 3e-5, 40), ("refsegrs", 20, 5e-5, 60)])
 def test_recipes(dataset: str, words: int, rate: float, epochs: int) -> None:
-    merged = resolve("crobim", dataset)
+    merged = configured("crobim", dataset)
     assert merged["model"]["optimizer"] == {"name": "adamw", "lr": rate, "weight_decay": 0.01}
     assert merged["model"]["options"].get("max_tokens", 20) == words
     assert merged["trainer"]["max_epochs"] == epochs

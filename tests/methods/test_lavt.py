@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.resolved import configured
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.lavt import LAVT
-from rrsis_bench.config import resolve, variant_options
+from rrsis_bench.config import variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.registry import card
 from rrsis_bench.types import Batch, TextTokens
@@ -254,7 +255,7 @@ def test_variants_build_and_fit_their_tokenizer(variant: str) -> None:
 
 
 def test_recipe_on_rrsisd() -> None:
-    config = resolve("lavt", "rrsisd")
+    config = configured("lavt", "rrsisd")
     assert config["model"]["variant"] == "base"
     assert config["model"]["optimizer"] == {"name": "adamw", "lr": 3e-5, "weight_decay": 0.01}
     assert config["model"]["schedule"] == {"name": "poly", "power": 0.9}

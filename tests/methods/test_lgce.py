@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.resolved import configured
 from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.lgce import LGCE
 from baselines.lgce.guidance import FirstTokenAttention, guide_vector
 from baselines.lgce.weights import names_for
-from rrsis_bench.config import resolve, variant_options
+from rrsis_bench.config import variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.families.lavt.stage import Words
 from rrsis_bench.registry import card
@@ -240,11 +241,11 @@ def test_wrong_options_are_named() -> None:
 
 
 def test_recipes() -> None:
-    released = resolve("lgce", "refsegrs")
+    released = configured("lgce", "refsegrs")
     assert released["model"]["variant"] == "base"
     assert released["model"]["optimizer"] == {"name": "adamw", "lr": 5e-5, "weight_decay": 0.01}
     assert (released["data"]["global_batch"], released["trainer"]["max_epochs"]) == (8, 40)
     assert (LGCE.Options().dice, LGCE.Options().max_tokens) == ("none", 20)
     assert "augment" not in released["data"]
-    assert resolve("lgce", "rrsisd")["model"]["optimizer"]["lr"] == 3e-5
-    assert resolve("lgce", "refsegrs", recipe="suite")["model"]["options"]["dice"] == "mean"
+    assert configured("lgce", "rrsisd")["model"]["optimizer"]["lr"] == 3e-5
+    assert configured("lgce", "refsegrs", recipe="suite")["model"]["options"]["dice"] == "mean"

@@ -13,8 +13,8 @@ from torch import nn
 
 from rrsis_bench import registry
 from rrsis_bench.engine import checkpoint as files
-from rrsis_bench.engine.build import build_method
 from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.methods.build import build_method
 
 
 @pytest.fixture(autouse=True)
