@@ -9,9 +9,7 @@ weights' sha256s and the frozen tensors' hash; the run's id, its data, the split
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from hashlib import sha256
@@ -23,6 +21,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor, nn
 
 from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.files import atomic
 from rrsis_bench.run.folder import RunFolder
 
 PREFIX = "method."
@@ -44,28 +43,16 @@ class WholeFileIO(TorchCheckpointIO):
 
 
 def write(content: Mapping[str, Any], path: Path) -> None:
-    """Save with torch into a temporary file of the same folder, flush it to disk, and rename.
+    """Save with torch, atomically.
 
     Raises:
-        UserError: the disk refuses; nothing but the old file is left behind.
+        UserError: the disk refuses; the earlier file stays, and nothing else is left behind.
     """
-    temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as stream:
+        with atomic(path) as stream:
             torch.save(dict(content), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
-        raise UserError(
-            f"cannot write checkpoint {path}: {' '.join(str(error).split())[:200]} (the file that was there before is "
-            "unharmed); free space or choose another folder with --out, then continue with --resume auto."
-        ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    except UserError as error:
+        raise UserError(f"{error} Then continue with --resume auto.") from error
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from rrsis_bench.engine.load import LoadedRun
 from rrsis_bench.engine.overlay import draw_overlay, enlarged
 from rrsis_bench.engine.tiling import Blend, Plan, plan
 from rrsis_bench.errors import UsageError
-from rrsis_bench.files import write_bytes, write_json
+from rrsis_bench.files import json_text, write_together
 from rrsis_bench.methods.base import Method
 from rrsis_bench.metrics import protocols
 
@@ -215,23 +215,19 @@ def write_prediction(
         "text_truncated": found.truncated,
         "method": {"name": model["method"], "variant": model["variant"], "checkpoint": str(run.checkpoint)},
     }
-    outputs: list[tuple[str, bytes]] = [
-        ("_mask.png", _png(found.mask * np.uint8(255))),
-        ("_overlay.png", _png(_overlay(pixels, found.mask, text))),
-    ]
+    outputs: dict[str, bytes | str] = {
+        "_mask.png": _png(found.mask * np.uint8(255)),
+        "_overlay.png": _png(_overlay(pixels, found.mask, text)),
+    }
     if isinstance(image, geo.Scene):
-        outputs.append(("_mask.tif", geo.mask_geotiff(found.mask, image)))
-    written = []
-    for suffix, content in outputs:
-        written.append(stem.with_name(stem.name + suffix))
-        write_bytes(written[-1], content)
-    written.append(stem.with_name(stem.name + ".json"))
-    write_json(written[-1], facts)
+        outputs["_mask.tif"] = geo.mask_geotiff(found.mask, image)
+    outputs[".json"] = json_text(facts)
     if isinstance(image, geo.Scene) and image.crs is not None:
-        written.append(stem.with_name(stem.name + ".geojson"))
         named = {"text": text, "method": f"{model['method']}@{model['variant']}"}
-        write_json(written[-1], geo.polygons(found.mask, image, named))
-    return written
+        outputs[".geojson"] = json_text(geo.polygons(found.mask, image, named))
+    files = {stem.with_name(stem.name + suffix): content for suffix, content in outputs.items()}
+    write_together(files)
+    return list(files)
 
 
 def _overlay(image: NDArray[np.uint8], mask: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:

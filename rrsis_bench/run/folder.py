@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rrsis_bench.config import Config, load_yaml
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.files import write_bytes, write_json, write_text
+from rrsis_bench.files import write_json, write_text, write_together
 from rrsis_bench.paths import runs_root
 from rrsis_bench.run import lock as locks
 from rrsis_bench.run import seal
@@ -246,7 +246,7 @@ class RunFolder:
         write_text(self.config_path, text)
 
     def write_result(self, result: seal.Result, samples: bytes, config: str) -> None:
-        """Write a run's three files atomically, the result last: where it is, the run is complete.
+        """Write a run's three files together, the result last: where it is, the run is complete.
 
         Args:
             result: sealed.
@@ -254,11 +254,10 @@ class RunFolder:
             config: text of `config.yaml`.
 
         Raises:
-            UserError: a file cannot be written (disk full, no permission); an earlier file of that name stays.
+            UserError: see `write_together`.
         """
-        write_bytes(self.samples_path, samples)
-        self.write_config(config)
-        write_text(self.result_path, seal.text_of(result))
+        files: dict[Path, bytes | str] = {self.samples_path: samples, self.config_path: config}
+        write_together({**files, self.result_path: seal.text_of(result)})
 
     def keep_metrics(self) -> None:
         """Before a run continues: rename its `metrics.csv`, which the logger would replace."""
