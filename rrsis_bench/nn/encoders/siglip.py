@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import SiglipConfig, SiglipModel
 
-from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.nn.encoders.dual_encoder import DualEncoder, Heard
 from rrsis_bench.nn.layers.lora import add_lora, fit_base
 from rrsis_bench.nn.weights.files import resolve
-from rrsis_bench.types import InputSpec
+from rrsis_bench.types import InputSpec, Tokenized
 
 
 @dataclass(frozen=True)
