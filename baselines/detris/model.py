@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from baselines.detris.options import DETRISOptions
 from baselines.detris.visual_adapter import DenseVisualAdapter
+from baselines.detris.weights import load_official
 from rrsis_bench.families.detris.family import (
     DetrisFamily,
     adapted_text,
@@ -115,6 +116,4 @@ class DETRIS(DetrisFamily):
         Raises:
             MissingResourceError: unreadable, or not of this network; the message names the first parameters at fault.
         """
-        from baselines.detris.weights import load_official
-
         return load_official(self, path)

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from baselines.rsrefseg2.losses import contrastive, decorrelation, keys_of, regions, squared_dice
 from baselines.rsrefseg2.options import RSRefSeg2Options
 from baselines.rsrefseg2.prompter import CascadedPrompter
+from baselines.rsrefseg2.weights import load_official
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders.dual_encoder import Heard, build_dual_encoder
@@ -202,8 +203,6 @@ class RSRefSeg2(Method):
         Raises:
             MissingResourceError: unreadable, or not of this network.
         """
-        from baselines.rsrefseg2.weights import load_official
-
         placed = load_official(self, path)
         print(placed, flush=True)
         return placed.sha256
