@@ -63,9 +63,9 @@ class ClipPretraining(nn.Module):
 
     def forward(self, scenes: Scenes) -> tuple[dict[str, Tensor], Tensor]:
         """Named losses, and the logits (B * E, g, g) of the places that the sentences are about."""
-        places = self.dual.look(scenes.images)
+        places = self.dual.encode_image(scenes.images)
         with torch.no_grad():
-            sentences = F.normalize(self.dual.read(scenes.ids, scenes.mask).sentence, dim=-1)
+            sentences = F.normalize(self.dual.encode_text(scenes.ids, scenes.mask).sentence, dim=-1)
         labels = F.pixel_shuffle(self.label(places.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 2)
         categories, colours = torch.split(labels, list(self.classes), dim=1)
         asked = sentences.reshape(-1, PER_SCENE, self.dual.width)
@@ -171,7 +171,7 @@ class SamPretraining(nn.Module):
     def forward(self, scenes: Prompted) -> tuple[dict[str, Tensor], Tensor]:
         """Named losses, and the mask logits (B * O, 1, 4g, 4g)."""
         prompts = self.sam.network.prompt_encoder
-        main = self.sam.look(scenes.images).main.repeat_interleave(OBJECTS, dim=0)
+        main = self.sam.encode_image(scenes.images).main.repeat_interleave(OBJECTS, dim=0)
         labels = torch.ones(scenes.points.shape[:2], dtype=torch.int64)
         sparse, nothing = prompts((scenes.points.clone(), labels), None, None)
         embedded = torch.where(scenes.given[:, None, None, None], prompts.mask_downscaling(scenes.coarse), nothing)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +32,8 @@ from rrsis_bench.data.synthetic.drawing import COLOURS, SHAPES
 from rrsis_bench.data.synthetic.grammar import expressions
 from rrsis_bench.data.synthetic.scenes import PRETRAIN, Scene, draw_scene
 from rrsis_bench.data.text import TinyTokenizer
-from rrsis_bench.families.detris.family import plain_vit, plain_words
 from rrsis_bench.files import write_bytes
+from rrsis_bench.nn.encoders.build import IMAGE_ENCODERS, TEXT_ENCODERS
 from rrsis_bench.nn.encoders.clip import encode_plain
 from rrsis_bench.nn.layers.losses import dice_loss
 from rrsis_bench.nn.weights.files import sha256_file
@@ -133,8 +134,8 @@ class Pretraining(nn.Module):
 
     def __init__(self, options: S4ECAOptions) -> None:
         super().__init__()
-        self.vision = plain_vit(options)
-        self.text = plain_words(options)
+        self.vision: Any = IMAGE_ENCODERS["dinov2"].build(options, 0.0)
+        self.text: Any = TEXT_ENCODERS["clip"].build(options)
         for name, parameter in self.vision.named_parameters():
             if name.endswith("gamma"):
                 # DINOv2's LayerScale starts at 1e-5, which is for long runs of deep networks.

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
-from rrsis_bench.nn.encoders.swin import init_transformer
 from rrsis_bench.nn.layers.fusion import LanguageGate, additive_mask, instance_norm
+from rrsis_bench.nn.layers.init import init_transformer
 
 START = "start"
 """Name of the text as the text encoder gave it, beside `CONTEXT`, which the stages change."""

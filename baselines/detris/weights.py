@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rrsis_bench.families.detris.family import DetrisFamily
 from rrsis_bench.nn.encoders.dinov2 import AdaptedDinov2, timm_layout
-from rrsis_bench.nn.weights.files import fit, load_tensors, released_file, sha256_file, strip_prefixes
+from rrsis_bench.nn.weights.files import fit, load_tensors, naming_the_file, sha256_file, strip_prefixes
 from rrsis_bench.nn.weights.name_map import NameMap
 
 VISION, TEXT = "vision.trunk.", "text.trunk."
@@ -63,7 +63,7 @@ def load_official(method: DetrisFamily, path: Path) -> str:
         MissingResourceError: unreadable, names or shapes do not fit, or base weights under it are not to be had.
         UsageError: base weights are needed and the options name none.
     """
-    with released_file(path, "DETRIS"):
+    with naming_the_file(path):
         official = strip_prefixes(load_tensors(path), ("module.",))
         converted = convert(
             method, {name: value.float() if value.is_floating_point() else value for name, value in official.items()}

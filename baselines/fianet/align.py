@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from baselines.fianet.text import OBJECT, POSITION
 from rrsis_bench.families.lavt.stage import LAVTStage, Texts, Words
-from rrsis_bench.nn.encoders.swin import init_transformer
 from rrsis_bench.nn.layers.fusion import LanguageGate, WordAttention
+from rrsis_bench.nn.layers.init import init_transformer
 
 
 class ObjectPositionAlignment(nn.Module):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
-from rrsis_bench.nn.encoders.swin import init_transformer
 from rrsis_bench.nn.layers.fusion import WordAttention
+from rrsis_bench.nn.layers.init import init_transformer
 from rrsis_bench.nn.layers.multiscale import MultiScaleShell
 
 

@@ -22,7 +22,7 @@ from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders import sam2
 from rrsis_bench.nn.encoders.sam import rename
 from rrsis_bench.nn.encoders.sam_v1 import SHARED, SamHF
-from rrsis_bench.nn.weights.files import few, fit, load_checkpoint, released_file, sha256_file, strip_prefixes
+from rrsis_bench.nn.weights.files import few, fit, load_checkpoint, naming_the_file, sha256_file, strip_prefixes
 
 SEGMENTER = "segmenter.network."
 _TOP = {
@@ -211,7 +211,7 @@ def load_official(method: Method, path: Path) -> Placed:
     Raises:
         MissingResourceError: unreadable, names or shapes do not fit, or base weights under it are missing.
     """
-    with released_file(path, "RSRefSeg 2"):
+    with naming_the_file(path):
         form, official = _state(load_checkpoint(path))
         converted, names = convert(official)
         own = method.state_dict()

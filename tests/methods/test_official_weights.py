@@ -18,7 +18,7 @@ def test_a_method_loads_a_released_file_or_says_what_to_do_instead(name: str, tm
     method = registry.load_class(name).from_options(variant_options(name, "tiny"))
     gone = tmp_path / "gone.pth"
     if name in RELEASED:
-        with pytest.raises(MissingResourceError, match=r"checkpoint .*gone\.pth does not exist"):
+        with pytest.raises(MissingResourceError, match=r"weights file .*gone\.pth does not exist"):
             method.load_official(gone)
     else:
         with pytest.raises(UsageError, match=f"{name} has no released weights .*fit --method {name}"):

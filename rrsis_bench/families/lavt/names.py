@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.weights.files import fit, load_checkpoint, released_file, sha256_file, strip_prefixes
+from rrsis_bench.nn.weights.files import fit, load_checkpoint, naming_the_file, sha256_file, strip_prefixes
 from rrsis_bench.nn.weights.name_map import NameMap
 
 STAGE, OURS = "backbone.layers.*", "stages.*"
@@ -88,6 +88,6 @@ def load_official(network: nn.Module, path: Path, names: NameMap) -> str:
     Raises:
         MissingResourceError: unreadable, or names or shapes do not fit.
     """
-    with released_file(path, names.method):
+    with naming_the_file(path):
         fit(network, names.convert(official_state(load_checkpoint(path)), network), "its parameters")
     return sha256_file(path)

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 import torch
-from timm.layers import PatchEmbed, trunc_normal_
+from timm.layers import PatchEmbed
 from timm.models.swin_transformer import (
     PatchMerging,
     SwinTransformerBlock,
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.nn.encoders.staged import StagedEncoder
+from rrsis_bench.nn.layers.init import init_transformer
 from rrsis_bench.nn.weights.files import fit, strip_prefixes
 
 _BLOCKED = -100.0
@@ -236,17 +237,3 @@ def resize_bias_table(table: Tensor, side: int) -> Tensor:
     old = round(table.shape[0] ** 0.5)
     square = table.T.reshape(1, -1, old, old)
     return F.interpolate(square, (side, side), mode="bicubic", align_corners=False).flatten(2)[0].T.contiguous()
-
-
-def init_transformer(module: nn.Module) -> None:
-    """Swin's initialisation: linear weights truncated normal with deviation 0.02, biases 0, LayerNorm 1 and 0.
-
-    Meant for `Module.apply`. Convolutions keep PyTorch's default.
-    """
-    if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.LayerNorm):
-        nn.init.ones_(module.weight)
-        nn.init.zeros_(module.bias)

@@ -64,22 +64,19 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 @contextmanager
-def released_file(path: Path, method: str) -> Iterator[None]:
-    """While a released checkpoint is read inside: whatever is wrong with it, the message names the file.
-
-    Args:
-        path: the checkpoint.
-        method: the method's name, for the message.
+def naming_the_file(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a weights file that is read inside: the message names the file.
 
     Raises:
         MissingResourceError: the file does not exist, or what the body raises.
     """
     if not path.is_file():
-        raise MissingResourceError(f"{method} checkpoint {path} does not exist.")
+        raise MissingResourceError(f"weights file {path} does not exist.")
     try:
         yield
     except MissingResourceError as error:
-        raise MissingResourceError(f"{path}: {error}") from error
+        known = str(path) in str(error)
+        raise MissingResourceError(str(error) if known else f"{path}: {error}") from error
 
 
 def strip_prefixes(tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> dict[str, Tensor]:
