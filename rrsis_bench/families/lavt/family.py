@@ -23,9 +23,9 @@ from rrsis_bench.families.lavt.names import load_official
 from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders.bert import encode_words
-from rrsis_bench.nn.encoders.build import build_staged_encoder
 from rrsis_bench.nn.encoders.staged_and_bert import (
     EncoderOptions,
+    build_staged_encoder,
     build_text_encoder,
     encoder_input,
     load_base_weights,
@@ -91,7 +91,7 @@ class LAVTFamily(Method):
         if options.dice not in DICE:
             raise UsageError(f"{self.name}: option 'dice' is one of {', '.join(DICE)}, not '{options.dice}'.")
         self.options = options
-        self.encoder = build_staged_encoder(self.name, options.encoder, options, options.drop_path)
+        self.encoder = build_staged_encoder(options)
         self.input_spec = self.build_input_spec()
         widths = self.encoder.channels
         if len(options.mha) != len(widths):

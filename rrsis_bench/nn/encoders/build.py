@@ -15,8 +15,7 @@ from torch import nn
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.nn.encoders.adapted import AdaptedTextEncoder, SentencePlace
 from rrsis_bench.nn.encoders.dual_encoder import DualEncoder
-from rrsis_bench.nn.encoders.sam import PromptableSegmenter
-from rrsis_bench.nn.encoders.staged import StagedEncoder
+from rrsis_bench.nn.encoders.sam import Library, PromptableSegmenter
 
 # --- image encoders ---------------------------------------------------------------------------------------------------
 
@@ -70,6 +69,7 @@ def _dinov2(options: Any, drop_path: float) -> nn.Module:
     return built
 
 
+StagedName = Literal["swin", "convnext_base", "efficientnet_lite0"]
 IMAGE_ENCODERS: Mapping[str, ImageEncoder] = {
     "swin": ImageEncoder(_swin),
     "convnext_base": ImageEncoder(_convnext_base),
@@ -77,26 +77,6 @@ IMAGE_ENCODERS: Mapping[str, ImageEncoder] = {
     "efficientnet_lite0": ImageEncoder(_efficientnet_lite0, {"mean": (127.0,) * 3, "std": (128.0,) * 3, "scale": 1.0}),
     "dinov2": ImageEncoder(_dinov2, staged=False),
 }
-
-
-def build_staged_encoder(method: str, name: str, options: Any, drop_path: float = 0.0) -> StagedEncoder:
-    """An image encoder that a method can step into between stages, with random weights.
-
-    Args:
-        method: the method's name, for messages.
-        name: of `IMAGE_ENCODERS`.
-        options: the method's options.
-        drop_path: stochastic depth of the last block, rising linearly from 0.
-
-    Raises:
-        UsageError: no encoder in stages has this name.
-    """
-    staged = [known for known, encoder in IMAGE_ENCODERS.items() if encoder.staged]
-    if name not in staged:
-        raise UsageError(f"{method}: option 'encoder' is not '{name}'.{did_you_mean(name, staged)}")
-    built = IMAGE_ENCODERS[name].build(options, drop_path)
-    assert isinstance(built, StagedEncoder)
-    return built
 
 
 # --- text encoders with adapters --------------------------------------------------------------------------------------
@@ -221,26 +201,23 @@ def _sam_original() -> type[PromptableSegmenter]:
     return SegmentAnything
 
 
-SEGMENTERS: Mapping[str, Mapping[str, Callable[[], type[PromptableSegmenter]]]] = {
+SEGMENTERS: Mapping[str, Mapping[Library, Callable[[], type[PromptableSegmenter]]]] = {
     "sam2.1": {"transformers": _sam2},
     "sam": {"transformers": _sam_transformers, "segment-anything": _sam_original},
 }
 """Kind -> library that has it -> class."""
 
 
-def build_segmenter(name: str, library: str = "transformers") -> PromptableSegmenter:
+def build_segmenter(name: str, library: Library = "transformers") -> PromptableSegmenter:
     """A promptable segmenter by name, with random weights.
 
     Args:
         name: such as `sam2.1-l` or `sam-b`.
-        library: `transformers`, or `segment-anything` for SAM v1.
+        library: whose code runs it.
 
     Raises:
         UsageError: an unknown name, or one that the library does not have.
     """
-    libraries = list({known: None for kind in SEGMENTERS.values() for known in kind})
-    if library not in libraries:
-        raise UsageError(f"option 'segmenter_library' is not '{library}'.{did_you_mean(library, libraries)}")
     kind = SEGMENTERS.get(_kind(name), {})
     if name not in _sizes(kind.values()):
         known = _sizes(load for kind in SEGMENTERS.values() for load in kind.values())

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+Library = Literal["transformers", "segment-anything"]
+"""Whose code runs SAM v1; SAM 2 runs on `transformers` alone."""
 Rules = Sequence[tuple[str, str]]
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import get_args
 
 from transformers import BertModel
 
+from rrsis_bench.errors import UsageError
 from rrsis_bench.nn.encoders.bert import build_bert, load_bert
-from rrsis_bench.nn.encoders.build import IMAGE_ENCODERS
+from rrsis_bench.nn.encoders.build import IMAGE_ENCODERS, StagedName
 from rrsis_bench.nn.encoders.staged import StagedEncoder
 from rrsis_bench.nn.layers.freezing import freeze
 from rrsis_bench.nn.weights.base import load_base
@@ -21,7 +23,7 @@ class EncoderOptions:
 
     Attributes:
         image_size: side in pixels of the square input.
-        encoder: `swin`, `convnext_base` or `efficientnet_lite0`.
+        encoder: the staged image encoder.
         swin_width: channels of the first Swin stage.
         swin_depths: Swin blocks per stage.
         swin_heads: attention heads per Swin stage.
@@ -42,7 +44,7 @@ class EncoderOptions:
     """
 
     image_size: int = 480
-    encoder: str = "swin"
+    encoder: StagedName = "swin"
     swin_width: int = 128
     swin_depths: tuple[int, ...] = (2, 2, 18, 2)
     swin_heads: tuple[int, ...] = (4, 8, 16, 32)
@@ -59,6 +61,20 @@ class EncoderOptions:
     text_weights: str | None = None
     trained_text_layers: int = 10
     train_text_embeddings: bool = False
+
+
+def build_staged_encoder(options: EncoderOptions) -> StagedEncoder:
+    """The image encoder that the options name, with random weights.
+
+    Raises:
+        UsageError: no encoder in stages has this name.
+    """
+    staged = get_args(StagedName)
+    if options.encoder not in staged:
+        raise UsageError(f"option 'encoder' must be one of {', '.join(staged)}, not '{options.encoder}'.")
+    built = IMAGE_ENCODERS[options.encoder].build(options, options.drop_path)
+    assert isinstance(built, StagedEncoder)
+    return built
 
 
 def build_text_encoder(options: EncoderOptions) -> BertModel:
