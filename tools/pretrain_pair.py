@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -236,13 +236,6 @@ def spec_of(mean: tuple[float, float, float], std: tuple[float, float, float]) -
     return InputSpec((SIDE, SIDE), "tiny", TOKENS, mean=mean, std=std)
 
 
-def write_state(tensors: Mapping[str, Tensor], path: Path) -> str:
-    """Write tensors in half precision, sorted by name; returns the file's sha256."""
-    holder = nn.Module()
-    holder.state_dict = lambda: dict(tensors)  # type: ignore[method-assign,assignment]
-    return write(holder, path)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Pre-train, write `tiny_pair_clip.safetensors` and `tiny_pair_sam.safetensors`, and print their sha256."""
     parser = argparse.ArgumentParser(description="Pre-train a tiny CLIP and a tiny SAM.")
@@ -266,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seeds = seeds_of(args.seed, args.steps * args.batch_size)
         train(clip, SceneBatches(seeds, args.batch_size, spec_of(clip.dual.mean, clip.dual.std)), args.steps, args.rate)
         path = args.out / "tiny_pair_clip.safetensors"
-        print(f"{path}  {write_state(clip.state(), path)}", flush=True)
+        print(f"{path}  {write(clip.state(), path)}", flush=True)
     if args.only != "clip":
         torch.manual_seed(args.seed)
         sam = SamPretraining()
@@ -274,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plain = InputSpec((SIDE, SIDE), "tiny", TOKENS)
         train(sam, PromptedScenes(seeds_of(args.seed, args.sam_steps * size), size, plain), args.sam_steps, args.rate)
         path = args.out / "tiny_pair_sam.safetensors"
-        print(f"{path}  {write_state(sam.state(), path)}", flush=True)
+        print(f"{path}  {write(sam.state(), path)}", flush=True)
 
 
 def seeds_of(seed: int, count: int) -> range:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,14 +216,13 @@ def train(options: S4ECAOptions, spec: InputSpec, steps: int, size: int, rate: f
     return model
 
 
-def write(module: nn.Module, path: Path) -> str:
-    """Write a module's parameters in half precision, sorted by name.
+def write(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """Write tensors in half precision, sorted by name.
 
     Returns:
         sha256 of the file.
     """
-    tensors = {name: value.detach().half().contiguous() for name, value in sorted(module.state_dict().items())}
-    write_bytes(path, save(tensors))
+    write_bytes(path, save({name: value.detach().half().contiguous() for name, value in sorted(tensors.items())}))
     return sha256_file(path)
 
 
@@ -244,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for name, module in (("tiny_vit", model.vision), ("tiny_clip", model.text)):
         path = args.out / f"{name}.safetensors"
-        print(f"{path}  {write(module, path)}")
+        print(f"{path}  {write(module.state_dict(), path)}")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class ObjectPositionAlignment(nn.Module):
         pixels = features.flatten(1, 2)
         what = self.gate(self.objects(pixels, objects.states, objects.mask))
         read = self.positions(pixels, positions.states, positions.mask)
-        summary = torch.stack([read.mean(2), read.amax(2)], 1).unflatten(2, size)
+        summary = torch.stack([read.mean(2), read.amax(2)], 1).reshape(-1, 2, *size)
         where = self.where(summary).sigmoid().flatten(2).transpose(1, 2)
         aligned: Tensor = (what * where).unflatten(1, size)
         return aligned

@@ -56,4 +56,4 @@ class TMEM(nn.Module):
         pixels = joined.flatten(2).transpose(1, 2)
         for block in self.blocks:
             pixels = block(pixels, texts[CONTEXT])
-        return self.shell.spread(pixels.transpose(1, 2).unflatten(2, joined.shape[2:]), maps)
+        return self.shell.spread(pixels.transpose(1, 2).reshape(joined.shape), maps)
