@@ -85,11 +85,41 @@ def test_only_one_file_imports_a_library(library: str, file: str) -> None:
     assert files == [file]
 
 
+def arrows_of(room: str) -> dict[str, set[str]]:
+    """Module of a room -> what it imports of the house, inside functions and for type checkers too."""
+    graph = grimp.build_graph("rrsis_bench", "baselines", exclude_type_checking_imports=False)
+    inside = [name for name in graph.modules if is_in(name, room)]
+    return {name: graph.find_modules_directly_imported_by(name) for name in inside}
+
+
+def is_in(module: str, room: str) -> bool:
+    return module == room or module.startswith(f"{room}.")
+
+
 @pytest.mark.parametrize("room", ["rrsis_bench.nn", "rrsis_bench.families", "rrsis_bench.s4eca", "baselines"])
 def test_no_circle_of_imports(room: str) -> None:
-    """Imports inside functions and for type checkers count."""
-    graph = grimp.build_graph("rrsis_bench", "baselines", exclude_type_checking_imports=False)
-    inside = {name for name in graph.modules if name == room or name.startswith(f"{room}.")}
-    arrows = {name: graph.find_modules_directly_imported_by(name) & inside for name in inside}
+    arrows = arrows_of(room)
     assert any(arrows.values())
     TopologicalSorter(arrows).prepare()  # names the circle in its error
+
+
+GROUND = ["rrsis_bench.types", "rrsis_bench.errors", "rrsis_bench.files", "rrsis_bench.paths"]
+
+
+@pytest.mark.parametrize(
+    ("room", "below"),
+    [
+        ("rrsis_bench.registry", GROUND),
+        ("rrsis_bench.nn", [*GROUND, "rrsis_bench.config"]),
+        ("rrsis_bench.families", [*GROUND, "rrsis_bench.nn", "rrsis_bench.methods.base"]),
+        ("rrsis_bench.s4eca", [*GROUND, "rrsis_bench.nn", "rrsis_bench.methods.base", "rrsis_bench.families"]),
+    ],
+)
+def test_no_arrow_upward(room: str, below: list[str]) -> None:
+    upward = {
+        f"{name} -> {imported}"
+        for name, others in arrows_of(room).items()
+        for imported in others
+        if not any(is_in(imported, known) for known in [room, *below])
+    }
+    assert not upward
