@@ -75,6 +75,26 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Tokenized:
+    """One expression as token ids, as a tokenizer returns it.
+
+    Attributes:
+        ids: L ids, padded.
+        mask: L flags, 1 for real tokens (start and end included), 0 for padding.
+        truncated: whether words were cut off.
+        parts: further L flags by name.
+        spans: (start, end) characters of the text behind each id, (0, 0) for ids without any; empty if the tokenizer
+            does not know them.
+    """
+
+    ids: list[int]
+    mask: list[int]
+    truncated: bool
+    parts: dict[str, list[int]] = field(default_factory=dict)
+    spans: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class TextTokens:
     """Token ids of a batch of expressions.
 

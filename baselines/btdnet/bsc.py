@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
-from rrsis_bench.nn.encoders.swin import init_transformer
 from rrsis_bench.nn.layers.fusion import LanguageGate, additive_mask, instance_norm
+from rrsis_bench.nn.layers.init import init_transformer
 
 START = "start"
 """Name of the text as the text encoder gave it, beside `CONTEXT`, which the stages change."""
@@ -139,7 +139,7 @@ class BSCStage(nn.Module):
         visual = self.visual(pixels)
         key, value = self._split(self.key(words.states)), self._split(self.value(words.states))
         found = self._gather(query, key, value, words.mask)
-        fused = F.gelu(self.mix(visual * instance_norm(self.output(found)))).unflatten(1, features.shape[1:3])
+        fused = F.gelu(self.mix(visual * instance_norm(self.output(found)))).reshape(features.shape)
         flowing = features if self.gate is None else features + self.gate(fused)
         if self.update is not None:
             # The same products of pixels and words, now with their softmax over the pixels.
@@ -150,8 +150,7 @@ class BSCStage(nn.Module):
         return flowing, fused.permute(0, 3, 1, 2), texts
 
     def _split(self, features: Tensor) -> Tensor:
-        split: Tensor = features.unflatten(2, (self.heads, -1))
-        return split.transpose(1, 2)
+        return features.reshape(*features.shape[:2], self.heads, -1).transpose(1, 2)
 
     @staticmethod
     def _gather(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:

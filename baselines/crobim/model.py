@@ -22,7 +22,12 @@ from baselines.crobim.text import encode_with_prompts, places, with_prompts
 from rrsis_bench.families.lavt.decoder import two_class_cross_entropy, two_class_dice
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders.bert import encode_words
-from rrsis_bench.nn.encoders.build import build_staged_encoder, build_text_encoder, encoder_input, load_base_weights
+from rrsis_bench.nn.encoders.staged_and_bert import (
+    build_staged_encoder,
+    build_text_encoder,
+    encoder_input,
+    load_base_weights,
+)
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
 from rrsis_bench.types import Batch, MethodOutput, TextTokens
 
@@ -60,8 +65,8 @@ class CroBIM(Method):
     def __init__(self, options: CroBIMOptions) -> None:
         super().__init__()
         self.options = options
+        self.encoder = build_staged_encoder(options)
         self.input_spec = encoder_input(options)
-        self.encoder = build_staged_encoder(self.name, options)
         self.text = build_text_encoder(options)
         self.capm = build_prompter(self.encoder.channels, options)
         self.lgfa = LGFA(self.encoder.channels, options)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rrsis_bench.errors import UsageError
-from rrsis_bench.nn.encoders.build import EncoderOptions
+from rrsis_bench.nn.encoders.staged_and_bert import EncoderOptions
 
 ALLOWED: Mapping[str, tuple[str, ...]] = {
     "prompt_source": ("image", "constant"),

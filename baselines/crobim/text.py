@@ -6,7 +6,8 @@ Legend: `B` batch, `L` words with padding, `P` prompts, `C` width of the text en
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import BertModel
 
 from rrsis_bench.nn.layers.fusion import additive_mask
 
@@ -33,7 +34,7 @@ def places(mask: Tensor, prompts: int, room: int, before_sep: bool) -> Tensor:
     return torch.cat((moved, last.clamp(min=0) + behind), 1)
 
 
-def encode_with_prompts(bert: nn.Module, ids: Tensor, mask: Tensor, prompts: Tensor, positions: Tensor) -> Tensor:
+def encode_with_prompts(bert: BertModel, ids: Tensor, mask: Tensor, prompts: Tensor, positions: Tensor) -> Tensor:
     """Last hidden states of words and prompts, read together.
 
     Position and type embeddings and their LayerNorm act on prompts as on words.
@@ -48,7 +49,7 @@ def encode_with_prompts(bert: nn.Module, ids: Tensor, mask: Tensor, prompts: Ten
     Returns:
         (B, L + P, C), prompts last.
     """
-    words: Tensor = bert.get_input_embeddings()(ids)  # type: ignore[operator]
+    words: Tensor = bert.get_input_embeddings()(ids)
     joined = torch.cat((words, prompts.to(words.dtype)), 1)
     additive = additive_mask(with_prompts(mask, prompts.shape[1]), joined.dtype).expand(-1, 1, joined.shape[1], -1)
     hidden: Tensor = bert(inputs_embeds=joined, attention_mask=additive, position_ids=positions).last_hidden_state

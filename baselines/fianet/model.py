@@ -18,9 +18,9 @@ from baselines.fianet.text import OBJECT, POSITION
 from baselines.fianet.tmem import TMEM
 from baselines.fianet.weights import RELEASED
 from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
-from rrsis_bench.families.lavt.names import NameMap
 from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
 from rrsis_bench.nn.encoders.bert import encode_words
+from rrsis_bench.nn.weights.name_map import NameMap
 from rrsis_bench.types import InputSpec, TextTokens
 
 

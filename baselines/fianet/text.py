@@ -16,9 +16,9 @@ from functools import cache
 from importlib.util import find_spec
 
 from rrsis_bench.data.classes import PREPOSITIONS, Span, class_names, mark
-from rrsis_bench.data.text import Tokenized, class_spans, load_tokenizer
+from rrsis_bench.data.text import class_spans, load_tokenizer
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
-from rrsis_bench.types import InputSpec
+from rrsis_bench.types import InputSpec, Tokenized
 
 TextSplit = Callable[[str, Tokenized], tuple[list[int], list[int]]]
 """An expression and its tokens to the object and the position mask, each of length L."""

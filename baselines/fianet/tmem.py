@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
-from rrsis_bench.nn.encoders.swin import init_transformer
 from rrsis_bench.nn.layers.fusion import WordAttention
+from rrsis_bench.nn.layers.init import init_transformer
 from rrsis_bench.nn.layers.multiscale import MultiScaleShell
 
 
@@ -56,4 +56,4 @@ class TMEM(nn.Module):
         pixels = joined.flatten(2).transpose(1, 2)
         for block in self.blocks:
             pixels = block(pixels, texts[CONTEXT])
-        return self.shell.spread(pixels.transpose(1, 2).unflatten(2, joined.shape[2:]), maps)
+        return self.shell.spread(pixels.transpose(1, 2).reshape(joined.shape), maps)

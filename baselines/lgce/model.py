@@ -17,9 +17,10 @@ from baselines.lgce.guidance import PARTS, LanguageGuided
 from baselines.lgce.weights import names_for
 from rrsis_bench.errors import UsageError
 from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
-from rrsis_bench.families.lavt.names import NameMap, load_official
+from rrsis_bench.families.lavt.names import load_official
 from rrsis_bench.families.lavt.stage import LAVTStage
 from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.weights.name_map import NameMap
 
 
 @dataclass(frozen=True)

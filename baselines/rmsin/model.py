@@ -18,7 +18,7 @@ from baselines.rmsin.iim import RMSINStage
 from baselines.rmsin.weights import RELEASED
 from rrsis_bench.errors import UsageError
 from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
-from rrsis_bench.families.lavt.names import NameMap
+from rrsis_bench.nn.weights.name_map import NameMap
 
 
 @dataclass(frozen=True)

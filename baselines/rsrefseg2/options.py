@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from rrsis_bench.errors import UsageError
+from rrsis_bench.nn.encoders.sam import Library
 
 OFFICIAL: Mapping[str, Any] = {
     "text_padding": "longest",
@@ -70,7 +71,7 @@ class RSRefSeg2Options:
     dual_image_size: int | None = None
     dual_weights: str = ""
     segmenter: str = "sam2.1-l"
-    segmenter_library: str = "transformers"
+    segmenter_library: Library = "transformers"
     segmenter_weights: str = ""
     tokenizer: str = ""
     tokenizer_path: str | None = None

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rrsis_bench.data.sources import refsegrs, risbench, rrsisd
-from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.types import Tokenized
 
 Span = tuple[int, int]
 

@@ -109,17 +109,14 @@ def _whole_training(content: dict[str, Any], checkpoint: Path) -> dict[str, Any]
 
 def _load_official(task: ReferringSegmentationTask, weights: str) -> None:
     name = task.names[0]
-    load = getattr(task.method, "load_official", None)
-    if load is None:
-        raise UsageError(f"{name} cannot load official weights: none were released in a form it reads.")
     if weights == "official":
         raise UsageError(
-            f"the official weights of {name} have no address a program may fetch them from; get the file by hand "
-            f"(rrsis-bench methods show {name} says where) and name it: --weights FILE."
+            f"the official weights of {name} have no address a program may fetch them from; where its authors released "
+            f"a file (rrsis-bench methods show {name}), get it by hand and name it: --weights FILE."
         )
     if not Path(weights).is_file():
         raise UsageError(f"--weights: there is no file {weights}.")
-    load(Path(weights))
+    task.method.load_official(Path(weights))
 
 
 def _score(

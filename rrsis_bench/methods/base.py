@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
@@ -66,6 +67,25 @@ class Method(nn.Module):
             MissingResourceError: a weight that is not on disk and cannot be fetched. Never a silent random start.
         """
         return {}
+
+    def load_official(self, path: Path) -> str:
+        """Load a checkpoint that the method's authors released. Default: refuse.
+
+        Args:
+            path: the file, in the released layout.
+
+        Returns:
+            sha256 of the file.
+
+        Raises:
+            UsageError: the method has no released weights that it could load.
+            MissingResourceError: the file is missing, unreadable or of another network; the message names the first
+                parameters at fault.
+        """
+        raise UsageError(
+            f"{self.name} has no released weights that could be loaded; "
+            f"train it (rrsis-bench fit --method {self.name}) and name the run: --run DIR."
+        )
 
     def forward(self, batch: Batch) -> MethodOutput:
         """Logits (B, 1, h, w) for a batch, at any resolution the method likes.

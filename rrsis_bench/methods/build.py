@@ -31,7 +31,7 @@ def build_method(
     """
     kind = registry.load_class(name)
     try:
-        method = kind.from_options(options)
+        method: Method = kind.from_options(options)
     except TypeError as error:
         raise UsageError(f"{name} ({variant}) cannot be built from its options: {error}") from error
     if not pretrained:

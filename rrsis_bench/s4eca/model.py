@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rrsis_bench.families.detris.family import DetrisFamily, family_input, staged_trunk
+from rrsis_bench.families.detris.family import DetrisFamily, build_trunk, family_input
 from rrsis_bench.families.detris.head import DetrisHead
 from rrsis_bench.families.lavt.decoder import LAVTDecoder
-from rrsis_bench.nn.encoders.bert import AdaptedBert
-from rrsis_bench.nn.encoders.clip import AdaptedClipText
+from rrsis_bench.nn.encoders.adapted import AdaptedTextEncoder
+from rrsis_bench.nn.encoders.staged import StagedEncoder
 from rrsis_bench.s4eca.language import LanguageSide
 from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.vision import PlainVision, StagedVision
@@ -38,16 +38,16 @@ class S4ECA(DetrisFamily):
         self.options = options
         self.input_spec = family_input(options)
         self.text: LanguageSide = LanguageSide(options)
-        sentence, keys = self.text.sentence_width, self.text.key_width
+        sentence, keys = self.text.encoder.sentence_width, self.text.key_width
         self.vision: PlainVision | StagedVision
         self.head: DetrisHead | LAVTDecoder
-        if options.encoders == "dinov2+clip":
-            self.vision = PlainVision(options, sentence, keys)
-            channels: tuple[int, ...] = (options.vit_width,) * 3
-        else:
-            trunk = staged_trunk(options)
+        trunk = build_trunk(options)
+        if isinstance(trunk, StagedEncoder):
             self.vision = StagedVision(trunk, options, sentence, keys)
             channels = trunk.channels
+        else:
+            self.vision = PlainVision(trunk, options, sentence, keys)
+            channels = (options.vit_width,) * 3
         if options.head == "detris":
             self.head = DetrisHead(options, channels[-3:], sentence)
         else:
@@ -63,7 +63,7 @@ class S4ECA(DetrisFamily):
         return MethodOutput(self.head(maps))
 
     @property
-    def text_encoder(self) -> AdaptedClipText | AdaptedBert:
+    def text_encoder(self) -> AdaptedTextEncoder:
         """The adapted text encoder."""
         return self.text.encoder
 

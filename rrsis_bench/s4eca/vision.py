@@ -5,9 +5,9 @@ Legend: `B` batch, `C` channels, `h w` map.
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from rrsis_bench.families.detris.family import plain_vit, stage_bottleneck
+from rrsis_bench.families.detris.family import stage_bottleneck
 from rrsis_bench.nn.encoders.dinov2 import AdaptedDinov2
 from rrsis_bench.nn.encoders.staged import AdaptedStages, StagedEncoder
 from rrsis_bench.s4eca.language import Language
@@ -38,13 +38,13 @@ class PlainVision(AdaptedDinov2):
     """DINOv2 with visual adapters in parallel with its MLPs.
 
     Args:
+        trunk: from `build_dinov2`; its parameters are frozen here.
         options: the method's options.
         sentence: width of the sentence vector.
         language: width of the language keys.
     """
 
-    def __init__(self, options: S4ECAOptions, sentence: int, language: int) -> None:
-        trunk = plain_vit(options)
+    def __init__(self, trunk: nn.Module, options: S4ECAOptions, sentence: int, language: int) -> None:
         adapters = {
             index: _adapter(options, options.vit_width, options.visual_bottleneck, sentence, language)
             for index in options.visual_layers

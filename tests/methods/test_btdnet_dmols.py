@@ -11,9 +11,9 @@ from torch import Tensor
 from baselines.btdnet.dmols import ObjectLearning, Objects, choose_cells, choose_words
 from baselines.btdnet.text import BTDNetTokenizer, object_tokens
 from rrsis_bench.data.classes import class_names
-from rrsis_bench.data.text import TinyTokenizer, Tokenized
+from rrsis_bench.data.text import TinyTokenizer
 from rrsis_bench.errors import UsageError
-from rrsis_bench.types import InputSpec
+from rrsis_bench.types import InputSpec, Tokenized
 
 
 def spec(length: int = 16, **options: object) -> InputSpec:

@@ -243,7 +243,7 @@ def test_recipes(dataset: str, words: int, rate: float, epochs: int) -> None:
         ({"capm_heads": 5}, "text_width 16 is no multiple of capm_heads 5"),
         ({"prompts": 30}, "12 words and 30 prompts do not fit text_positions 40"),
         ({"prompts": 0, "pooling": "prompts"}, "pooling=prompts needs prompts"),
-        ({"encoder": "resnet"}, "crobim: option 'encoder' is 'swin'"),
+        ({"encoder": "resnet"}, "option 'encoder' must be one of swin"),
         ({"promts": 8}, "Did you mean 'prompts'"),
     ],
 )

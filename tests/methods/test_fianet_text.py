@@ -9,9 +9,8 @@ import pytest
 
 from baselines.fianet.text import FIANetTokenizer, official_split, split_expression
 from rrsis_bench.data.classes import CLASSES, class_names, mark
-from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.types import InputSpec
+from rrsis_bench.types import InputSpec, Tokenized
 
 ANY = class_names("any")
 TAGS = {

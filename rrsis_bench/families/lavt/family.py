@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from rrsis_bench.errors import UsageError
 from rrsis_bench.families.lavt.decoder import LAVTDecoder, two_class_cross_entropy, two_class_dice, upsample_aligned
-from rrsis_bench.families.lavt.names import NameMap, load_official
+from rrsis_bench.families.lavt.names import load_official
 from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders.bert import encode_words
-from rrsis_bench.nn.encoders.build import (
+from rrsis_bench.nn.encoders.staged_and_bert import (
     EncoderOptions,
     build_staged_encoder,
     build_text_encoder,
@@ -31,6 +31,7 @@ from rrsis_bench.nn.encoders.build import (
     load_base_weights,
 )
 from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.weights.name_map import NameMap
 from rrsis_bench.types import Batch, InputSpec, MethodOutput, TextTokens
 
 DICE = ("none", "sum", "mean")
@@ -90,8 +91,8 @@ class LAVTFamily(Method):
         if options.dice not in DICE:
             raise UsageError(f"{self.name}: option 'dice' is one of {', '.join(DICE)}, not '{options.dice}'.")
         self.options = options
+        self.encoder = build_staged_encoder(options)
         self.input_spec = self.build_input_spec()
-        self.encoder = build_staged_encoder(self.name, options)
         widths = self.encoder.channels
         if len(options.mha) != len(widths):
             raise UsageError(f"{self.name}: option 'mha' needs {len(widths)} numbers of heads, one per stage.")
@@ -140,9 +141,7 @@ class LAVTFamily(Method):
             MissingResourceError: unreadable, or not of this network; the message names the first parameters at fault.
             UsageError: no weights were released.
         """
-        if self.released is None:
-            raise UsageError(f"{self.name} has no released weights that could be loaded; train it, or name a run.")
-        return load_official(self, path, self.released)
+        return super().load_official(path) if self.released is None else load_official(self, path, self.released)
 
     def encode(
         self, images: Tensor, ids: Tensor, mask: Tensor, parts: Mapping[str, Tensor] | None = None

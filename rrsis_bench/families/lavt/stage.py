@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from rrsis_bench.nn.encoders.swin import init_transformer
 from rrsis_bench.nn.layers.fusion import PWAM, LanguageGate
+from rrsis_bench.nn.layers.init import init_transformer
 
 
 @dataclass(frozen=True)
