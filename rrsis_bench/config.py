@@ -2,6 +2,9 @@
 
 `run/resolve.py` says which of them wins over which. No torch: a misspelt name fails in milliseconds.
 
+A file says under `model` which protocol chooses the checkpoint (`select_by: NAME`) and which ones a test scores by
+(`score_by: all`, the default, or a list); `run/resolve.py` turns both into `model.protocols`, which the task takes.
+
 A method's file holds `published` (name of its published variant), `common`, `variants` and `datasets`:
 
     published: base
@@ -12,8 +15,8 @@ A method's file holds `published` (name of its published variant), `common`, `va
     datasets:
       rrsisd: {trainer: {max_epochs: 65}}
 
-It may hold `recipes` by name: what a way of training changes, and the `protocol` it chooses its checkpoint by. `paper`
-is what was published, and the default of the published variant; `suite` is ours.
+It may hold `recipes` by name: what a way of training changes, `select_by` among it. `paper` is what was published, and
+the default of the published variant; `suite` is ours.
 
 A data set's file holds `variant` (`tiny`, `lite` or `published`: which variant a method uses there by default) and
 `data`, and may hold `model` and `trainer`.
@@ -84,7 +87,7 @@ def from_yaml(text: str) -> Any:
 
 
 def names(kind: str) -> list[str]:
-    """Names of all configurations of a kind (`datasets`, `trainer`, `protocols`, `methods`, `sweeps`)."""
+    """Names of all configurations of a kind (`datasets`, `trainer`, `methods`, `sweeps`)."""
     return sorted({path.stem for folder in config_folders() for path in (folder / kind).glob("*.yaml")})
 
 
@@ -99,8 +102,7 @@ def find(kind: str, name: str) -> Path:
         if path.is_file():
             return path
     singular = {
-        "datasets": "data set", "protocols": "protocol", "methods": "method", "trainer": "trainer preset",
-        "sweeps": "sweep",
+        "datasets": "data set", "methods": "method", "trainer": "trainer preset", "sweeps": "sweep",
     }  # fmt: skip
     raise UsageError(f"unknown {singular.get(kind, kind)} '{name}'.{did_you_mean(name, names(kind))}")
 

@@ -10,6 +10,7 @@ import yaml
 from helpers.resolved import configured
 
 from rrsis_bench import config, registry
+from rrsis_bench.metrics.protocols import PROTOCOLS
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 METHODS = sorted(name for name in registry.BUILT_IN)
@@ -53,7 +54,7 @@ def test_every_variant_with_every_preset_and_protocol(method: str) -> None:
         parse(configured(method, "tiny", variant))
     for trainer in config.names("trainer"):
         parse(configured(method, "tiny", trainer=trainer))
-    for protocol in config.names("protocols"):
+    for protocol in PROTOCOLS:
         merged = configured(method, "tiny", protocol=protocol)
         assert merged["model"]["protocols"][0] == protocol
         parse(merged)

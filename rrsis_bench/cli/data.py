@@ -159,9 +159,9 @@ def _show(located: Located, args: argparse.Namespace) -> int:
     from rrsis_bench.data.masks import MaskError, decode
     from rrsis_bench.data.pixels import ImageError, encoded, read_rgb
     from rrsis_bench.data.prepare import ensure_manifest
-    from rrsis_bench.data.transforms import resize_mask
     from rrsis_bench.engine.overlay import draw_overlay
     from rrsis_bench.files import write_bytes
+    from rrsis_bench.nearest import resize_mask
 
     manifest = Manifest.open(ensure_manifest(located), args.split)
     if not 0 <= args.index < len(manifest):

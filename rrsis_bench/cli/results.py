@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrsis_bench.errors import DriftError, UsageError
+from rrsis_bench.metrics.protocols import of_masks
 
 if TYPE_CHECKING:
     from rrsis_bench.sweep.grid import Cell
@@ -41,7 +42,7 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Score binary masks at native size: a file of JSON lines {sample_id, rle} (COCO RLE, may be gzipped), or a "
         "folder of PNG masks named by sample id. "
-        "Scored by native-v1 and paper-rsrefseg2-v1; the other protocols need logits."
+        f"Scored by {' and '.join(of_masks())}; the other protocols need logits."
     )
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="JSONL file, or folder of PNG masks")
     parser.add_argument("--dataset", required=True, help="data set by name (rrsis-bench data list)")
@@ -144,7 +145,7 @@ def _score(args: argparse.Namespace) -> int:
             print(f"rrsis-bench: bad prediction: {problem}", file=sys.stderr)
         raise
     print_scores(f"{args.dataset} {args.split}: {args.method}", values(folder.result()))
-    print(f"not scored, since a binary mask does not hold what they need: {', '.join(external.LEFT_OUT)}")
+    print(f"not scored, since a binary mask does not hold what they need: {', '.join(external.left_out())}")
     print(f"files: {folder}/ ({', '.join(folder.written())})")
     return 0
 

@@ -21,9 +21,10 @@ from rrsis_bench.data import masks
 from rrsis_bench.data.manifest import Manifest, Record
 from rrsis_bench.data.pixels import ImageError, read_rgb
 from rrsis_bench.data.text import load_tokenizer
-from rrsis_bench.data.transforms import Augment, Augmenter, normalise, resize_image, resize_mask
+from rrsis_bench.data.transforms import Augment, Augmenter, normalise, resize_image
 from rrsis_bench.data.verify import sizes_agree
 from rrsis_bench.errors import MissingResourceError, UserError
+from rrsis_bench.nearest import resize_mask
 from rrsis_bench.types import InputSpec, Sample, Tokenized
 
 _TOKENS_KEPT = 65536

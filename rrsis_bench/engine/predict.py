@@ -33,8 +33,8 @@ from rrsis_bench.errors import UsageError
 from rrsis_bench.files import json_text, write_together
 from rrsis_bench.methods.base import Method
 from rrsis_bench.metrics import protocols
+from rrsis_bench.metrics.counts import binarise
 
-PROTOCOL = "native-v1"
 TILE_FACTOR = 2  # default tile limit over the method's input size; scenes squashed more lose their small objects
 OVERLAY_LIMIT = 4096  # longest side of the overlay in pixels; the mask keeps the image's own size
 
@@ -109,11 +109,11 @@ def segment(
         overlap,
     )
     logits, truncated = _blended(method, image, text, layout, device, batch_size)
-    threshold = protocols.get(PROTOCOL).view.threshold
-    mask = logits > np.float32(np.log(threshold / (1 - threshold)))
+    size, view = (image.shape[0], image.shape[1]), protocols.get(protocols.DEFAULT).view
+    mask = binarise(torch.from_numpy(logits)[None, None], size, method.input_spec.image_size, view)[0].numpy()
     inside = logits[mask].astype(np.float64)
     mean = float(np.mean(1 / (1 + np.exp(-inside)))) if inside.size else None
-    return Prediction(mask.astype(np.uint8), mean, threshold, len(layout.corners), truncated)
+    return Prediction(mask.astype(np.uint8), mean, view.threshold, len(layout.corners), truncated)
 
 
 @torch.inference_mode()

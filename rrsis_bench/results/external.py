@@ -1,8 +1,8 @@
 """Somebody else's predictions, scored by the same integers and written as the same result.
 
-Binary masks at native size hold all that the protocols of the native view need: `native-v1` and `paper-rsrefseg2-v1`.
-The others cannot be scored from them and are left out: `paper-lavt480-v1` resizes the *logits* to 480 x 480 and
-`paper-detris-v1` thresholds the *probability* at 0.35, and neither comes back from a mask.
+Binary masks at native size hold all that the protocols of the native view need (`protocols.of_masks`). The others need
+logits or probabilities, which no mask gives back: `paper-lavt480-v1` resizes the *logits* to 480 x 480,
+`paper-detris-v1` thresholds the *probability* at 0.35. Results of masks leave these protocols out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rrsis_bench import config
 from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
-from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS
+from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS, of_masks
 from rrsis_bench.results import record
 from rrsis_bench.results.predictions import Predictions, count_predictions
 from rrsis_bench.results.provenance import Start, provenance
@@ -28,10 +28,6 @@ from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.seal import is_synthetic
 
 SPLITS = ("train", "val", "test")
-SCORED = tuple(name for name, protocol in PROTOCOLS.items() if protocol.view == NATIVE)
-"""Protocols that binary masks at native size can be scored by."""
-
-LEFT_OUT = tuple(name for name in PROTOCOLS if name not in SCORED)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -136,7 +132,7 @@ def score_predictions(
         },
         dataset=block,
         samples=table,
-        protocols=SCORED,
+        protocols=of_masks(),
         selected_on=external.selected_on,
         training={"seed": external.seed},
         efficiency=costs if any(value is not None for value in costs.values()) else None,
@@ -147,10 +143,15 @@ def score_predictions(
     return folder
 
 
+def left_out() -> list[str]:
+    """Names of the protocols by which predictions of another framework cannot be scored."""
+    return [name for name in PROTOCOLS if name not in of_masks()]
+
+
 def _config_text(predictions: Predictions, dataset: str, split: str, external: External) -> str:
     source = "in memory" if isinstance(predictions, Mapping) else Path(predictions).name
     content = {
-        "scored": {"predictions": source, "protocols": list(SCORED), "left_out": list(LEFT_OUT)},
+        "scored": {"predictions": source, "protocols": list(of_masks()), "left_out": left_out()},
         "data": {"dataset": dataset, "split": split},
         "model": {"method": external.method, "variant": external.variant, "seed": external.seed},
     }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rrsis_bench.data.wording import names_position, names_relation
 from rrsis_bench.errors import UserError, did_you_mean
 from rrsis_bench.metrics.functional import Counts
-from rrsis_bench.metrics.protocols import NATIVE, VIEWS
+from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS, views
 from rrsis_bench.run.folder import RunFolder
 
 _IDENTITY = ("sample_id", "image_id", "category", "n_tokens", "height", "width")
@@ -180,7 +180,7 @@ def read_native(folder: RunFolder, sha256: str) -> NativeCounts:
 
 def _views(header: Sequence[str]) -> tuple[str, ...]:
     """Names of the views a header has columns of, in their order in the file."""
-    found = [view for view in VIEWS if _area_columns(view)[0] in header]
+    found = [view.name for view in views(PROTOCOLS) if _area_columns(view.name)[0] in header]
     return tuple(sorted(found, key=lambda view: header.index(_area_columns(view)[0])))
 
 

@@ -1,6 +1,6 @@
 """What a request means: the one place that knows which configuration wins over which. No torch.
 
-From low to high: code defaults < `base.yaml` < the protocol that the recipe advises < the data set < the method < its
+From low to high: code defaults < `base.yaml` < the data set < the method < its
 variant < the method's block for the data set < the method's default recipe < the user's files in order < a typed
 recipe < a typed trainer preset < a typed protocol < typed values and the seed.
 
@@ -18,6 +18,8 @@ from typing import Any
 from rrsis_bench import config
 from rrsis_bench.config import Config, merge
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.metrics import protocols
+from rrsis_bench.metrics.protocols import DEFAULT
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import NAMES, RunRequest
 
@@ -54,21 +56,21 @@ def resolve(request: RunRequest) -> ResolvedRun:
     Raises:
         UsageError: an unknown name, no method, choices that contradict each other, or an unreadable file.
     """
-    files = [(path, config.load_yaml(path)) for path in request.files]
-    values = nested(request.values)
+    files = [(path, _choosing(config.load_yaml(path))) for path in request.files]
+    values = _choosing(nested(request.values))
     typed = {name: _typed(request, values, name) for name in _PLACES}
     if request.run is None:
         names = _names(typed, files)
         lower = _named_layers(names, request)
     else:
-        saved = RunFolder(request.run).config()
+        saved = _choosing(RunFolder(request.run).config())
         names = {name: _stem(_at(saved, place)) for name, place in _PLACES.items()}
         _refuse_another(request, typed, names)
         lower = saved
     for path, content in files:
         _refuse_mixture(typed, path, content)
         lower = merge(lower, content)
-    merged, notes = _with_typed(lower, request, typed, str(names["method"]), files)
+    merged, notes = _with_typed(lower, request, typed, values, str(names["method"]), files)
     if request.run is None:
         label = typed["variant"] or _last(files, _PLACES["variant"]) or names["variant"]
         merged = merge(merged, {"model": {"method": names["method"], "variant": label}})
@@ -76,6 +78,8 @@ def resolve(request: RunRequest) -> ResolvedRun:
     merged = merge(merged, values)
     if request.seed is not None:
         merged = merge(merged, {"seed_everything": request.seed})
+    model = merged["model"]
+    model["protocols"] = protocols.expand(model.pop("select_by", None), model.pop("score_by", protocols.ALL))
     merged = _seeded_data(
         merged, lower if request.run is not None else {}, [*(content for _, content in files), values]
     )
@@ -133,36 +137,37 @@ def _named_layers(names: Mapping[str, Any], request: RunRequest) -> Config:
     method, dataset, variant = names["method"], names["dataset"], names["variant"]
     blocks, data = config.method_config(method), config.load_yaml(config.find("datasets", dataset))
     recipe = config.choose_recipe(method, blocks, variant, names["recipe"])
-    overlay, advised = _recipe(blocks, recipe)
-    # Typed names are checked here, although their layers come later: a misspelt one fails before anything else.
-    if request.protocol is not None:
-        config.find("protocols", request.protocol)
     layers: list[Mapping[str, Any]] = [
         config.load_yaml(config.find(".", "base")),
-        config.load_yaml(config.find("protocols", advised)),
         {key: value for key, value in data.items() if key in {"model", "data", "trainer"}},
         blocks.get("common") or {},
         blocks["variants"][variant] or {},
         (blocks.get("datasets") or {}).get(dataset) or {},
-        overlay,
+        (blocks.get("recipes") or {}).get(recipe) or {},
         {"model": {"recipe": recipe}} if recipe else {},
     ]
     merged: Config = {}
     for layer in layers:
-        merged = merge(merged, layer)
+        merged = merge(merged, _choosing(layer))
     return merged
 
 
-def _recipe(blocks: Mapping[str, Any], name: str | None) -> tuple[Config, str]:
-    """What a recipe changes, and the protocol it chooses its checkpoint by."""
-    overlay = dict((blocks.get("recipes") or {}).get(name) or {})
-    return overlay, str(overlay.pop("protocol", "native-v1"))
+def _choosing(layer: Mapping[str, Any]) -> Config:
+    """A layer that lists `model.protocols`, as a run's saved configuration does, with what the list stands for."""
+    listed = _at(layer, ("model", "protocols"))
+    if listed is None:
+        return dict(layer)
+    if not isinstance(listed, list | tuple) or not listed:
+        raise UsageError(f"model.protocols must be a list of protocols, not {listed!r}.")
+    model = {key: value for key, value in layer["model"].items() if key != "protocols"}
+    return {**layer, "model": {"select_by": listed[0], "score_by": list(listed), **model}}
 
 
 def _with_typed(
     lower: Config,
     request: RunRequest,
     typed: Mapping[str, Any],
+    values: Config,
     method: str,
     files: Sequence[tuple[Path, Config]],
 ) -> tuple[Config, list[str]]:
@@ -177,19 +182,19 @@ def _with_typed(
         if typed["recipe"] not in known:
             hint = did_you_mean(str(typed["recipe"]), known)
             raise UsageError(f"method '{method}' has no recipe '{typed['recipe']}'.{hint}")
-        overlay, advised = _recipe(blocks, typed["recipe"])
-        scored = config.load_yaml(config.find("protocols", advised))
-        layers.append((f"--recipe {typed['recipe']}", merge(scored, overlay)))
+        # A recipe that names no protocol chooses by ours, whatever stood there before.
+        overlay = merge({"model": {"select_by": DEFAULT}}, blocks["recipes"][typed["recipe"]] or {})
+        layers.append((f"--recipe {typed['recipe']}", overlay))
     if request.trainer is not None:
         layers.append((f"--trainer {request.trainer}", config.load_yaml(config.find("trainer", request.trainer))))
     if request.protocol is not None:
-        content = config.load_yaml(config.find("protocols", request.protocol))
-        stated = _at(nested(request.values), ("model", "protocols"))
-        if stated is not None and stated != content["model"]["protocols"]:
+        stated = _at(values, ("model", "select_by"))
+        if stated not in {None, protocols.get(request.protocol).name}:
             raise UsageError(
-                f"--protocol {request.protocol} and --model.protocols contradict each other; leave one of them out."
+                f"--protocol {request.protocol} and the typed choice of {stated} contradict each other; "
+                "leave one of them out."
             )
-        layers.append((f"--protocol {request.protocol}", content))
+        layers.append((f"--protocol {request.protocol}", {"model": {"select_by": request.protocol}}))
     notes: list[str] = []
     for flag, layer in layers:
         for path, content in files:

@@ -18,6 +18,7 @@ from rrsis_bench.data.manifest import Manifest, Record
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.functional import score_masks
+from rrsis_bench.metrics.protocols import of_masks
 from rrsis_bench.results import external
 from rrsis_bench.results.predictions import PredictionError, count_predictions
 from rrsis_bench.results.samples import read_samples
@@ -249,8 +250,8 @@ def test_from_python_and_on_the_smoke_board(tmp_path, monkeypatch):
 
 
 def test_protocols_that_masks_cannot_give_are_left_out():
-    assert external.SCORED == ("native-v1", "paper-rsrefseg2-v1")
-    assert external.LEFT_OUT == ("paper-lavt480-v1", "paper-detris-v1")
+    assert of_masks() == ("native-v1", "paper-rsrefseg2-v1")
+    assert external.left_out() == ["paper-lavt480-v1", "paper-detris-v1"]
 
 
 def test_areas_agree_with_pycocotools_decoding():

@@ -85,18 +85,17 @@ def test_a_request_survives_its_words_and_its_json(tmp_path: Path) -> None:
 # --- every flag against every layer -----------------------------------------------------------------------------
 
 LAYERS = ("base", "dataset", "common", "variant", "method's dataset", "recipe", "trainer", "config")
-PROTOCOLS = ("native-v1", "p-paper", "p-suite", "p-typed")
+PAPER, SUITE, TYPED, LOW = "paper-lavt480-v1", "paper-detris-v1", "paper-rsrefseg2-v1", "native-v1"
 
 
 def world(folder: Path, layer: str, low: Config) -> list[str]:
     """Configuration folders in which one layer holds `low`, and the words that bring that layer in."""
     content: dict[str, Config] = {
-        "base": {"seed_everything": 0, "trainer": {"max_epochs": 1}},
+        "base": {"seed_everything": 0, "trainer": {"max_epochs": 1}, "model": {"score_by": [LOW]}},
         "datasets/toyset": {"variant": "small", "data": {"source": "toy"}},
         "datasets/other": {"variant": "small", "data": {"source": "toy"}},
         "trainer/preset": {"trainer": {"accelerator": "cpu"}},
         "trainer/fast": {"trainer": {"precision": "high"}},
-        **{f"protocols/{name}": {"model": {"protocols": [name, "last"]}} for name in PROTOCOLS},
     }
     variants: Config = {"small": {}, "big": {"model": {"options": {"size": 2}}}}
     blocks: Config = {
@@ -105,8 +104,8 @@ def world(folder: Path, layer: str, low: Config) -> list[str]:
         "variants": {name: {**variant, **low} if layer == "variant" else variant for name, variant in variants.items()},
         "datasets": {"toyset": low} if layer == "method's dataset" else {},
         "recipes": {
-            "paper": {"protocol": "p-paper", **(low if layer == "recipe" else {})},
-            "suite": {"model": {"optimizer": {"lr": 3.0}}, "protocol": "p-suite"},
+            "paper": {"model": {"select_by": PAPER}, **(low if layer == "recipe" else {})},
+            "suite": {"model": {"optimizer": {"lr": 3.0}, "select_by": SUITE}},
         },
     }
     if layer == "common":
@@ -130,10 +129,10 @@ def dig(run: ResolvedRun, key: str) -> Any:
 
 
 FLAGS: list[tuple[list[str], str, Config, Any]] = [
-    (["--protocol", "p-typed"], "model.protocols", {"model": {"protocols": ["p-low"]}}, ["p-typed", "last"]),
+    (["--protocol", TYPED], "model.protocols", {"model": {"protocols": [LOW]}}, [TYPED, LOW]),
     (["--recipe", "suite"], "model.recipe", {"model": {"recipe": "paper"}}, "suite"),
     (["--recipe", "suite"], "model.optimizer.lr", {"model": {"optimizer": {"lr": 9.0}}}, 3.0),
-    (["--recipe", "suite"], "model.protocols", {"model": {"protocols": ["p-low"]}}, ["p-suite", "last"]),
+    (["--recipe", "suite"], "model.protocols", {"model": {"protocols": [LOW]}}, [SUITE, LOW]),
     (["--trainer", "fast"], "trainer.precision", {"trainer": {"precision": "low"}}, "high"),
     (["--seed", "7"], "seed_everything", {"seed_everything": 3}, 7),
     (["--seed", "7"], "data.seed", {"seed_everything": 3}, 7),
@@ -143,7 +142,8 @@ FLAGS: list[tuple[list[str], str, Config, Any]] = [
     (["--trainer.max_epochs=5"], "trainer.max_epochs", {"trainer": {"max_epochs": 2}}, 5),
     (["--model.options.size=5"], "model.options.size", {"model": {"options": {"size": 4}}}, 5),
     (["--seed_everything=5"], "seed_everything", {"seed_everything": 3}, 5),
-    (["--model.protocols=[a]"], "model.protocols", {"model": {"protocols": ["p-low"]}}, ["a"]),
+    ([f"--model.protocols=[{LOW}]"], "model.protocols", {"model": {"protocols": [PAPER]}}, [LOW]),
+    ([f"--model.select_by={TYPED}"], "model.protocols", {"model": {"protocols": [LOW]}}, [TYPED, LOW]),
 ]
 CASES = [
     (layer, *case)
@@ -171,8 +171,8 @@ def test_what_the_user_types_wins_over_every_layer(
     ("flag", "key", "high"),
     [
         (["--recipe", "suite"], "model.recipe", "suite"),
-        (["--recipe", "suite"], "model.protocols", ["p-suite", "last"]),
-        (["--protocol", "p-typed"], "model.protocols", ["p-typed", "last"]),
+        (["--recipe", "suite"], "model.protocols", [SUITE, PAPER, LOW]),
+        (["--protocol", TYPED], "model.protocols", [TYPED, PAPER, LOW]),
         (["--trainer", "fast"], "trainer.precision", "high"),
         (["--seed", "7"], "seed_everything", 7),
         (["--data.batch_size=3"], "data.batch_size", 3),
