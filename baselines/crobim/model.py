@@ -61,7 +61,7 @@ class CroBIM(Method):
         super().__init__()
         self.options = options
         self.input_spec = encoder_input(options)
-        self.encoder = build_staged_encoder(self.name, options)
+        self.encoder = build_staged_encoder(options)
         self.text = build_text_encoder(options)
         self.capm = build_prompter(self.encoder.channels, options)
         self.lgfa = LGFA(self.encoder.channels, options)

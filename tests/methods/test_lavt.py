@@ -235,7 +235,7 @@ def test_other_released_sizes() -> None:
 
 def test_wrong_options_are_named() -> None:
     for options, message in (
-        ({"encoder": "resnet"}, "'convnext_base' or 'efficientnet_lite0', not 'resnet'"),
+        ({"encoder": "resnet"}, "one of swin, convnext_base, efficientnet_lite0, not 'resnet'"),
         ({"mha": [1, 1]}, "'mha' needs 4 numbers"),
         ({"swin_windw": 7}, "Did you mean 'swin_window'"),
     ):

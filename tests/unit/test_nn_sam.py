@@ -194,5 +194,3 @@ def test_unknown_names_are_refused() -> None:
         build_segmenter("sam2.1-xl")
     with pytest.raises(UsageError, match="segment-anything has no"):
         build_segmenter("sam2.1-nano", "segment-anything")
-    with pytest.raises(UsageError, match="'transformers' or 'segment-anything', not 'timm'"):
-        build_segmenter("sam-nano", "timm")

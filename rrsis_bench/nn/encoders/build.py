@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 from transformers import BertModel
 
-from rrsis_bench.errors import UsageError
 from rrsis_bench.nn.encoders.bert import build_bert, load_bert
 from rrsis_bench.nn.encoders.convnext import ConvNeXt
 from rrsis_bench.nn.encoders.efficientnet import EFFICIENTNET_INPUT, EfficientNetLite
@@ -26,7 +25,7 @@ class EncoderOptions:
 
     Attributes:
         image_size: side in pixels of the square input.
-        encoder: `swin`, `convnext_base` or `efficientnet_lite0`.
+        encoder: the staged visual encoder.
         swin_width: channels of the first Swin stage.
         swin_depths: Swin blocks per stage.
         swin_heads: attention heads per Swin stage.
@@ -47,7 +46,7 @@ class EncoderOptions:
     """
 
     image_size: int = 480
-    encoder: str = "swin"
+    encoder: Literal["swin", "convnext_base", "efficientnet_lite0"] = "swin"
     swin_width: int = 128
     swin_depths: tuple[int, ...] = (2, 2, 18, 2)
     swin_heads: tuple[int, ...] = (4, 8, 16, 32)
@@ -66,16 +65,8 @@ class EncoderOptions:
     train_text_embeddings: bool = False
 
 
-def build_staged_encoder(name: str, options: EncoderOptions) -> StagedEncoder:
-    """The visual encoder that a method's options name, with random weights.
-
-    Args:
-        name: the method's name, for messages.
-        options: of the method.
-
-    Raises:
-        UsageError: an unknown encoder.
-    """
+def build_staged_encoder(options: EncoderOptions) -> StagedEncoder:
+    """The visual encoder that a method's options name, with random weights."""
     if options.encoder == "swin":
         return Swin(
             options.swin_width,
@@ -86,11 +77,7 @@ def build_staged_encoder(name: str, options: EncoderOptions) -> StagedEncoder:
         )
     if options.encoder == "convnext_base":
         return ConvNeXt(drop_path=options.drop_path)
-    if options.encoder == "efficientnet_lite0":
-        return EfficientNetLite(drop_path=options.drop_path)
-    raise UsageError(
-        f"{name}: option 'encoder' is 'swin', 'convnext_base' or 'efficientnet_lite0', not '{options.encoder}'."
-    )
+    return EfficientNetLite(drop_path=options.drop_path)
 
 
 def build_text_encoder(options: EncoderOptions) -> BertModel:

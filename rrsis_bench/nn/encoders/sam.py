@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from rrsis_bench.errors import UsageError, did_you_mean
 
+Library = Literal["transformers", "segment-anything"]
+"""Whose code runs SAM v1; SAM 2 runs on `transformers` alone."""
 Rules = Sequence[tuple[str, str]]
 
 
@@ -95,12 +97,12 @@ class PromptableSegmenter(nn.Module):
         raise NotImplementedError
 
 
-def build_segmenter(name: str, library: str = "transformers") -> PromptableSegmenter:
+def build_segmenter(name: str, library: Library = "transformers") -> PromptableSegmenter:
     """A segmenter by name, with random weights.
 
     Args:
         name: such as `sam2.1-l` or `sam-b`.
-        library: `transformers`, or `segment-anything` for SAM v1.
+        library: whose code runs it.
 
     Raises:
         UsageError: an unknown name, or one the library does not have.
@@ -110,8 +112,6 @@ def build_segmenter(name: str, library: str = "transformers") -> PromptableSegme
     known = [*sam2.SIZES, *sam_v1.SIZES]
     if name not in known:
         raise UsageError(f"unknown segmenter '{name}'.{did_you_mean(name, known)}")
-    if library not in ("transformers", "segment-anything"):
-        raise UsageError(f"segmenter_library is 'transformers' or 'segment-anything', not '{library}'.")
     if name in sam2.SIZES:
         if library != "transformers":
             raise UsageError(f"segment-anything has no '{name}'; set segmenter_library to transformers.")
