@@ -31,6 +31,10 @@ class DriftError(UserError):
     exit_code = 4
 
 
+class WithheldError(UserError, AttributeError):
+    """A method read the truth where it is withheld. Exit code 1."""
+
+
 def did_you_mean(name: str, known: list[str]) -> str:
     """A hint to append to an "unknown name" message: the nearest known name, then all of them."""
     near = nearest(name, known)
