@@ -50,7 +50,6 @@ class BTDNet(LAVTFamily):
     options: BTDNetOptions
 
     def __init__(self, options: BTDNetOptions) -> None:
-        options.check()
         super().__init__(options)
         self.rebuild: ObjectLearning | None = None
         if options.dmols != "none":

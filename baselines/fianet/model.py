@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from baselines.fianet.align import FIANetStage
-from baselines.fianet.text import OBJECT, POSITION
+from baselines.fianet.text import OBJECT, POSITION, SplitRule
 from baselines.fianet.tmem import TMEM
 from baselines.fianet.weights import RELEASED
-from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
+from rrsis_bench.families.lavt.family import Dice, FamilyOptions, LAVTFamily
 from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
 from rrsis_bench.nn.encoders.bert import encode_words
 from rrsis_bench.nn.weights.name_map import NameMap
@@ -38,9 +38,9 @@ class FIANetOptions(FamilyOptions):
     """
 
     max_tokens: int = 22
-    dice: str = "sum"
+    dice: Dice = "sum"
     tmem_blocks: int = 3
-    text_split: str = "whole-word"
+    text_split: SplitRule = "whole-word"
     classes: str | tuple[str, ...] = "any"
 
 

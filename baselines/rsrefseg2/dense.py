@@ -10,13 +10,15 @@ neighbours it is made of, which are all known on the small map.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.errors import UsageError
 from rrsis_bench.nn.layers.precision import full_precision, wide
 
+Norm = Literal["batch", "group"]
 SMALLEST = 1e-12
 
 
@@ -28,11 +30,9 @@ class DensePrompt(nn.Module):
         norm: `batch`, or `group` for few samples per device.
     """
 
-    def __init__(self, width: int, norm: str = "batch") -> None:
+    def __init__(self, width: int, norm: Norm = "batch") -> None:
         super().__init__()
         half = width // 2
-        if norm not in ("batch", "group"):
-            raise UsageError(f"rsrefseg2: dense_norm is 'batch' or 'group', not '{norm}'.")
         middle = nn.BatchNorm2d(half) if norm == "batch" else nn.GroupNorm(min(32, half), half)
         self.conv = nn.Sequential(
             nn.Conv2d(width, half, 3, padding=1), middle, nn.GELU(), nn.Conv2d(half, width, 3, padding=1)

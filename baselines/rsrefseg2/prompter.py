@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.rsrefseg2.dense import DensePrompt
+from baselines.rsrefseg2.dense import DensePrompt, Norm
 from rrsis_bench.nn.layers.attention import Attention
 
 
@@ -173,7 +173,7 @@ class CascadedPrompter(nn.Module):
         inner: int = 512,
         hidden: int = 512,
         depth: int = 2,
-        norm: str = "batch",
+        norm: Norm = "batch",
     ) -> None:
         super().__init__()
         self.queries = queries

@@ -132,7 +132,7 @@ def _blended(
             Item(k, str(k), "", planes, blank, None, tokens, text, "")
             for k, planes in zip(numbers, pixels, strict=True)
         ]
-        output = method(collate(items).to(device)).logits.float()
+        output = method(collate(items).to(device).blind()).logits.float()
         native = functional.interpolate(output, layout.tile, mode="bilinear", align_corners=False)
         for k, logits in zip(numbers, native[:, 0].cpu().numpy(), strict=True):
             blend.add(k, logits)

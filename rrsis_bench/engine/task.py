@@ -219,7 +219,7 @@ class ReferringSegmentationTask(LightningModule):
     # --- scoring ------------------------------------------------------------------------------------------------
 
     def _count(self, batch: Batch, views: Sequence[View]) -> None:
-        logits = self(batch).logits.float()
+        logits = self(batch.blind()).logits.float()
         self.counts.update(batch.indices, count(logits, batch, self.method.input_spec.image_size, views))
         if self.gallery is not None:
             self.gallery.look(logits, batch, self.method.input_spec.image_size)

@@ -219,8 +219,8 @@ def test_alternatives_train(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fusion": "bcs"}, "'fusion' is not 'bcs'. Did you mean 'bsc'"),
-        ({"dmols": "all"}, "'dmols' is not 'all'"),
+        ({"fusion": "bcs"}, "'fusion' must be one of bsc, pwam, not 'bcs'. Did you mean 'bsc'"),
+        ({"dmols": "all"}, "'dmols' must be one of both, text, image, none, not 'all'"),
         ({"rebuild_level": 5}, "'rebuild_level' is 1 to 4"),
         ({"head_width": 24}, "'head_width' must divide"),
         ({"rebuild_width": 18}, "'rebuild_width' must be a multiple of 4"),

@@ -236,14 +236,14 @@ def test_recipes(dataset: str, words: int, rate: float, epochs: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"compensation": "mas"}, "'compensation' is one of mass, level-weight, none"),
+        ({"compensation": "mas"}, "'compensation' must be one of mass, level-weight, none, not 'mas'"),
         ({"mid_layers": 0}, "'mid_layers' is at least 1"),
-        ({"mid_stride": 16}, "'mid_stride' is 4 or 8, not 16"),
+        ({"mid_stride": 16}, "'mid_stride' must be one of 4, 8, not 16"),
         ({"width": 20, "heads": 8}, "width 20 must be a multiple of 4 and of heads"),
         ({"capm_heads": 5}, "text_width 16 is no multiple of capm_heads 5"),
         ({"prompts": 30}, "12 words and 30 prompts do not fit text_positions 40"),
         ({"prompts": 0, "pooling": "prompts"}, "pooling=prompts needs prompts"),
-        ({"encoder": "resnet"}, "option 'encoder' must be one of swin"),
+        ({"encoder": "resnet"}, "crobim: option 'encoder' must be one of swin"),
         ({"promts": 8}, "Did you mean 'prompts'"),
     ],
 )

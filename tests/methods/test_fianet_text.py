@@ -139,8 +139,6 @@ def test_special_tokens_are_never_marked() -> None:
 
 
 def test_wrong_settings_are_named() -> None:
-    with pytest.raises(UsageError, match="Did you mean 'official'"):
-        FIANetTokenizer(spec(mode="oficial"))
     with pytest.raises(UsageError, match="Did you mean 'rrsisd'"):
         FIANetTokenizer(spec(classes="rrsis"))
     assert class_names(["boat"]) == ("boat",)

@@ -255,9 +255,9 @@ def test_recipe() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"text_padding": "none"}, "'masked' or 'longest', not 'none'"),
-        ({"dense_norm": "layer"}, "'batch' or 'group', not 'layer'"),
-        ({"contrast_label": "all"}, "'area' or 'threshold', not 'all'"),
+        ({"text_padding": "none"}, "'text_padding' must be one of masked, longest, not 'none'"),
+        ({"dense_norm": "layer"}, "'dense_norm' must be one of batch, group, not 'layer'"),
+        ({"contrast_label": "all"}, "'contrast_label' must be one of area, threshold, not 'all'"),
         ({"heads": 3}, "no multiple of heads"),
         ({"depth": 0}, "at least 1"),
         ({"max_tokens": 17}, "takes 16 at most"),

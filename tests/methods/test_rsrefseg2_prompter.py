@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from baselines.rsrefseg2.dense import DensePrompt, likeness, likeness_naive
 from baselines.rsrefseg2.prompter import CascadedPrompter, pool_words
 from baselines.rsrefseg2.weights import our_name
-from rrsis_bench.errors import UsageError
 from tests.helpers.golden import FIXTURES, load_golden, official_tensor
 from tests.helpers.memory import PeakMemory
 from tests.helpers.official import official_keys
@@ -131,8 +130,6 @@ def test_dense_prompt_is_scale_times_cosine_plus_bias() -> None:
     assert prompt.shape == (2, 1, 16, 16)
     corner = F.cosine_similarity(branch.conv(refined)[:, :, 0, 0], sentence)
     torch.testing.assert_close(prompt[:, 0, 0, 0], 2 * corner - 3)
-    with pytest.raises(UsageError, match="'batch' or 'group', not 'layer'"):
-        DensePrompt(8, "layer")
 
 
 def test_pooling_is_adaptive_average_over_real_words() -> None:

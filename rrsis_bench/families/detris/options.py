@@ -85,7 +85,7 @@ class DetrisFamilyOptions:
     sentence_width: int = 512
     visual_layers: tuple[int, ...] = (1, 3, 5, 7, 9, 11)
     text_layers: tuple[int, ...] = (1, 3, 5, 7, 9, 11)
-    taps: tuple[int, ...] = (4, 8)
+    taps: tuple[int, int] = (4, 8)
     visual_bottleneck: int = 128
     text_bottleneck: int = 64
     visual_adapter_heads: int = 8
@@ -112,8 +112,6 @@ class DetrisFamilyOptions:
         if not self.staged:
             if self.image_size % self.vit_patch:
                 raise self.error(f"image_size {self.image_size} is no multiple of vit_patch {self.vit_patch}.")
-            if len(self.taps) != 2:
-                raise self.error(f"taps names {len(self.taps)} blocks; the neck takes 2 besides the final one.")
             layers = max((*self.visual_layers, *self.taps), default=0)
             if layers >= self.vit_depth:
                 raise self.error(f"visual block {layers} is named, but vit_depth is {self.vit_depth}.")

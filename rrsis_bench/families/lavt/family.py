@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -34,7 +34,7 @@ from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.weights.name_map import NameMap
 from rrsis_bench.types import Batch, InputSpec, MethodOutput, TextTokens
 
-DICE = ("none", "sum", "mean")
+Dice = Literal["none", "sum", "mean"]
 SPARED = ("norm", "absolute_pos_embed", "relative_position_bias_table")
 """Parameters of the backbone with one of these in their name do not decay, as released."""
 
@@ -56,7 +56,7 @@ class FamilyOptions(EncoderOptions):
     fusion_drop: float = 0.0
     decoder_width: int | None = None
     class_weights: tuple[float, float] = (0.9, 1.1)
-    dice: str = "none"
+    dice: Dice = "none"
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,6 @@ class LAVTFamily(Method):
 
     def __init__(self, options: Any) -> None:
         super().__init__()
-        if options.dice not in DICE:
-            raise UsageError(f"{self.name}: option 'dice' is one of {', '.join(DICE)}, not '{options.dice}'.")
         self.options = options
         self.encoder = build_staged_encoder(options)
         self.input_spec = self.build_input_spec()
