@@ -105,9 +105,10 @@ def test_resume_in_the_middle_of_an_epoch_goes_on_with_the_next_batch(root, work
     seen += [batch.sample_ids for batch in resumed]
     assert seen == expected
     assert [batch.sample_ids for batch in resumed] == expected
-    resumed.load_state_dict(state)
-    resumed.sampler.set_epoch(4)
-    assert len(list(resumed)) == 4
+    for stored in (state, whole.state_dict()):  # in the middle of epoch 3, and at its end
+        resumed.load_state_dict(stored)
+        resumed.sampler.set_epoch(4)
+        assert len(list(resumed)) == 4
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
