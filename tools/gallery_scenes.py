@@ -9,7 +9,7 @@ import base64
 from typing import Any
 
 from rrsis_bench.config import find, load_yaml
-from rrsis_bench.data.manifest import Manifest, Record
+from rrsis_bench.data.manifest import Manifest, Pair
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.files import write_json
 from rrsis_bench.results.gallery import SCENES
@@ -21,7 +21,7 @@ def make() -> dict[str, Any]:
     """The content of the scenes file, drawn from the data set's own files."""
     located = locate({**load_yaml(find("datasets", DATASET))["data"], "dataset": DATASET})
     test = Manifest.open(ensure_manifest(located), "test")
-    chosen: dict[str, Record] = {}
+    chosen: dict[str, Pair] = {}
     for record in sorted(test, key=lambda record: record.sample_id):
         chosen.setdefault(record.category, record)
     entries = [

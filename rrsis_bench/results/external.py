@@ -99,17 +99,17 @@ def score_predictions(
     manifest = Manifest.open(ensure_manifest(located), split)
     if not len(manifest):
         raise MissingResourceError(f"data set '{dataset}' in {located.root} has no sample in split '{split}'.")
-    records = list(manifest)
-    counts = count_predictions(predictions, records)
+    pairs = list(manifest)
+    counts = count_predictions(predictions, pairs)
     table = SampleTable.build(
-        sample_id=[entry.sample_id for entry in records],
-        image_id=[entry.image_id for entry in records],
-        category=[entry.category for entry in records],
+        sample_id=[pair.sample_id for pair in pairs],
+        image_id=[pair.image_id for pair in pairs],
+        category=[pair.category for pair in pairs],
         # Another framework's tokens are not known; words come closest.
-        n_tokens=[len(entry.text.split()) for entry in records],
-        text=[entry.text for entry in records],
-        height=[entry.height for entry in records],
-        width=[entry.width for entry in records],
+        n_tokens=[len(pair.text.split()) for pair in pairs],
+        text=[pair.text for pair in pairs],
+        height=[pair.height for pair in pairs],
+        width=[pair.width for pair in pairs],
         views=[NATIVE.name],
         counts=counts[:, None],
     )

@@ -131,7 +131,7 @@ def test_evaluation_repeats_no_sample(world_size):
 def test_permuted_never_onto_the_same_image_and_category(root):
     data = module(root)
     control = permuted(data.test_dataset, 0)
-    records = [control.record(index) for index in range(len(control))]
+    records = [control.pair(index) for index in range(len(control))]
     originals = list(data.test_dataset.manifest)
     assert sorted(record.text for record in records) == sorted(record.text for record in originals)
     for place, record in enumerate(records):

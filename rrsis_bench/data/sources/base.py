@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rrsis_bench.data.manifest import Record
+from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, Rle, encode
 from rrsis_bench.data.pixels import ImageError, read_grey
 from rrsis_bench.data.text import class_spans
@@ -80,7 +80,7 @@ class LayoutItem:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedPair:
     """A pair as a source found it, before any file is opened.
 
     Attributes:
@@ -133,8 +133,8 @@ class Source(Protocol):
             MissingResourceError: one is missing.
         """
 
-    def prepare(self, root: Path) -> Iterator[Record]:
-        """The records of all splits. Raises `MissingResourceError` at the first file that cannot be used."""
+    def prepare(self, root: Path) -> Iterator[Pair]:
+        """The pairs of all splits. Raises `MissingResourceError` at the first file that cannot be used."""
 
     def verify(self, root: Path) -> list[Finding]:
         """Every check on every file; never raises for bad data."""

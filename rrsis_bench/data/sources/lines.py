@@ -14,9 +14,9 @@ from rrsis_bench.data import fake
 from rrsis_bench.data.pixels import read_grey, read_rgb, write_image
 from rrsis_bench.data.sources.base import (
     SPLITS,
-    Entry,
     Finding,
     LayoutItem,
+    ListedPair,
     MaskRead,
     Report,
     SourceInfo,
@@ -88,7 +88,7 @@ class LineSource(ScannedSource):
         """The name of a pair's files."""
         return f"{number}{self.suffix}"
 
-    def _scan(self, root: Path, report: Report) -> Iterator[Entry]:
+    def _scan(self, root: Path, report: Report) -> Iterator[ListedPair]:
         used: set[str] = set()
         for split in SPLITS:
             listing = f"output_phrase_{split}.txt"
@@ -112,7 +112,7 @@ class LineSource(ScannedSource):
                     continue
                 used.add(name)
                 text = words[1] if len(words) > 1 else ""
-                yield Entry(
+                yield ListedPair(
                     sample_id=PurePosixPath(name).stem,
                     split=split,
                     text=text,

@@ -16,7 +16,16 @@ import numpy as np
 from rrsis_bench.data import fake
 from rrsis_bench.data.masks import MaskError, canonical, encode
 from rrsis_bench.data.pixels import read_rgb, write_image
-from rrsis_bench.data.sources.base import SPLITS, Entry, Finding, MaskRead, Report, SourceInfo, read_mask_file, require
+from rrsis_bench.data.sources.base import (
+    SPLITS,
+    Finding,
+    ListedPair,
+    MaskRead,
+    Report,
+    SourceInfo,
+    read_mask_file,
+    require,
+)
 from rrsis_bench.data.verify import ScannedSource
 from rrsis_bench.errors import MissingResourceError
 
@@ -75,7 +84,7 @@ class ManifestFile(ScannedSource):
             return given if given.is_absolute() or given.is_file() else root / given
         return next((root / name for name in DEFAULT_NAMES if (root / name).is_file()), root / DEFAULT_NAMES[0])
 
-    def _scan(self, root: Path, report: Report) -> Iterator[Entry]:
+    def _scan(self, root: Path, report: Report) -> Iterator[ListedPair]:
         listing = self._listing(root)
         rows = list(_rows(listing, report))
         dealt = not any(row.get("split") for _, row in rows)
@@ -99,7 +108,7 @@ class ManifestFile(ScannedSource):
                 continue
             read: Callable[[tuple[int, int]], MaskRead]
             read = partial(_rle_mask, rle) if mask is None else partial(_file_mask, root / str(mask))
-            yield Entry(
+            yield ListedPair(
                 sample_id=str(row.get("sample_id") or where.rpartition(":")[2]),
                 split=str(split),
                 text=str(text).strip(),

@@ -26,7 +26,7 @@ from rrsis_bench.data.sources.base import SPLITS, Finding, LayoutItem, SourceInf
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from rrsis_bench.data.manifest import Record
+    from rrsis_bench.data.manifest import Pair
     from rrsis_bench.data.sources.base import Source
     from rrsis_bench.data.synthetic.grammar import Expression
     from rrsis_bench.data.synthetic.scenes import Scene
@@ -205,8 +205,8 @@ class Synthetic:
         reader: Source = getattr(import_module(f"rrsis_bench.data.sources.{layout}"), LAYOUTS[layout])()
         return reader
 
-    def prepare(self, root: Path) -> Iterator[Record]:
-        """The records, generating the folder if it is not there."""
+    def prepare(self, root: Path) -> Iterator[Pair]:
+        """The pairs, generating the folder if it is not there."""
         generate(root, **self.recipe)
         return self._reader().prepare(root)
 
