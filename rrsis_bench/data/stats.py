@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rrsis_bench import config, registry
+from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import area
-from rrsis_bench.data.sources.base import SPLITS
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.errors import UserError
 

@@ -11,10 +11,11 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
+from rrsis_bench.data.info import SourceInfo
 from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, area
 from rrsis_bench.data.pixels import ImageError, pixel_hash, read_rgb
-from rrsis_bench.data.sources.base import Finding, ListedPair, Report, SourceInfo
+from rrsis_bench.data.sources.base import Finding, ListedPair, Report
 from rrsis_bench.data.text import normalise_text
 from rrsis_bench.errors import MissingResourceError
 

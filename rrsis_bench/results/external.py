@@ -16,6 +16,8 @@ from typing import Any
 import yaml
 
 from rrsis_bench import config
+from rrsis_bench.data.catalogue import settings
+from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
@@ -26,7 +28,6 @@ from rrsis_bench.results.predictions import Predictions, count_predictions
 from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.results.samples import SampleTable
 
-SPLITS = ("train", "val", "test")
 SCORED = tuple(name for name, protocol in PROTOCOLS.items() if protocol.view == NATIVE)
 """Protocols that binary masks at native size can be scored by."""
 
@@ -91,11 +92,11 @@ def score_predictions(
             raise UsageError(f"{what}: '{name}' cannot be a name; use letters, digits, '.', '_' and '-'.")
     if split not in SPLITS:
         raise UsageError(f"--split: there is no split '{split}'.{did_you_mean(split, list(SPLITS))}")
-    configured = config.merge(config.load_yaml(config.find("datasets", dataset)).get("data") or {}, data or {})
+    configured = config.merge(settings(dataset), data or {})
     folder = out or run_folder(dataset, external.method, external.variant, external.seed)
     if (folder / record.FILE).is_file() and not overwrite:
         raise UsageError(f"{folder} already holds a {record.FILE}; pass --overwrite, or another --seed or --out.")
-    located = locate({**configured, "dataset": dataset})
+    located = locate(configured)
     manifest = Manifest.open(ensure_manifest(located), split)
     if not len(manifest):
         raise MissingResourceError(f"data set '{dataset}' in {located.root} has no sample in split '{split}'.")

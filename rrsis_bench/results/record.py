@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rrsis_bench.data.synthetic.presets import PRESETS
 from rrsis_bench.errors import UserError
 from rrsis_bench.files import json_text, write_text
 from rrsis_bench.metrics import protocols as rules
@@ -22,7 +23,7 @@ SCHEMA_VERSION = 1
 FILE = "result.json"
 CONFIG_FILE = "config.yaml"
 KINDS = ("retrained", "official-weights", "external", "smoke")
-SYNTHETIC_NAMES = frozenset({"tiny", "small", "synthetic"})
+SYNTHETIC_NAMES = frozenset({*PRESETS, "synthetic"})
 """Data sets that are drawn by the generator, whatever a result says of itself."""
 
 Result = dict[str, Any]

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrsis_bench.data.sources.base import SPLITS, Finding, ListedPair, MaskRead, Report, SourceInfo, require
+from rrsis_bench.data.info import SPLITS, SourceInfo
+from rrsis_bench.data.sources.base import Finding, ListedPair, MaskRead, Report, require
 from rrsis_bench.data.synthetic.grammar import Expression, Thing, expressions
 from rrsis_bench.errors import UsageError
 
@@ -89,7 +90,6 @@ class CocoInstances:
     name = "coco"
     info = SourceInfo(
         title="COCO-format instances",
-        paper="",
         where="your own annotations",
         licence="that of your images",
         layout="an image folder, an annotation file (COCO instances) and a split file (split -> photographs)",

@@ -14,18 +14,10 @@ from typing import Any
 import numpy as np
 
 from rrsis_bench.data import fake
+from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.masks import MaskError, canonical, encode
 from rrsis_bench.data.pixels import read_rgb, write_image
-from rrsis_bench.data.sources.base import (
-    SPLITS,
-    Finding,
-    ListedPair,
-    MaskRead,
-    Report,
-    SourceInfo,
-    read_mask_file,
-    require,
-)
+from rrsis_bench.data.sources.base import Finding, ListedPair, MaskRead, Report, read_mask_file, require
 from rrsis_bench.data.verify import ScannedSource
 from rrsis_bench.errors import MissingResourceError
 
@@ -43,7 +35,6 @@ class ManifestFile(ScannedSource):
     name = "manifest"
     info = SourceInfo(
         title="own manifest",
-        paper="",
         where="your own files",
         licence="that of your images",
         layout="manifest.jsonl or manifest.csv (or the file data.manifest names) and the images it lists",

@@ -16,19 +16,11 @@ from typing import Any
 import numpy as np
 
 from rrsis_bench.data import fake
+from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.masks import MaskError, canonical, encode
 from rrsis_bench.data.pixels import read_rgb, write_image
 from rrsis_bench.data.safe_pickle import UnsafePickleError, load_plain
-from rrsis_bench.data.sources.base import (
-    SPLITS,
-    Finding,
-    LayoutItem,
-    ListedPair,
-    MaskRead,
-    Report,
-    SourceInfo,
-    require,
-)
+from rrsis_bench.data.sources.base import Finding, LayoutItem, ListedPair, MaskRead, Report, require
 from rrsis_bench.data.verify import ScannedSource
 
 CATEGORIES = (
@@ -52,6 +44,8 @@ class RRSISD(ScannedSource):
         licence="none stated; DIOR imagery, academic use",
         layout=f"{REFS}, {INSTANCES}, {IMAGES}/00001.jpg ...",
         counts={"train": 12181, "val": 1740, "test": 3481},
+        kind="benchmark",
+        classes=CATEGORIES,
     )
 
     def key_files(self, root: Path) -> list[Path]:
