@@ -152,7 +152,7 @@ def plain(name: str, samples: Samples) -> Figure:
     tokenize = load_tokenizer(spec)
     ious, ends = [], []
     for index in range(len(dataset)):
-        record = dataset.record(index)
+        record = dataset.pair(index)
         picture = Image.open(dataset.root / record.image).convert("RGB")
         drawn = Image.fromarray(coco_mask.decode(record.rle))
         truth = np.array(drawn.resize(spec.image_size[::-1], Image.Resampling.NEAREST))

@@ -19,7 +19,7 @@ It may hold `recipes` by name: what a way of training changes, `select_by` among
 the default of the published variant; `suite` is ours.
 
 A data set's file holds `variant` (`tiny`, `lite` or `published`: which variant a method uses there by default) and
-`data`, and may hold `model` and `trainer`.
+`data`, and may hold `info` (what is known of it, see `data/catalogue.py`), `model` and `trainer`.
 """
 
 from __future__ import annotations

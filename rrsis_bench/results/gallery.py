@@ -28,7 +28,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Scene:
+class GalleryScene:
     """One image-expression pair of the gallery.
 
     Attributes:
@@ -49,25 +49,25 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Scenes:
+class Gallery:
     """The gallery's scenes, and the data set they are of, by name and content hash."""
 
     dataset: str
     content_hash: str
-    scenes: tuple[Scene, ...]
+    scenes: tuple[GalleryScene, ...]
 
 
 @cache
-def scenes() -> Scenes:
+def bundled() -> Gallery:
     """The scenes that come with the package."""
     loaded = json.loads(SCENES.read_text(encoding="utf-8"))
-    found = tuple(Scene(**{**entry, "size": tuple(entry["size"])}) for entry in loaded["scenes"])
-    return Scenes(loaded["dataset"], loaded["content_hash"], found)
+    found = tuple(GalleryScene(**{**entry, "size": tuple(entry["size"])}) for entry in loaded["scenes"])
+    return Gallery(loaded["dataset"], loaded["content_hash"], found)
 
 
 def wanted(dataset: str) -> frozenset[str]:
     """Ids of the samples whose predictions a run on that data set should keep; empty where there is no gallery."""
-    known = scenes()
+    known = bundled()
     return frozenset(scene.sample_id for scene in known.scenes) if dataset == known.dataset else frozenset()
 
 
@@ -91,7 +91,7 @@ def read(folder: RunFolder, dataset: Mapping[str, Any], table: SampleTable | Non
         UserError: the file is damaged, or a mask is not the one that was scored.
     """
     path = folder.gallery_path
-    known = scenes()
+    known = bundled()
     if not path.is_file() or dataset.get("content_hash") != known.content_hash:
         return {}
     try:

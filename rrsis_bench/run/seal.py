@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rrsis_bench.data.synthetic.presets import PRESETS
 from rrsis_bench.errors import UserError
 from rrsis_bench.files import json_text
 from rrsis_bench.metrics import protocols as rules
 
 SCHEMA_VERSION = 1
 KINDS = ("retrained", "official-weights", "external", "smoke")
-SYNTHETIC_NAMES = frozenset({"tiny", "small", "synthetic"})
+SYNTHETIC_NAMES = frozenset({*PRESETS, "synthetic"})
 """Data sets that are drawn by the generator, whatever a result says of itself."""
 
 Result = dict[str, Any]

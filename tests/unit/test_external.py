@@ -14,7 +14,7 @@ import rrsis_bench
 from rrsis_bench.boards.board import build_boards, collect
 from rrsis_bench.cli import main
 from rrsis_bench.data import masks
-from rrsis_bench.data.manifest import Manifest, Record
+from rrsis_bench.data.manifest import Manifest, Pair
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.functional import score_masks
@@ -38,9 +38,7 @@ def guess_of(k):
 
 
 RECORDS = [
-    Record(
-        f"s{k}", f"i{k // 2}", f"{k}.png", SIZES[k][1], SIZES[k][0], masks.encode(truth_of(k)), "a dam", "test", "dam"
-    )
+    Pair(f"s{k}", f"i{k // 2}", f"{k}.png", SIZES[k][1], SIZES[k][0], masks.encode(truth_of(k)), "a dam", "test", "dam")
     for k in range(4)
 ]
 
@@ -259,7 +257,7 @@ def test_areas_agree_with_pycocotools_decoding():
     for _ in range(20):
         size = tuple(rng.integers(1, 50, 2))
         truth, guess = (rng.random(size) > cut for cut in (0.5, 0.7))
-        record = Record("s", "i", "x", size[1], size[0], masks.encode(truth), "a", "test", "")
+        record = Pair("s", "i", "x", size[1], size[0], masks.encode(truth), "a", "test", "")
         (counts,) = count_predictions({"s": uncompressed(guess.astype(np.uint8))}, [record])
         assert counts.tolist() == [truth.sum(), guess.sum(), (truth & guess).sum()]
         assert coco_mask.decode(masks.encode(guess)).sum() == guess.sum()

@@ -19,7 +19,7 @@ from rrsis_bench.results import gallery, record
 from rrsis_bench.run.folder import GALLERY, RunFolder
 from rrsis_bench.types import Batch, TextTokens
 
-KNOWN = gallery.scenes()
+KNOWN = gallery.bundled()
 
 
 def shifted(counts: str, size: tuple[int, int], by: int = 3) -> np.ndarray:
