@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.fianet.text import OBJECT, POSITION
-from rrsis_bench.families.lavt.stage import LAVTStage, Texts, Words
+from rrsis_bench.families.lavt.stage import LAVTStage, TextFeatures, Texts
 from rrsis_bench.nn.layers.fusion import LanguageGate, WordAttention
 from rrsis_bench.nn.layers.init import init_transformer
 
@@ -35,7 +35,7 @@ class ObjectPositionAlignment(nn.Module):
         self.positions = WordAttention(width, text_width, heads)
         self.where = nn.Conv2d(2, 1, 3, padding=1, bias=False)
 
-    def forward(self, features: Tensor, objects: Words, positions: Words) -> Tensor:
+    def forward(self, features: Tensor, objects: TextFeatures, positions: TextFeatures) -> Tensor:
         """Aligned features (B, h, w, C) of a map (B, h, w, C)."""
         size = features.shape[1:3]
         pixels = features.flatten(1, 2)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
+from rrsis_bench.families.lavt.stage import CONTEXT, TextFeatures, Texts
 from rrsis_bench.nn.layers.fusion import WordAttention
 from rrsis_bench.nn.layers.init import init_transformer
 from rrsis_bench.nn.layers.multiscale import MultiScaleShell
@@ -29,7 +29,7 @@ class TextAwareBlock(nn.Module):
         # The attention's projections are 1x1 convolutions in the released network and keep their own start.
         self.feed.apply(init_transformer)
 
-    def forward(self, pixels: Tensor, words: Words) -> Tensor:
+    def forward(self, pixels: Tensor, words: TextFeatures) -> Tensor:
         """(B, n, D) to the same."""
         pixels = pixels + self.attention(self.norm1(pixels), words.states, words.mask)
         fed: Tensor = pixels + self.feed(self.norm2(pixels))

@@ -18,7 +18,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
+from rrsis_bench.families.lavt.stage import CONTEXT, TextFeatures, Texts
 
 CrossScale = Literal["kept", "none", "acting"]
 """`kept`: what has no effect is there, but not run. `none`: it is left out. `acting`: the exchanged tokens are added to
@@ -26,7 +26,7 @@ the pixels, which makes the exchange act; that is our reading of the method's na
 MLP_RATIO = 2.0
 
 
-def guide_vector(words: Words, masked: bool) -> Tensor:
+def guide_vector(words: TextFeatures, masked: bool) -> Tensor:
     """One vector (B, Ct) for a text: the mean of its words.
 
     Args:

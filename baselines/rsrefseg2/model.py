@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from baselines.rsrefseg2.losses import contrastive, decorrelation, keys_of, regions, squared_dice
+from baselines.rsrefseg2.losses import contrastive, decorrelation, duplicate_keys, region_features, squared_dice
 from baselines.rsrefseg2.options import RSRefSeg2Options
 from baselines.rsrefseg2.prompter import CascadedPrompter
 from baselines.rsrefseg2.weights import load_official
@@ -141,9 +141,9 @@ class RSRefSeg2(Method):
         target = reduce_mask(batch.masks, (output.logits.shape[-2], output.logits.shape[-1]))
         keys = None
         if not options.contrast_duplicates:
-            keys = keys_of(batch.texts, batch.image_ids, output.logits.device)
+            keys = duplicate_keys(batch.texts, batch.image_ids, output.logits.device)
         with full_precision(output.logits.device):
-            seen = regions(aux["places"], batch.masks, options.contrast_label)
+            seen = region_features(aux["places"], batch.masks, options.contrast_label)
             said = F.normalize(aux["second"].float().mean(1), dim=-1)
             scale = self._clamped(self.contrast.log_scale2)
             return {

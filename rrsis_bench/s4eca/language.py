@@ -39,7 +39,7 @@ class Language:
         return self.keys[k if len(self.keys) > 1 else 0], self.keys_mask, self.sentence
 
 
-class LanguageSide(nn.Module):
+class TextBranch(nn.Module):
     """Text encoder with adapters, and the keys it makes for the visual side.
 
     Args:

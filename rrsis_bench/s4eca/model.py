@@ -16,7 +16,7 @@ from rrsis_bench.families.detris.head import DetrisHead
 from rrsis_bench.families.lavt.decoder import LAVTDecoder
 from rrsis_bench.nn.encoders.adapted import AdaptedTextEncoder
 from rrsis_bench.nn.encoders.staged import StagedEncoder
-from rrsis_bench.s4eca.language import LanguageSide
+from rrsis_bench.s4eca.language import TextBranch
 from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.vision import PlainVision, StagedVision
 from rrsis_bench.s4eca.visual_adapter import ScaleSelection, SpatialSelection
@@ -37,7 +37,7 @@ class S4ECA(DetrisFamily):
         super().__init__()
         self.options = options
         self.input_spec = family_input(options)
-        self.text: LanguageSide = LanguageSide(options)
+        self.text: TextBranch = TextBranch(options)
         sentence, keys = self.text.encoder.sentence_width, self.text.key_width
         self.vision: PlainVision | StagedVision
         self.head: DetrisHead | LAVTDecoder
@@ -56,7 +56,7 @@ class S4ECA(DetrisFamily):
     def forward(self, batch: Batch) -> MethodOutput:
         """Logits (B, 1, h, w): 4 / patch of the input's resolution, or that of the first stage."""
         language = self.text(batch.tokens)
-        maps = self.vision.look(batch.images, language)
+        maps = self.vision.encode_image(batch.images, language)
         if isinstance(self.head, DetrisHead):
             return MethodOutput(self.head(maps, language.words, ~language.mask, language.sentence))
         # LAVT's decoder reads maps alone; language has entered in the adapters.

@@ -52,7 +52,7 @@ class PlainVision(AdaptedDinov2):
         super().__init__(trunk, adapters, options.taps, options.position_codes)
         self.layers = options.visual_layers
 
-    def look(self, images: Tensor, language: Language) -> list[Tensor]:
+    def encode_image(self, images: Tensor, language: Language) -> list[Tensor]:
         """Images (B, 3, H, W) under language -> three maps (B, C, h, w), shallow to deep."""
         maps: list[Tensor] = self(images, {index: language.context(k) for k, index in enumerate(self.layers)})
         return maps
@@ -74,7 +74,7 @@ class StagedVision(AdaptedStages):
         ]
         super().__init__(trunk, adapters)
 
-    def look(self, images: Tensor, language: Language) -> list[Tensor]:
+    def encode_image(self, images: Tensor, language: Language) -> list[Tensor]:
         """Images (B, 3, H, W) under language -> one map (B, C_i, h_i, w_i) per stage, finest first."""
         maps: list[Tensor] = self(images, {k: language.context(k) for k in range(len(self.adapters))})
         return maps

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from rrsis_bench.errors import UsageError
 from rrsis_bench.families.lavt.decoder import LAVTDecoder, two_class_cross_entropy, two_class_dice, upsample_aligned
 from rrsis_bench.families.lavt.names import load_official
-from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
+from rrsis_bench.families.lavt.stage import CONTEXT, TextFeatures, Texts
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders.bert import encode_words
 from rrsis_bench.nn.encoders.staged_and_bert import (
@@ -121,7 +121,7 @@ class LAVTFamily(Method):
 
     def encode_texts(self, tokens: TextTokens) -> Texts:
         """The texts the stages read."""
-        return {CONTEXT: Words(encode_words(self.text, tokens.ids, tokens.mask), tokens.mask)}
+        return {CONTEXT: TextFeatures(encode_words(self.text, tokens.ids, tokens.mask), tokens.mask)}
 
     # --- the Method contract --------------------------------------------------------------------------------------
 

@@ -117,7 +117,7 @@ def decode(model: Any, features: ImageFeatures, sparse: Tensor, dense: Tensor, *
     return logits
 
 
-def tie_codes(network: Any) -> None:
+def tie_position_codes(network: Any) -> None:
     """Give both places where transformers keeps the random position code the same values, as all weights have them."""
     network.prompt_encoder.shared_embedding.positional_embedding.data.copy_(
         network.shared_image_embedding.positional_embedding

@@ -18,7 +18,7 @@ from rrsis_bench.nn.encoders.sam import (
     Rules,
     decode,
     rename,
-    tie_codes,
+    tie_position_codes,
 )
 from rrsis_bench.nn.layers.lora import add_lora, fit_base
 
@@ -127,7 +127,7 @@ class Sam2(PromptableSegmenter):
         self.network = Sam2Model(
             Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
         )
-        tie_codes(self.network)
+        tie_position_codes(self.network)
 
     def encode_image(self, images: Tensor) -> ImageFeatures:
         """Encode; the main map carries the no-memory embedding."""

@@ -23,7 +23,7 @@ from rrsis_bench.nn.encoders.sam import (
     Rules,
     decode,
     rename,
-    tie_codes,
+    tie_position_codes,
 )
 from rrsis_bench.nn.layers.lora import add_lora, fit_base, plain_names
 
@@ -205,7 +205,7 @@ class SamHF(SamBase):
             mask_decoder_config=decoder,
         )
         self.network = SamModel(config)
-        tie_codes(self.network)
+        tie_position_codes(self.network)
 
     def encode_image(self, images: Tensor) -> ImageFeatures:
         """Encode; SAM has one map."""
