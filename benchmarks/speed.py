@@ -43,6 +43,8 @@ from rrsis_bench.data.sources import create
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.metrics.protocols import expand
+from rrsis_bench.run.request import RunRequest
+from rrsis_bench.run.resolve import resolve
 from rrsis_bench.types import Batch, TextTokens
 
 
@@ -122,7 +124,7 @@ class SpacedData(ReferringDataModule):
 
 def open_data(samples: Samples, task: ReferringSegmentationTask, workers: int) -> ReferringDataModule:
     """The test samples."""
-    options = config.resolve(task.names[0], samples.dataset, task.names[1])["data"]
+    options = resolve(RunRequest(task.names[0], samples.dataset, task.names[1])).config["data"]
     root = samples.root or options.get("root")
     data = SpacedData(**{**options, "root": root, "num_workers": workers, "eval_batch_size": 8})
     data.count, data.input_spec = samples.count, task.method.input_spec
@@ -150,7 +152,7 @@ def plain(name: str, samples: Samples) -> Figure:
     tokenize = load_tokenizer(spec)
     ious, ends = [], []
     for index in range(len(dataset)):
-        record = dataset.record(index)
+        record = dataset.pair(index)
         picture = Image.open(dataset.root / record.image).convert("RGB")
         drawn = Image.fromarray(coco_mask.decode(record.rle))
         truth = np.array(drawn.resize(spec.image_size[::-1], Image.Resampling.NEAREST))

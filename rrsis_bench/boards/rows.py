@@ -16,7 +16,7 @@ from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.definitions import shown
 from rrsis_bench.metrics.protocols import DEFAULT
 from rrsis_bench.results.breakdown import PARTS
-from rrsis_bench.results.record import KINDS
+from rrsis_bench.run.seal import KINDS
 from rrsis_bench.stats.paired import RunCounts
 from rrsis_bench.stats.ranks import Placement, rank_groups
 

@@ -16,17 +16,19 @@ from typing import Any
 import yaml
 
 from rrsis_bench import config
+from rrsis_bench.data.catalogue import settings
+from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
 from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS, of_masks
-from rrsis_bench.paths import run_folder
 from rrsis_bench.results import record
 from rrsis_bench.results.predictions import Predictions, count_predictions
 from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.results.samples import SampleTable
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.seal import is_synthetic
 
-SPLITS = ("train", "val", "test")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -61,7 +63,7 @@ def score_predictions(
     data: Mapping[str, Any] | None = None,
     out: Path | None = None,
     overwrite: bool = False,
-) -> Path:
+) -> RunFolder:
     """Score predictions and write the three files of a run.
 
     Args:
@@ -87,25 +89,27 @@ def score_predictions(
             raise UsageError(f"{what}: '{name}' cannot be a name; use letters, digits, '.', '_' and '-'.")
     if split not in SPLITS:
         raise UsageError(f"--split: there is no split '{split}'.{did_you_mean(split, list(SPLITS))}")
-    configured = config.merge(config.load_yaml(config.find("datasets", dataset)).get("data") or {}, data or {})
-    folder = out or run_folder(dataset, external.method, external.variant, external.seed)
-    if (folder / record.FILE).is_file() and not overwrite:
-        raise UsageError(f"{folder} already holds a {record.FILE}; pass --overwrite, or another --seed or --out.")
-    located = locate({**configured, "dataset": dataset})
+    configured = config.merge(settings(dataset), data or {})
+    usual = RunFolder.of(dataset, external.method, external.variant, external.seed)
+    folder = usual if out is None else RunFolder(out)
+    folder.check_usable()
+    if folder.is_finished and not overwrite:
+        raise UsageError(f"{folder} already holds a result; pass --overwrite, or another --seed or --out.")
+    located = locate(configured)
     manifest = Manifest.open(ensure_manifest(located), split)
     if not len(manifest):
         raise MissingResourceError(f"data set '{dataset}' in {located.root} has no sample in split '{split}'.")
-    records = list(manifest)
-    counts = count_predictions(predictions, records)
+    pairs = list(manifest)
+    counts = count_predictions(predictions, pairs)
     table = SampleTable.build(
-        sample_id=[entry.sample_id for entry in records],
-        image_id=[entry.image_id for entry in records],
-        category=[entry.category for entry in records],
+        sample_id=[pair.sample_id for pair in pairs],
+        image_id=[pair.image_id for pair in pairs],
+        category=[pair.category for pair in pairs],
         # Another framework's tokens are not known; words come closest.
-        n_tokens=[len(entry.text.split()) for entry in records],
-        text=[entry.text for entry in records],
-        height=[entry.height for entry in records],
-        width=[entry.width for entry in records],
+        n_tokens=[len(pair.text.split()) for pair in pairs],
+        text=[pair.text for pair in pairs],
+        height=[pair.height for pair in pairs],
+        width=[pair.width for pair in pairs],
         views=[NATIVE.name],
         counts=counts[:, None],
     )
@@ -119,7 +123,7 @@ def score_predictions(
     text = _config_text(predictions, dataset, split, external)
     costs = {"parameters": external.parameters, "trainable_parameters": external.trainable_parameters}
     result = record.build_result(
-        kind="smoke" if record.is_synthetic(block) else "external",
+        kind="smoke" if is_synthetic(block) else "external",
         method={
             **{key: value for key, value in external.about.items() if value is not None},
             "name": external.method,
@@ -135,6 +139,7 @@ def score_predictions(
         efficiency=costs if any(value is not None for value in costs.values()) else None,
         provenance=provenance(config_yaml=text, started=started),
     )
+    folder.claim()
     record.write_run(folder, result, table, text)
     return folder
 

@@ -20,8 +20,8 @@ from rrsis_bench.metrics.definitions import METRICS, Metric, shown
 from rrsis_bench.metrics.functional import scores
 from rrsis_bench.metrics.protocols import NATIVE, get
 from rrsis_bench.results.maintain import check, rescore
-from rrsis_bench.results.record import read_result
 from rrsis_bench.results.schema import schema, violations
+from rrsis_bench.run.folder import RunFolder
 
 PRECISION = Metric(
     "purity", "Purity", "ratio", lambda areas: np.stack([areas.inter, areas.pred], axis=1), "headline"
@@ -76,7 +76,7 @@ def test_a_further_metric_is_scored_checked_and_needed(toy, tmp_path):
     found = scores(table.view("native"), "native-v1")
     assert found[toy.name] == pytest.approx(naive(toy, table.view("native")), abs=1e-12)
     folder = write(tmp_path, table=table)
-    result = read_result(folder / "result.json")
+    result = RunFolder(folder).result()
     entry = result["metrics"]["native-v1"][toy.name]
     assert entry["value"] == found[toy.name]
     assert entry["interval"][0] <= entry["value"] <= entry["interval"][1]
@@ -93,7 +93,7 @@ def test_a_result_from_before_lacks_it_until_it_is_rescored(tmp_path, monkeypatc
 
 
 def test_a_further_metric_is_in_the_terminal_s_table(toy, tmp_path, capsys):
-    result = read_result(write(tmp_path) / "result.json")
+    result = RunFolder(write(tmp_path)).result()
     print_scores("here", values(result))
     out = capsys.readouterr().out
     assert (toy.title in out) == (toy is not HIDDEN)
@@ -103,7 +103,7 @@ def test_a_further_metric_is_in_the_terminal_s_table(toy, tmp_path, capsys):
 
 def test_a_further_metric_is_on_the_boards_in_every_format(toy, tmp_path):
     folder = write(tmp_path / "results" / "runs")
-    value = read_result(folder / "result.json")["metrics"]["native-v1"][toy.name]["value"]
+    value = RunFolder(folder).result()["metrics"]["native-v1"][toy.name]["value"]
     files = {path.name: text for path, text in outputs(tmp_path / "results")[0].items()}
     there = toy is not HIDDEN
     for name in ("smoke.md", "smoke.tex", "index.html"):
