@@ -100,6 +100,17 @@ def test_many_photographs_are_left_to_the_bootstrap():
     assert compare([a], [b], ["miou"], resamples=200)["miou"].p == 2 / 201
 
 
+def test_exchanges_that_tie_with_the_observed_difference_count_whatever_rounding_says():
+    rng = np.random.default_rng(11)
+    for _ in range(20):
+        here, there = rng.integers(0, 4, (2, 7))
+        signs = product((1, -1), repeat=7)
+        exact = [abs(sum(s * (a - b) for s, a, b in zip(row, here, there, strict=True))) for row in signs]
+        expected = sum(value >= exact[0] for value in exact) / len(exact)
+        found = exact_p(here[:, None] / 3, there[:, None] / 3, lambda sums: sums[:, 0] / 7)
+        assert found == expected
+
+
 def test_nan_gives_no_p():
     nan = np.array([[np.nan], [1.0], [2.0]])
     assert exact_p(nan, np.ones((3, 1)), lambda sums: sums[:, 0]) is None
