@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from rrsis_bench.boards.render.cells import percent
 from rrsis_bench.metrics.definitions import shown
 
 
@@ -26,9 +26,5 @@ def print_scores(title: str, scores: Mapping[str, Mapping[str, float | None]]) -
     for metric in metrics:
         table.add_column(metric.title, justify="right")
     for protocol, row in scores.items():
-        table.add_row(protocol, *(_percent(row[metric.name]) for metric in metrics))
+        table.add_row(protocol, *(percent(row[metric.name]) for metric in metrics))
     Console(width=None if Console().is_terminal else 110).print(table)
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{100 * value:.2f}"

@@ -49,16 +49,12 @@ class Protocol:
         view: where the integers come from.
         comparison: how Pr@X compares a sample's IoU with X.
         empty_union: IoU of a sample whose truth and prediction are both empty: 1, 0, or 0/0.
-        source: whose rule it is.
-        names: how the source calls our metrics, where it calls them otherwise.
     """
 
     name: str
     view: View
     comparison: Comparator
     empty_union: EmptyUnion
-    source: str
-    names: Mapping[str, str]
 
 
 NATIVE = View("native", "native", "bilinear", 0.5)
@@ -68,24 +64,14 @@ DETRIS_WARP = View("warp35", "native", "bicubic-probability", 0.35)
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol("native-v1", NATIVE, ">=", "one_if_both_empty", "this project", {}),
-        Protocol("paper-lavt480-v1", LAVT_480, ">=", "zero", "released test script of LAVT, RMSIN and FIANet", {}),
-        Protocol(
-            "paper-rsrefseg2-v1",
-            NATIVE,
-            ">",
-            "nan",
-            "released metric of RSRefSeg 2; its 0/0 makes the whole mean NaN and is a miss for Pr@X",
-            {"miou": "gIoU", "oiou": "cIoU"},
-        ),
-        Protocol(
-            "paper-detris-v1",
-            DETRIS_WARP,
-            ">",
-            "zero",
-            "released evaluation of the DETRIS line; the 1e-6 it adds to each union is left out",
-            {"miou": "mIoU", "oiou": "oIoU"},
-        ),
+        Protocol("native-v1", NATIVE, ">=", "one_if_both_empty"),
+        # The released test script of LAVT, RMSIN and FIANet.
+        Protocol("paper-lavt480-v1", LAVT_480, ">=", "zero"),
+        # The released metric of RSRefSeg 2, which calls mIoU gIoU and oIoU cIoU. One 0/0 makes the whole mean NaN, and is
+        # a miss for Pr@X.
+        Protocol("paper-rsrefseg2-v1", NATIVE, ">", "nan"),
+        # The released evaluation of the DETRIS line. The 1e-6 that it adds to each union is left out.
+        Protocol("paper-detris-v1", DETRIS_WARP, ">", "zero"),
     )
 }
 

@@ -79,7 +79,7 @@ def test_files_may_list_what_to_score_by(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Protocol:
     """A protocol of its own view, added where all others stand and nowhere else."""
-    protocol = Protocol("toy-v1", View("half", (20, 30), "bilinear", 0.25), ">", "zero", "this test", {})
+    protocol = Protocol("toy-v1", View("half", (20, 30), "bilinear", 0.25), ">", "zero")
     monkeypatch.setitem(PROTOCOLS, protocol.name, protocol)
     return protocol
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 
@@ -51,9 +52,9 @@ class Field:
     cost: Callable[[Any, Any], Any] | None = None
 
 
-def percent(value: float | None, digits: int = 2) -> str:
-    """A fraction as percent; empty for None."""
-    return "" if value is None else f"{100 * value:.{digits}f}"
+def percent(value: float | None) -> str:
+    """A fraction as percent with two decimals; empty for None and NaN."""
+    return "" if value is None or isnan(value) else f"{100 * value:.2f}"
 
 
 def number(value: float | None, scale: float = 1.0, digits: int = 1) -> str:
