@@ -10,13 +10,13 @@ from rrsis_bench.metrics.definitions import shown
 
 
 def values(result: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-    """The scores of a result that a terminal shows: protocol -> metric -> fraction, None where there is no number."""
+    """Take from a result the scores that a terminal shows: protocol -> metric -> fraction, None where unknown."""
     names = [metric.name for metric in shown("terminal")]
     return {protocol: {name: block[name]["value"] for name in names} for protocol, block in result["metrics"].items()}
 
 
 def print_scores(title: str, scores: Mapping[str, Mapping[str, float | None]]) -> None:
-    """One row of percentages per protocol; empty where there is no number."""
+    """Print one row of percentages per protocol; a cell without a number is empty."""
     from rich.console import Console
     from rich.table import Table
 

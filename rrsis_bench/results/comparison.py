@@ -1,4 +1,4 @@
-"""Two methods side by side: the difference of every metric with its interval, per category and per size too."""
+"""Compares two methods: the difference of every metric with its interval, on the whole split and on its parts."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class MethodRuns:
 
 
 def load(path: Path, protocol: str = DEFAULT) -> MethodRuns:
-    """The runs of a method: a run folder, or a folder of `seed<k>` folders.
+    """Read the runs of a method from a run folder, or from a folder of `seed<k>` folders.
 
     Raises:
-        UsageError: no result is there, or those of several methods.
+        UsageError: the folder holds no result, or results of several methods.
         UserError: a result cannot be trusted, lacks the protocol, or is not of the same split as its neighbours.
     """
     if not path.exists():
@@ -82,7 +82,7 @@ def _is_seed(folder: Path) -> bool:
 
 
 def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """What `results compare` prints, as JSON can hold it.
+    """Compare two methods; the result is what JSON can hold.
 
     Args:
         a: folder of A's run, or of its seeds.

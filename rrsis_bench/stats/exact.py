@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST = 6
-"""Photographs below which nothing is tested: with 5, the least possible p is 1/16, above .05."""
+"""The least number of photographs that is tested. With 5, no p can be below 1/16, which is above .05."""
 
 EXACT_UP_TO = 16
-"""Photographs up to which all 2^(C - 1) exchanges are computed; above, the bootstrap of the photographs decides."""
+"""The largest number of photographs whose 2^(C - 1) exchanges are all computed. Above, the bootstrap decides."""
 
 TIE = 1e-12
 """Fractions that differ by less are equal but for rounding, such as 1/3 + 2/3 and 1."""
 
 
 def sums_by_cluster(values: NDArray[np.float64], clusters: Sequence[str]) -> NDArray[np.float64]:
-    """Sums (C, K) of values (N, K) over the samples of each cluster, by ascending name of the cluster."""
+    """Sum values (N, K) over the samples of each cluster: (C, K), by ascending name of the cluster."""
     names, membership = np.unique(np.asarray(clusters), return_inverse=True)
     sums = np.zeros((len(names), values.shape[1]))
     np.add.at(sums, membership, values)
@@ -36,7 +36,7 @@ def sums_by_cluster(values: NDArray[np.float64], clusters: Sequence[str]) -> NDA
 def exact_p(
     here: NDArray[np.float64], there: NDArray[np.float64], value: Callable[[NDArray[np.float64]], NDArray[np.float64]]
 ) -> float | None:
-    """Two-sided p value of "no difference between A and B".
+    """Compute the two-sided p value of "no difference between A and B".
 
     Args:
         here: (C, K) what A's metric sums over the samples of each photograph.

@@ -66,7 +66,7 @@ class RunCounts:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far A lies above B.
+    """The difference of two methods in one metric.
 
     Attributes:
         a: value of A, the mean over its seeds; None for NaN.
@@ -86,7 +86,7 @@ class Difference:
 
 
 def why_not_paired(first: RunCounts, second: RunCounts) -> str | None:
-    """Why two runs cannot be compared sample by sample, in words; None if they can."""
+    """Say why two runs cannot be compared sample by sample; None if they can."""
     if first.protocol != second.protocol:
         return f"{first.where} is scored by {first.protocol}, {second.where} by {second.protocol}"
     if first.sample_id != second.sample_id:
@@ -109,7 +109,7 @@ def why_not_paired(first: RunCounts, second: RunCounts) -> str | None:
 
 
 def means(runs: Sequence[RunCounts], metrics: Iterable[str]) -> dict[str, float]:
-    """A method's values: metric -> mean over its seeds (NaN where the protocol says so)."""
+    """Compute a method's values: metric -> mean over its seeds (NaN where the protocol says so)."""
     areas = [run.areas for run in runs]
     return {name: float(np.mean([METRICS[name].score(each) for each in areas])) for name in metrics}
 
@@ -117,7 +117,7 @@ def means(runs: Sequence[RunCounts], metrics: Iterable[str]) -> dict[str, float]
 def resampled(
     entries: Sequence[Sequence[RunCounts]], metrics: Iterable[str], resamples: int = RESAMPLES, seed: int = SEED
 ) -> dict[str, NDArray[np.float64]]:
-    """Metrics of every entry in every resample of the images, all entries and metrics in the same resamples.
+    """Compute the metrics of every entry in every resample of the images, all of them in the same resamples.
 
     Args:
         entries: E methods, each with one or more seeds; all of the same samples.
@@ -146,7 +146,7 @@ def resampled(
 
 
 def _columns(runs: Sequence[RunCounts], metrics: Sequence[str]) -> dict[str, list[NDArray[np.float64]]]:
-    """What each metric of an entry sums over samples, (N, K) for each seed."""
+    """List what each metric of an entry sums over samples, (N, K) for each seed."""
     areas = [run.areas for run in runs]
     found = {name: [METRICS[name].columns(each) for each in areas] for name in metrics}
     # Means over the same samples can be averaged over seeds first: one column to resample in place of one a seed.
@@ -158,7 +158,7 @@ def _columns(runs: Sequence[RunCounts], metrics: Sequence[str]) -> dict[str, lis
 def p_value(
     a: Sequence[RunCounts], b: Sequence[RunCounts], metric: str, differences: NDArray[np.float64]
 ) -> float | None:
-    """Two-sided p value of "no difference between A and B"; None with fewer than `FEWEST` photographs, or for NaN.
+    """Compute the two-sided p value of "no difference"; None with fewer than `FEWEST` photographs, or for NaN.
 
     Args:
         a: the runs of A, one for each seed.
@@ -179,7 +179,7 @@ def p_value(
 
 
 def bootstrap_p(differences: NDArray[np.float64]) -> float | None:
-    """Two-sided p value of "no difference" from the differences in the resamples (R,); None if one is NaN."""
+    """Compute the two-sided p value from the differences in the resamples (R,); None if one is NaN."""
     if np.isnan(differences).any():
         return None
     tail = min(int((differences <= TIE).sum()), int((differences >= -TIE).sum()))
@@ -193,7 +193,7 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> dict[str, Difference]:
-    """The difference of two methods on the same samples.
+    """Compare two methods on the same samples.
 
     Args:
         a: the runs of A, one for each seed.
@@ -231,9 +231,9 @@ def _known(value: float) -> float | None:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjusted p values of several comparisons: the chance of any false finding stays below the level.
+    """Adjust the p values of several comparisons: the chance of any false finding stays below the level.
 
-    Holm 1979: the k-th smallest of m is multiplied by m - k + 1, none becomes smaller than one before it, none
+    Holm 1979: the k-th smallest of m is multiplied by m - k + 1; none becomes smaller than the one before it, and none
     exceeds 1.
     """
     order = sorted(p_values, key=lambda name: (p_values[name], name))

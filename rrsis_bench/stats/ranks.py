@@ -73,7 +73,7 @@ def rank_groups(
 def _share(
     entries: Mapping[str, Sequence[RunCounts]], metric: str, spread: NDArray[np.float64] | None
 ) -> dict[str, Placement]:
-    """Ranks of entries that are sorted by mean; `spread` (E, R) is None where nothing can be resampled."""
+    """Rank entries that are sorted by mean; `spread` (E, R) is None where nothing can be resampled."""
     rows = {} if spread is None else dict(zip(entries, spread, strict=True))
     ranks: dict[str, int] = {}
     order, left = list(entries), list(entries)
@@ -91,7 +91,7 @@ def _share(
 
 
 def _interval(runs: Sequence[RunCounts], metric: str, resamples: int, seed: int) -> Interval:
-    """The interval of an entry that has no rank; None where its own runs are of different samples."""
+    """Compute the interval of an entry without a rank; None where its own runs are of different samples."""
     if len({_samples_key(run) for run in runs}) != 1 or runs[0].n_images < 2:
         return None
     return percentile_interval(resampled([runs], [metric], resamples, seed)[metric][0])
@@ -106,7 +106,7 @@ def _samples_key(run: RunCounts) -> bytes:
 
 
 def _common_samples(entries: Mapping[str, Sequence[RunCounts]]) -> set[str]:
-    """Names of the entries whose runs were all scored on the samples that most entries were scored on."""
+    """Name the entries whose runs were all scored on the samples that most entries were scored on."""
     keys = {name: {_samples_key(run) for run in runs} for name, runs in entries.items() if runs}
     votes = Counter(next(iter(own)) for own in keys.values() if len(own) == 1)
     if not votes:

@@ -1,4 +1,4 @@
-"""What the boards' tables say, column by column: `Column` is for people, `Field` for programs (CSV).
+"""The columns of the boards' tables: `Column` for people, `Field` for programs (CSV).
 
 A further column is an entry here and, where it needs a value that no row holds yet, an attribute of `rows.Row`. Every
 format follows: Markdown, LaTeX and HTML from the columns, CSV from the fields, JSON from the rows themselves.
@@ -109,7 +109,7 @@ RUNS = Column(
 
 
 def score_columns() -> list[Column]:
-    """Columns of a table of measured scores."""
+    """List the columns of a table of measured scores."""
     scores = [_metric(metric) for metric in shown("tables")]
     place = 1 + [column.name for column in scores].index(RANKED_BY)
     return [
@@ -176,7 +176,7 @@ def score_columns() -> list[Column]:
 
 
 def cost_columns() -> list[Column]:
-    """Columns of a table of measured costs."""
+    """List the columns of a table of measured costs."""
     return [
         METHOD,
         VENUE,
@@ -204,7 +204,7 @@ def cost_columns() -> list[Column]:
 
 
 def published_columns() -> list[Column]:
-    """Columns of a table of published scores."""
+    """List the columns of a table of published scores."""
     return [
         PUBLISHED_METHOD,
         _said("source", help="paper or page it is from"),
@@ -218,7 +218,7 @@ def published_columns() -> list[Column]:
 
 
 def published_cost_columns() -> list[Column]:
-    """Columns of a table of published costs."""
+    """List the columns of a table of published costs."""
     return [
         PUBLISHED_METHOD,
         _number("parameters_m", "parameters", help="millions"),
@@ -254,7 +254,7 @@ def _entry(attribute: str, key: str) -> Callable[[Any, Any], Any]:
 
 
 def fields() -> list[Field]:
-    """Columns of the CSV files. Published values have fields of their own: none stands among measured ones."""
+    """List the columns of the CSV files. Published values have fields apart from measured ones."""
     metrics = [metric.name for metric in shown("tables")]
     return [
         Field("dataset", lambda table, row: table.dataset, lambda board, row: board.name),
