@@ -69,7 +69,7 @@ def rows(members: Sequence[Member]) -> list[CellRow]:
     for member in members:
         _check_same(member.dataset, [other for other in members if other.dataset == member.dataset])
         blocks = [result["metrics"][DEFAULT] for result in member.results]
-        scores = {name: over_seeds([block[name]["value"] for block in blocks]) for name in names}
+        scores = {name: over_seeds([block.get(name, {}).get("value") for block in blocks]) for name in names}
         sizes = {(result.get("efficiency") or {}).get("trainable_parameters") for result in member.results}
         row = CellRow(
             dataset=member.dataset,

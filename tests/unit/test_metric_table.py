@@ -152,6 +152,13 @@ def test_a_further_metric_is_in_a_sweep_s_table(toy):
         assert float(second[f"{toy.name}_difference"]) == pytest.approx(gap)
 
 
+def test_a_sweep_s_table_of_results_from_before_leaves_its_cells_empty(monkeypatch):
+    member = sweep_table.Member("tiny", "a", (make_result(),), 1)
+    monkeypatch.setitem(METRICS, RECALL.name, RECALL)
+    (line,) = csv.DictReader(sweep_table.csv_text(sweep_table.rows([member])).splitlines())
+    assert (line["recall"], line["recall_sd"]) == ("", "")
+
+
 def test_a_further_metric_may_choose_the_checkpoint_and_is_logged(toy):
     logged = {}
     task = SimpleNamespace(
