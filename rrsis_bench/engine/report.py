@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning.pytorch import Trainer
+from numpy.typing import NDArray
 
 from rrsis_bench import registry
 from rrsis_bench.cost.profile import Precision, efficiency
@@ -59,20 +61,23 @@ def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
     return block
 
 
-def dataset_block(configured: Any, data: ReferringDataModule, synthetic: bool) -> dict[str, Any]:
-    """What a result says of its data set: the test split, with the hash of its content.
+def dataset_block(
+    configured: Any, data: ReferringDataModule, synthetic: bool, indices: NDArray[np.int64]
+) -> dict[str, Any]:
+    """What a result says of its data set: the test split, with the hash of the content that was scored.
 
     Args:
         configured: the `data` block of the configuration.
         data: set up for the test.
         synthetic: whether the generator drew it.
+        indices: positions in the split of the samples scored.
     """
     return {
         "name": data.dataset,
         "split": "test",
         "source": configured.get("source") or data.dataset,
         "synthetic": synthetic,
-        "content_hash": data.test_dataset.manifest.content_hash(data.root),
+        "content_hash": data.test_dataset.manifest.take(indices.tolist()).content_hash(data.root),
     }
 
 
@@ -105,6 +110,7 @@ def training_block(task: ReferringSegmentationTask, trainer: Trainer, seconds: f
         "seed": data.seed,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "pretrained": dict(task.weights),
+        **({"accepted_changes": accepted} if (accepted := task.origin.get("accepted_changes")) else {}),
     }
 
 
