@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rrsis_bench.metrics import protocols as rules
-from rrsis_bench.metrics.functional import METRICS, scores
+from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.functional import scores
 from rrsis_bench.results import samples as table_file
 from rrsis_bench.results.breakdown import breakdown, plain
 from rrsis_bench.results.samples import SampleTable
