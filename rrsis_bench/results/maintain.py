@@ -9,6 +9,7 @@ import platform
 import re
 import shlex
 import socket
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,8 +18,9 @@ from rrsis_bench.files import json_text, write_text
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.provenance import sha256_text
 from rrsis_bench.results.samples import FILE as SAMPLES_FILE
-from rrsis_bench.results.samples import SampleTable, read_samples
+from rrsis_bench.results.samples import SampleTable, read_samples, write_samples
 from rrsis_bench.results.schema import violations
+from rrsis_bench.results.upgrade import Upgrader
 
 
 def check(path: Path) -> list[str]:
@@ -47,6 +49,8 @@ def check(path: Path) -> list[str]:
         again = record.score_block(table, result["protocols"])
     except UserError as error:
         return [str(error)]
+    if (table.unit == "tokens") != (result["schema"] == 1):
+        found.append(f"{path} is of schema version {result['schema']}, but its samples count {table.unit}.")
     if record.samples_sha256(table) != result["samples_sha256"]:
         found.append(f"{path.parent / SAMPLES_FILE} is not the file that {path.name} was made from.")
     sizes = (len(table), len(set(table.image_id)))
@@ -80,8 +84,30 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def rescored(path: Path) -> tuple[record.Result, record.Result]:
-    """A result, and what it would be if it were made from its samples today.
+@dataclass(frozen=True)
+class Rescored:
+    """What scoring a result again comes to.
+
+    Attributes:
+        before: the result as it stands.
+        after: what its samples give today; the same object where that is the same.
+        table: its samples, in the version of `after`.
+        left: why a result of version 1 keeps its version; "" for all others.
+    """
+
+    before: record.Result
+    after: record.Result
+    table: SampleTable
+    left: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the result would be another."""
+        return self.after is not self.before
+
+
+def rescored(path: Path, upgrader: Upgrader | None = None) -> Rescored:
+    """What a result would be if it were made from its samples today; version 1 becomes version 2 where it can.
 
     Raises:
         UserError: the result or its samples cannot be read or trusted.
@@ -91,25 +117,28 @@ def rescored(path: Path) -> tuple[record.Result, record.Result]:
     if record.samples_sha256(table) != result.get("samples_sha256"):
         raise UserError(f"{path.parent / SAMPLES_FILE} is not the file that {path} was made from. Test the run again.")
     again = record.score_block(table, result["protocols"])
-    if difference(result["metrics"], _plain(again)) is None:
-        return result, result
-    return result, record.sealed({**result, "metrics": again})
+    same = difference(result["metrics"], _plain(again)) is None
+    scored = result if same else record.sealed({**result, "metrics": again})
+    if result["schema"] == record.SCHEMA_VERSION:
+        return Rescored(result, scored, table)
+    try:
+        return Rescored(result, *(upgrader or Upgrader()).upgraded(scored, table, path.parent))
+    except UserError as error:
+        return Rescored(result, scored, table, str(error))
 
 
-def rescore(path: Path, write: bool = True) -> bool:
-    """Compute every metric of a result again from its samples; rewrite the result atomically if it changes.
-
-    Returns:
-        whether it changes.
+def rescore(path: Path, write: bool = True, upgrader: Upgrader | None = None) -> Rescored:
+    """Compute every metric of a result again from its samples; rewrite its files atomically if it changes.
 
     Raises:
         UserError: see `rescored`.
     """
-    before, after = rescored(path)
-    changed = after is not before
-    if changed and write:
-        write_text(path, json_text(after))
-    return changed
+    found = rescored(path, upgrader)
+    if found.changed and write:
+        if found.after["schema"] != found.before["schema"]:
+            write_samples(path.parent / SAMPLES_FILE, found.table)
+        write_text(path, json_text(found.after))
+    return found
 
 
 _TAIL = r"(?:[^\s'\":,\]})]*[\\/])*([^\s'\":,\]}/\\)]*)"
