@@ -55,7 +55,7 @@ lint: $(STAMP) ## ruff: style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP) ## mypy --strict on rrsis_bench
+types: $(STAMP) ## mypy --strict on rrsis_bench, baselines and tools
 	$(BIN)/mypy
 
 imports: $(STAMP) ## who may import whom

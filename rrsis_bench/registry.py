@@ -12,14 +12,11 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import yaml
 
 from rrsis_bench.errors import UsageError, did_you_mean
-
-if TYPE_CHECKING:
-    from rrsis_bench.methods.base import Method
 
 BUILT_IN: Mapping[str, str] = {
     "s4eca": "rrsis_bench.s4eca:S4ECA",
@@ -35,6 +32,21 @@ BUILT_IN: Mapping[str, str] = {
     "crobim": "baselines.crobim:CroBIM",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
+
+
+class MethodClass(Protocol):
+    """A method's class as far as this file knows it; `rrsis_bench.methods.base.Method` says the rest.
+
+    Attributes:
+        name: registry name.
+        Options: dataclass of the method's options.
+    """
+
+    name: str
+    Options: type[Any]
+
+    def from_options(self, options: Mapping[str, Any]) -> Any:
+        """A `Method` from plain options. Its type lies above this file, so callers there name it."""
 
 
 @cache
@@ -68,10 +80,10 @@ def method_folder(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def load_class(name: str) -> type[Method]:
+def load_class(name: str) -> MethodClass:
     """Import a method's class (this imports torch)."""
     module, _, attribute = target(name).partition(":")
-    loaded: type[Method] = getattr(import_module(module), attribute)
+    loaded: MethodClass = getattr(import_module(module), attribute)
     return loaded
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from rrsis_bench.nn.layers.losses import upsample
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecoderOutput:
     """What the decoder gives.
 
     Attributes:
@@ -67,7 +68,8 @@ class Modulation(nn.Module):
     def forward(self, features: Tensor, sentence: Tensor) -> Tensor:
         """(B, D, h, w) and (B, Ct) to (B, D, h, w)."""
         scale, shift = self.linear(sentence)[..., None, None].chunk(2, 1)
-        return features * (1 + scale) + shift
+        modulated: Tensor = features * (1 + scale) + shift
+        return modulated
 
 
 class Exchange(nn.Module):
@@ -152,22 +154,23 @@ class TwinStreamDecoder(nn.Module):
             {str(index): nn.ModuleList(Exchange(width) for _ in range(2)) for index in places}
         )
 
-    def forward(self, maps: Sequence[Tensor], sentence: Tensor) -> Decoded:
+    def forward(self, maps: Sequence[Tensor], sentence: Tensor) -> DecoderOutput:
         """Laterals (B, D, h_i, w_i), finest first, and the sentence (B, Ct) to logits."""
         *finer, coarsest = maps
-        found = self._exchanged(0, [stream.coarsest(coarsest, sentence) for stream in self.streams])
+        streams = cast("Sequence[Stream]", self.streams)  # a ModuleList does not say what its items are
+        found = self._exchanged(0, [stream.coarsest(coarsest, sentence) for stream in streams])
         for index, lateral in enumerate(reversed(finer), 1):
             found = [
                 stream.finer(index, features, lateral, sentence)
-                for stream, features in zip(self.streams, found, strict=True)
+                for stream, features in zip(streams, found, strict=True)
             ]
             found = self._exchanged(index, found)
-        logits = [stream.head(features) for stream, features in zip(self.streams, found, strict=True)]
-        return Decoded(torch.cat(logits, 1), tuple(found))
+        logits = [stream.head(features) for stream, features in zip(streams, found, strict=True)]
+        return DecoderOutput(torch.cat(logits, 1), tuple(found))
 
     def _exchanged(self, index: int, found: list[Tensor]) -> list[Tensor]:
         if str(index) not in self.exchanges:
             return found
-        pair: nn.ModuleList = self.exchanges[str(index)]  # type: ignore[assignment]
+        pair = cast("Sequence[Exchange]", self.exchanges[str(index)])
         # Both from the old pair.
         return [take(own, other) for take, own, other in zip(pair, found, reversed(found), strict=True)]

@@ -23,9 +23,10 @@ from rrsis_bench.data.info import Kind
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.protocols import DEFAULT
 from rrsis_bench.results import gallery
-from rrsis_bench.results.record import find_results, is_synthetic, read_result
-from rrsis_bench.results.samples import FILE as SAMPLES_FILE
 from rrsis_bench.results.samples import read_native
+from rrsis_bench.run import folder as run_folder
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.seal import is_synthetic
 from rrsis_bench.stats.paired import RunCounts
 
 SMOKE, EFFICIENCY = "smoke", "efficiency"
@@ -91,14 +92,15 @@ def collect(results: Path) -> tuple[list[Run], list[str]]:
     warnings: list[str] = []
     seen: dict[str, str] = {}
     ids: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for path in find_results([runs_folder(results)]):
+    for path in run_folder.find([runs_folder(results)]):
+        run = RunFolder(path.parent)
         folder = PurePosixPath(path.parent.relative_to(results).as_posix())
         try:
-            result = read_result(path, brief=True)
+            result = run.result(brief=True)
             _check_place(path, folder, result)
             if result["sha256"] in seen:
                 raise UserError(f"{path} is a copy of the result in {seen[result['sha256']]}; only that is counted.")
-            native = read_native(path.parent / SAMPLES_FILE, result["samples_sha256"])
+            native = read_native(run, result["samples_sha256"])
             seen[result["sha256"]] = str(folder)
         except UserError as error:
             warnings.append(str(error))
@@ -110,13 +112,13 @@ def collect(results: Path) -> tuple[list[Run], list[str]]:
                 str(folder),
                 {key: value for key, value in result.items() if key in NEEDED},
                 RunCounts(names[0], names[1], native.counts, DEFAULT, str(folder)),
-                _pictures(path.parent, result, warnings),
+                _pictures(run, result, warnings),
             )
         )
     return runs, warnings
 
 
-def _pictures(folder: Path, result: Mapping[str, Any], warnings: list[str]) -> Mapping[str, str]:
+def _pictures(folder: RunFolder, result: Mapping[str, Any], warnings: list[str]) -> Mapping[str, str]:
     try:
         return gallery.read(folder, result["dataset"])
     except UserError as error:

@@ -11,7 +11,7 @@ from rrsis_bench.boards.board import Board, load, make_board
 from rrsis_bench.boards.render import csv, html, json, latex, markdown, plots
 from rrsis_bench.boards.render.drawings import bare, fill
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
-from rrsis_bench.files import write_text
+from rrsis_bench.files import write_together
 
 PAGES: Mapping[str, Callable[[Board], str]] = {
     "md": markdown.page,
@@ -121,15 +121,14 @@ def drifted(files: Mapping[Path, str]) -> list[Path]:
 
 
 def write(files: Mapping[Path, str]) -> list[Path]:
-    """Draw and write what differs, atomically.
+    """Draw and write what differs: all files, or none.
 
     Returns:
         the files written.
 
     Raises:
-        UserError: a plot has to be drawn and matplotlib is not installed; nothing is written then.
+        UserError: a plot has to be drawn and matplotlib is not installed, or a file cannot be written.
     """
     drawn = {path: fill(files[path], plots.draw) for path in drifted(files)}
-    for path, text in drawn.items():
-        write_text(path, text)
+    write_together(drawn)
     return list(drawn)

@@ -144,10 +144,11 @@ def _show(located: Located, args: argparse.Namespace) -> int:
 
     from rrsis_bench.data.manifest import Manifest
     from rrsis_bench.data.masks import MaskError, decode
-    from rrsis_bench.data.pixels import ImageError, read_rgb, write_image
+    from rrsis_bench.data.pixels import ImageError, encoded, read_rgb
     from rrsis_bench.data.prepare import ensure_manifest
-    from rrsis_bench.data.transforms import resize_mask
     from rrsis_bench.engine.overlay import draw_overlay
+    from rrsis_bench.files import write_bytes
+    from rrsis_bench.nearest import resize_mask
 
     manifest = Manifest.open(ensure_manifest(located), args.split)
     if not 0 <= args.index < len(manifest):
@@ -172,8 +173,9 @@ def _show(located: Located, args: argparse.Namespace) -> int:
     out: Path = args.out or Path(f"{args.name}-{args.split}-{args.index}.png")
     mask = resize_mask(mask, (image.shape[0], image.shape[1]))
     try:
-        write_image(out, draw_overlay(image, mask, record.text))
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}.") from error
+        content = encoded(out.suffix, draw_overlay(image, mask, record.text))
+    except ImageError as error:
+        raise UsageError(f"--out {out}: {error}.") from error
+    write_bytes(out, content)
     print(f"{'drawn':<{width}}  {out}")
     return 0

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from rrsis_bench import config
 from rrsis_bench.data.catalogue import describe
 from rrsis_bench.data.sources import SOURCES, create
-from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.types import Tokenized
 
 Span = tuple[int, int]
 

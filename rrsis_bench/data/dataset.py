@@ -20,11 +20,12 @@ from torch.utils.data import Dataset
 from rrsis_bench.data import masks
 from rrsis_bench.data.manifest import Manifest, Pair
 from rrsis_bench.data.pixels import ImageError, read_rgb
-from rrsis_bench.data.text import Tokenized, load_tokenizer
-from rrsis_bench.data.transforms import Augment, Augmenter, normalise, resize_image, resize_mask
+from rrsis_bench.data.text import load_tokenizer
+from rrsis_bench.data.transforms import Augment, Augmenter, normalise, resize_image
 from rrsis_bench.data.verify import sizes_agree
 from rrsis_bench.errors import MissingResourceError, UserError
-from rrsis_bench.types import InputSpec, Sample
+from rrsis_bench.nearest import resize_mask
+from rrsis_bench.types import InputSpec, Sample, Tokenized
 
 _TOKENS_KEPT = 65536
 _REMEDY = "`rrsis-bench data verify NAME` lists all damaged files; replace them and prepare again."

@@ -2,14 +2,14 @@
 
 A checkpoint's `state_dict` holds the trainable parameters and the buffers of modules that are not wholly frozen. What
 is left out (the frozen tensors) comes back from the base weights, and a hash of it proves that they are the same.
-Beside it stands the `rrsis_bench` entry: method, variant, options, base weights' sha256s and the frozen tensors' hash.
+Beside it stands the `rrsis_bench` entry, which says what the checkpoint is of: method, variant, options, the base
+weights' sha256s and the frozen tensors' hash; the run's id, its data, the split that chose the checkpoint (`none` for
+`last.ckpt`) and the resolved configuration.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from hashlib import sha256
@@ -21,10 +21,13 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor, nn
 
 from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.files import atomic
+from rrsis_bench.run.folder import RunFolder
 
 PREFIX = "method."
 ENTRY = "rrsis_bench"
-FORMAT = 1
+FORMAT = 2
+"""1: without `run`, `selected_on`, `data` and `config`; still read."""
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -40,28 +43,16 @@ class WholeFileIO(TorchCheckpointIO):
 
 
 def write(content: Mapping[str, Any], path: Path) -> None:
-    """Save with torch into a temporary file of the same folder, flush it to disk, and rename.
+    """Save with torch, atomically.
 
     Raises:
-        UserError: the disk refuses; nothing but the old file is left behind.
+        UserError: the disk refuses; the earlier file stays, and nothing else is left behind.
     """
-    temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as stream:
+        with atomic(path) as stream:
             torch.save(dict(content), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
-        raise UserError(
-            f"cannot write checkpoint {path}: {' '.join(str(error).split())[:200]} (the file that was there before is "
-            "unharmed); free space or choose another folder with --out, then continue with --resume auto."
-        ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    except UserError as error:
+        raise UserError(f"{error} Then continue with --resume auto.") from error
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -198,3 +189,22 @@ def check_identity(
             f"checkpoint {source} was trained with model.options.{key}={saved.get(key, 'its default')}, not "
             f"{options.get(key, 'its default')}; use the options of its run's config.yaml."
         )
+
+
+def selection_split(content: Mapping[str, Any], path: Path) -> str:
+    """The split a checkpoint was chosen on: `val`, `test`, or `none` for one that was not chosen.
+
+    A checkpoint of format 1 does not say it: there the file's name and the configuration of its run folder tell.
+
+    Returns:
+        `unknown` for one of format 1 outside a run folder.
+    """
+    entry = content[ENTRY]
+    if "selected_on" in entry:
+        return str(entry["selected_on"])
+    folder = RunFolder(path.resolve().parent.parent)
+    if path.name == folder.last.name:
+        return "none"
+    if path.name != folder.best.name or path.resolve().parent != folder.checkpoints or not folder.config_path.is_file():
+        return "unknown"
+    return str((folder.config().get("data") or {}).get("select_on", "val"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,11 @@ from rrsis_bench.data.sources import SOURCES
 from rrsis_bench.data.wording import count_words
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.protocols import get
-from rrsis_bench.results import record
 from rrsis_bench.results.breakdown import breakdown
+from rrsis_bench.results.record import samples_sha256
 from rrsis_bench.results.samples import SampleTable
+from rrsis_bench.run import seal
+from rrsis_bench.run.folder import RunFolder
 
 
 class Upgrader:
@@ -33,7 +34,7 @@ class Upgrader:
     def __init__(self) -> None:
         self._read: dict[str, tuple[str, Mapping[str, str]]] = {}
 
-    def upgraded(self, result: record.Result, table: SampleTable, folder: Path) -> tuple[record.Result, SampleTable]:
+    def upgraded(self, result: seal.Result, table: SampleTable, folder: RunFolder) -> tuple[seal.Result, SampleTable]:
         """A result of version 1 and its samples in version 2: other lengths, their breakdown, and hashes.
 
         Args:
@@ -51,11 +52,11 @@ class Upgrader:
         for name, block in result["metrics"].items():
             by = {kind: parts for kind, parts in block["by"].items() if kind != "length"}
             metrics[name] = {**block, "by": {**by, "words": breakdown(counted, get(name))["words"]}}
-        hashed = record.samples_sha256(counted)
-        changes = {"schema": record.SCHEMA_VERSION, "metrics": metrics, "samples_sha256": hashed}
-        return record.sealed({**result, **changes}), counted
+        hashed = samples_sha256(counted)
+        changes = {"schema": seal.SCHEMA_VERSION, "metrics": metrics, "samples_sha256": hashed}
+        return seal.sealed({**result, **changes}), counted
 
-    def _expressions(self, dataset: Mapping[str, Any], folder: Path) -> Mapping[str, str]:
+    def _expressions(self, dataset: Mapping[str, Any], folder: RunFolder) -> Mapping[str, str]:
         """Sample id -> expression of the split a result was made on.
 
         Raises:
@@ -86,10 +87,9 @@ class Upgrader:
         return self._read[key]
 
 
-def _candidates(name: str, folder: Path) -> Iterator[dict[str, Any]]:
+def _candidates(name: str, folder: RunFolder) -> Iterator[dict[str, Any]]:
     """Settings the data set may be read by: those of the run itself, then those of this machine."""
-    path = folder / record.CONFIG_FILE
-    own = (config.load_yaml(path).get("data") if path.is_file() else None) or {}
+    own = (config.load_yaml(folder.config_path).get("data") if folder.config_path.is_file() else None) or {}
     # A result may come from anybody: of its configuration only the suite's own sources are called.
     if own.get("source") in SOURCES:
         yield {**own, "dataset": name}

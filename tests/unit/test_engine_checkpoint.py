@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 from helpers import toy
+from helpers.limits import file_size_limit
 from torch import nn
 
 from rrsis_bench import registry
 from rrsis_bench.engine import checkpoint as files
-from rrsis_bench.engine.build import build_method
 from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.methods.build import build_method
 
 
 @pytest.fixture(autouse=True)
@@ -158,8 +160,15 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left"):
         files.write(content(), path)
     assert path.read_bytes() == before
+    monkeypatch.undo()
+    # Of a file cut in the middle torch's own report is a RuntimeError of its zip writer.
+    with file_size_limit(100_000), pytest.raises(UserError, match=r"c\.ckpt: File too large.*--resume auto"):
+        files.write({"state_dict": {"a": torch.zeros(100_000)}}, path)
+    assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+    (tmp_path / "ordinary").touch()
+    assert path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode

@@ -18,19 +18,21 @@ from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.data.sources import create
 from rrsis_bench.results import record
-from rrsis_bench.results.samples import FILE, read_samples
+from rrsis_bench.results.samples import read_samples
 from rrsis_bench.results.schema import violations
+from rrsis_bench.run import seal
+from rrsis_bench.run.folder import CONFIG, RESULT, SAMPLES, RunFolder
 
 
 def as_version_1(folder):
     """The files as version 1 wrote them: tokens of some tokenizer in place of words."""
-    table, result = read_samples(folder / FILE), record.read_result(folder / record.FILE)
+    table, result = read_samples(RunFolder(folder)), seal.read(folder / RESULT)
     old = replace(table, unit="tokens", lengths=np.arange(len(table), dtype=np.int64) % 30 + 2)
     changed = {
         **result, "schema": 1, "metrics": record.score_block(old, result["protocols"]),
         "samples_sha256": record.samples_sha256(old),
     }  # fmt: skip
-    record.write_run(folder, changed, old, (folder / record.CONFIG_FILE).read_text())
+    record.write_run(RunFolder(folder), changed, old, (folder / CONFIG).read_text())
     return folder
 
 
@@ -55,10 +57,10 @@ def files_of(folder):
 
 def test_version_1_is_sound_and_keeps_its_own_breakdown(tmp_path):
     folder = as_version_1(write(tmp_path))
-    result = record.read_result(folder / record.FILE)
+    result = seal.read(folder / RESULT)
     assert violations(result) == []
-    assert read_samples(folder / FILE).unit == "tokens"
-    assert (folder / FILE).read_bytes() == files_of(as_version_1(folder))[FILE]
+    assert read_samples(RunFolder(folder)).unit == "tokens"
+    assert (folder / SAMPLES).read_bytes() == files_of(as_version_1(folder))[SAMPLES]
     by = result["metrics"]["native-v1"]["by"]
     assert set(by) == {"category", "size", "length", "wording"}
     assert main(["results", "check", str(tmp_path)]) == 0
@@ -111,28 +113,28 @@ def test_a_runs_own_settings_say_where_its_data_are(scored, tmp_path, capsys):
     as_version_1(scored)
     assert main(["results", "rescore", str(scored)]) == 0
     assert "left at schema version 1" in capsys.readouterr().out
-    result = record.read_result(scored / record.FILE)
+    result = seal.read(scored / RESULT)
     text = yaml.safe_dump({"data": {"dataset": "risbench", "source": "risbench", "root": str(tmp_path / "elsewhere")}})
-    record.write_run(scored, result, read_samples(scored / FILE), text)
+    record.write_run(RunFolder(scored), result, read_samples(RunFolder(scored)), text)
     assert main(["results", "rescore", str(scored)]) == 0
-    assert files_of(scored)[FILE] == today[FILE]
+    assert files_of(scored)[SAMPLES] == today[SAMPLES]
 
 
 def test_a_result_from_anybody_runs_nobodys_code(scored, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "theirs.py").write_text("from pathlib import Path\nPath('harm').touch()\n")
     as_version_1(scored)
-    (scored / record.CONFIG_FILE).write_text("data: {dataset: risbench, source: 'theirs:Source'}\n")
+    (scored / CONFIG).write_text("data: {dataset: risbench, source: 'theirs:Source'}\n")
     main(["results", "rescore", str(scored)])
     assert not (tmp_path / "harm").exists()
 
 
 def test_a_version_that_does_not_fit_its_samples_is_found(tmp_path, capsys):
     folder = write(tmp_path, table=make_table())
-    result = json.loads((folder / record.FILE).read_text())
-    (folder / record.FILE).write_text(files.json_text(record.sealed({**result, "schema": 1})))
+    result = json.loads((folder / RESULT).read_text())
+    (folder / RESULT).write_text(files.json_text(seal.sealed({**result, "schema": 1})))
     assert main(["results", "check", str(folder)]) == 1
     assert "schema version 1, but its samples count words" in capsys.readouterr().err
-    (folder / record.FILE).write_text(files.json_text(record.sealed({**result, "schema": 3})))
+    (folder / RESULT).write_text(files.json_text(seal.sealed({**result, "schema": 3})))
     assert main(["results", "check", str(folder)]) == 1
     assert "schema version 3" in capsys.readouterr().err

@@ -6,9 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -21,6 +18,7 @@ from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.sources.base import Finding, LayoutItem
 from rrsis_bench.data.synthetic.presets import PRESETS, VERSION, preset_named
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
+from rrsis_bench.files import atomic_folder
 
 if TYPE_CHECKING:
     from rrsis_bench.data.manifest import Pair
@@ -68,19 +66,13 @@ def write(root: Path, recipe: Mapping[str, Any], side: int, counts: Mapping[str,
     if _holds(root, marker):
         return
     writer = import_module(f"rrsis_bench.data.sources.{layout}")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
     try:
-        building.chmod(0o755)
-        writer.write_layout(building, layout_items(side, counts, seed))
-        (building / MARKER).write_text(json.dumps(marker, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        try:
-            os.replace(building, root)
-        except OSError:
-            if not _holds(root, marker):
-                raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        with atomic_folder(root) as building:
+            writer.write_layout(building, layout_items(side, counts, seed))
+            (building / MARKER).write_text(json.dumps(marker, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    except UserError:
+        if not _holds(root, marker):
+            raise
 
 
 def _check_layout(layout: str) -> None:
