@@ -106,13 +106,21 @@ def _check(args: argparse.Namespace) -> int:
 
 def _rescore(args: argparse.Namespace) -> int:
     from rrsis_bench.results.maintain import rescore
+    from rrsis_bench.results.upgrade import Upgrader
 
     files = _found(args.paths)
     if not files:
         raise UsageError(f"there is no result.json under {', '.join(map(str, args.paths))}; test the run first.")
-    changed = [path for path in files if rescore(path, write=not args.check)]
-    for path in changed:
-        print(f"{'would change' if args.check else 'rewrote'} {path}")
+    upgrader = Upgrader()
+    found = {path: rescore(path, not args.check, upgrader) for path in files}
+    changed = [path for path, one in found.items() if one.changed]
+    for path, one in found.items():
+        before, after = one.before["schema"], one.after["schema"]
+        if one.changed:
+            version = f" (schema version {before} -> {after}: words, not tokens)" if before != after else ""
+            print(f"{'would change' if args.check else 'rewrote'} {path}{version}")
+        if one.left:
+            print(f"left at schema version {before}: {path}: {one.left}")
     print(f"{len(files)} results scored again, {len(changed)} changed.")
     if args.check and changed:
         raise DriftError(

@@ -14,28 +14,23 @@ from rrsis_bench import registry
 from rrsis_bench.cost.profile import Precision, efficiency
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
-from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.errors import UserError
 from rrsis_bench.results.samples import SampleTable
-from rrsis_bench.types import InputSpec
 
 
-def sample_table(scored: Scored, dataset: ReferringDataset, spec: InputSpec) -> SampleTable:
+def sample_table(scored: Scored, dataset: ReferringDataset) -> SampleTable:
     """The integers of a split beside what is known of its samples.
 
     Args:
         scored: integers by position in the split.
         dataset: the split, in the same order.
-        spec: names the tokenizer that counts the expressions' tokens.
     """
-    tokenizer = load_tokenizer(spec)
     records = [dataset.manifest[int(index)] for index in scored.indices]
     return SampleTable.build(
         sample_id=[record.sample_id for record in records],
         image_id=[record.image_id for record in records],
         category=[record.category for record in records],
-        n_tokens=[sum(map(bool, tokenizer(record.text).mask)) for record in records],
         text=[record.text for record in records],
         height=[record.height for record in records],
         width=[record.width for record in records],

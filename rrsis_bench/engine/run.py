@@ -192,8 +192,7 @@ def _score(
     if not trainer.is_global_zero:
         return 0
     data.setup("test")
-    spec = task.method.input_spec
-    table, control = (report.sample_table(scored, data.test_dataset, spec) for scored in (true, permuted))
+    table, control = (report.sample_table(scored, data.test_dataset) for scored in (true, permuted))
     names = [protocol.name for protocol in task.protocols]
     configured = cli.config["data"]
     synthetic = configured.get("generator") is not None
