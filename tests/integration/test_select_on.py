@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-import toy_data
 
+from helpers import toy_data
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.errors import UsageError
 from rrsis_bench.types import InputSpec

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from baselines.btdnet import BTDNet
 from baselines.btdnet.dmols import ObjectLearning
+from helpers.btdnet_small import SMALL, batch_for, plain, small
 from rrsis_bench.config import resolve, variant_options
 from rrsis_bench.engine import checkpoint as files
 from rrsis_bench.errors import UsageError, UserError
@@ -20,7 +21,6 @@ from rrsis_bench.families.lavt.stage import LAVTStage
 from rrsis_bench.registry import card
 from rrsis_bench.sweep.grid import read_sweep
 from rrsis_bench.types import Batch, TextTokens
-from tests.methods.btdnet_small import SMALL, batch_for, plain, small
 
 
 @pytest.fixture(scope="module")

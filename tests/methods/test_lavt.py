@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.lavt import LAVT
+from helpers.official import official_checkpoint, official_keys, official_shapes
 from rrsis_bench.config import resolve, variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.registry import card
 from rrsis_bench.types import Batch, TextTokens
-from tests.helpers.official import official_checkpoint, official_keys, official_shapes
 
 SMALL: dict[str, Any] = {
     "image_size": 64,

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from baselines.lgce import LGCE
 from baselines.lgce.guidance import FirstTokenAttention, guide_vector
 from baselines.lgce.weights import names_for
+from helpers.official import SMALL_FAMILY, official_keys
 from rrsis_bench.config import resolve, variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.families.lavt.stage import Words
 from rrsis_bench.registry import card
-from tests.helpers.official import SMALL_FAMILY, official_keys
 
 SMALL = SMALL_FAMILY | {"guide_heads": [4, 8]}
 LAVT_SIZE = 227_739_514

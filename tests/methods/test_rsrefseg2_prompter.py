@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from baselines.rsrefseg2.dense import DensePrompt, likeness, likeness_naive
 from baselines.rsrefseg2.prompter import CascadedPrompter, pool_words
 from baselines.rsrefseg2.weights import our_name
+from helpers.golden import FIXTURES, load_golden, official_tensor
+from helpers.memory import PeakMemory
+from helpers.official import official_keys
+from helpers.rsrefseg2_names import official_prompter_name
 from rrsis_bench.errors import UsageError
-from tests.helpers.golden import FIXTURES, load_golden, official_tensor
-from tests.helpers.memory import PeakMemory
-from tests.helpers.official import official_keys
-from tests.methods.rsrefseg2_names import official_prompter_name
 
 TOLERANCE = 1e-9
 

@@ -14,8 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
-from sweep_tools import prepare, run, states, write
-
+from helpers.sweep_tools import prepare, run, states, write
 from rrsis_bench.engine.checkpoint import read
 
 pytestmark = [
