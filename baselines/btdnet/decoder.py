@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,8 @@ class Modulation(nn.Module):
     def forward(self, features: Tensor, sentence: Tensor) -> Tensor:
         """(B, D, h, w) and (B, Ct) to (B, D, h, w)."""
         scale, shift = self.linear(sentence)[..., None, None].chunk(2, 1)
-        return features * (1 + scale) + shift
+        modulated: Tensor = features * (1 + scale) + shift
+        return modulated
 
 
 class Exchange(nn.Module):
@@ -155,14 +157,15 @@ class TwinStreamDecoder(nn.Module):
     def forward(self, maps: Sequence[Tensor], sentence: Tensor) -> Decoded:
         """Laterals (B, D, h_i, w_i), finest first, and the sentence (B, Ct) to logits."""
         *finer, coarsest = maps
-        found = self._exchanged(0, [stream.coarsest(coarsest, sentence) for stream in self.streams])
+        streams = [cast(Stream, stream) for stream in self.streams]
+        found = self._exchanged(0, [stream.coarsest(coarsest, sentence) for stream in streams])
         for index, lateral in enumerate(reversed(finer), 1):
             found = [
                 stream.finer(index, features, lateral, sentence)
-                for stream, features in zip(self.streams, found, strict=True)
+                for stream, features in zip(streams, found, strict=True)
             ]
             found = self._exchanged(index, found)
-        logits = [stream.head(features) for stream, features in zip(self.streams, found, strict=True)]
+        logits = [stream.head(features) for stream, features in zip(streams, found, strict=True)]
         return Decoded(torch.cat(logits, 1), tuple(found))
 
     def _exchanged(self, index: int, found: list[Tensor]) -> list[Tensor]:

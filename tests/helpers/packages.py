@@ -8,6 +8,8 @@ from pathlib import Path
 def install(site: Path, distribution: str, version: str, files: dict[str, str], entry_points: str = "") -> Path:
     """Write a pure Python distribution's files and what its metadata says; returns the folder for `PYTHONPATH`.
 
+    Zipped, the folder is a wheel.
+
     Args:
         site: the folder, as given to `pip install --target`.
         distribution: name of the distribution.
@@ -17,7 +19,8 @@ def install(site: Path, distribution: str, version: str, files: dict[str, str], 
     """
     info = f"{distribution}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
-    written = {**files, f"{info}/METADATA": metadata, f"{info}/entry_points.txt": entry_points}
+    wheel = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    written = {**files, f"{info}/METADATA": metadata, f"{info}/WHEEL": wheel, f"{info}/entry_points.txt": entry_points}
     written[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in (*written, f"{info}/RECORD"))
     for name, content in written.items():
         (site / name).parent.mkdir(parents=True, exist_ok=True)
