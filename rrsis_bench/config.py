@@ -1,8 +1,9 @@
-"""Configuration by name: which YAML files a choice of method, data set, variant and trainer stands for.
+"""Configuration by name: the YAML files that methods, data sets, variants, recipes and presets are described in.
 
-Precedence, low to high: code defaults < `base.yaml` < protocol < data set < method < its variant < the method's block
-for the data set < recipe < trainer < `--config` files in order < flags. The last two are LightningCLI's; all before are
-merged here into one mapping, without torch, so that a misspelt name fails in milliseconds.
+`run/resolve.py` says which of them wins over which. No torch: a misspelt name fails in milliseconds.
+
+A file says under `model` which protocol chooses the checkpoint (`select_by: NAME`) and which ones a test scores by
+(`score_by: all`, the default, or a list); `run/resolve.py` turns both into `model.protocols`, which the task takes.
 
 A method's file holds `published` (name of its published variant), `common`, `variants` and `datasets`:
 
@@ -14,15 +15,16 @@ A method's file holds `published` (name of its published variant), `common`, `va
     datasets:
       rrsisd: {trainer: {max_epochs: 65}}
 
-It may hold `recipes` by name: what a way of training changes, and the `protocol` it chooses its checkpoint by. `paper`
-is what was published, and the default of the published variant; `suite` is ours.
+It may hold `recipes` by name: what a way of training changes, `select_by` among it. `paper` is what was published, and
+the default of the published variant; `suite` is ours.
 
 A data set's file holds `variant` (`tiny`, `lite` or `published`: which variant a method uses there by default) and
-`data`, and may hold `model` and `trainer`.
+`data`, and may hold `info` (what is known of it, see `data/catalogue.py`), `model` and `trainer`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -35,8 +37,18 @@ from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.paths import config_folders
 
 Config = dict[str, Any]
-# libyaml's loader where it is there: it is ten times as fast, and a table of many runs reads many files.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML's plain values, and numbers such as `1e-4` as numbers, which YAML 1.1 reads as text.
+
+    libyaml's loader where it is there: it is ten times as fast, and a table of many runs reads many files.
+    """
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> Config:
@@ -56,7 +68,7 @@ def load_yaml(path: Path) -> Config:
         UsageError: not readable, not UTF-8, not YAML, or no mapping.
     """
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8-sig"), _LOADER)
+        loaded = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read configuration {path}: {' '.join(str(error).split())}") from error
     if loaded is None:
@@ -66,8 +78,16 @@ def load_yaml(path: Path) -> Config:
     return loaded
 
 
+def from_yaml(text: str) -> Any:
+    """The value of a flag, read as YAML. Text that is no YAML stays text; empty text is None."""
+    try:
+        return yaml.load(text, _Loader) if text else None
+    except yaml.YAMLError:
+        return text
+
+
 def names(kind: str) -> list[str]:
-    """Names of all configurations of a kind (`datasets`, `trainer`, `protocols`, `methods`, `sweeps`)."""
+    """Names of all configurations of a kind (`datasets`, `trainer`, `methods`, `sweeps`)."""
     return sorted({path.stem for folder in config_folders() for path in (folder / kind).glob("*.yaml")})
 
 
@@ -82,8 +102,7 @@ def find(kind: str, name: str) -> Path:
         if path.is_file():
             return path
     singular = {
-        "datasets": "data set", "protocols": "protocol", "methods": "method", "trainer": "trainer preset",
-        "sweeps": "sweep",
+        "datasets": "data set", "methods": "method", "trainer": "trainer preset", "sweeps": "sweep",
     }  # fmt: skip
     raise UsageError(f"unknown {singular.get(kind, kind)} '{name}'.{did_you_mean(name, names(kind))}")
 
@@ -138,44 +157,3 @@ def variant_options(method: str, variant: str) -> Config:
     merged = merge(blocks.get("common", {}), blocks["variants"][chosen] or {})
     options: Config = merged.get("model", {}).get("options", {})
     return options
-
-
-def resolve(
-    method: str,
-    dataset: str = "tiny",
-    variant: str | None = None,
-    trainer: str | None = None,
-    protocol: str | None = None,
-    recipe: str | None = None,
-) -> Config:
-    """Everything the names stand for, merged by precedence.
-
-    Returns:
-        a mapping with `seed_everything`, `model`, `data` and `trainer`; `model.method`, `model.variant` and
-        `data.dataset` are filled in. Without a protocol the recipe's is taken, else `native-v1`.
-
-    Raises:
-        UsageError: an unknown name, or a file that cannot be read.
-    """
-    blocks = method_config(method)
-    data = load_yaml(find("datasets", dataset))
-    chosen = choose_variant(method, blocks, data, variant)
-    followed = choose_recipe(method, blocks, chosen, recipe)
-    overlay = dict((blocks.get("recipes") or {}).get(followed) or {})
-    advised = overlay.pop("protocol", "native-v1")
-    layers: list[Mapping[str, Any]] = [
-        load_yaml(find(".", "base")),
-        load_yaml(find("protocols", protocol or advised)),
-        {key: value for key, value in data.items() if key in {"model", "data", "trainer"}},
-        blocks.get("common") or {},
-        blocks["variants"][chosen] or {},
-        (blocks.get("datasets") or {}).get(dataset) or {},
-        overlay,
-        {"model": {"recipe": followed}} if followed else {},
-        load_yaml(find("trainer", trainer)) if trainer else {},
-        {"model": {"method": method, "variant": chosen}, "data": {"dataset": dataset}},
-    ]
-    merged: Config = {}
-    for layer in layers:
-        merged = merge(merged, layer)
-    return merged

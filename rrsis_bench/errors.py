@@ -31,10 +31,21 @@ class DriftError(UserError):
     exit_code = 4
 
 
+class WithheldError(UserError, AttributeError):
+    """A method read the truth where it is withheld. Exit code 1."""
+
+
 def did_you_mean(name: str, known: list[str]) -> str:
     """A hint to append to an "unknown name" message: the nearest known name, then all of them."""
+    near = nearest(name, known)
+    hint = f" Did you mean '{near}'?" if near else ""
+    return f"{hint} Known: {', '.join(sorted(known)) or 'none'}."
+
+
+def nearest(name: str, known: list[str]) -> str | None:
+    """The known name that is spelt most like a given one, in upper or lower case; None where none is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name, known, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"{hint} Known: {', '.join(sorted(known)) or 'none'}."
+    by_lower = {one.lower(): one for one in known}
+    near = get_close_matches(name.lower(), by_lower, n=1)
+    return by_lower[near[0]] if near else None

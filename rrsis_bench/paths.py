@@ -41,8 +41,3 @@ def config_folders() -> list[Path]:
         if resolved.is_dir() and resolved not in found and (folder in named or (resolved / "base.yaml").is_file()):
             found.append(resolved)
     return found
-
-
-def run_folder(dataset: str, method: str, variant: str, seed: int) -> Path:
-    """`<runs>/<dataset>/<method>@<variant>/seed<k>`."""
-    return runs_root() / dataset / f"{method}@{variant}" / f"seed{seed}"

@@ -12,15 +12,12 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import yaml
 
 from rrsis_bench import namesakes
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
-
-if TYPE_CHECKING:
-    from rrsis_bench.methods.base import Method
 
 BUILT_IN: Mapping[str, str] = {
     "s4eca": "rrsis_bench.s4eca:S4ECA",
@@ -36,6 +33,21 @@ BUILT_IN: Mapping[str, str] = {
     "crobim": "baselines.crobim:CroBIM",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
+
+
+class MethodClass(Protocol):
+    """A method's class as far as this file knows it; `rrsis_bench.methods.base.Method` says the rest.
+
+    Attributes:
+        name: registry name.
+        Options: dataclass of the method's options.
+    """
+
+    name: str
+    Options: type[Any]
+
+    def from_options(self, options: Mapping[str, Any]) -> Any:
+        """A `Method` from plain options. Its type lies above this file, so callers there name it."""
 
 
 @cache
@@ -78,7 +90,7 @@ def method_folder(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def load_class(name: str) -> type[Method]:
+def load_class(name: str) -> MethodClass:
     """Import a method's class (this imports torch).
 
     Raises:
@@ -87,7 +99,7 @@ def load_class(name: str) -> type[Method]:
     method_folder(name)
     module, _, attribute = target(name).partition(":")
     try:
-        loaded: type[Method] | None = getattr(import_module(module), attribute, None)
+        loaded: MethodClass | None = getattr(import_module(module), attribute, None)
     except ImportError as error:
         raise UserError(f"method '{name}': importing '{module}' fails: {_line(error)}") from error
     if loaded is None:

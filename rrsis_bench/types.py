@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
+
+from rrsis_bench.errors import WithheldError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,6 +77,26 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Tokenized:
+    """One expression as token ids, as a tokenizer returns it.
+
+    Attributes:
+        ids: L ids, padded.
+        mask: L flags, 1 for real tokens (start and end included), 0 for padding.
+        truncated: whether words were cut off.
+        parts: further L flags by name.
+        spans: (start, end) characters of the text behind each id, (0, 0) for ids without any; empty if the tokenizer
+            does not know them.
+    """
+
+    ids: list[int]
+    mask: list[int]
+    truncated: bool
+    parts: dict[str, list[int]] = field(default_factory=dict)
+    spans: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class TextTokens:
     """Token ids of a batch of expressions.
 
@@ -89,22 +111,59 @@ class TextTokens:
     parts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+class Withheld:
+    """Takes the place of a field that a blind batch withholds. Every use raises; moving it to a device does nothing.
+
+    Args:
+        field: name of the field, for the message.
+    """
+
+    field = ""  # of an instance that is being copied, before its own is there
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise WithheldError(
+            f"batch.{self.field} is withheld in scoring and prediction: a method reads the truth in its loss, in "
+            "`calibrate` and in the forward pass of training only."
+        )
+
+    # An AttributeError is what `hasattr`, `copy` and `torch.compile` expect of an object without the attribute.
+    __getattr__ = __getitem__ = __len__ = __iter__ = __bool__ = __contains__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = __and__ = __or__ = __invert__ = __neg__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+    __eq__ = __ne__ = _refuse  # type: ignore[assignment]
+    __hash__ = object.__hash__
+
+    def to(self, *_: object, **__: object) -> Withheld:
+        """Itself, on whatever device."""
+        return self
+
+    def pin_memory(self) -> Withheld:
+        """Itself."""
+        return self
+
+
 @dataclass(frozen=True)
 class Batch:
-    """What a method sees. The evaluation fields (`truths`, `sizes`) are for the suite; a method must not read them.
+    """What a method is given. In scoring and prediction it is given the blind batch, without `WITHHELD`.
 
     Attributes:
         images: (B, 3, H, W) float32, normalised by the method's InputSpec.
         masks: (B, H, W) uint8 in {0, 1}: the truth at input size, exact nearest, for the loss.
         tokens: the expressions' tokens.
         texts: the expressions.
-        categories: class names ("" where unknown).
+        categories: class names of the referents ("" where unknown), which are part of the annotation.
         sample_ids: ids of the samples.
         image_ids: ids of the photographs.
         indices: (B,) int64 positions in the split.
-        truths: (B, Hn, Wn) uint8 native truth masks, zero-padded right and bottom; None while training.
-        sizes: native (height, width) of each truth; empty while training.
+        truths: (B, Hn, Wn) uint8 native truth masks, zero-padded right and bottom, for the suite; None while training.
+        sizes: native (height, width) of each truth, for the suite; empty while training.
     """
+
+    WITHHELD: ClassVar[tuple[str, ...]] = ("masks", "categories", "truths", "sizes")
+    """The fields that tell the truth or describe it; the others are the image, the expression and their names."""
 
     images: Tensor
     masks: Tensor
@@ -120,6 +179,10 @@ class Batch:
     def __len__(self) -> int:
         """Number of samples B."""
         return len(self.texts)
+
+    def blind(self) -> Batch:
+        """The same batch without what tells the truth: any use of a field of `WITHHELD` raises `WithheldError`."""
+        return replace(self, **{field: Withheld(field) for field in self.WITHHELD})  # type: ignore[arg-type]
 
     def _map(self, function: Any) -> Batch:
         tokens = TextTokens(

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from helpers.resolved import configured
 from rrsis_bench import config, registry
+from rrsis_bench.metrics.protocols import PROTOCOLS
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 METHODS = sorted(name for name in registry.BUILT_IN)
@@ -42,18 +44,18 @@ def test_every_file_is_a_mapping_without_class_paths(path: Path) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dataset", config.names("datasets"))
 def test_every_method_on_every_data_set(method: str, dataset: str) -> None:
-    parsed = parse(config.resolve(method, dataset))
+    parsed = parse(configured(method, dataset))
     assert (parsed.model.method, parsed.data.dataset) == (method, dataset)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_variant_with_every_preset_and_protocol(method: str) -> None:
     for variant in config.method_config(method)["variants"]:
-        parse(config.resolve(method, "tiny", variant))
+        parse(configured(method, "tiny", variant))
     for trainer in config.names("trainer"):
-        parse(config.resolve(method, "tiny", trainer=trainer))
-    for protocol in config.names("protocols"):
-        merged = config.resolve(method, "tiny", protocol=protocol)
+        parse(configured(method, "tiny", trainer=trainer))
+    for protocol in PROTOCOLS:
+        merged = configured(method, "tiny", protocol=protocol)
         assert merged["model"]["protocols"][0] == protocol
         parse(merged)
 

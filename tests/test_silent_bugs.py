@@ -9,11 +9,12 @@ from PIL import Image
 from torch.nn import functional
 
 from rrsis_bench.data.sampler import ResumableSampler, StridedSampler
-from rrsis_bench.data.transforms import Augment, Augmenter, resize_image, resize_mask
+from rrsis_bench.data.transforms import Augment, Augmenter, resize_image
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.functional import per_sample_iou, scores
 from rrsis_bench.metrics.metric import SampleCounts
 from rrsis_bench.metrics.protocols import get, views
+from rrsis_bench.nearest import resize_mask
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss
 from rrsis_bench.types import Batch, InputSpec, TextTokens
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from rrsis_bench.config import find, load_yaml
-from rrsis_bench.data.manifest import Manifest, Record
+from rrsis_bench.data.catalogue import settings
+from rrsis_bench.data.manifest import Manifest, Pair
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.files import write_json
 from rrsis_bench.results.gallery import SCENES
@@ -19,21 +19,21 @@ DATASET = "tiny"
 
 def make() -> dict[str, Any]:
     """The content of the scenes file, drawn from the data set's own files."""
-    located = locate({**load_yaml(find("datasets", DATASET))["data"], "dataset": DATASET})
+    located = locate(settings(DATASET))
     test = Manifest.open(ensure_manifest(located), "test")
-    chosen: dict[str, Record] = {}
-    for record in sorted(test, key=lambda record: record.sample_id):
-        chosen.setdefault(record.category, record)
+    chosen: dict[str, Pair] = {}
+    for pair in sorted(test, key=lambda pair: pair.sample_id):
+        chosen.setdefault(pair.category, pair)
     entries = [
         {
-            "sample_id": record.sample_id,
-            "category": record.category,
-            "text": record.text,
-            "size": [record.height, record.width],
-            "truth": record.rle["counts"],
-            "jpeg": base64.b64encode((located.root / record.image).read_bytes()).decode("ascii"),
+            "sample_id": pair.sample_id,
+            "category": pair.category,
+            "text": pair.text,
+            "size": [pair.height, pair.width],
+            "truth": pair.rle["counts"],
+            "jpeg": base64.b64encode((located.root / pair.image).read_bytes()).decode("ascii"),
         }
-        for record in sorted(chosen.values(), key=lambda record: record.category)
+        for pair in sorted(chosen.values(), key=lambda pair: pair.category)
     ]
     return {"dataset": DATASET, "content_hash": test.content_hash(located.root), "scenes": entries}
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,9 @@ class ClipPretraining(nn.Module):
 
     def forward(self, scenes: Scenes) -> tuple[dict[str, Tensor], Tensor]:
         """Named losses, and the logits (B * E, g, g) of the places that the sentences are about."""
-        places = self.dual.look(scenes.images)
+        places = self.dual.encode_image(scenes.images)
         with torch.no_grad():
-            sentences = F.normalize(self.dual.read(scenes.ids, scenes.mask).sentence, dim=-1)
+            sentences = F.normalize(self.dual.encode_text(scenes.ids, scenes.mask).sentence, dim=-1)
         labels = F.pixel_shuffle(self.label(places.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 2)
         categories, colours = torch.split(labels, list(self.classes), dim=1)
         asked = sentences.reshape(-1, PER_SCENE, self.dual.width)
@@ -171,7 +171,7 @@ class SamPretraining(nn.Module):
     def forward(self, scenes: Prompted) -> tuple[dict[str, Tensor], Tensor]:
         """Named losses, and the mask logits (B * O, 1, 4g, 4g)."""
         prompts = self.sam.network.prompt_encoder
-        main = self.sam.look(scenes.images).main.repeat_interleave(OBJECTS, dim=0)
+        main = self.sam.encode_image(scenes.images).main.repeat_interleave(OBJECTS, dim=0)
         labels = torch.ones(scenes.points.shape[:2], dtype=torch.int64)
         sparse, nothing = prompts((scenes.points.clone(), labels), None, None)
         embedded = torch.where(scenes.given[:, None, None, None], prompts.mask_downscaling(scenes.coarse), nothing)
@@ -236,13 +236,6 @@ def spec_of(mean: tuple[float, float, float], std: tuple[float, float, float]) -
     return InputSpec((SIDE, SIDE), "tiny", TOKENS, mean=mean, std=std)
 
 
-def write_state(tensors: Mapping[str, Tensor], path: Path) -> str:
-    """Write tensors in half precision, sorted by name; returns the file's sha256."""
-    holder = nn.Module()
-    holder.state_dict = lambda: dict(tensors)  # type: ignore[method-assign,assignment]
-    return write(holder, path)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Pre-train, write `tiny_pair_clip.safetensors` and `tiny_pair_sam.safetensors`, and print their sha256."""
     parser = argparse.ArgumentParser(description="Pre-train a tiny CLIP and a tiny SAM.")
@@ -266,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seeds = seeds_of(args.seed, args.steps * args.batch_size)
         train(clip, SceneBatches(seeds, args.batch_size, spec_of(clip.dual.mean, clip.dual.std)), args.steps, args.rate)
         path = args.out / "tiny_pair_clip.safetensors"
-        print(f"{path}  {write_state(clip.state(), path)}", flush=True)
+        print(f"{path}  {write(clip.state(), path)}", flush=True)
     if args.only != "clip":
         torch.manual_seed(args.seed)
         sam = SamPretraining()
@@ -274,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plain = InputSpec((SIDE, SIDE), "tiny", TOKENS)
         train(sam, PromptedScenes(seeds_of(args.seed, args.sam_steps * size), size, plain), args.sam_steps, args.rate)
         path = args.out / "tiny_pair_sam.safetensors"
-        print(f"{path}  {write_state(sam.state(), path)}", flush=True)
+        print(f"{path}  {write(sam.state(), path)}", flush=True)
 
 
 def seeds_of(seed: int, count: int) -> range:

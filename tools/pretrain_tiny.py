@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +32,8 @@ from rrsis_bench.data.synthetic.drawing import COLOURS, SHAPES
 from rrsis_bench.data.synthetic.grammar import expressions
 from rrsis_bench.data.synthetic.scenes import PRETRAIN, Scene, draw_scene
 from rrsis_bench.data.text import TinyTokenizer
-from rrsis_bench.families.detris.family import plain_vit, plain_words
 from rrsis_bench.files import write_bytes
+from rrsis_bench.nn.encoders.build import IMAGE_ENCODERS, TEXT_ENCODERS
 from rrsis_bench.nn.encoders.clip import encode_plain
 from rrsis_bench.nn.layers.losses import dice_loss
 from rrsis_bench.nn.weights.files import sha256_file
@@ -133,8 +134,8 @@ class Pretraining(nn.Module):
 
     def __init__(self, options: S4ECAOptions) -> None:
         super().__init__()
-        self.vision = plain_vit(options)
-        self.text = plain_words(options)
+        self.vision: Any = IMAGE_ENCODERS["dinov2"].build(options, 0.0)
+        self.text: Any = TEXT_ENCODERS["clip"].build(options)
         for name, parameter in self.vision.named_parameters():
             if name.endswith("gamma"):
                 # DINOv2's LayerScale starts at 1e-5, which is for long runs of deep networks.
@@ -215,14 +216,13 @@ def train(options: S4ECAOptions, spec: InputSpec, steps: int, size: int, rate: f
     return model
 
 
-def write(module: nn.Module, path: Path) -> str:
-    """Write a module's parameters in half precision, sorted by name.
+def write(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """Write tensors in half precision, sorted by name.
 
     Returns:
         sha256 of the file.
     """
-    tensors = {name: value.detach().half().contiguous() for name, value in sorted(module.state_dict().items())}
-    write_bytes(path, save(tensors))
+    write_bytes(path, save({name: value.detach().half().contiguous() for name, value in sorted(tensors.items())}))
     return sha256_file(path)
 
 
@@ -243,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for name, module in (("tiny_vit", model.vision), ("tiny_clip", model.text)):
         path = args.out / f"{name}.safetensors"
-        print(f"{path}  {write(module, path)}")
+        print(f"{path}  {write(module.state_dict(), path)}")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
-from rrsis_bench.nn.encoders.swin import init_transformer
+from rrsis_bench.families.lavt.stage import CONTEXT, TextFeatures, Texts
 from rrsis_bench.nn.layers.fusion import LanguageGate, additive_mask, instance_norm
+from rrsis_bench.nn.layers.init import init_transformer
 
 START = "start"
 """Name of the text as the text encoder gave it, beside `CONTEXT`, which the stages change."""
@@ -62,7 +62,7 @@ class WordUpdate(nn.Module):
         self.feed = nn.Sequential(nn.Linear(text_width, hidden), nn.GELU(), nn.Linear(hidden, text_width))
         self.norm2 = nn.LayerNorm(text_width)
 
-    def forward(self, words: Words, read: Tensor) -> Tensor:
+    def forward(self, words: TextFeatures, read: Tensor) -> Tensor:
         """Words (B, T, Ct) and what each read (B, T, C) to words (B, T, Ct)."""
         present = words.mask.to(read.dtype)[..., None]
         states = self.norm1(words.states + self.gain * self.project(read) * present)
@@ -139,19 +139,18 @@ class BSCStage(nn.Module):
         visual = self.visual(pixels)
         key, value = self._split(self.key(words.states)), self._split(self.value(words.states))
         found = self._gather(query, key, value, words.mask)
-        fused = F.gelu(self.mix(visual * instance_norm(self.output(found)))).unflatten(1, features.shape[1:3])
+        fused = F.gelu(self.mix(visual * instance_norm(self.output(found)))).reshape(features.shape)
         flowing = features if self.gate is None else features + self.gate(fused)
         if self.update is not None:
             # The same products of pixels and words, now with their softmax over the pixels.
             if self.back_query is not None and self.back_key is not None:
                 key, query = self._split(self.back_query(words.states)), self._split(self.back_key(pixels))
             read = self._gather(key, query, self._split(visual))
-            texts = {**texts, CONTEXT: Words(self.update(words, read), words.mask)}
+            texts = {**texts, CONTEXT: TextFeatures(self.update(words, read), words.mask)}
         return flowing, fused.permute(0, 3, 1, 2), texts
 
     def _split(self, features: Tensor) -> Tensor:
-        split: Tensor = features.unflatten(2, (self.heads, -1))
-        return split.transpose(1, 2)
+        return features.reshape(*features.shape[:2], self.heads, -1).transpose(1, 2)
 
     @staticmethod
     def _gather(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -22,7 +22,7 @@ from rrsis_bench.nn.layers.losses import upsample
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecoderOutput:
     """What the decoder gives.
 
     Attributes:
@@ -154,10 +154,10 @@ class TwinStreamDecoder(nn.Module):
             {str(index): nn.ModuleList(Exchange(width) for _ in range(2)) for index in places}
         )
 
-    def forward(self, maps: Sequence[Tensor], sentence: Tensor) -> Decoded:
+    def forward(self, maps: Sequence[Tensor], sentence: Tensor) -> DecoderOutput:
         """Laterals (B, D, h_i, w_i), finest first, and the sentence (B, Ct) to logits."""
         *finer, coarsest = maps
-        streams = [cast(Stream, stream) for stream in self.streams]
+        streams = cast("Sequence[Stream]", self.streams)  # a ModuleList does not say what its items are
         found = self._exchanged(0, [stream.coarsest(coarsest, sentence) for stream in streams])
         for index, lateral in enumerate(reversed(finer), 1):
             found = [
@@ -166,11 +166,11 @@ class TwinStreamDecoder(nn.Module):
             ]
             found = self._exchanged(index, found)
         logits = [stream.head(features) for stream, features in zip(streams, found, strict=True)]
-        return Decoded(torch.cat(logits, 1), tuple(found))
+        return DecoderOutput(torch.cat(logits, 1), tuple(found))
 
     def _exchanged(self, index: int, found: list[Tensor]) -> list[Tensor]:
         if str(index) not in self.exchanges:
             return found
-        pair: nn.ModuleList = self.exchanges[str(index)]  # type: ignore[assignment]
+        pair = cast("Sequence[Exchange]", self.exchanges[str(index)])
         # Both from the old pair.
         return [take(own, other) for take, own, other in zip(pair, found, reversed(found), strict=True)]

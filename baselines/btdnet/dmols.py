@@ -19,7 +19,7 @@ from rrsis_bench.nn.layers.positions import sine_2d
 
 
 @dataclass(frozen=True)
-class Objects:
+class RebuildInputs:
     """What the branches read and rebuild.
 
     Attributes:
@@ -174,7 +174,7 @@ class ObjectLearning(nn.Module):
         if branches != "text":
             self.image = Branch(width, layers, heads, dropout, 3 if colours else cell_width)
 
-    def forward(self, seen: Objects) -> dict[str, Tensor]:
+    def forward(self, seen: RebuildInputs) -> dict[str, Tensor]:
         """Mean losses over what was masked: `rebuild_text` and `rebuild_image`, as far as there are such branches."""
         size = (seen.cells.shape[-2], seen.cells.shape[-1])
         flat = seen.cells.flatten(2).transpose(1, 2)

@@ -19,11 +19,11 @@ from torch.nn import functional as F
 
 from baselines.btdnet.bsc import START, BSCStage
 from baselines.btdnet.decoder import Laterals, TwinStreamDecoder
-from baselines.btdnet.dmols import ObjectLearning, Objects, choose_words
+from baselines.btdnet.dmols import ObjectLearning, RebuildInputs, choose_words
 from baselines.btdnet.options import BTDNetOptions
 from baselines.btdnet.text import OBJECT, WORD
 from rrsis_bench.families.lavt.family import FamilyFeatures, LAVTFamily
-from rrsis_bench.families.lavt.stage import CONTEXT, LAVTStage, Texts, Words
+from rrsis_bench.families.lavt.stage import CONTEXT, LAVTStage, TextFeatures, Texts
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
 from rrsis_bench.types import Batch, InputSpec, MethodOutput, TextTokens
@@ -50,7 +50,6 @@ class BTDNet(LAVTFamily):
     options: BTDNetOptions
 
     def __init__(self, options: BTDNetOptions) -> None:
-        options.check()
         super().__init__(options)
         self.rebuild: ObjectLearning | None = None
         if options.dmols != "none":
@@ -165,13 +164,13 @@ class BTDNet(LAVTFamily):
                 losses[name] = options.stream_weight * own
         if self.training and self.rebuild is not None:
             weight = options.rebuild_weight * self._ramp
-            rebuilt = self.rebuild(self._objects(output.aux["features"], batch))
+            rebuilt = self.rebuild(self._rebuild_inputs(output.aux["features"], batch))
             losses |= {name: weight * loss for name, loss in rebuilt.items()}
         return losses
 
-    def _objects(self, found: FamilyFeatures, batch: Batch) -> Objects:
+    def _rebuild_inputs(self, found: FamilyFeatures, batch: Batch) -> RebuildInputs:
         tokens = batch.tokens
-        return Objects(
+        return RebuildInputs(
             cells=found.maps[self.options.rebuild_level - 1],
             words=found.texts[CONTEXT].states,
             start=found.texts[START].states,
@@ -196,7 +195,7 @@ class BTDNet(LAVTFamily):
         return groups
 
 
-def sentence(words: Words) -> Tensor:
+def sentence(words: TextFeatures) -> Tensor:
     """Mean (B, Ct) of the real tokens of words (B, T, Ct)."""
     present = words.mask.to(words.states.dtype)[..., None]
     return (words.states * present).sum(1) / present.sum(1).clamp(min=1)

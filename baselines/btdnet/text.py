@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rrsis_bench.data.classes import PREPOSITIONS, class_names, mark
-from rrsis_bench.data.text import Tokenized, class_spans, load_tokenizer
-from rrsis_bench.types import InputSpec
+from rrsis_bench.data.text import class_spans, load_tokenizer
+from rrsis_bench.types import InputSpec, Tokenized
 
 OBJECT, WORD = "object", "word"
 """Masks of the object's tokens, and of all tokens that stand for characters of the expression."""

@@ -37,7 +37,7 @@ class Sampling:
     y: Tensor
     weight: Tensor
 
-    def read(self, values: Tensor) -> Tensor:
+    def gather(self, values: Tensor) -> Tensor:
         """Weighted sums of a level's values (B, h_s * w_s, M, D / M), read bilinearly: (B, N, D).
 
         Beyond the map lies zero.
@@ -45,8 +45,8 @@ class Sampling:
         batch, _, heads, _ = values.shape
         maps = values.permute(0, 2, 3, 1).reshape(batch * heads, -1, *self.size)
         grid = torch.stack((self.x, self.y), -1).flatten(0, 1) * 2 - 1
-        read = F.grid_sample(maps.to(grid.dtype), grid, align_corners=False)  # (B * M, D / M, N, K)
-        summed = (read * self.weight.flatten(0, 1)[:, None]).sum(-1)
+        sampled = F.grid_sample(maps.to(grid.dtype), grid, align_corners=False)  # (B * M, D / M, N, K)
+        summed = (sampled * self.weight.flatten(0, 1)[:, None]).sum(-1)
         return summed.reshape(batch, -1, summed.shape[-1]).transpose(1, 2)
 
     def mass(self) -> Tensor:
@@ -59,8 +59,8 @@ class Sampling:
         return fallen.new_zeros(len(fallen), height * width).scatter_add_(1, (row * width + column).flatten(1), fallen)
 
 
-def centres(sizes: Sequence[Size], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Column and row in [0, 1] of the centres of all cells of all levels, (N,) each, in float32 at least."""
+def cell_centres(sizes: Sequence[Size], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Column and row in [0, 1] of the cell_centres of all cells of all levels, (N,) each, in float32 at least."""
     dtype = torch.promote_types(like.dtype, torch.float32)  # bfloat16 would not tell neighbouring cells apart
     columns, rows = [], []
     for height, width in sizes:
@@ -71,7 +71,7 @@ def centres(sizes: Sequence[Size], like: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(columns), torch.cat(rows)
 
 
-def ring(heads: int, levels: int, points: int) -> Tensor:
+def ring_offsets(heads: int, levels: int, points: int) -> Tensor:
     """Start of the offsets, in cells: each head looks in a direction of its own, its k-th point k cells away.
 
     Returns:
@@ -108,11 +108,11 @@ class LevelFusion(nn.Module):
         if self.offsets is not None:
             zero(self.offsets)
             with torch.no_grad():
-                self.offsets.bias.copy_(ring(*self.shape))
+                self.offsets.bias.copy_(ring_offsets(*self.shape))
 
-    def plan(self, queries: Tensor, sizes: Sequence[Size]) -> list[Sampling]:
+    def samplings(self, queries: Tensor, sizes: Sequence[Size]) -> list[Sampling]:
         """Where queries (B, N, D) of all levels read each level."""
-        x, y = centres(sizes, queries)
+        x, y = cell_centres(sizes, queries)
         heads, levels, points = self.shape
         weights = self.weights(queries).unflatten(-1, (heads, -1)).to(x.dtype).softmax(-1)
         weights = weights.unflatten(-1, (levels, points)).permute(3, 0, 2, 1, 4)  # (S, B, M, N, K)
@@ -138,24 +138,24 @@ class LevelFusion(nn.Module):
         Returns:
             (B, N, D), and where it was read.
         """
-        plan = self.plan(queries, sizes)
+        samplings = self.samplings(queries, sizes)
         values = self.value(tokens).unflatten(-1, (self.shape[0], -1))
         split = torch.split(values, [height * width for height, width in sizes], 1)
-        read = torch.stack([sampling.read(one) for sampling, one in zip(plan, split, strict=True)]).sum(0)
-        fused: Tensor = self.output(read.to(values.dtype))
-        return fused, plan
+        gathered = torch.stack([sampling.gather(one) for sampling, one in zip(samplings, split, strict=True)]).sum(0)
+        fused: Tensor = self.output(gathered.to(values.dtype))
+        return fused, samplings
 
 
-def lacking_mass(plan: Sequence[Sampling]) -> Tensor:
+def mass_deficit(samplings: Sequence[Sampling]) -> Tensor:
     """Deficit (B, N) in [0, 1]: how far a cell's attention lies below the mean of all cells. No gradient."""
     with torch.no_grad():
-        mass = torch.cat([sampling.mass() for sampling in plan], 1)
+        mass = torch.cat([sampling.mass() for sampling in samplings], 1)
         return (1 - mass / mass.mean(1, keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)).clamp(0, 1)
 
 
-def other_levels(plan: Sequence[Sampling]) -> Tensor:
+def level_deficit(samplings: Sequence[Sampling]) -> Tensor:
     """Deficit (B, N) in [0, 1]: the weight a token gives to levels that are not its own. No gradient."""
     with torch.no_grad():
-        cells = [sampling.size[0] * sampling.size[1] for sampling in plan]
-        own = [torch.split(sampling.weight.sum(-1).mean(1), cells, 1)[s] for s, sampling in enumerate(plan)]
+        cells = [sampling.size[0] * sampling.size[1] for sampling in samplings]
+        own = [torch.split(sampling.weight.sum(-1).mean(1), cells, 1)[s] for s, sampling in enumerate(samplings)]
         return (1 - torch.cat(own, 1)).clamp(0, 1)

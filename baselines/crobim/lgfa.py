@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.crobim.deformable import LevelFusion, Sampling, Size, lacking_mass, other_levels
+from baselines.crobim.deformable import LevelFusion, Sampling, Size, level_deficit, mass_deficit
 from baselines.crobim.options import CroBIMOptions
 from rrsis_bench.nn.layers.attention import Attention, FeedForward
 from rrsis_bench.nn.layers.init import zero
 from rrsis_bench.nn.layers.losses import upsample
 from rrsis_bench.nn.layers.positions import sine_2d
 
-DEFICITS: Mapping[str, Callable[[Sequence[Sampling]], Tensor]] = {"mass": lacking_mass, "level-weight": other_levels}
+DEFICITS: Mapping[str, Callable[[Sequence[Sampling]], Tensor]] = {"mass": mass_deficit, "level-weight": level_deficit}
 LEVELS = 3
 GROUPS = 32
 
@@ -71,12 +71,14 @@ class LGFALayer(nn.Module):
             (B, N, D).
         """
         x = x + self.language(self.language_norm(x) + where, words, words, mask)
-        told = x
+        language_aware = x
         normed = self.fusion_norm(x)
-        fused, plan = self.fusion(normed + where, normed, sizes)
+        fused, samplings = self.fusion(normed + where, normed, sizes)
         x = x + fused
         if self.deficit is not None:
-            x = x + self.deficit(plan)[..., None].to(x.dtype) * self.compensate(told if self.before else x)
+            x = x + self.deficit(samplings)[..., None].to(x.dtype) * self.compensate(
+                language_aware if self.before else x
+            )
         fed: Tensor = x + self.feed(x)
         return fed
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from rrsis_bench.families.detris.options import DetrisFamilyOptions
-from rrsis_bench.nn.encoders.clip import SentencePlace
+from rrsis_bench.nn.encoders.adapted import SentencePlace
 from rrsis_bench.nn.encoders.dinov2 import PositionCodes
 from rrsis_bench.types import Interpolation
 

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.families.detris.family import DetrisFamily
 from rrsis_bench.nn.encoders.dinov2 import AdaptedDinov2, timm_layout
-from rrsis_bench.nn.weights.files import fit, load_tensors, sha256_file, strip_prefixes
+from rrsis_bench.nn.weights.files import fit, load_tensors, naming_the_file, sha256_file, strip_prefixes
 from rrsis_bench.nn.weights.name_map import NameMap
-
-if TYPE_CHECKING:
-    from baselines.detris.model import DETRIS
 
 VISION, TEXT = "vision.trunk.", "text.trunk."
 
@@ -44,7 +40,7 @@ RELEASED = NameMap(
 """Module names, official to ours (`*` is a number), and what has no counterpart on purpose and why."""
 
 
-def convert(method: DETRIS, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert(method: DetrisFamily, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Released parameters under our names.
 
     Raises:
@@ -60,16 +56,14 @@ def convert(method: DETRIS, official: Mapping[str, Tensor]) -> dict[str, Tensor]
     return converted
 
 
-def load_official(method: DETRIS, path: Path) -> str:
+def load_official(method: DetrisFamily, path: Path) -> str:
     """Load a released checkpoint into a network of the same size, strictly; returns the file's sha256.
 
     Raises:
         MissingResourceError: unreadable, names or shapes do not fit, or base weights under it are not to be had.
         UsageError: base weights are needed and the options name none.
     """
-    if not path.is_file():
-        raise MissingResourceError(f"DETRIS checkpoint {path} does not exist.")
-    try:
+    with naming_the_file(path):
         official = strip_prefixes(load_tensors(path), ("module.",))
         converted = convert(
             method, {name: value.float() if value.is_floating_point() else value for name, value in official.items()}
@@ -80,6 +74,4 @@ def load_official(method: DETRIS, path: Path) -> str:
             base = method.state_dict()
             converted |= {name: value for name, value in base.items() if name.startswith(tuple(absent))}
         fit(method, converted, "its parameters")
-    except MissingResourceError as error:
-        raise MissingResourceError(f"{path}: {error}") from error
     return sha256_file(path)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from baselines.fianet.text import OBJECT, POSITION
-from rrsis_bench.families.lavt.stage import LAVTStage, Texts, Words
-from rrsis_bench.nn.encoders.swin import init_transformer
+from rrsis_bench.families.lavt.stage import LAVTStage, TextFeatures, Texts
 from rrsis_bench.nn.layers.fusion import LanguageGate, WordAttention
+from rrsis_bench.nn.layers.init import init_transformer
 
 
 class ObjectPositionAlignment(nn.Module):
@@ -35,13 +35,13 @@ class ObjectPositionAlignment(nn.Module):
         self.positions = WordAttention(width, text_width, heads)
         self.where = nn.Conv2d(2, 1, 3, padding=1, bias=False)
 
-    def forward(self, features: Tensor, objects: Words, positions: Words) -> Tensor:
+    def forward(self, features: Tensor, objects: TextFeatures, positions: TextFeatures) -> Tensor:
         """Aligned features (B, h, w, C) of a map (B, h, w, C)."""
         size = features.shape[1:3]
         pixels = features.flatten(1, 2)
         what = self.gate(self.objects(pixels, objects.states, objects.mask))
         read = self.positions(pixels, positions.states, positions.mask)
-        summary = torch.stack([read.mean(2), read.amax(2)], 1).unflatten(2, size)
+        summary = torch.stack([read.mean(2), read.amax(2)], 1).reshape(-1, 2, *size)
         where = self.where(summary).sigmoid().flatten(2).transpose(1, 2)
         aligned: Tensor = (what * where).unflatten(1, size)
         return aligned

@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from baselines.fianet.align import FIANetStage
-from baselines.fianet.text import OBJECT, POSITION
+from baselines.fianet.text import OBJECT, POSITION, SplitRule
 from baselines.fianet.tmem import TMEM
 from baselines.fianet.weights import RELEASED
-from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
-from rrsis_bench.families.lavt.names import NameMap
-from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
+from rrsis_bench.families.lavt.family import Dice, FamilyOptions, LAVTFamily
+from rrsis_bench.families.lavt.stage import CONTEXT, TextFeatures, Texts
 from rrsis_bench.nn.encoders.bert import encode_words
+from rrsis_bench.nn.weights.name_map import NameMap
 from rrsis_bench.types import InputSpec, TextTokens
 
 
@@ -38,9 +38,9 @@ class FIANetOptions(FamilyOptions):
     """
 
     max_tokens: int = 22
-    dice: str = "sum"
+    dice: Dice = "sum"
     tmem_blocks: int = 3
-    text_split: str = "whole-word"
+    text_split: SplitRule = "whole-word"
     classes: str | tuple[str, ...] = "any"
 
 
@@ -73,4 +73,4 @@ class FIANet(LAVTFamily):
         masks = {CONTEXT: tokens.mask, OBJECT: tokens.parts[OBJECT], POSITION: tokens.parts[POSITION]}
         stacked = torch.cat([mask.to(tokens.mask.dtype) for mask in masks.values()])
         states = encode_words(self.text, tokens.ids.repeat(len(masks), 1), stacked).chunk(len(masks))
-        return {name: Words(part, mask) for (name, mask), part in zip(masks.items(), states, strict=True)}
+        return {name: TextFeatures(part, mask) for (name, mask), part in zip(masks.items(), states, strict=True)}

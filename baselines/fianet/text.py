@@ -14,17 +14,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
+from typing import Literal
 
 from rrsis_bench.data.classes import PREPOSITIONS, Span, class_names, mark
-from rrsis_bench.data.text import Tokenized, class_spans, load_tokenizer
-from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
-from rrsis_bench.types import InputSpec
+from rrsis_bench.data.text import class_spans, load_tokenizer
+from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.types import InputSpec, Tokenized
 
 TextSplit = Callable[[str, Tokenized], tuple[list[int], list[int]]]
 """An expression and its tokens to the object and the position mask, each of length L."""
 
 OBJECT, POSITION = "object", "position"
-MODES = ("whole-word", "official")
+SplitRule = Literal["whole-word", "official"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -225,15 +226,13 @@ class FIANetTokenizer:
         """Load the tokenizer of the ids and the rules.
 
         Raises:
-            UsageError: an unknown mode or list of classes.
+            UsageError: an unknown list of classes.
             MissingResourceError: a vocabulary, NLTK or its data is missing.
         """
         options = spec.tokenizer_options
         self._tokenize = load_tokenizer(replace(spec, tokenizer=options["base"]))
         classes = class_names(options["classes"])
-        mode = options["mode"]
-        if mode not in MODES:
-            raise UsageError(f"fianet: unknown text_split '{mode}'.{did_you_mean(str(mode), list(MODES))}")
+        mode: SplitRule = options["mode"]
         self._split = official_split(classes) if mode == "official" else whole_word_split(classes)
 
     def __call__(self, text: str) -> Tokenized:

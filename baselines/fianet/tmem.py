@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
-from rrsis_bench.nn.encoders.swin import init_transformer
+from rrsis_bench.families.lavt.stage import CONTEXT, TextFeatures, Texts
 from rrsis_bench.nn.layers.fusion import WordAttention
+from rrsis_bench.nn.layers.init import init_transformer
 from rrsis_bench.nn.layers.multiscale import MultiScaleShell
 
 
@@ -29,7 +29,7 @@ class TextAwareBlock(nn.Module):
         # The attention's projections are 1x1 convolutions in the released network and keep their own start.
         self.feed.apply(init_transformer)
 
-    def forward(self, pixels: Tensor, words: Words) -> Tensor:
+    def forward(self, pixels: Tensor, words: TextFeatures) -> Tensor:
         """(B, n, D) to the same."""
         pixels = pixels + self.attention(self.norm1(pixels), words.states, words.mask)
         fed: Tensor = pixels + self.feed(self.norm2(pixels))
@@ -56,4 +56,4 @@ class TMEM(nn.Module):
         pixels = joined.flatten(2).transpose(1, 2)
         for block in self.blocks:
             pixels = block(pixels, texts[CONTEXT])
-        return self.shell.spread(pixels.transpose(1, 2).unflatten(2, joined.shape[2:]), maps)
+        return self.shell.spread(pixels.transpose(1, 2).reshape(joined.shape), maps)

@@ -13,8 +13,8 @@ from torch import nn
 
 from baselines.lavt.weights import RELEASED
 from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
-from rrsis_bench.families.lavt.names import NameMap
 from rrsis_bench.families.lavt.stage import LAVTStage
+from rrsis_bench.nn.weights.name_map import NameMap
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from rrsis_bench.families.lavt.names import (
     SHARED_DROPPED,
     SHARED_NAMES,
     STAGE,
-    NameMap,
     gate_names,
     pwam_names,
 )
+from rrsis_bench.nn.weights.name_map import NameMap
 
 RELEASED = NameMap(
     "LAVT",

@@ -2,7 +2,7 @@
 
 In the code this was rebuilt from, the two scales also exchange their language tokens. That exchange changes only those
 tokens, which are dropped right after it; so it never reaches a pixel. What acts is self-attention inside each of the
-two maps. `cross_scale` says what becomes of the rest (`PARTS`).
+two maps. `cross_scale` says what becomes of the rest (`CrossScale`).
 
 Legend: `B` batch, `C_i h_i w_i` width and size of the i-th map (finest first), `N_i` its pixels, `T` words, `Ct` their
 width.
@@ -11,21 +11,22 @@ width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
+from rrsis_bench.families.lavt.stage import CONTEXT, TextFeatures, Texts
 
-PARTS = ("kept", "none", "acting")
+CrossScale = Literal["kept", "none", "acting"]
 """`kept`: what has no effect is there, but not run. `none`: it is left out. `acting`: the exchanged tokens are added to
 the pixels, which makes the exchange act; that is our reading of the method's name, not the code's."""
 MLP_RATIO = 2.0
 
 
-def guide_vector(words: Words, masked: bool) -> Tensor:
+def guide_vector(words: TextFeatures, masked: bool) -> Tensor:
     """One vector (B, Ct) for a text: the mean of its words.
 
     Args:
@@ -158,7 +159,7 @@ class LanguageGuided(nn.Module):
         text_width: width Ct of the words.
         heads: attention heads over the two coarsest maps.
         depths: blocks over the two coarsest maps.
-        cross_scale: one of `PARTS`.
+        cross_scale: see `CrossScale`.
         masked: leave padding out of the guide vector.
     """
 
@@ -168,7 +169,7 @@ class LanguageGuided(nn.Module):
         text_width: int,
         heads: Sequence[int] = (8, 16),
         depths: Sequence[int] = (1, 3),
-        cross_scale: str = "kept",
+        cross_scale: CrossScale = "kept",
         masked: bool = False,
     ) -> None:
         super().__init__()

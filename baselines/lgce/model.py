@@ -13,13 +13,14 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from baselines.lgce.guidance import PARTS, LanguageGuided
+from baselines.lgce.guidance import CrossScale, LanguageGuided
 from baselines.lgce.weights import names_for
 from rrsis_bench.errors import UsageError
 from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
-from rrsis_bench.families.lavt.names import NameMap, load_official
+from rrsis_bench.families.lavt.names import load_official
 from rrsis_bench.families.lavt.stage import LAVTStage
 from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.weights.name_map import NameMap
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class LGCEOptions(FamilyOptions):
 
     guide_heads: tuple[int, int] = (8, 16)
     guide_depths: tuple[int, int] = (1, 3)
-    cross_scale: str = "kept"
+    cross_scale: CrossScale = "kept"
     masked_guide: bool = False
 
 
@@ -54,10 +55,6 @@ class LGCE(LAVTFamily):
     def build_refine(self, widths: Sequence[int]) -> nn.Module:
         """The language-guided module."""
         options = self.options
-        if options.cross_scale not in PARTS:
-            raise UsageError(
-                f"{self.name}: option 'cross_scale' is one of {', '.join(PARTS)}, not '{options.cross_scale}'."
-            )
         for width, heads in zip(widths[-2:], options.guide_heads, strict=True):
             if width % heads:
                 raise UsageError(f"{self.name}: option 'guide_heads': {heads} heads do not divide {width} channels.")

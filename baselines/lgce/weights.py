@@ -13,10 +13,10 @@ from rrsis_bench.families.lavt.names import (
     SHARED_DROPPED,
     SHARED_NAMES,
     STAGE,
-    NameMap,
     gate_names,
     pwam_names,
 )
+from rrsis_bench.nn.weights.name_map import NameMap
 
 UNUSED: Mapping[str, str] = {
     r"classifier\.msb[23]\..*": "for the finer pairs of scales; built, never run",

@@ -57,7 +57,7 @@ class Prior(Method):
         """Share of the training truths that are foreground in each cell, (B, G * G) in 0..1."""
         raise NotImplementedError
 
-    def remember(self, batch: Batch, masks: Tensor) -> None:
+    def accumulate(self, batch: Batch, masks: Tensor) -> None:
         """Count a training batch.
 
         Args:
@@ -78,7 +78,7 @@ class Prior(Method):
         with torch.no_grad(), torch.autocast(self.seen.device.type, enabled=False):
             probability = self.probability(batch).float().clamp(1e-6, 1 - 1e-6)
             if self.training:
-                self.remember(batch, self._cells(batch))
+                self.accumulate(batch, self._cells(batch))
         odds = torch.logit(probability)
         logits = (odds - torch.logit(self.level)).view(-1, 1, side, side)
         size = batch.images.shape[-2:]

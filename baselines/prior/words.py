@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from zlib import crc32
 
-from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import UsageError
-from rrsis_bench.types import InputSpec
+from rrsis_bench.types import InputSpec, Tokenized
 
 
 class WordTokenizer:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.families.lavt.stage import Texts
-from rrsis_bench.nn.encoders.swin import init_transformer
+from rrsis_bench.nn.layers.init import init_transformer
 from rrsis_bench.nn.layers.multiscale import MultiScaleShell
 
 

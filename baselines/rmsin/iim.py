@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.families.lavt.stage import LAVTStage, Texts
-from rrsis_bench.nn.encoders.swin import init_transformer
 from rrsis_bench.nn.layers.fusion import LanguageGate
+from rrsis_bench.nn.layers.init import init_transformer
 
 
 class OneChannelHalf(nn.Module):

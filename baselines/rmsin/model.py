@@ -17,8 +17,8 @@ from baselines.rmsin.cim import CIM
 from baselines.rmsin.iim import RMSINStage
 from baselines.rmsin.weights import RELEASED
 from rrsis_bench.errors import UsageError
-from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
-from rrsis_bench.families.lavt.names import NameMap
+from rrsis_bench.families.lavt.family import Dice, FamilyOptions, LAVTFamily
+from rrsis_bench.nn.weights.name_map import NameMap
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class RMSINOptions(FamilyOptions):
         arc_dropout: dropout rate before strength and angle are read off.
     """
 
-    dice: str = "sum"
+    dice: Dice = "sum"
     cim_grid: int = 15
     cim_heads: int = 8
     cim_key: int = 32

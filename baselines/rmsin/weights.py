@@ -7,11 +7,11 @@ from rrsis_bench.families.lavt.names import (
     SHARED_DROPPED,
     SHARED_NAMES,
     STAGE,
-    NameMap,
     gate_names,
     pwam_names,
 )
 from rrsis_bench.nn.layers.multiscale import shell_names
+from rrsis_bench.nn.weights.name_map import NameMap
 
 CIM, BLOCK = "backbone.cim", "refine.blocks.*"
 

@@ -10,29 +10,29 @@ neighbours it is made of, which are all known on the small map.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.errors import UsageError
-from rrsis_bench.nn.layers.precision import full_precision, wide
+from rrsis_bench.nn.layers.precision import at_least_float32, full_precision
 
+Norm = Literal["batch", "group"]
 SMALLEST = 1e-12
 
 
 class DensePrompt(nn.Module):
-    """Two convolutions over the refined image and its likeness to the sentence.
+    """Two convolutions over the refined image and its cosine_map to the sentence.
 
     Args:
         width: D.
         norm: `batch`, or `group` for few samples per device.
     """
 
-    def __init__(self, width: int, norm: str = "batch") -> None:
+    def __init__(self, width: int, norm: Norm = "batch") -> None:
         super().__init__()
         half = width // 2
-        if norm not in ("batch", "group"):
-            raise UsageError(f"rsrefseg2: dense_norm is 'batch' or 'group', not '{norm}'.")
         middle = nn.BatchNorm2d(half) if norm == "batch" else nn.GroupNorm(min(32, half), half)
         self.conv = nn.Sequential(
             nn.Conv2d(width, half, 3, padding=1), middle, nn.GELU(), nn.Conv2d(half, width, 3, padding=1)
@@ -62,19 +62,19 @@ class DensePrompt(nn.Module):
         """
         features = self.conv(refined)
         with full_precision(features.device):
-            features, sentence = wide(features), wide(sentence)
-            cosine = (likeness if low_memory else likeness_naive)(features, sentence, size)
+            features, sentence = at_least_float32(features), at_least_float32(sentence)
+            cosine = (cosine_map if low_memory else cosine_map_naive)(features, sentence, size)
             return log_scale.exp() * cosine + bias
 
 
-def likeness_naive(features: Tensor, sentence: Tensor, size: tuple[int, int]) -> Tensor:
+def cosine_map_naive(features: Tensor, sentence: Tensor, size: tuple[int, int]) -> Tensor:
     """Cosine of the upsampled features (B, D, h, w) with the sentence (B, D): (B, 1, H, W), as published."""
     large = F.interpolate(features, size, mode="bilinear", align_corners=True)
     return (F.normalize(large, dim=1) * F.normalize(sentence, dim=1)[..., None, None]).sum(1, keepdim=True)
 
 
-def likeness(features: Tensor, sentence: Tensor, size: tuple[int, int]) -> Tensor:
-    """The same as `likeness_naive` in a fraction of its memory."""
+def cosine_map(features: Tensor, sentence: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same as `cosine_map_naive` in a fraction of its memory."""
     product = torch.einsum("bdhw,bd->bhw", features, F.normalize(sentence, dim=1))
     rows, row_pairs = corner_weights(features.shape[-2], size[0], features)
     columns, column_pairs = corner_weights(features.shape[-1], size[1], features)

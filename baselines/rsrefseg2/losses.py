@@ -34,7 +34,7 @@ def decorrelation(first: Tensor, second: Tensor) -> Tensor:
     return cosine.square().mean()
 
 
-def regions(places: Tensor, masks: Tensor, label: str) -> Tensor:
+def region_features(places: Tensor, masks: Tensor, label: str) -> Tensor:
     """Mean features of what the truth masks cover, normed.
 
     Args:
@@ -55,19 +55,19 @@ def regions(places: Tensor, masks: Tensor, label: str) -> Tensor:
 
 
 def contrastive(seen: Tensor, said: Tensor, log_scale: Tensor, bias: Tensor, keys: Tensor | None) -> Tensor:
-    """Image regions against query sets of all samples on all devices: mean of both cross-entropies.
+    """Image region_features against query sets of all samples on all devices: mean of both cross-entropies.
 
     Args:
-        seen: (B, D) normed features of the regions.
+        seen: (B, D) normed features of the region_features.
         said: (B, D) normed means of the second query sets.
         log_scale: (1,) logarithm of the factor.
         bias: (1,) added to all logits; a softmax does not see it.
-        keys: (B, 2) of `keys_of`; samples that share one are no negatives of each other. None keeps all.
+        keys: (B, 2) of `duplicate_keys`; samples that share one are no negatives of each other. None keeps all.
     """
-    seen, said = gathered(seen), gathered(said)
+    seen, said = gather_devices(seen), gather_devices(said)
     logits = log_scale.float().exp() * seen @ said.T + bias.float()
     if keys is not None:
-        keys = gathered(keys)
+        keys = gather_devices(keys)
         same = (keys[:, None] == keys[None]).any(-1)
         same.fill_diagonal_(False)
         logits = logits.masked_fill(same, float("-inf"))
@@ -75,7 +75,7 @@ def contrastive(seen: Tensor, said: Tensor, log_scale: Tensor, bias: Tensor, key
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
 
-def keys_of(texts: Sequence[str], images: Sequence[str], device: torch.device) -> Tensor:
+def duplicate_keys(texts: Sequence[str], images: Sequence[str], device: torch.device) -> Tensor:
     """Sentences and images as numbers that are equal where they are: (B, 2) int64."""
     pairs = [(_number(f"text {text}"), _number(f"image {image}")) for text, image in zip(texts, images, strict=True)]
     return torch.tensor(pairs, dtype=torch.int64).to(device, non_blocking=True)
@@ -85,7 +85,7 @@ def _number(word: str) -> int:
     return int.from_bytes(blake2b(word.encode(), digest_size=7).digest(), "big")
 
 
-def gathered(own: Tensor) -> Tensor:
+def gather_devices(own: Tensor) -> Tensor:
     """The same tensor of all devices, in order of rank; only this one's carries gradients. Equal shapes everywhere.
 
     A loss over all samples reaches each device's parameters through its own samples alone, and DDP takes the mean of
@@ -98,6 +98,6 @@ def gathered(own: Tensor) -> Tensor:
     distributed.all_gather(parts, own.detach().contiguous())
     if own.requires_grad:
         own = own.clone()
-        own.register_hook(lambda gradient: gradient * world)
+        own.register_hook(lambda gradient: gradient * world)  # type: ignore[no-untyped-call]  # torch's own gap
     parts[distributed.get_rank()] = own
     return torch.cat(parts)

@@ -17,17 +17,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from baselines.rsrefseg2.losses import contrastive, decorrelation, keys_of, regions, squared_dice
+from baselines.rsrefseg2.losses import contrastive, decorrelation, duplicate_keys, region_features, squared_dice
 from baselines.rsrefseg2.options import RSRefSeg2Options
 from baselines.rsrefseg2.prompter import CascadedPrompter
+from baselines.rsrefseg2.weights import load_official
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method
-from rrsis_bench.nn.encoders.dual_encoder import Heard, build_dual_encoder
-from rrsis_bench.nn.encoders.sam import build_segmenter
+from rrsis_bench.nn.encoders.build import build_dual_encoder, build_segmenter
+from rrsis_bench.nn.encoders.dual_encoder import EncodedText
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, reduce_mask, upsample
 from rrsis_bench.nn.layers.precision import full_precision
-from rrsis_bench.nn.weights.files import load_tensors, resolve, sha256_file
+from rrsis_bench.nn.weights.base import load_frozen
 from rrsis_bench.types import Batch, InputSpec, MethodOutput
 
 LARGEST_SCALE = math.log(120.0)
@@ -89,15 +90,15 @@ class RSRefSeg2(Method):
         for block in (*self.dual.blocks(), *self.segmenter.blocks()):
             block.forward = partial(_again, block.forward)
 
-    def read(self, batch: Batch) -> tuple[Heard, Tensor | None]:
+    def encode_text(self, batch: Batch) -> tuple[EncodedText, Tensor | None]:
         """Encode the expressions; the mask (B, L) is None where padding counts as words."""
         ids, mask = batch.tokens.ids, batch.tokens.mask
         if self.options.text_padding == "masked":
-            heard = self.dual.read(ids, mask)
-            return heard, heard.mask
+            text = self.dual.encode_text(ids, mask)
+            return text, text.mask
         # The one place where the host must know a number of the device's; only in the released form.
         longest = int(mask.sum(1).max())
-        return self.dual.read(ids[:, :longest], mask[:, :longest], padded=False), None
+        return self.dual.encode_text(ids[:, :longest], mask[:, :longest], padded=False), None
 
     def for_dual(self, images: Tensor) -> Tensor:
         """Images as the segmenter wants them -> as the dual encoder wants them: its own scaling and size."""
@@ -114,20 +115,20 @@ class RSRefSeg2(Method):
         size = (batch.images.shape[-2], batch.images.shape[-1])
         side = self.segmenter.image_size
         images = upsample(batch.images, (side, side))
-        heard, mask = self.read(batch)
-        places = self.dual.look(self.for_dual(images))
+        text, mask = self.encode_text(batch)
+        places = self.dual.encode_image(self.for_dual(images))
         grid = (places.shape[-2], places.shape[-1])
-        prompts = self.prompter(places.flatten(2).transpose(1, 2), heard.words, grid, mask)
+        prompts = self.prompter(places.flatten(2).transpose(1, 2), text.words, grid, mask)
         refined = prompts.refined.transpose(1, 2).unflatten(-1, grid)
         dense = self.prompter.dense(
             refined,
-            heard.sentence,
+            text.sentence,
             self._clamped(self.dual.log_scale),
             self.dual.bias,
             self.segmenter.prompt_size,
             self.options.low_memory,
         )
-        logits = self.segmenter.segment(self.segmenter.look(images), prompts.sparse, dense)
+        logits = self.segmenter.segment(self.segmenter.encode_image(images), prompts.sparse, dense)
         aux = {"places": places, "first": prompts.first, "second": prompts.second, "dense": dense}
         return MethodOutput(upsample(logits, size), aux)
 
@@ -140,9 +141,9 @@ class RSRefSeg2(Method):
         target = reduce_mask(batch.masks, (output.logits.shape[-2], output.logits.shape[-1]))
         keys = None
         if not options.contrast_duplicates:
-            keys = keys_of(batch.texts, batch.image_ids, output.logits.device)
+            keys = duplicate_keys(batch.texts, batch.image_ids, output.logits.device)
         with full_precision(output.logits.device):
-            seen = regions(aux["places"], batch.masks, options.contrast_label)
+            seen = region_features(aux["places"], batch.masks, options.contrast_label)
             said = F.normalize(aux["second"].float().mean(1), dim=-1)
             scale = self._clamped(self.contrast.log_scale2)
             return {
@@ -177,21 +178,9 @@ class RSRefSeg2(Method):
             UsageError: an option is empty; a random start has to be asked for (`random`).
             MissingResourceError: a file is not there, or not of this network.
         """
-        digests = {}
-        for part in ("dual", "segmenter"):
-            named: str = getattr(self.options, f"{part}_weights")
-            if not named:
-                raise UsageError(
-                    f"rsrefseg2: {part}_weights names no file; set it in model.options "
-                    "(see configs/methods/rsrefseg2.yaml)."
-                )
-            if named == "random":
-                continue
-            path = resolve(named)
-            tensors = {name: value.float() for name, value in load_tensors(path).items()}
-            getattr(self, part).load_tensors(tensors, f"weights of {path}")
-            digests[part] = sha256_file(path)
-        return digests
+        return load_frozen(
+            self.name, self.options, {"dual": self.dual.load_tensors, "segmenter": self.segmenter.load_tensors}
+        )
 
     def load_official(self, path: Path) -> str:
         """Load a released checkpoint (see `weights.py`) and print what went where.
@@ -202,8 +191,6 @@ class RSRefSeg2(Method):
         Raises:
             MissingResourceError: unreadable, or not of this network.
         """
-        from baselines.rsrefseg2.weights import load_official
-
         placed = load_official(self, path)
         print(placed, flush=True)
         return placed.sha256

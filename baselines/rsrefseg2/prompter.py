@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.rsrefseg2.dense import DensePrompt
+from baselines.rsrefseg2.dense import DensePrompt, Norm
 from rrsis_bench.nn.layers.attention import Attention
 
 
@@ -40,7 +40,7 @@ class Prompts:
     sparse: Tensor
 
 
-class Attend(nn.Module):
+class AttentionBlock(nn.Module):
     """Attention, residual, LayerNorm."""
 
     def __init__(self, width: int, source: int, inner: int, heads: int) -> None:
@@ -70,7 +70,7 @@ class Mlp(nn.Module):
         return changed
 
 
-class Feed(nn.Module):
+class FeedForwardBlock(nn.Module):
     """MLP, residual, LayerNorm."""
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -89,11 +89,11 @@ class SplitText(nn.Module):
 
     def __init__(self, width: int, inner: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.own1, self.own2 = (Attend(width, width, inner, heads) for _ in range(2))
-        self.words1, self.words2 = (Attend(width, width, inner, heads) for _ in range(2))
-        self.words1_feed, self.words2_feed = (Feed(width, hidden) for _ in range(2))
-        self.other1, self.other2 = (Attend(width, width, inner, heads) for _ in range(2))
-        self.other1_feed, self.other2_feed = (Feed(width, hidden) for _ in range(2))
+        self.own1, self.own2 = (AttentionBlock(width, width, inner, heads) for _ in range(2))
+        self.words1, self.words2 = (AttentionBlock(width, width, inner, heads) for _ in range(2))
+        self.words1_feed, self.words2_feed = (FeedForwardBlock(width, hidden) for _ in range(2))
+        self.other1, self.other2 = (AttentionBlock(width, width, inner, heads) for _ in range(2))
+        self.other1_feed, self.other2_feed = (FeedForwardBlock(width, hidden) for _ in range(2))
 
     def forward(
         self, q1: Tensor, q2: Tensor, e1: Tensor, e2: Tensor, words: Tensor, mask: Tensor | None
@@ -113,9 +113,9 @@ class ActivateImage(nn.Module):
 
     def __init__(self, width: int, inner: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.own = Attend(width, width, inner, heads)
-        self.image = Attend(width, width, inner, heads)
-        self.image_feed = Feed(width, hidden)
+        self.own = AttentionBlock(width, width, inner, heads)
+        self.image = AttentionBlock(width, width, inner, heads)
+        self.image_feed = FeedForwardBlock(width, hidden)
 
     def forward(self, queries: Tensor, e: Tensor, image: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """Queries (B, K, D), image (B, N, D) with positions (N, D) -> both."""
@@ -129,11 +129,11 @@ class ReadPrompts(nn.Module):
     def __init__(self, width: int, prompt: int, inner: int, heads: int, hidden: int) -> None:
         super().__init__()
         self.activate = ActivateImage(width, inner, heads, hidden)
-        self.own = Attend(prompt, prompt, inner, heads)
-        self.text = Attend(prompt, width, inner, heads)
-        self.text_feed = Feed(prompt, hidden)
-        self.image = Attend(prompt, width, inner, heads)
-        self.image_feed = Feed(prompt, hidden)
+        self.own = AttentionBlock(prompt, prompt, inner, heads)
+        self.text = AttentionBlock(prompt, width, inner, heads)
+        self.text_feed = FeedForwardBlock(prompt, hidden)
+        self.image = AttentionBlock(prompt, width, inner, heads)
+        self.image_feed = FeedForwardBlock(prompt, hidden)
 
     def forward(
         self, queries: Tensor, e: Tensor, image: Tensor, places: Tensor, prompts: Tensor, ep: Tensor
@@ -173,7 +173,7 @@ class CascadedPrompter(nn.Module):
         inner: int = 512,
         hidden: int = 512,
         depth: int = 2,
-        norm: str = "batch",
+        norm: Norm = "batch",
     ) -> None:
         super().__init__()
         self.queries = queries
@@ -188,7 +188,7 @@ class CascadedPrompter(nn.Module):
         self.sparse = Mlp(prompt, hidden)
         self.dense = DensePrompt(width, norm)
 
-    def places(self, grid: tuple[int, int]) -> Tensor:
+    def positions(self, grid: tuple[int, int]) -> Tensor:
         """Image positions (N, D) for a map of this size; another size than the learned one is interpolated."""
         table: Tensor = self.image_position
         if tuple(table.shape[-2:]) != grid:
@@ -204,7 +204,7 @@ class CascadedPrompter(nn.Module):
             grid: rows and columns of the image map, N = rows * columns.
             mask: (B, L), True for words that count; None for all.
         """
-        e1, e2, places = self.first_position, self.second_position, self.places(grid)
+        e1, e2, places = self.first_position, self.second_position, self.positions(grid)
         first = second = pool_words(words, mask, self.queries)
         for split in self.split:
             first, second = split(first, second, e1, e2, words, mask)

@@ -12,19 +12,17 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders import sam2
 from rrsis_bench.nn.encoders.sam import rename
 from rrsis_bench.nn.encoders.sam_v1 import SHARED, SamHF
-from rrsis_bench.nn.weights.files import fit, load_checkpoint, sha256_file, strip_prefixes
-
-if TYPE_CHECKING:
-    from baselines.rsrefseg2.model import RSRefSeg2
+from rrsis_bench.nn.weights.files import few, fit, load_checkpoint, naming_the_file, sha256_file, strip_prefixes
 
 SEGMENTER = "segmenter.network."
 _TOP = {
@@ -179,7 +177,7 @@ def convert(official: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str
         else:
             names[name] = ours
     if strange:
-        raise MissingResourceError(f"no RSRefSeg 2 checkpoint: cannot place {_few(strange)}.")
+        raise MissingResourceError(f"no RSRefSeg 2 checkpoint: cannot place {few(strange)}.")
     converted: dict[str, Tensor] = {}
     segmenter: dict[str, Tensor] = {}
     for name, ours in names.items():
@@ -200,33 +198,37 @@ def convert(official: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str
     return converted | {SEGMENTER + name: value for name, value in segmenter.items()}, names
 
 
-def load_official(method: RSRefSeg2, path: Path) -> Placed:
-    """Load a released checkpoint into a method of the same size, strictly; says what went where.
+def load_official(method: Method, path: Path) -> Placed:
+    """Load a released checkpoint into an RSRefSeg 2 of the same size, strictly.
+
+    Args:
+        method: an `RSRefSeg2`, whose part `segmenter` says which library's names it has.
+        path: the checkpoint.
+
+    Returns:
+        what went where.
 
     Raises:
-        MissingResourceError: unreadable, names or shapes do not fit, or the base weights under it are not to be had.
+        MissingResourceError: unreadable, names or shapes do not fit, or base weights under it are missing.
     """
-    if not path.is_file():
-        raise MissingResourceError(f"RSRefSeg 2 checkpoint {path} does not exist.")
-    try:
+    with naming_the_file(path):
         form, official = _state(load_checkpoint(path))
         converted, names = convert(official)
         own = method.state_dict()
         strange = [name for name, ours in names.items() if ours not in own]
         if strange:
-            raise MissingResourceError(f"cannot place {_few(strange)}. {_advice(method, strange)}")
+            advice = _advice(method.get_submodule("segmenter"), strange)
+            raise MissingResourceError(f"cannot place {few(strange)}. {advice}")
         missing = [name for name in own if name not in converted]
         frozen = {name for name, parameter in method.named_parameters() if not parameter.requires_grad}
         whole = not missing
         if not whole:
             left_out = [name for name in missing if name not in frozen and not _is_code(name)]
             if left_out:
-                raise MissingResourceError(f"its parameters do not fit the network: it misses {_few(left_out)}.")
+                raise MissingResourceError(f"its parameters do not fit the network: it misses {few(left_out)}.")
             method.load_pretrained()
             converted = method.state_dict() | converted
         fit(method, converted, "its parameters")
-    except MissingResourceError as error:
-        raise MissingResourceError(f"{path}: {error}") from error
     return Placed(sha256_file(path), form, whole, names)
 
 
@@ -248,14 +250,9 @@ def _state(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
     }
 
 
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{', '.join(names[:3])}{more}"
-
-
-def _advice(method: RSRefSeg2, strange: list[str]) -> str:
+def _advice(segmenter: nn.Module, strange: list[str]) -> str:
     if any(".head." in name and "lora_" in name for name in strange):
         return "It adapts SigLIP's pooling head: set model.options.official."
-    if any("backbone.model.vision_encoder" in name for name in strange) and not isinstance(method.segmenter, SamHF):
+    if any("backbone.model.vision_encoder" in name for name in strange) and not isinstance(segmenter, SamHF):
         return "It is of SAM v1: set segmenter to its size and segmenter_library to transformers."
     return "It is of another variant."

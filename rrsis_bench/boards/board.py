@@ -18,17 +18,26 @@ from typing import Any, Literal
 from rrsis_bench.boards import published
 from rrsis_bench.boards.published import Published, PublishedCost, PublishedRow
 from rrsis_bench.boards.rows import Run, Table, cost_tables, score_tables
+from rrsis_bench.data.catalogue import benchmarks, describe
+from rrsis_bench.data.info import Kind
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.protocols import DEFAULT
 from rrsis_bench.results import gallery
-from rrsis_bench.results.record import find_results, is_synthetic, read_result
-from rrsis_bench.results.samples import FILE as SAMPLES_FILE
 from rrsis_bench.results.samples import read_native
+from rrsis_bench.run import folder as run_folder
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.seal import is_synthetic
 from rrsis_bench.stats.paired import RunCounts
 
 SMOKE, EFFICIENCY = "smoke", "efficiency"
-REAL = {"rrsisd": "RRSIS-D", "refsegrs": "RefSegRS", "risbench": "RISBench"}
-"""Boards that exist before anyone has a result for them."""
+NOTICES: Mapping[Kind, str] = {
+    "benchmark": "",
+    "development": "Development data: a small set to work with, not a benchmark of the field.",
+    "synthetic": "Drawn scenes: nothing here says how methods compare on real imagery.",
+    "own": "A data set of somebody's own: its rows compare with each other only.",
+    "unknown": "Unknown data set: no configuration of this name says what it is.",
+}
+"""What a page says above its tables, by the kind of its data set."""
 
 NOTHING = Published({}, ())
 NEEDED = {"kind", "method", "dataset", "metrics", "selected_on", "language_control", "efficiency"}
@@ -83,14 +92,15 @@ def collect(results: Path) -> tuple[list[Run], list[str]]:
     warnings: list[str] = []
     seen: dict[str, str] = {}
     ids: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for path in find_results([runs_folder(results)]):
+    for path in run_folder.find([runs_folder(results)]):
+        run = RunFolder(path.parent)
         folder = PurePosixPath(path.parent.relative_to(results).as_posix())
         try:
-            result = read_result(path, brief=True)
+            result = run.result(brief=True)
             _check_place(path, folder, result)
             if result["sha256"] in seen:
                 raise UserError(f"{path} is a copy of the result in {seen[result['sha256']]}; only that is counted.")
-            native = read_native(path.parent / SAMPLES_FILE, result["samples_sha256"])
+            native = read_native(run, result["samples_sha256"])
             seen[result["sha256"]] = str(folder)
         except UserError as error:
             warnings.append(str(error))
@@ -102,13 +112,13 @@ def collect(results: Path) -> tuple[list[Run], list[str]]:
                 str(folder),
                 {key: value for key, value in result.items() if key in NEEDED},
                 RunCounts(names[0], names[1], native.counts, DEFAULT, str(folder)),
-                _pictures(path.parent, result, warnings),
+                _pictures(run, result, warnings),
             )
         )
     return runs, warnings
 
 
-def _pictures(folder: Path, result: Mapping[str, Any], warnings: list[str]) -> Mapping[str, str]:
+def _pictures(folder: RunFolder, result: Mapping[str, Any], warnings: list[str]) -> Mapping[str, str]:
     try:
         return gallery.read(folder, result["dataset"])
     except UserError as error:
@@ -134,7 +144,7 @@ def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -
 
 
 def build_boards(runs: Sequence[Run], numbers: Published = NOTHING) -> list[Board]:
-    """All boards: smoke, the real data sets, any other by name, efficiency.
+    """All boards: smoke, the benchmarks, any other data set by name, efficiency.
 
     Args:
         runs: results from `collect`.
@@ -147,8 +157,10 @@ def build_boards(runs: Sequence[Run], numbers: Published = NOTHING) -> list[Boar
         if synthetic != (run.result["kind"] == SMOKE) or (not synthetic and dataset["name"] in (SMOKE, EFFICIENCY)):
             continue  # `collect` has refused and named it; a caller's own list gets no further either.
         by_name[SMOKE if synthetic else dataset["name"]].append(run)
-    others = sorted(set(by_name) - set(REAL) - {SMOKE})
-    boards = [make_board(name, by_name[name], numbers) for name in (SMOKE, *REAL, *others)]
+    # A benchmark has a board before anyone has a result for it.
+    first = (SMOKE, *benchmarks())
+    others = sorted(set(by_name) - set(first))
+    boards = [make_board(name, by_name[name], numbers) for name in (*first, *others)]
     real = [run for name, members in by_name.items() if name != SMOKE for run in members]
     return [*boards, make_board(EFFICIENCY, real, numbers)]
 
@@ -179,7 +191,7 @@ def _gallery(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, Mapping[
 
 
 def _title(name: str) -> str:
-    return "Smoke: the synthetic split" if name == SMOKE else REAL.get(name, name)
+    return "Smoke: the synthetic split" if name == SMOKE else describe(name).title
 
 
 def _notice(name: str) -> str:
@@ -193,7 +205,7 @@ def _notice(name: str) -> str:
             "Costs of methods that were run on real data. Measured GFLOPs count a multiply-add as 2, published ones as "
             "1 wherever the source does; measured and published figures come from different machines."
         )
-    return "" if name in REAL else "Development data: a small set to work with, not a benchmark of the field."
+    return NOTICES[describe(name).kind]
 
 
 def load(results: Path) -> tuple[list[Board], list[str]]:

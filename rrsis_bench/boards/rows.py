@@ -14,7 +14,7 @@ from rrsis_bench import registry
 from rrsis_bench.boards.published import Comparison, PublishedRow, compare
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.protocols import DEFAULT
-from rrsis_bench.results.record import KINDS
+from rrsis_bench.run.seal import KINDS
 from rrsis_bench.stats.paired import RunCounts
 from rrsis_bench.stats.ranks import RankRow, rank_groups
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
-from rrsis_bench import __version__
+from rrsis_bench._version import __version__
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
 
 VERBS: Mapping[str, tuple[str, str]] = {

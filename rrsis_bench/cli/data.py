@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrsis_bench import config, paths
+from rrsis_bench.data.info import SPLITS
 from rrsis_bench.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("prepare", "write the manifest that training and testing read"),
         ("verify", "check every file and name each that is wrong; exit code 3 on errors"),
         ("stats", "count splits, categories, sizes and tokens"),
-        ("show", "draw one pair into a PNG and print its record"),
+        ("show", "draw one pair into a PNG and print what is known of it"),
     ):
         sub = words.add_parser(
             word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sub.add_argument("--manifest", type=Path, help="the file that lists the pairs, for a data set of your own")
         if word == "show":
             sub.add_argument("--index", type=int, default=0, help="position in the split (default: 0)")
-            sub.add_argument("--split", default="test", choices=["train", "val", "test"], help="default: test")
+            sub.add_argument("--split", default="test", choices=SPLITS, help="default: test")
             sub.add_argument("--out", type=Path, help="PNG to write (default: NAME-SPLIT-INDEX.png here)")
         if word == "verify":
             sub.add_argument("--quiet", action="store_true", help="leave out what is only worth knowing")
@@ -53,41 +54,34 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _locate(args: argparse.Namespace) -> Located:
+    from rrsis_bench.data.catalogue import settings
     from rrsis_bench.data.prepare import locate
 
-    data = _data_block(args.name)
+    data = settings(args.name)
     for option in ("root", "manifest"):
         if getattr(args, option) is not None:
             data[option] = str(getattr(args, option))
     return locate(data)
 
 
-def _data_block(name: str) -> dict[str, Any]:
-    loaded = config.load_yaml(config.find("datasets", name))
-    return {**(loaded.get("data") or {}), "dataset": name}
-
-
 def _list() -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from rrsis_bench.data.sources import create
+    from rrsis_bench.data.catalogue import describe, settings
 
-    table = Table("name", "data set", "train", "val", "test", "found", box=None, pad_edge=False)
+    table = Table("name", "data set", "kind", *SPLITS, "found", box=None, pad_edge=False)
     for name in config.names("datasets"):
-        data = _data_block(name)
-        info = create(str(data.get("source") or name), **(data.get("source_options") or {})).info
-        generated = data.get("generator") is not None
+        data, info = settings(name), describe(name)
         root = Path(str(data["root"])).expanduser() if data.get("root") else paths.data_root() / name
-        found = "generated on first use" if generated else (str(root) if root.is_dir() else f"no: {root}")
-        counts = ["" if generated or split not in info.counts else f"{info.counts[split]:,}" for split in _SPLITS]
-        table.add_row(name, f"synthetic ({info.title} layout)" if generated else info.title, *counts, found)
+        found = str(root) if root.is_dir() else f"no: {root}"
+        if data.get("generator"):
+            found = "generated on first use"
+        counts = [f"{info.counts[split]:,}" if split in info.counts else "" for split in SPLITS]
+        table.add_row(name, info.title, info.kind, *counts, found)
     _console(Console).print(table)
     print("\nwhere to get one and what its folder must hold: rrsis-bench data verify NAME")
     return 0
-
-
-_SPLITS = ("train", "val", "test")
 
 
 def _console(cls: Any) -> Any:
@@ -102,7 +96,7 @@ def _prepare(located: Located, args: argparse.Namespace) -> int:
 
     ready = manifest_path(located).is_file()
     path = ensure_manifest(located)
-    counts = ", ".join(f"{split} {len(Manifest.open(path, split)):,}" for split in _SPLITS)
+    counts = ", ".join(f"{split} {len(Manifest.open(path, split)):,}" for split in SPLITS)
     print(f"{located.dataset}: {'up to date' if ready else 'written'}: {path} ({counts})")
     return 0
 
@@ -113,9 +107,6 @@ def _verify(located: Located, args: argparse.Namespace) -> int:
     from rich.text import Text
 
     findings: list[Finding] = located.source.verify(located.root)
-    if _is_generated(args.name):
-        # What is generated in a data set's layout has its own size, not the published one.
-        findings = [finding for finding in findings if finding.check != "count"]
     shown = [finding for finding in findings if not (args.quiet and finding.severity == "info")]
     if shown:
         table = Table("", "check", "file", "what is wrong", box=None, pad_edge=False)
@@ -131,10 +122,6 @@ def _verify(located: Located, args: argparse.Namespace) -> int:
     if errors:
         print(f"replace the files above from {located.source.info.where}")
     return 3 if errors else 0
-
-
-def _is_generated(name: str) -> bool:
-    return _data_block(name).get("generator") is not None
 
 
 def _stats(located: Located, args: argparse.Namespace) -> int:
@@ -159,9 +146,9 @@ def _show(located: Located, args: argparse.Namespace) -> int:
     from rrsis_bench.data.masks import MaskError, decode
     from rrsis_bench.data.pixels import ImageError, encoded, read_rgb
     from rrsis_bench.data.prepare import ensure_manifest
-    from rrsis_bench.data.transforms import resize_mask
     from rrsis_bench.engine.overlay import draw_overlay
     from rrsis_bench.files import write_bytes
+    from rrsis_bench.nearest import resize_mask
 
     manifest = Manifest.open(ensure_manifest(located), args.split)
     if not 0 <= args.index < len(manifest):

@@ -20,7 +20,7 @@ MALICIOUS_LIGHTNING = {"2.6.2", "2.6.3"}
 
 
 @dataclass(frozen=True)
-class Finding:
+class EnvironmentProblem:
     """A known-bad combination.
 
     Attributes:
@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
 
     versions = installed()
     devices, torchvision_error = probe()
-    found = findings(versions, requires("rrsis-bench") or [], torchvision_error)
-    found += [Finding(clash.problem, clash.remedy) for clash in namesakes.everywhere()]
+    found = problems(versions, requires("rrsis-bench") or [], torchvision_error)
+    found += [EnvironmentProblem(clash.problem, clash.remedy) for clash in namesakes.everywhere()]
     system = {"python": platform.python_version(), "platform": platform.platform(), "executable": sys.executable}
     if args.json:
         report = {**system, "versions": versions, "devices": devices, "findings": [asdict(one) for one in found]}
@@ -92,9 +92,9 @@ def probe() -> tuple[list[str], str | None]:
     return devices, None
 
 
-def findings(
+def problems(
     versions: Mapping[str, str | None], requirements: Iterable[str], torchvision_error: str | None
-) -> list[Finding]:
+) -> list[EnvironmentProblem]:
     """What is known to be bad about a set of versions.
 
     Args:
@@ -105,11 +105,11 @@ def findings(
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    found: list[Finding] = []
+    found: list[EnvironmentProblem] = []
     known: dict[str, str | None] = {str(canonicalize_name(name)): version for name, version in versions.items()}
     if known.get("lightning") in MALICIOUS_LIGHTNING:
         found.append(
-            Finding(
+            EnvironmentProblem(
                 f"lightning {known['lightning']} was a malicious upload.",
                 "pip install 'lightning>=2.6.4,<2.7', then change every password and key this machine could read.",
             )
@@ -119,7 +119,7 @@ def findings(
     if torchvision_error is not None or mixed:
         seen = f'importing torchvision fails: "{torchvision_error}"' if torchvision_error else "the pair does not match"
         found.append(
-            Finding(
+            EnvironmentProblem(
                 f"torch {known.get('torch')} and torchvision {known.get('torchvision')}: {seen}. A CPU-only torch "
                 'beside the index\'s torchvision gives "operator torchvision::nms does not exist".',
                 "install both from one place: pip install --force-reinstall torch torchvision (or both with "
@@ -133,10 +133,12 @@ def findings(
             continue
         version = known[name]
         if version is None:
-            found.append(Finding(f"{requirement.name} is not installed.", f"pip install '{_plain(requirement)}'"))
+            found.append(
+                EnvironmentProblem(f"{requirement.name} is not installed.", f"pip install '{_plain(requirement)}'")
+            )
         elif not requirement.specifier.contains(version, prereleases=True) and version not in MALICIOUS_LIGHTNING:
             found.append(
-                Finding(
+                EnvironmentProblem(
                     f"{requirement.name} {version} is outside the bounds this project is tested with "
                     f"({requirement.specifier}).",
                     f"pip install '{_plain(requirement)}'",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
@@ -30,22 +29,20 @@ def run(args: argparse.Namespace) -> int:
     from rrsis_bench.engine import geo
     from rrsis_bench.engine.device import pick_device
     from rrsis_bench.engine.load import load_run
-    from rrsis_bench.engine.predict import load_image, segment, write_prediction
+    from rrsis_bench.engine.predict import predict_file
     from rrsis_bench.errors import UsageError
+    from rrsis_bench.run.folder import RunFolder
 
     if not args.text.strip():
         raise UsageError('--text is empty: say what to look for, such as --text "the white airplane on the left".')
     if not args.run.is_dir():
         raise UsageError(f"--run {args.run} is no folder; give one that `rrsis-bench fit` wrote.")
-    image = load_image(args.image, args.plain, _bands(args.bands))
     device = pick_device(args.device)
-    loaded = load_run(args.run, device, args.ckpt)
-    pixels = image.image if isinstance(image, geo.Scene) else image
-    found = segment(loaded.method, pixels, args.text, device, args.tile, args.overlap, args.batch_size)
-    folder = args.out or Path("predictions")
-    words = re.sub(r"[^a-z0-9]+", "-", args.text.lower()).strip("-")[:40].strip("-") or "expression"
-    written = write_prediction(folder / f"{args.image.stem}_{words}", args.image, image, args.text, found, loaded)
-
+    loaded = load_run(RunFolder(args.run), device, args.ckpt)
+    settings = {"tile": args.tile, "overlap": args.overlap, "batch_size": args.batch_size}
+    image, found, written = predict_file(
+        loaded, args.image, args.text, args.out or Path("predictions"), device, args.bands, args.plain, **settings
+    )
     for note in _notes(found.truncated, found.tiles, image.notes if isinstance(image, geo.Scene) else ()):
         print(f"note: {note}", file=sys.stderr)
     if found.mean_probability is None:
@@ -67,14 +64,3 @@ def _notes(truncated: bool, tiles: int, more: tuple[str, ...]) -> list[str]:
     if tiles > 1:
         notes.append(f"the image was cut into {tiles} tiles; words of place are read within each (see --tile)")
     return notes
-
-
-def _bands(text: str | None) -> tuple[int, int, int] | None:
-    from rrsis_bench.errors import UsageError
-
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+),(\d+),(\d+)", text.replace(" ", ""))
-    if found is None:
-        raise UsageError(f"--bands {text} must be three numbers, such as 4,3,2.")
-    return int(found[1]), int(found[2]), int(found[3])

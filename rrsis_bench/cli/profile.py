@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from rrsis_bench.cost.profile import efficiency
-    from rrsis_bench.engine.build import build_method
     from rrsis_bench.engine.device import pick_device
+    from rrsis_bench.methods.build import build_method
 
     device = torch.device("meta") if args.meta else pick_device(args.device)
     with device:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrsis_bench.errors import DriftError, UsageError
+from rrsis_bench.metrics.protocols import of_masks
 
 if TYPE_CHECKING:
     from rrsis_bench.sweep.grid import Cell
@@ -41,7 +42,7 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Score binary masks at native size: a file of JSON lines {sample_id, rle} (COCO RLE, may be gzipped), or a "
         "folder of PNG masks named by sample id. "
-        "Scored by native-v1 and paper-rsrefseg2-v1; the other protocols need logits."
+        f"Scored by {' and '.join(of_masks())}; the other protocols need logits."
     )
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="JSONL file, or folder of PNG masks")
     parser.add_argument("--dataset", required=True, help="data set by name (rrsis-bench data list)")
@@ -77,12 +78,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _found(paths: list[Path]) -> list[Path]:
-    from rrsis_bench.results.record import find_results
+    from rrsis_bench.run.folder import find
 
     for path in paths:
         if not path.exists():
             raise UsageError(f"there is no {path}.")
-    return find_results(paths)
+    return find(paths)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -124,7 +125,6 @@ def _score(args: argparse.Namespace) -> int:
     from rrsis_bench.boards.tables import print_scores, values
     from rrsis_bench.results import external
     from rrsis_bench.results.predictions import PredictionError
-    from rrsis_bench.results.record import FILE, read_result
 
     told = external.External(
         method=args.method,
@@ -144,9 +144,9 @@ def _score(args: argparse.Namespace) -> int:
         for problem in error.problems:
             print(f"rrsis-bench: bad prediction: {problem}", file=sys.stderr)
         raise
-    print_scores(f"{args.dataset} {args.split}: {args.method}", values(read_result(folder / FILE)))
-    print(f"not scored, since a binary mask does not hold what they need: {', '.join(external.LEFT_OUT)}")
-    print(f"files: {folder}/ ({FILE}, samples.csv.gz, config.yaml)")
+    print_scores(f"{args.dataset} {args.split}: {args.method}", values(folder.result()))
+    print(f"not scored, since a binary mask does not hold what they need: {', '.join(external.left_out())}")
+    print(f"files: {folder}/ ({', '.join(folder.written())})")
     return 0
 
 
@@ -164,7 +164,6 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _table(args: argparse.Namespace) -> int:
     from rrsis_bench.boards import sweep_table
-    from rrsis_bench.results.record import FILE, read_result
     from rrsis_bench.sweep.agenda import look
     from rrsis_bench.sweep.grid import read_sweep
 
@@ -177,7 +176,7 @@ def _table(args: argparse.Namespace) -> int:
     members = []
     for (dataset, label), cells in grouped.items():
         done = [cell for cell in cells if agenda.verdicts[cell.name].state == "done"]
-        results = tuple(read_result(cell.folder / FILE) for cell in done)
+        results = tuple(cell.folder.result() for cell in done)
         members.append(sweep_table.Member(dataset, label, results, len(cells)))
     if not any(member.results for member in members):
         raise UsageError(f"no cell of {sweep.path} is done yet; run it with: rrsis-bench sweep {args.sweep}")

@@ -61,7 +61,6 @@ def _grid(agenda: Agenda) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rrsis_bench.sweep.cells import LOG_FILE
     from rrsis_bench.sweep.times import duration
 
     seeds = sorted({cell.seed for cell in agenda.cells})
@@ -80,7 +79,7 @@ def _grid(agenda: Agenda) -> None:
         if verdict.detail:
             console.print(f"{verdict.state}: {cell.name}: {verdict.detail}", soft_wrap=True)
         if verdict.state == "failed":
-            console.print(f"    log: {cell.folder / LOG_FILE}", soft_wrap=True)
+            console.print(f"    log: {cell.folder.log_path}", soft_wrap=True)
     left = [agenda.estimates.seconds(cell) for cell in agenda.todo]
     known = [seconds for seconds in left if seconds is not None]
     console.print(agenda.summary())

@@ -22,11 +22,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import Item
-from rrsis_bench.data.text import Tokenized, load_tokenizer
+from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.layers.freezing import trainable
-from rrsis_bench.types import Batch
+from rrsis_bench.types import Batch, Tokenized
 
 Precision = Literal["32", "bf16", "16"]
 ADDED = ("adapter", "lora", "prompt", "proxies")

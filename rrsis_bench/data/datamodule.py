@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ class ReferringDataModule(LightningDataModule):
         self.dataset, self.batch_size, self.eval_batch_size = dataset, batch_size, eval_batch_size
         self.global_batch, self.num_workers, self.seed = global_batch, num_workers, seed
         self.augment, self.permute_expressions, self.limit = augment, permute_expressions, limit or {}
+        self._manifest_sha256: str | None = None
         self._config: Mapping[str, Any] = {
             "dataset": dataset,
             "source": source or dataset,
@@ -118,6 +120,14 @@ class ReferringDataModule(LightningDataModule):
         self.train_dataset = self.open_split("train", training=True)
         self.val_dataset = self.open_split(self.select_on)
         self.test_dataset = self.open_split("test")
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint says of the data it was trained on: names, limits, and the sha256 of the manifest."""
+        if self._manifest_sha256 is None:
+            with self.manifest_path.open("rb") as stream:
+                self._manifest_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        named = {"dataset": self.dataset, "source": self._config["source"], "limit": dict(self.limit)}
+        return {**named, "manifest_sha256": self._manifest_sha256}
 
     def open_split(self, split: str, training: bool = False) -> ReferringDataset:
         """A split as a data set (it may be empty until a loader is asked for)."""

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from rrsis_bench.data import masks
-from rrsis_bench.data.manifest import Manifest, Record
+from rrsis_bench.data.manifest import Manifest, Pair
 from rrsis_bench.data.pixels import ImageError, read_rgb
-from rrsis_bench.data.text import Tokenized, load_tokenizer
-from rrsis_bench.data.transforms import Augment, Augmenter, normalise, resize_image, resize_mask
+from rrsis_bench.data.text import load_tokenizer
+from rrsis_bench.data.transforms import Augment, Augmenter, normalise, resize_image
 from rrsis_bench.data.verify import sizes_agree
 from rrsis_bench.errors import MissingResourceError, UserError
-from rrsis_bench.types import InputSpec, Sample
+from rrsis_bench.nearest import resize_mask
+from rrsis_bench.types import InputSpec, Sample, Tokenized
 
 _TOKENS_KEPT = 65536
 _REMEDY = "`rrsis-bench data verify NAME` lists all damaged files; replace them and prepare again."
@@ -72,7 +73,7 @@ class ReferringDataset(Dataset[Item]):
         """Open nothing yet but the tokenizer.
 
         Args:
-            manifest: the records of the split.
+            manifest: the pairs of the split.
             root: data root.
             spec: what the method wants to be fed.
             training: augment, and leave the native truth out.
@@ -108,12 +109,12 @@ class ReferringDataset(Dataset[Item]):
         """Set the epoch; all workers see it."""
         self._epoch.fill_(epoch)
 
-    def record(self, index: int) -> Record:
-        """The record at a position, with another sample's expression where expressions are permuted."""
-        record = self.manifest[index]
+    def pair(self, index: int) -> Pair:
+        """The pair at a position, with another sample's expression where expressions are permuted."""
+        pair = self.manifest[index]
         if self.text_from is None:
-            return record
-        return replace(record, text=self.manifest[int(self.text_from[index])].text)
+            return pair
+        return replace(pair, text=self.manifest[int(self.text_from[index])].text)
 
     def sample(self, index: int) -> Sample:
         """The pair as the data set gives it.
@@ -124,9 +125,9 @@ class ReferringDataset(Dataset[Item]):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
-        record = self.record(index)
-        image, mask = self._read(record)
-        return Sample(index, record.sample_id, record.image_id, image, mask, record.text, record.category)
+        pair = self.pair(index)
+        image, mask = self._read(pair)
+        return Sample(index, pair.sample_id, pair.image_id, image, mask, pair.text, pair.category)
 
     def __getitem__(self, index: int) -> Item:
         """The sample as the method wants it. Raises as `sample`."""
@@ -165,30 +166,30 @@ class ReferringDataset(Dataset[Item]):
 
     def _blind(self, index: int) -> Sample:
         """A sample whose image is not opened, but black."""
-        record, index = self.record(index), index % len(self)
-        mask = self._mask(record)
+        pair, index = self.pair(index), index % len(self)
+        mask = self._mask(pair)
         image = np.zeros((*mask.shape, 3), np.uint8)
-        return Sample(index, record.sample_id, record.image_id, image, mask, record.text, record.category)
+        return Sample(index, pair.sample_id, pair.image_id, image, mask, pair.text, pair.category)
 
-    def _mask(self, record: Record) -> NDArray[np.uint8]:
+    def _mask(self, pair: Pair) -> NDArray[np.uint8]:
         try:
-            return masks.decode(record.rle)
+            return masks.decode(pair.rle)
         except masks.MaskError as error:
             raise MissingResourceError(
-                f"mask of sample {record.sample_id} in {self.manifest.path}: {error}. {_REMEDY}"
+                f"mask of sample {pair.sample_id} in {self.manifest.path}: {error}. {_REMEDY}"
             ) from error
 
-    def _read(self, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        path = self.root / record.image
+    def _read(self, pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        path = self.root / pair.image
         try:
             image = read_rgb(path)
         except ImageError as error:
-            raise MissingResourceError(f"image {path} of sample {record.sample_id}: {error}. {_REMEDY}") from error
-        mask = self._mask(record)
+            raise MissingResourceError(f"image {path} of sample {pair.sample_id}: {error}. {_REMEDY}") from error
+        mask = self._mask(pair)
         height, width = image.shape[:2]
         if not sizes_agree((mask.shape[0], mask.shape[1]), (height, width)):
             raise MissingResourceError(
-                f"mask of sample {record.sample_id} is {mask.shape[1]}x{mask.shape[0]} but its image {path} is "
+                f"mask of sample {pair.sample_id} is {mask.shape[1]}x{mask.shape[0]} but its image {path} is "
                 f"{width}x{height}. {_REMEDY}"
             )
         return image, mask
@@ -207,7 +208,7 @@ def permuted(dataset: ReferringDataset, seed: int) -> ReferringDataset:
     Raises:
         UserError: the split has too few different images for that.
     """
-    keys = [(record.image_id, record.category) for record in dataset.manifest]
+    keys = [(pair.image_id, pair.category) for pair in dataset.manifest]
     codes = np.unique(np.array([f"{image}\0{category}" for image, category in keys]), return_inverse=True)[1].ravel()
     rng = np.random.default_rng((seed, 0x7065726D))
     order = rng.permutation(len(keys))

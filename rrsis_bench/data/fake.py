@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rrsis_bench.data.sources.base import SPLITS, LayoutItem
+from rrsis_bench.data.info import SPLITS
+from rrsis_bench.data.sources.base import LayoutItem
 from rrsis_bench.errors import UsageError, did_you_mean
 
 ITEM_FAULTS = ("empty-mask", "full-mask", "duplicate", "leak", "empty-text", "grey")

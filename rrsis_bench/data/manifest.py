@@ -1,6 +1,6 @@
 """The manifest: one JSON line per image-expression pair, the same for every data set.
 
-Opening one reads where its lines are, not what they hold: a record is parsed, and its mask decoded, when asked for.
+Opening a manifest only finds where its lines begin and end. A line is parsed when its pair is asked for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rrsis_bench.files import write_bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Pair:
     """One image-expression pair.
 
     Attributes:
@@ -48,29 +48,29 @@ class Record:
     category: str
 
 
-_FIELDS = tuple(field.name for field in fields(Record))
+_FIELDS = tuple(field.name for field in fields(Pair))
 _SPLIT = re.compile(rb'"split": "((?:[^"\\]|\\.)*)"')
 
 
-def dump_record(record: Record) -> bytes:
-    """A record as one line of a manifest."""
-    return json.dumps(asdict(record), ensure_ascii=False).encode("utf-8") + b"\n"
+def dump_pair(pair: Pair) -> bytes:
+    """One line of a manifest."""
+    return json.dumps(asdict(pair), ensure_ascii=False).encode("utf-8") + b"\n"
 
 
-def write_manifest(path: Path, records: Iterable[Record]) -> int:
+def write_manifest(path: Path, pairs: Iterable[Pair]) -> int:
     """Write a manifest atomically.
 
     Returns:
-        the number of records written.
+        the number of pairs written.
     """
-    lines = [dump_record(record) for record in records]
+    lines = [dump_pair(pair) for pair in pairs]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, b"".join(lines))
     return len(lines)
 
 
 class Manifest:
-    """A manifest file, or one split of it, as a sequence of records.
+    """A manifest file, or one split of it, as a sequence of pairs.
 
     The file is mapped, not read; workers that receive a copy map it again.
     """
@@ -92,11 +92,11 @@ class Manifest:
 
         Args:
             path: the JSONL file.
-            split: keep only the records of this split; None for all.
+            split: keep only the pairs of this split; None for all.
 
         Raises:
             MissingResourceError: there is no such file.
-            UserError: a line is not a manifest record.
+            UserError: a line holds no image-expression pair.
         """
         path = Path(path)
         if not path.is_file():
@@ -113,46 +113,48 @@ class Manifest:
                 # `split` is among the last keys of a line, the text before it may hold anything: take the last match.
                 found = _SPLIT.findall(buffer, max(start, end - 512), end) or _SPLIT.findall(buffer, start, end)
                 if not found:
-                    raise UserError(f"{path}:{number} is not a manifest record; delete the file and prepare it again.")
+                    raise UserError(
+                        f"{path}:{number} is no image-expression pair; delete the file and prepare it again."
+                    )
                 if wanted is None or found[-1] == wanted:
                     kept.append((start, end))
             start = end + 1
         return cls(path, np.array(kept, np.int64).reshape(-1, 2))
 
     def __len__(self) -> int:
-        """Number of records."""
+        """Number of pairs."""
         return len(self._offsets)
 
-    def __getitem__(self, index: int) -> Record:
-        """The record at a position.
+    def __getitem__(self, index: int) -> Pair:
+        """The pair at a position.
 
         Raises:
-            UserError: its line is not a manifest record.
+            UserError: its line holds no image-expression pair.
         """
         start, end = self._offsets[index]
         line = bytes(self._buffer[int(start) : int(end)])
         try:
             values = json.loads(line)
-            return Record(**{name: values[name] for name in _FIELDS})
+            return Pair(**{name: values[name] for name in _FIELDS})
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{self.path}, record {index}, is no manifest record ({error}); delete the file and prepare it again."
+                f"{self.path}, entry {index}, holds no pair ({error}); delete the file and prepare the data set again."
             ) from error
 
-    def __iter__(self) -> Iterator[Record]:
-        """All records in order."""
+    def __iter__(self) -> Iterator[Pair]:
+        """All pairs in order."""
         return (self[index] for index in range(len(self)))
 
     def head(self, count: int) -> Manifest:
-        """The first `count` records."""
+        """The first `count` pairs."""
         return Manifest(self.path, self._offsets[:count])
 
     def take(self, positions: Sequence[int]) -> Manifest:
-        """The records at these positions, in this order."""
+        """The pairs at these positions, in this order."""
         return Manifest(self.path, self._offsets[np.asarray(positions, dtype=np.intp)])
 
     def content_hash(self, root: str | Path) -> str:
-        """What a result says its data were: sha256 over the sorted lines of all records.
+        """What a result says its data were: sha256 over the sorted lines of all pairs.
 
         A line is `sample_id, image sha256, rle sha256, text`, joined by ", " and closed by a line feed. The image's
         sha256 is that of its file; the RLE's that of its compact JSON with sorted keys.
@@ -165,11 +167,11 @@ class Manifest:
         """
         images: dict[str, str] = {}
         lines: list[str] = []
-        for record in self:
-            if record.image not in images:
-                images[record.image] = _sha256_file(Path(root) / record.image)
-            rle = json.dumps(record.rle, sort_keys=True, separators=(",", ":")).encode("utf-8")
-            parts = (record.sample_id, images[record.image], hashlib.sha256(rle).hexdigest(), record.text)
+        for pair in self:
+            if pair.image not in images:
+                images[pair.image] = _sha256_file(Path(root) / pair.image)
+            rle = json.dumps(pair.rle, sort_keys=True, separators=(",", ":")).encode("utf-8")
+            parts = (pair.sample_id, images[pair.image], hashlib.sha256(rle).hexdigest(), pair.text)
             lines.append(", ".join(parts) + "\n")
         return hashlib.sha256("".join(sorted(lines)).encode("utf-8")).hexdigest()
 

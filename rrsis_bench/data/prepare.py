@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rrsis_bench import paths
+from rrsis_bench.data.catalogue import describe
 from rrsis_bench.data.manifest import write_manifest
 from rrsis_bench.data.sources import create
 from rrsis_bench.data.sources.base import Source
@@ -39,14 +40,17 @@ def locate(data: Mapping[str, Any]) -> Located:
         the data set; that its files are complete is for `ensure_manifest` to find out.
     """
     dataset, generator = str(data["dataset"]), data.get("generator")
-    options = dict(data.get("source_options") or {})
+    options, named = dict(data.get("source_options") or {}), str(data.get("source") or dataset)
     if data.get("manifest"):
         options["manifest"] = str(data["manifest"])
-    source = create(str(data.get("source") or dataset), **options)
+    source, described = create(named, **options), describe(dataset, named)
+    if described.kind != "unknown":
+        # For messages and checks. The classes stay the source's own: some sources find categories by them.
+        source.info = replace(described, classes=source.info.classes)
     if data.get("root"):
         root = Path(str(data["root"])).expanduser()
     elif generator:
-        from rrsis_bench.data.sources.synthetic import folder_name
+        from rrsis_bench.data.synthetic.presets import folder_name
 
         root = paths.cache_root() / "synthetic" / folder_name(**_recipe(generator))
     elif data.get("manifest"):

@@ -113,9 +113,7 @@ class ResumableLoader(DataLoader[Any]):
         return {"epoch": self._order.epoch, "batches": self._yielded, "batch_size": self.batch_size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue after the stored number of batches; a finished epoch starts anew."""
-        batches = int(state["batches"])
-        position = batches * int(state.get("batch_size") or self.batch_size or 1)
-        finished = position >= len(self._order)
-        self._order.load_state_dict({"epoch": int(state["epoch"]), "position": 0 if finished else position})
-        self._yielded = 0 if finished else batches
+        """Continue after the stored number of batches; `set_epoch` with another epoch starts at its first sample."""
+        self._yielded = int(state["batches"])
+        position = self._yielded * int(state.get("batch_size") or self.batch_size or 1)
+        self._order.load_state_dict({"epoch": int(state["epoch"]), "position": position})

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rrsis_bench import config, registry
-from rrsis_bench.data.manifest import Record
+from rrsis_bench.data.info import SPLITS
+from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import area
-from rrsis_bench.data.sources.base import SPLITS
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.errors import UserError
 
@@ -22,18 +22,18 @@ SIZE_BINS = ((0.0025, "< 0.25 %"), (0.01, "0.25-1 %"), (0.04, "1-4 %"), (0.16, "
 WORD_BINS = (5, 10, 15, 20, 30, 40)
 
 
-def tables(records: Sequence[Record]) -> Iterator[Table]:
+def tables(pairs: Sequence[Pair]) -> Iterator[Table]:
     """All tables, one after the other; the last loads the registered methods' tokenizers.
 
     Args:
-        records: those of all splits.
+        pairs: those of all splits.
     """
-    yield _splits(records)
-    yield _by_split("category", Counter((r.split, r.category or "(none)") for r in records), None)
-    yield _by_split("object size, share of the image", _sizes(records), [name for _, name in SIZE_BINS])
-    lengths = Counter((r.split, _length_bin(len(r.text.split()))) for r in records)
+    yield _splits(pairs)
+    yield _by_split("category", Counter((r.split, r.category or "(none)") for r in pairs), None)
+    yield _by_split("object size, share of the image", _sizes(pairs), [name for _, name in SIZE_BINS])
+    lengths = Counter((r.split, _length_bin(len(r.text.split()))) for r in pairs)
     yield _by_split("words of the expression", lengths, [_length_bin(limit) for limit in (*WORD_BINS, 41)])
-    yield _truncation(records)
+    yield _truncation(pairs)
 
 
 def _table(*columns: str) -> Table:
@@ -45,12 +45,12 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _splits(records: Sequence[Record]) -> Table:
+def _splits(pairs: Sequence[Pair]) -> Table:
     table = _table("split", "pairs", "photographs", "wordings", "masks of another size")
     for split in SPLITS:
-        own = [record for record in records if record.split == split]
-        images, texts = {record.image_id for record in own}, {record.text for record in own}
-        odd = sum(list(record.rle["size"]) != [record.height, record.width] for record in own)
+        own = [pair for pair in pairs if pair.split == split]
+        images, texts = {pair.image_id for pair in own}, {pair.text for pair in own}
+        odd = sum(list(pair.rle["size"]) != [pair.height, pair.width] for pair in own)
         table.add_row(split, *(f"{count:,}" for count in (len(own), len(images), len(texts), odd)))
     return table
 
@@ -65,12 +65,12 @@ def _by_split(title: str, counts: Counter[tuple[str, str]], order: Sequence[str]
     return table
 
 
-def _sizes(records: Sequence[Record]) -> Counter[tuple[str, str]]:
+def _sizes(pairs: Sequence[Pair]) -> Counter[tuple[str, str]]:
     counts: Counter[tuple[str, str]] = Counter()
-    for record in records:
-        height, width = record.rle["size"]
-        share = area(record.rle) / (height * width)
-        counts[record.split, next(name for limit, name in SIZE_BINS if share < limit)] += 1
+    for pair in pairs:
+        height, width = pair.rle["size"]
+        share = area(pair.rle) / (height * width)
+        counts[pair.split, next(name for limit, name in SIZE_BINS if share < limit)] += 1
     return counts
 
 
@@ -83,11 +83,11 @@ def _length_bin(words: int) -> str:
     return f"{low}+"
 
 
-def _truncation(records: Sequence[Record]) -> Table:
+def _truncation(pairs: Sequence[Pair]) -> Table:
     """Tokens of the expressions and the share cut, for the tokenizer and length of every method and variant."""
     table = _table("tokenizer, length", "median tokens", "longest", "cut", "methods")
-    texts = list({record.text for record in records})
-    weight = Counter(record.text for record in records)
+    texts = list({pair.text for pair in pairs})
+    weight = Counter(pair.text for pair in pairs)
     for (name, length), (spec, methods) in sorted(_specs().items(), key=lambda pair: pair[0]):
         try:
             tokenize = load_tokenizer(spec)
@@ -97,8 +97,8 @@ def _truncation(records: Sequence[Record]) -> Table:
             )
             continue
         done = {text: tokenize(text) for text in texts}
-        lengths = sorted(sum(map(bool, done[record.text].mask)) for record in records)
-        cut = sum(weight[text] for text, tokens in done.items() if tokens.truncated) / max(1, len(records))
+        lengths = sorted(sum(map(bool, done[pair.text].mask)) for pair in pairs)
+        cut = sum(weight[text] for text, tokens in done.items() if tokens.truncated) / max(1, len(pairs))
         median, longest = (lengths[len(lengths) // 2], lengths[-1]) if lengths else (0, 0)
         table.add_row(f"{name}, {length}", str(median), str(longest), f"{cut:.1%}", ", ".join(methods))
     return table

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_you_mean
-from rrsis_bench.types import InputSpec
+from rrsis_bench.types import InputSpec, Tokenized
 
 TOKENIZERS: Mapping[str, str] = {
     "bert": "rrsis_bench.nn.encoders.bert:BertTokenizer",
@@ -23,26 +22,6 @@ TOKENIZERS: Mapping[str, str] = {
 }
 TINY_VOCABULARY = Path(__file__).parent / "assets" / "tiny_vocab.txt"
 TINY_SPECIAL = ("[pad]", "[start]", "[end]", "[unk]")
-
-
-@dataclass(frozen=True)
-class Tokenized:
-    """One expression as token ids.
-
-    Attributes:
-        ids: L ids, padded.
-        mask: L flags, 1 for real tokens (start and end included), 0 for padding.
-        truncated: whether words were cut off.
-        parts: further L flags by name.
-        spans: (start, end) characters of the text behind each id, (0, 0) where there are none; empty from a tokenizer
-            that does not tell.
-    """
-
-    ids: list[int]
-    mask: list[int]
-    truncated: bool
-    parts: dict[str, list[int]] = field(default_factory=dict)
-    spans: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Tokenizer(Protocol):

@@ -43,14 +43,6 @@ def resize_image(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]
     raise UsageError(f"unknown interpolation '{spec.interpolation}'.{did_you_mean(spec.interpolation, known)}")
 
 
-def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize a mask to (height, width) with exact nearest, which agrees with PIL's."""
-    if mask.shape == size:
-        return mask
-    resized: NDArray[np.uint8] = cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
-    return resized
-
-
 def normalise(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
     """(H, W, 3) uint8 to (3, H, W) float32: `(value * scale - mean) / std`, looked up in a table of 256 values."""
     table = _table(spec.mean, spec.std, spec.scale)

@@ -1,4 +1,4 @@
-"""From entries to records, and every check on the way: `prepare` stops at the first bad file, `verify` lists all."""
+"""From entries to pairs, and every check on the way: `prepare` stops at the first bad file, `verify` lists all."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from rrsis_bench.data.manifest import Record
+from rrsis_bench.data.info import SourceInfo
+from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, area
 from rrsis_bench.data.pixels import ImageError, pixel_hash, read_rgb
-from rrsis_bench.data.sources.base import Entry, Finding, Report, SourceInfo
+from rrsis_bench.data.sources.base import Finding, ListedPair, Report
 from rrsis_bench.data.text import normalise_text
 from rrsis_bench.errors import MissingResourceError
 
@@ -40,10 +41,10 @@ _CHUNK = 512
 
 @dataclass(frozen=True)
 class Examined:
-    """An entry with what its files hold; `record` is None when a file cannot be used."""
+    """An entry with what its files hold; `pair` is None when a file cannot be used."""
 
-    entry: Entry
-    record: Record | None
+    entry: ListedPair
+    pair: Pair | None
     pixels: str
     findings: tuple[Finding, ...]
 
@@ -61,7 +62,7 @@ def sizes_agree(mask: tuple[int, int], image: tuple[int, int]) -> bool:
     return all(abs(m - i) <= SIZE_TOLERANCE * i for m, i in zip(mask, image, strict=True))
 
 
-def examine(root: Path, entries: Iterable[Entry], title: str = "") -> Iterator[Examined]:
+def examine(root: Path, entries: Iterable[ListedPair], title: str = "") -> Iterator[Examined]:
     """Open the files of entries in a pool of threads, in order, with a progress bar where there is a terminal.
 
     Args:
@@ -90,9 +91,9 @@ def examine(root: Path, entries: Iterable[Entry], title: str = "") -> Iterator[E
 
 
 def prepare_entries(
-    root: Path, scan: Callable[[Report], Iterable[Entry]], name: str, info: SourceInfo
-) -> Iterator[Record]:
-    """The records of a source's entries; ids are made unique and copies of a photograph get one image id.
+    root: Path, scan: Callable[[Report], Iterable[ListedPair]], name: str, info: SourceInfo
+) -> Iterator[Pair]:
+    """The pairs of a source's entries; ids are made unique and copies of a photograph get one image id.
 
     Args:
         root: data root.
@@ -116,24 +117,24 @@ def prepare_entries(
     for examined in examine(root, scan(refuse), info.title):
         for finding in examined.findings:
             refuse(finding)
-        record = examined.record
-        if record is not None:
-            sample_ids[record.sample_id] += 1
-            repeat = sample_ids[record.sample_id]
-            yield Record(
-                sample_id=record.sample_id if repeat == 1 else f"{record.sample_id}#{repeat}",
-                image_id=image_ids.of(examined.pixels, record.image),
-                image=record.image,
-                width=record.width,
-                height=record.height,
-                rle=record.rle,
-                text=record.text,
-                split=record.split,
-                category=record.category,
+        pair = examined.pair
+        if pair is not None:
+            sample_ids[pair.sample_id] += 1
+            repeat = sample_ids[pair.sample_id]
+            yield Pair(
+                sample_id=pair.sample_id if repeat == 1 else f"{pair.sample_id}#{repeat}",
+                image_id=image_ids.of(examined.pixels, pair.image),
+                image=pair.image,
+                width=pair.width,
+                height=pair.height,
+                rle=pair.rle,
+                text=pair.text,
+                split=pair.split,
+                category=pair.category,
             )
 
 
-def verify_entries(root: Path, scan: Callable[[Report], Iterable[Entry]], info: SourceInfo) -> list[Finding]:
+def verify_entries(root: Path, scan: Callable[[Report], Iterable[ListedPair]], info: SourceInfo) -> list[Finding]:
     """Every check on every entry. Errors come first, then warnings, then what is only worth knowing.
 
     Args:
@@ -170,8 +171,8 @@ class ScannedSource:
         """The files and folders without which there is nothing to read."""
         raise NotImplementedError
 
-    def prepare(self, root: Path) -> Iterator[Record]:
-        """The records of all splits."""
+    def prepare(self, root: Path) -> Iterator[Pair]:
+        """The pairs of all splits."""
         self.key_files(root)
         return prepare_entries(root, lambda report: self._scan(root, report), self.name, self.info)
 
@@ -180,7 +181,7 @@ class ScannedSource:
         self.key_files(root)
         return verify_entries(root, lambda report: self._scan(root, report), self.info)
 
-    def _scan(self, root: Path, report: Report) -> Iterable[Entry]:
+    def _scan(self, root: Path, report: Report) -> Iterable[ListedPair]:
         raise NotImplementedError
 
 
@@ -209,13 +210,13 @@ def _open_image(root: Path, name: str) -> _Image:
     return _Image(pixel_hash(pixels), pixels.shape[0], pixels.shape[1], None)
 
 
-def _examine(entry: Entry, image: _Image) -> Examined:
+def _examine(entry: ListedPair, image: _Image) -> Examined:
     findings = [] if image.error is None else [image.error]
     if not normalise_text(entry.text):
         findings.append(Finding("error", entry.where, "expression is empty", "empty-text"))
     if any("\ud800" <= letter <= "\udfff" for letter in entry.text):
         findings.append(Finding("error", entry.where, "expression is not UTF-8", "non-utf8"))
-    record = None
+    pair = None
     # A mask is checked even where its image is broken; polygons then have no frame, which an empty one stands for.
     size = (image.height, image.width)
     try:
@@ -241,10 +242,10 @@ def _examine(entry: Entry, image: _Image) -> Examined:
             note = "; it is resized to the image's input size" if near else ""
             message = f"mask is {width}x{height} but image {entry.image} is {size[1]}x{size[0]}{note}"
             findings.append(Finding("warning" if near else "error", entry.mask_file, message, "size-mismatch"))
-        record = Record(
+        pair = Pair(
             entry.sample_id, "", entry.image, size[1], size[0], read.rle, entry.text, entry.split, entry.category
         )
-    return Examined(entry, record, image.pixels, tuple(findings))
+    return Examined(entry, pair, image.pixels, tuple(findings))
 
 
 def _duplicates(examined: Sequence[Examined]) -> Iterator[Finding]:
@@ -276,7 +277,7 @@ def _copies(examined: Sequence[Examined]) -> Iterator[Finding]:
                 yield Finding("info", names[0], message, "copies")
 
 
-def _counts(entries: Sequence[Entry], info: SourceInfo) -> Iterator[Finding]:
+def _counts(entries: Sequence[ListedPair], info: SourceInfo) -> Iterator[Finding]:
     for split, published in info.counts.items():
         own = [entry for entry in entries if entry.split == split]
         if len(own) != published:

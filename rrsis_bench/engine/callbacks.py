@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 
-from rrsis_bench.engine.resume import BEST, ExactResume, LastCheckpoint
+from rrsis_bench.engine.resume import ExactResume, LastCheckpoint
 from rrsis_bench.engine.task import ReferringSegmentationTask
+from rrsis_bench.run.folder import RunFolder
 
 
 class Bar(RichProgressBar):
@@ -57,7 +57,7 @@ class Lines(Callback):
         print("  ".join(words), flush=True)
 
 
-def run_callbacks(folder: Path, monitor: str, checkpoint_every: int, terminal: bool, logs: bool) -> list[Any]:
+def run_callbacks(folder: RunFolder, monitor: str, checkpoint_every: int, terminal: bool, logs: bool) -> list[Any]:
     """The callbacks of a training run.
 
     Args:
@@ -67,10 +67,9 @@ def run_callbacks(folder: Path, monitor: str, checkpoint_every: int, terminal: b
         terminal: whether somebody watches.
         logs: whether there is a logger to write learning rates to.
     """
-    checkpoints = folder / "checkpoints"
     best = ModelCheckpoint(
-        dirpath=checkpoints,
-        filename=BEST.removesuffix(".ckpt"),
+        dirpath=folder.checkpoints,
+        filename=folder.best.stem,
         monitor=f"val/{monitor}",
         mode="max",
         save_top_k=1,
@@ -78,6 +77,6 @@ def run_callbacks(folder: Path, monitor: str, checkpoint_every: int, terminal: b
         enable_version_counter=False,
         save_on_train_epoch_end=False,
     )
-    last = LastCheckpoint(checkpoints, checkpoint_every)
+    last = LastCheckpoint(folder.last, checkpoint_every)
     rates = [LearningRateMonitor(logging_interval="step")] if logs else []
     return [ExactResume(), *rates, Bar(leave=False) if terminal else Lines(), best, last]

@@ -2,7 +2,9 @@
 
 A checkpoint's `state_dict` holds the trainable parameters and the buffers of modules that are not wholly frozen. What
 is left out (the frozen tensors) comes back from the base weights, and a hash of it proves that they are the same.
-Beside it stands the `rrsis_bench` entry: method, variant, options, base weights' sha256s and the frozen tensors' hash.
+Beside it stands the `rrsis_bench` entry, which says what the checkpoint is of: method, variant, options, the base
+weights' sha256s and the frozen tensors' hash; the run's id, its data, the split that chose the checkpoint (`none` for
+`last.ckpt`) and the resolved configuration.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from torch import Tensor, nn
 
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.files import atomic
+from rrsis_bench.run.folder import RunFolder
 
 PREFIX = "method."
 ENTRY = "rrsis_bench"
-FORMAT = 1
+FORMAT = 2
+"""1: without `run`, `selected_on`, `data` and `config`; still read."""
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -185,3 +189,22 @@ def check_identity(
             f"checkpoint {source} was trained with model.options.{key}={saved.get(key, 'its default')}, not "
             f"{options.get(key, 'its default')}; use the options of its run's config.yaml."
         )
+
+
+def selection_split(content: Mapping[str, Any], path: Path) -> str:
+    """The split a checkpoint was chosen on: `val`, `test`, or `none` for one that was not chosen.
+
+    A checkpoint of format 1 does not say it: there the file's name and the configuration of its run folder tell.
+
+    Returns:
+        `unknown` for one of format 1 outside a run folder.
+    """
+    entry = content[ENTRY]
+    if "selected_on" in entry:
+        return str(entry["selected_on"])
+    folder = RunFolder(path.resolve().parent.parent)
+    if path.name == folder.last.name:
+        return "none"
+    if path.name != folder.best.name or path.resolve().parent != folder.checkpoints or not folder.config_path.is_file():
+        return "unknown"
+    return str((folder.config().get("data") or {}).get("select_on", "val"))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rrsis_bench.data.masks import encode
-from rrsis_bench.metrics.counts import predict
+from rrsis_bench.metrics.counts import binarise
 from rrsis_bench.metrics.protocols import NATIVE
 from rrsis_bench.results.gallery import wanted
 from rrsis_bench.types import Batch
@@ -34,7 +34,7 @@ class GalleryKeeper:
         for position, sample_id in enumerate(batch.sample_ids):
             if sample_id in self._wanted:
                 part = logits[position : position + 1].float()
-                mask = predict(part, batch.sizes[position], input_size, NATIVE)[0]
+                mask = binarise(part, batch.sizes[position], input_size, NATIVE)[0]
                 self._kept[sample_id] = encode(mask.cpu().numpy())["counts"]
 
     def gathered(self) -> dict[str, str]:

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from rrsis_bench.config import Config, load_yaml
-from rrsis_bench.engine.build import build_method
+from rrsis_bench.config import Config
 from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, strict_load
-from rrsis_bench.engine.resume import BEST, LAST
-from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method
+from rrsis_bench.methods.build import build_method
+from rrsis_bench.run.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class LoadedRun:
     weights: dict[str, str]
 
 
-def load_run(folder: Path, device: torch.device | str = "cpu", checkpoint: Path | None = None) -> LoadedRun:
+def load_run(folder: RunFolder, device: torch.device | str = "cpu", checkpoint: Path | None = None) -> LoadedRun:
     """Load the best checkpoint of a run.
 
     Args:
@@ -46,18 +45,9 @@ def load_run(folder: Path, device: torch.device | str = "cpu", checkpoint: Path 
         UserError: the checkpoint is damaged or does not fit the run's configuration.
         MissingResourceError: base weights of frozen encoders are not there.
     """
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise UsageError(f"{folder} is no run folder: it has no config.yaml.")
-    config = load_yaml(path)
-    model: dict[str, Any] = config.get("model") or {}
-    if "method" not in model:
-        raise UsageError(f"{path} names no method; it is not the configuration of a run.")
-    if checkpoint is None:
-        candidates = [folder / "checkpoints" / name for name in (BEST, LAST)]
-        checkpoint = next((candidate for candidate in candidates if candidate.is_file()), None)
-        if checkpoint is None:
-            raise UsageError(f"{folder} holds no checkpoint yet (checkpoints/{BEST} or {LAST}); finish its training.")
+    config = folder.config()
+    model: dict[str, Any] = config["model"]
+    checkpoint = folder.checkpoint() if checkpoint is None else checkpoint
     content = read(checkpoint)
     name, variant, options = str(model["method"]), str(model["variant"]), model.get("options") or {}
     check_identity(content, name, variant, options, checkpoint)

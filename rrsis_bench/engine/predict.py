@@ -9,6 +9,7 @@ Shape legend: `H W` pixels of the image.
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,8 @@ from rrsis_bench.errors import UsageError
 from rrsis_bench.files import json_text, write_together
 from rrsis_bench.methods.base import Method
 from rrsis_bench.metrics import protocols
+from rrsis_bench.metrics.counts import binarise
 
-PROTOCOL = "native-v1"
 TILE_FACTOR = 2  # default tile limit over the method's input size; scenes squashed more lose their small objects
 OVERLAY_LIMIT = 4096  # longest side of the overlay in pixels; the mask keeps the image's own size
 
@@ -108,11 +109,11 @@ def segment(
         overlap,
     )
     logits, truncated = _blended(method, image, text, layout, device, batch_size)
-    threshold = protocols.get(PROTOCOL).view.threshold
-    mask = logits > np.float32(np.log(threshold / (1 - threshold)))
+    size, view = (image.shape[0], image.shape[1]), protocols.get(protocols.DEFAULT).view
+    mask = binarise(torch.from_numpy(logits)[None, None], size, method.input_spec.image_size, view)[0].numpy()
     inside = logits[mask].astype(np.float64)
     mean = float(np.mean(1 / (1 + np.exp(-inside)))) if inside.size else None
-    return Prediction(mask.astype(np.uint8), mean, threshold, len(layout.corners), truncated)
+    return Prediction(mask.astype(np.uint8), mean, view.threshold, len(layout.corners), truncated)
 
 
 @torch.inference_mode()
@@ -131,11 +132,52 @@ def _blended(
             Item(k, str(k), "", planes, blank, None, tokens, text, "")
             for k, planes in zip(numbers, pixels, strict=True)
         ]
-        output = method(collate(items).to(device)).logits.float()
+        output = method(collate(items).to(device).blind()).logits.float()
         native = functional.interpolate(output, layout.tile, mode="bilinear", align_corners=False)
         for k, logits in zip(numbers, native[:, 0].cpu().numpy(), strict=True):
             blend.add(k, logits)
     return blend.logits(), tokens.truncated
+
+
+def predict_file(
+    run: LoadedRun,
+    path: Path,
+    text: str,
+    folder: Path,
+    device: torch.device | str = "cpu",
+    bands: str | None = None,
+    plain: bool = False,
+    **settings: Any,
+) -> tuple[geo.Scene | NDArray[Any], Prediction, list[Path]]:
+    """Segment what an expression refers to in an image file, and write what was found.
+
+    Args:
+        run: the trained method.
+        path: the image.
+        text: the expression.
+        folder: to write to.
+        device: where the method is.
+        bands: bands of a GeoTIFF from 1, such as `4,3,2`.
+        plain: treat a georeferenced file as an ordinary image.
+        settings: of `segment`.
+
+    Returns:
+        the image, the prediction, and the files written.
+    """
+    image = load_image(path, plain, _bands(bands))
+    pixels = image.image if isinstance(image, geo.Scene) else image
+    found = segment(run.method, pixels, text, device, **settings)
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-") or "expression"
+    return image, found, write_prediction(folder / f"{path.stem}_{words}", path, image, text, found, run)
+
+
+def _bands(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+),(\d+),(\d+)", text.replace(" ", ""))
+    if found is None:
+        raise UsageError(f"--bands {text} must be three numbers, such as 4,3,2.")
+    return int(found[1]), int(found[2]), int(found[3])
 
 
 def write_prediction(

@@ -24,9 +24,6 @@ from rrsis_bench.engine.report import training_block
 from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.errors import UserError
 
-LAST = "last.ckpt"
-BEST = "best.ckpt"
-
 
 class Interrupted(UserError):
     """The user pressed Ctrl-C and the run was saved. Exit code 130."""
@@ -119,12 +116,12 @@ class LastCheckpoint(Checkpoint):
     It also keeps the training time over resumes.
 
     Args:
-        folder: where `last.ckpt` goes.
+        path: where `last.ckpt` goes.
         every_n_steps: optimiser steps between two writes within an epoch; 0 for none.
     """
 
-    def __init__(self, folder: Path, every_n_steps: int) -> None:
-        self.path = folder / LAST
+    def __init__(self, path: Path, every_n_steps: int) -> None:
+        self.path = path
         self.every_n_steps = every_n_steps
         self.seconds = 0.0
         self._since = 0.0
@@ -176,7 +173,11 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: Trainer, task: LightningModule) -> None:
         assert isinstance(task, ReferringSegmentationTask)
         task.watch.look()  # weights that became NaN must not replace sound ones
-        trainer.save_checkpoint(self.path)
+        task.choosing = False
+        try:
+            trainer.save_checkpoint(self.path)
+        finally:
+            task.choosing = True
         self._saved_at = trainer.global_step
 
     def _save_and_stop(self, trainer: Trainer, task: LightningModule) -> None:

@@ -1,28 +1,28 @@
-"""`fit`, `validate` and `test`: one run from its plan to its result."""
+"""`fit`, `validate` and `test`: one run from its resolved configuration to its result."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from rrsis_bench.boards.tables import print_scores
-from rrsis_bench.cli._trainer import Plan
 from rrsis_bench.engine import report
-from rrsis_bench.engine.checkpoint import check_identity, read
+from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, selection_split
 from rrsis_bench.engine.gallery import GalleryKeeper
-from rrsis_bench.engine.resume import BEST, LAST, LastCheckpoint
+from rrsis_bench.engine.resume import LastCheckpoint
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.engine.trainer import TrainerCLI, build_cli
 from rrsis_bench.errors import UsageError
-from rrsis_bench.files import write_text
 from rrsis_bench.metrics import protocols
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.provenance import Start, provenance
-
-# What a run may leave in its folder; --overwrite removes these and nothing else.
-OWN_FILES = ("result.json", "samples.csv.gz", "gallery.json", "config.yaml", "metrics.csv", "hparams.yaml")
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.resolve import ResolvedRun
 
 
 @contextmanager
@@ -34,38 +34,41 @@ def _interruptible() -> Iterator[None]:
         raise KeyboardInterrupt from stop
 
 
-def fit(plan: Plan, checkpoint: Path | None, keep: bool) -> int:
+def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False) -> int:
     """Train, test the checkpoint that was best on val, run the language control, write and print the result.
 
     Args:
-        plan: what to train.
-        checkpoint: where to continue from.
-        keep: the run folder's files belong to the run that is continued.
+        run: what to train.
+        checkpoint: where to continue from; None to start anew.
+        overwrite: where the folder holds a run of ours, move it aside.
     """
     started = Start()
-    cli = build_cli(plan, training=True)
+    cli, folder = build_cli(run, training=True), run.folder
     task, data, trainer = cli.model, cli.datamodule, cli.trainer
-    if checkpoint is not None:
-        check_identity(read(checkpoint), *task.names, task.options, checkpoint)
+    continued = None if checkpoint is None else read(checkpoint)
+    if continued is not None:
+        check_identity(continued, *task.names, task.options, checkpoint or "")
+    task.origin = {
+        "run": continued[ENTRY].get("run") if continued is not None else uuid.uuid4().hex,
+        "config": yaml.safe_load(cli.config_text()),
+    }
     if trainer.is_global_zero:
-        _prepare_folder(plan.folder, keep)
-        write_text(plan.folder / "config.yaml", cli.config_text())
-        print(f"training {task.names[0]} ({task.names[1]}) on {data.dataset}; run folder {plan.folder}", flush=True)
+        _prepare_folder(folder, checkpoint is not None, overwrite)
+        folder.write_config(cli.config_text())
+        print(f"training {task.names[0]} ({task.names[1]}) on {data.dataset}; run folder {folder}", flush=True)
     with _interruptible():
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-    checkpoints = plan.folder / "checkpoints"
-    best = checkpoints / BEST
-    selected_on = data.select_on if best.is_file() else "none"
-    chosen = best if best.is_file() else checkpoints / LAST
+    chosen = folder.checkpoint()
+    selected_on = selection_split(read(chosen), chosen)
     clocks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
     training = report.training_block(task, trainer, sum(clock.trained_seconds() for clock in clocks))
     trainer.strategy.barrier()
-    return _score(cli, plan, chosen, selected_on, training, started, kind="retrained")
+    return _score(cli, folder, chosen, selected_on, training, started, kind="retrained")
 
 
-def validate(plan: Plan, checkpoint: Path) -> int:
+def validate(run: ResolvedRun, checkpoint: Path) -> int:
     """Score a checkpoint on val and print the table."""
-    cli = build_cli(plan)
+    cli = build_cli(run)
     with _interruptible():
         cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if cli.trainer.is_global_zero:
@@ -74,42 +77,51 @@ def validate(plan: Plan, checkpoint: Path) -> int:
     return 0
 
 
-def test(plan: Plan, checkpoint: Path | None, weights: str | None) -> int:
+def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
     """Score a checkpoint, or a paper's own weights, on test; write and print the result."""
     started = Start()
-    cli = build_cli(plan)
+    cli = build_cli(run)
     kind, selected_on, training = "retrained", "none", None
     if checkpoint is not None:
-        # The best checkpoint was written in the middle of the training; the last one beside it knows all of it.
-        last = checkpoint.with_name(LAST)
-        training = read(last if last.is_file() else checkpoint).get("training")
-        selected_on = cli.datamodule.select_on if checkpoint.name == BEST else "none"
+        content = read(checkpoint)
+        training = _whole_training(content, checkpoint)
+        selected_on = selection_split(content, checkpoint)
     if weights is not None:
         kind = "official-weights"
         # A method's official variant says where its authors chose on test.
         selected_on = "test" if cli.datamodule.select_on == "test" else "none"
         _load_official(cli.model, weights)
-    return _score(cli, plan, checkpoint, selected_on, training, started, kind)
+    return _score(cli, run.folder, checkpoint, selected_on, training, started, kind)
+
+
+def _whole_training(content: dict[str, Any], checkpoint: Path) -> dict[str, Any] | None:
+    """How a checkpoint's run was trained, to its end.
+
+    The best checkpoint was written in the middle of the training; the last one of the same run knows all of it.
+    """
+    last = checkpoint.with_name(RunFolder(Path()).last.name)
+    if last.is_file() and last != checkpoint:
+        later = read(last)
+        if later[ENTRY].get("run") == content[ENTRY].get("run"):
+            content = later
+    return content.get("training")
 
 
 def _load_official(task: ReferringSegmentationTask, weights: str) -> None:
     name = task.names[0]
-    load = getattr(task.method, "load_official", None)
-    if load is None:
-        raise UsageError(f"{name} cannot load official weights: none were released in a form it reads.")
     if weights == "official":
         raise UsageError(
-            f"the official weights of {name} have no address a program may fetch them from; get the file by hand "
-            f"(rrsis-bench methods show {name} says where) and name it: --weights FILE."
+            f"the official weights of {name} have no address a program may fetch them from; where its authors released "
+            f"a file (rrsis-bench methods show {name}), get it by hand and name it: --weights FILE."
         )
     if not Path(weights).is_file():
         raise UsageError(f"--weights: there is no file {weights}.")
-    load(Path(weights))
+    task.method.load_official(Path(weights))
 
 
 def _score(
     cli: TrainerCLI,
-    plan: Plan,
+    folder: RunFolder,
     checkpoint: Path | None,
     selected_on: str,
     training: dict[str, Any] | None,
@@ -145,11 +157,12 @@ def _score(
         language_control=record.language_control(table, control, names[0]),
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
     )
+    folder.claim()
     if shown:
-        gallery.write(plan.folder, shown)
-    record.write_run(plan.folder, result, table, text)
+        gallery.write(folder, shown)
+    record.write_run(folder, result, table, text)
     print_scores(f"{data.dataset} test", {name: true.of(protocols.get(name)) for name in names})
-    _print_end(plan, result, synthetic)
+    _print_end(folder, result, synthetic)
     return 0
 
 
@@ -160,13 +173,12 @@ def _test(cli: TrainerCLI, checkpoint: Path | None) -> Scored:
     return cli.model.scored
 
 
-def _print_end(plan: Plan, result: dict[str, Any], synthetic: bool) -> None:
+def _print_end(folder: RunFolder, result: dict[str, Any], synthetic: bool) -> None:
     control = result["language_control"]
     ratio = control["oiou_ratio"]
     share = "" if ratio is None else f" ({ratio:.2f} of the score: a method that reads falls far below 1)"
     print(f"with permuted expressions: oIoU {100 * control['oiou']:.2f}{share}")
-    files = ("result.json", "samples.csv.gz", "config.yaml", "checkpoints/", "metrics.csv")
-    print(f"files: {plan.folder}/ ({', '.join(name for name in files if (plan.folder / name).exists())})")
+    print(f"files: {folder}/ ({', '.join(folder.written())})")
     if synthetic:
         print(
             f"this was the synthetic split; on real data: rrsis-bench fit --method {result['method']['name']} "
@@ -174,16 +186,11 @@ def _print_end(plan: Plan, result: dict[str, Any], synthetic: bool) -> None:
         )
 
 
-def _prepare_folder(folder: Path, keep: bool) -> None:
-    """Clear an old run's own files, or set the metrics of a continued run aside, which the logger would delete."""
-    metrics = folder / "metrics.csv"
-    if keep:
-        if metrics.is_file():
-            k = 1 + len(list(folder.glob("metrics-before-resume-*.csv")))
-            metrics.rename(folder / f"metrics-before-resume-{k}.csv")
-        return
-    old = [folder / name for name in OWN_FILES]
-    old += [*folder.glob("metrics-before-resume-*.csv"), *(folder / "checkpoints").glob("*.ckpt")]
-    old += [*(folder / "tensorboard").glob("events.out.tfevents.*")]
-    for path in old:
-        path.unlink(missing_ok=True)
+def _prepare_folder(folder: RunFolder, continued: bool, overwrite: bool) -> None:
+    """Mark the folder as ours; move an old run aside, and what the logger of a continued one would replace."""
+    folder.check_usable()
+    if continued or not overwrite:
+        folder.keep_metrics()
+    elif (target := folder.set_aside()) is not None:
+        print(f"moved the run that was in {folder} to {target}", flush=True)
+    folder.claim()

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rrsis_bench.engine.build import build_method
+from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.engine.checkpoint import (
     ENTRY,
     FORMAT,
@@ -30,6 +30,7 @@ from rrsis_bench.engine.packed import packed_linears, worth_packing
 from rrsis_bench.engine.watch import LossWatch
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.methods.base import Method
+from rrsis_bench.methods.build import build_method
 from rrsis_bench.metrics import functional
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.metric import SampleCounts
@@ -118,6 +119,8 @@ class ReferringSegmentationTask(LightningModule):
         self.counts = SampleCounts()
         self.scored: Scored | None = None
         self.gallery: GalleryKeeper | None = None
+        self.origin: dict[str, Any] = {}  # what a checkpoint says of its run; the engine fills it in
+        self.choosing = True  # whether a checkpoint that is written now was chosen by its validation score
         self.watch = LossWatch()
         self.latest: dict[str, float] = {}
         self.latest_scores: dict[str, float] = {}
@@ -216,7 +219,7 @@ class ReferringSegmentationTask(LightningModule):
     # --- scoring ------------------------------------------------------------------------------------------------
 
     def _count(self, batch: Batch, views: Sequence[View]) -> None:
-        logits = self(batch).logits.float()
+        logits = self(batch.blind()).logits.float()
         self.counts.update(batch.indices, count(logits, batch, self.method.input_spec.image_size, views))
         if self.gallery is not None:
             self.gallery.look(logits, batch, self.method.input_spec.image_size)
@@ -284,7 +287,16 @@ class ReferringSegmentationTask(LightningModule):
             "options": self.options,
             "weights": self.weights,
             "frozen_sha256": self._frozen_sha256,
+            **self.origin,
+            **self._selection(),
         }
+
+    def _selection(self) -> dict[str, Any]:
+        """The data of the run, and the split that chose the checkpoint being written."""
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, ReferringDataModule):
+            return {"data": None, "selected_on": "unknown" if self.choosing else "none"}
+        return {"data": data.identity(), "selected_on": data.select_on if self.choosing else "none"}
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse what is not a checkpoint of this very method, variant and base weights; load the rest strictly."""

@@ -5,34 +5,34 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tempfile
 import warnings
 from argparse import ArgumentError
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from rrsis_bench import registry
-from rrsis_bench.cli._trainer import Plan
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.engine.callbacks import run_callbacks
 from rrsis_bench.engine.checkpoint import WholeFileIO
 from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.errors import UsageError
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.resolve import ResolvedRun
 
 
 class TrainerCLI(LightningCLI):
     """LightningCLI with the suite's module and data module; YAML holds values only, never class paths.
 
     Args:
-        arguments: words to parse.
+        arguments: the resolved configuration, or words of LightningCLI's own.
         folder: the run folder.
         logger: a further logger by name, or None.
         training: whether checkpoints, progress and logs are wanted.
@@ -42,7 +42,13 @@ class TrainerCLI(LightningCLI):
     datamodule: ReferringDataModule
     trainer: Trainer
 
-    def __init__(self, arguments: list[str], folder: Path, logger: str | None = None, training: bool = False) -> None:
+    def __init__(
+        self,
+        arguments: dict[str, Any] | list[str],
+        folder: RunFolder,
+        logger: str | None = None,
+        training: bool = False,
+    ) -> None:
         self.folder, self.logger_name, self.training = folder, logger, training
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
@@ -70,7 +76,7 @@ class TrainerCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer with our checkpoint files, loggers, callbacks and, for several processes, DDP."""
         asked = self.config_init["trainer"]
-        kwargs["default_root_dir"] = self.folder
+        kwargs["default_root_dir"] = self.folder.path
         kwargs["plugins"] = [*(asked.get("plugins") or []), WholeFileIO()]
         dead = bool(registry.dead_parameters(self.model.names[0]))
         strategy = _strategy(asked, dead)
@@ -78,7 +84,7 @@ class TrainerCLI(LightningCLI):
             kwargs["strategy"] = strategy
         if self.training:
             if asked.get("logger") in (None, True):
-                kwargs["logger"] = _loggers(self.folder, self.logger_name)
+                kwargs["logger"] = _loggers(self.folder.path, self.logger_name)
             logs = bool(kwargs.get("logger", asked.get("logger")))
             terminal = sys.stderr.isatty() and asked.get("enable_progress_bar") is not False
             kwargs["enable_progress_bar"] = terminal
@@ -197,21 +203,32 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def build_cli(plan: Plan, training: bool = False) -> TrainerCLI:
-    """Parse and build everything; nothing has touched the run folder yet."""
+def build_cli(run: ResolvedRun, training: bool = False) -> TrainerCLI:
+    """Check the configuration's values and build everything from them; nothing has touched the run folder yet.
+
+    Raises:
+        UsageError: a key that does not exist, or a value of the wrong kind.
+    """
     _quiet()
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    with tempfile.TemporaryDirectory() as folder:
-        merged = Path(folder) / "merged.yaml"
-        merged.write_text(yaml.safe_dump(plan.config), encoding="utf-8")
-        files = [word for file in (merged, *plan.files) for word in ("--config", str(file))]
-        try:
-            return TrainerCLI([*files, *plan.flags], plan.folder, plan.logger, training)
-        except ArgumentError as error:
-            raise UsageError(" ".join(str(error).replace(str(merged), "the configuration").split())) from error
+    try:
+        return TrainerCLI(_ordered(run.config), run.folder, run.logger, training)
+    except ArgumentError as error:
+        raise UsageError(" ".join(str(error).split())) from error
 
 
-def print_help() -> int:
+def _ordered(value: Any) -> Any:
+    """A configuration with its keys in order, so that equal runs save equal files."""
+    if isinstance(value, Mapping):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def print_help() -> None:
     """Print LightningCLI's own help."""
-    TrainerCLI(["--help"], Path("."))
-    return 0
+    TrainerCLI(["--help"], RunFolder(Path(".")))
+
+
+def print_config(run: ResolvedRun) -> None:
+    """Print the whole configuration of a run, code defaults included, as `config.yaml` would hold it."""
+    print(build_cli(run).config_text(), end="")

@@ -7,12 +7,13 @@ never scores itself: it returns logits and named losses.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.errors import UsageError
+from rrsis_bench.methods.options import build_options
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.types import Batch, InputSpec, MethodOutput
 
@@ -44,17 +45,10 @@ class Method(nn.Module):
     def from_options(cls, options: Mapping[str, Any]) -> Self:
         """Build the network from a plain mapping, as it stands in a configuration file.
 
-        Lists become tuples, since options are immutable.
-
         Raises:
-            UsageError: an option the method does not have; the message lists those it has.
+            UsageError: an option that the method lacks, or a value that the option's type does not allow.
         """
-        known = [field.name for field in fields(cls.Options)]
-        for key in options:
-            if key not in known:
-                raise UsageError(f"{cls.name} has no option '{key}'.{did_you_mean(key, known)}")
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-        return cls(cls.Options(**values))  # type: ignore[call-arg]
+        return cls(build_options(cls.name, cls.Options, options))  # type: ignore[call-arg]
 
     def load_pretrained(self) -> dict[str, str]:
         """Load the base weights the options name into the encoders.
@@ -66,6 +60,25 @@ class Method(nn.Module):
             MissingResourceError: a weight that is not on disk and cannot be fetched. Never a silent random start.
         """
         return {}
+
+    def load_official(self, path: Path) -> str:
+        """Load a checkpoint that the method's authors released. Default: refuse.
+
+        Args:
+            path: the file, in the released layout.
+
+        Returns:
+            sha256 of the file.
+
+        Raises:
+            UsageError: the method has no released weights that it could load.
+            MissingResourceError: the file is missing, unreadable or of another network; the message names the first
+                parameters at fault.
+        """
+        raise UsageError(
+            f"{self.name} has no released weights that could be loaded; "
+            f"train it (rrsis-bench fit --method {self.name}) and name the run: --run DIR."
+        )
 
     def forward(self, batch: Batch) -> MethodOutput:
         """Logits (B, 1, h, w) for a batch, at any resolution the method likes.

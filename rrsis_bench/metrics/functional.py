@@ -6,7 +6,6 @@ Shape legend: `N` samples, the last axis of a count array is (truth, prediction,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.protocols import MAP_THRESHOLDS, THRESHOLDS, EmptyUnion, Protocol, get
+from rrsis_bench.nearest import resize_mask
 
 Counts = NDArray[np.int64]
 
@@ -114,27 +114,6 @@ def scores(counts: NDArray[Any], protocol: Protocol | str) -> dict[str, float]:
     ordered["n"] = len(checked)
     ordered["n_empty"] = int((checked[:, 0] == 0).sum())
     return ordered
-
-
-@lru_cache(maxsize=1024)
-def nearest_index(source: int, target: int) -> NDArray[np.int64]:
-    """Source index of each of `target` pixels when `source` pixels are resized with exact nearest, as PIL does it.
-
-    The centres are summed up step by step, as in PIL: at 512 -> 480, where some centres fall on a pixel border, a
-    product (torch's `nearest-exact` in float32) picks the other neighbour.
-    """
-    step = source / target
-    centres = np.add.accumulate(np.concatenate([[step * 0.5], np.full(target - 1, step)]))
-    index = np.minimum(centres.astype(np.int64), source - 1)
-    index.setflags(write=False)
-    return index
-
-
-def resize_mask(mask: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Resize a mask (H, W) to `size` = (height, width) with exact nearest."""
-    rows, columns = nearest_index(mask.shape[0], size[0]), nearest_index(mask.shape[1], size[1])
-    resized: NDArray[Any] = mask[rows[:, None], columns[None, :]]
-    return resized
 
 
 def counts_from_masks(truth: NDArray[Any], pred: NDArray[Any]) -> Counts:

@@ -1,20 +1,23 @@
-"""Scoring protocols as named, versioned data: ours and those of the papers' released code.
+"""The scoring protocols, by name and version: ours, and those of the papers' released code.
 
 A protocol is a *view* (how logits and truth become two binary masks of one size) and the conventions that turn the
-integers of that view into metrics. Protocols that share a view share its integers, so all are counted in one pass.
+integers of that view into metrics. Protocols with the same view share its integers, and one pass counts all views.
 A protocol's meaning never changes under its name: another rule is another version.
+
+`PROTOCOLS` is the only list. A further protocol is one entry there (and, if it upsamples in a new way, a branch of
+`counts.binarise`); every method is then scored by it, and `--protocol` knows its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from rrsis_bench.errors import UsageError, did_you_mean
 
 Upsample = Literal["bilinear", "bilinear-corners", "bicubic-probability"]
-Comparison = Literal[">=", ">"]
+Comparator = Literal[">=", ">"]
 EmptyUnion = Literal["one_if_both_empty", "zero", "nan"]
 
 THRESHOLDS: Mapping[str, float] = {f"pr{percent}": percent / 100 for percent in (50, 60, 70, 80, 90)}
@@ -58,7 +61,7 @@ class Protocol:
 
     name: str
     view: View
-    comparison: Comparison
+    comparison: Comparator
     empty_union: EmptyUnion
     source: str
     names: Mapping[str, str]
@@ -67,8 +70,6 @@ class Protocol:
 NATIVE = View("native", "native", "bilinear", 0.5)
 LAVT_480 = View("480", (480, 480), "bilinear-corners", 0.5)
 DETRIS_WARP = View("warp35", "native", "bicubic-probability", 0.35)
-
-VIEWS: Mapping[str, View] = {view.name: view for view in (NATIVE, LAVT_480, DETRIS_WARP)}
 
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
@@ -95,6 +96,9 @@ PROTOCOLS: Mapping[str, Protocol] = {
 }
 
 DEFAULT = "native-v1"
+"""Our protocol: boards rank by it, and every result holds it."""
+
+ALL = "all"
 
 
 def get(name: str) -> Protocol:
@@ -111,3 +115,27 @@ def get(name: str) -> Protocol:
 def views(names: Iterable[str]) -> tuple[View, ...]:
     """The distinct views a list of protocols needs, in order of first use."""
     return tuple(dict.fromkeys(get(name).view for name in names))
+
+
+def expand(select_by: str | None = None, score_by: str | Sequence[str] = ALL) -> list[str]:
+    """The protocols of a run, by name: a test scores by all of them, the first one chooses the checkpoint on val.
+
+    Args:
+        select_by: the protocol that chooses; None for the first of a `score_by` that lists names, else `native-v1`.
+        score_by: `all` for every known protocol, or names. `native-v1` is added where the names lack it.
+
+    Raises:
+        UsageError: a name is unknown, or `score_by` is neither `all` nor a list of names.
+    """
+    if score_by == ALL:
+        names = [DEFAULT, *PROTOCOLS]
+    elif isinstance(score_by, list | tuple) and score_by and all(isinstance(name, str) for name in score_by):
+        names = [*score_by, DEFAULT]
+    else:
+        raise UsageError(f"score_by must be '{ALL}' or a list of protocols, not {score_by!r}.")
+    return [get(name).name for name in dict.fromkeys((select_by or names[0], *names))]
+
+
+def of_masks() -> tuple[str, ...]:
+    """Names of the protocols by which binary masks of native size can be scored; the others need logits."""
+    return tuple(name for name, protocol in PROTOCOLS.items() if protocol.view == NATIVE)

@@ -13,9 +13,9 @@ import numpy as np
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics.functional import METRICS
 from rrsis_bench.metrics.protocols import DEFAULT, get
-from rrsis_bench.results import record
 from rrsis_bench.results.breakdown import groups
-from rrsis_bench.results.samples import FILE, SampleTable, read_samples
+from rrsis_bench.results.samples import SampleTable, read_samples
+from rrsis_bench.run.folder import RESULT, RunFolder
 from rrsis_bench.stats.bootstrap import LEVEL, RESAMPLES, SEED
 from rrsis_bench.stats.paired import Difference, RunCounts, compare, holm
 
@@ -53,17 +53,16 @@ def load(path: Path, protocol: str = DEFAULT) -> Entry:
     """
     if not path.exists():
         raise UsageError(f"there is no {path}; name a run folder, or a method's folder of seed folders.")
-    files = [path / record.FILE] if (path / record.FILE).is_file() else sorted(path.glob(f"*/{record.FILE}"))
+    files = [path / RESULT] if (path / RESULT).is_file() else sorted(path.glob(f"*/{RESULT}"))
     files = [path] if path.is_file() else [file for file in files if file.parent == path or _is_seed(file.parent)]
     if not files:
-        raise UsageError(f"{path} holds no {record.FILE}: name a run folder, or a method's folder of seed folders.")
+        raise UsageError(f"{path} holds no {RESULT}: name a run folder, or a method's folder of seed folders.")
     found: dict[tuple[str, str, str], list[RunCounts]] = {}
     table = None
     for file in files:
-        result = record.read_result(file)
-        samples = read_samples(file.parent / FILE)
-        if record.samples_sha256(samples) != result["samples_sha256"]:
-            raise UserError(f"{file.parent / FILE} is not the file that {file} was made from. Test the run again.")
+        folder = RunFolder(file.parent)
+        result = folder.result()
+        samples = read_samples(folder, result["samples_sha256"])
         table = table or samples
         method, dataset = result["method"], result["dataset"]
         key = (f"{method['name']}@{method['variant']}", dataset["name"], dataset["split"])

@@ -20,16 +20,15 @@ from numpy.typing import NDArray
 from rrsis_bench.errors import UserError
 from rrsis_bench.files import write_json
 from rrsis_bench.metrics.protocols import NATIVE
-from rrsis_bench.results.samples import FILE as SAMPLES_FILE
 from rrsis_bench.results.samples import SampleTable, read_samples
+from rrsis_bench.run.folder import RunFolder
 
-FILE = "gallery.json"
 SCENES = Path(__file__).with_name("gallery_tiny.json")
 FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Scene:
+class GalleryScene:
     """One image-expression pair of the gallery.
 
     Attributes:
@@ -50,34 +49,34 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Scenes:
+class Gallery:
     """The gallery's scenes, and the data set they are of, by name and content hash."""
 
     dataset: str
     content_hash: str
-    scenes: tuple[Scene, ...]
+    scenes: tuple[GalleryScene, ...]
 
 
 @cache
-def scenes() -> Scenes:
+def bundled() -> Gallery:
     """The scenes that come with the package."""
     loaded = json.loads(SCENES.read_text(encoding="utf-8"))
-    found = tuple(Scene(**{**entry, "size": tuple(entry["size"])}) for entry in loaded["scenes"])
-    return Scenes(loaded["dataset"], loaded["content_hash"], found)
+    found = tuple(GalleryScene(**{**entry, "size": tuple(entry["size"])}) for entry in loaded["scenes"])
+    return Gallery(loaded["dataset"], loaded["content_hash"], found)
 
 
 def wanted(dataset: str) -> frozenset[str]:
     """Ids of the samples whose predictions a run on that data set should keep; empty where there is no gallery."""
-    known = scenes()
+    known = bundled()
     return frozenset(scene.sample_id for scene in known.scenes) if dataset == known.dataset else frozenset()
 
 
-def write(folder: Path, predictions: Mapping[str, str]) -> None:
+def write(folder: RunFolder, predictions: Mapping[str, str]) -> None:
     """Write a run's `gallery.json` atomically: sample id -> COCO RLE counts of its prediction."""
-    write_json(folder / FILE, {"format": FORMAT, "predictions": dict(sorted(predictions.items()))})
+    write_json(folder.gallery_path, {"format": FORMAT, "predictions": dict(sorted(predictions.items()))})
 
 
-def read(folder: Path, dataset: Mapping[str, Any], table: SampleTable | None = None) -> dict[str, str]:
+def read(folder: RunFolder, dataset: Mapping[str, Any], table: SampleTable | None = None) -> dict[str, str]:
     """A run's predictions on the gallery's scenes, checked against its own integers.
 
     Args:
@@ -91,8 +90,8 @@ def read(folder: Path, dataset: Mapping[str, Any], table: SampleTable | None = N
     Raises:
         UserError: the file is damaged, or a mask is not the one that was scored.
     """
-    path = folder / FILE
-    known = scenes()
+    path = folder.gallery_path
+    known = bundled()
     if not path.is_file() or dataset.get("content_hash") != known.content_hash:
         return {}
     try:
@@ -100,7 +99,7 @@ def read(folder: Path, dataset: Mapping[str, Any], table: SampleTable | None = N
         predictions = {str(key): str(value) for key, value in loaded["predictions"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error}. Test the run again, or remove the file.") from error
-    table = read_samples(folder / SAMPLES_FILE) if table is None else table
+    table = read_samples(folder) if table is None else table
     rows = dict(zip(table.sample_id, table.view(NATIVE.name).tolist(), strict=True))
     shown = {}
     for scene in known.scenes:
@@ -110,8 +109,8 @@ def read(folder: Path, dataset: Mapping[str, Any], table: SampleTable | None = N
         truth, pred = _mask(scene.truth, scene.size, path), _mask(counts, scene.size, path)
         if rows.get(scene.sample_id) != [int(mask.sum()) for mask in (truth, pred, truth & pred)]:
             raise UserError(
-                f"{path}: the mask of sample '{scene.sample_id}' is not the one that {SAMPLES_FILE} was counted from. "
-                "Test the run again, or remove the file."
+                f"{path}: the mask of sample '{scene.sample_id}' is not the one that {folder.samples_path.name} was "
+                "counted from. Test the run again, or remove the file."
             )
         shown[scene.sample_id] = counts
     return shown

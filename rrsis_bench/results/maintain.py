@@ -16,9 +16,10 @@ from rrsis_bench.errors import UserError
 from rrsis_bench.files import json_text, write_text
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.provenance import sha256_text
-from rrsis_bench.results.samples import FILE as SAMPLES_FILE
-from rrsis_bench.results.samples import SampleTable, read_samples
+from rrsis_bench.results.samples import read_samples
 from rrsis_bench.results.schema import violations
+from rrsis_bench.run import seal
+from rrsis_bench.run.folder import RunFolder
 
 
 def check(path: Path) -> list[str]:
@@ -28,11 +29,12 @@ def check(path: Path) -> list[str]:
     every metric, interval and breakdown computed from them again is what the file says.
     """
     try:
-        result = record.read_result(path)
+        result = seal.read(path)
     except UserError as error:
         return [str(error)]
+    folder = RunFolder(path.parent)
     found = [f"{path}: {violation}" for violation in violations(result)]
-    config = path.parent / record.CONFIG_FILE
+    config = folder.config_path
     if not config.is_file():
         found.append(f"{config} is missing.")
     elif (result.get("provenance") or {}).get("config_sha256") not in (
@@ -43,12 +45,10 @@ def check(path: Path) -> list[str]:
     if found:
         return found
     try:
-        table = read_samples(path.parent / SAMPLES_FILE)
+        table = read_samples(folder, result["samples_sha256"])
         again = record.score_block(table, result["protocols"])
     except UserError as error:
         return [str(error)]
-    if record.samples_sha256(table) != result["samples_sha256"]:
-        found.append(f"{path.parent / SAMPLES_FILE} is not the file that {path.name} was made from.")
     sizes = (len(table), len(set(table.image_id)))
     if sizes != (result["dataset"]["n_samples"], result["dataset"]["n_images"]):
         found.append(f"{path}: the samples hold {sizes[0]} samples of {sizes[1]} images, the result says otherwise.")
@@ -80,20 +80,18 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def rescored(path: Path) -> tuple[record.Result, record.Result]:
+def rescored(path: Path) -> tuple[seal.Result, seal.Result]:
     """A result, and what it would be if it were made from its samples today.
 
     Raises:
         UserError: the result or its samples cannot be read or trusted.
     """
-    result = record.read_result(path)
-    table = read_samples(path.parent / SAMPLES_FILE)
-    if record.samples_sha256(table) != result.get("samples_sha256"):
-        raise UserError(f"{path.parent / SAMPLES_FILE} is not the file that {path} was made from. Test the run again.")
+    result = seal.read(path)
+    table = read_samples(RunFolder(path.parent), result["samples_sha256"])
     again = record.score_block(table, result["protocols"])
     if difference(result["metrics"], _plain(again)) is None:
         return result, result
-    return result, record.sealed({**result, "metrics": again})
+    return result, seal.sealed({**result, "metrics": again})
 
 
 def rescore(path: Path, write: bool = True) -> bool:
@@ -183,31 +181,32 @@ def export(run: Path, to: Path) -> Path:
     Raises:
         UserError: the run has no sound result, or lies there already.
     """
-    path = run / record.FILE if run.is_dir() else run
+    source = RunFolder(run if run.is_dir() else run.parent)
+    path = source.result_path if run.is_dir() else run
     if not path.is_file():
-        raise UserError(f"{run} holds no {record.FILE}: test the run first (rrsis-bench test --run {run}).")
+        raise UserError(f"{run} holds no {path.name}: test the run first ({source.command('test')}).")
     problems = check(path)
     if problems:
         raise UserError(f"{problems[0]} A result that fails its check is not exported.")
-    result = record.read_result(path)
+    result = seal.read(path)
     method, dataset = result["method"], result["dataset"]
-    target: Path = to / dataset["name"] / f"{method['name']}@{method['variant']}" / f"seed{_seed(result, path)}"
-    if (target / record.FILE).is_file() and (target / record.FILE).resolve() == path.resolve():
+    target = RunFolder.of(dataset["name"], method["name"], method["variant"], _seed(result, path), to)
+    if target.is_finished and target.result_path.resolve() == path.resolve():
         raise UserError(f"{run} is already in its place under {to}.")
-    config = strip_paths((path.parent / record.CONFIG_FILE).read_text(encoding="utf-8"))
-    table: SampleTable = read_samples(path.parent / SAMPLES_FILE)
+    config = strip_paths(source.config_path.read_text(encoding="utf-8"))
+    table = read_samples(source, result["samples_sha256"])
     # Metrics are left alone: a category's name may hold a slash.
     cleaned = _stripped({key: value for key, value in result.items() if key != "metrics"})
     if (cleaned.get("provenance") or {}).get("config_sha256") is not None:
         cleaned["provenance"]["config_sha256"] = sha256_text(config)
-    pictures = gallery.read(path.parent, dataset, table)
+    pictures = gallery.read(source, dataset, table)
     if pictures:
         gallery.write(target, pictures)
     record.write_run(target, {**cleaned, "metrics": result["metrics"]}, table, config)
-    return target
+    return target.path
 
 
-def _seed(result: record.Result, path: Path) -> int:
+def _seed(result: seal.Result, path: Path) -> int:
     seed = (result.get("training") or {}).get("seed")
     if isinstance(seed, int):
         return seed

@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as coco_mask
 
 from rrsis_bench.data import masks
-from rrsis_bench.data.manifest import Record
+from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, Rle
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics.functional import Counts
@@ -40,22 +40,22 @@ class PredictionError(UserError):
         super().__init__(f"predictions cannot be scored: {problems[0]}{more}. Nothing was written.")
 
 
-def count_predictions(predictions: Predictions, records: Sequence[Record]) -> Counts:
+def count_predictions(predictions: Predictions, pairs: Sequence[Pair]) -> Counts:
     """Truth, prediction and intersection of every sample at its truth's own size.
 
     Args:
         predictions: a JSONL file, a folder of PNG masks, or sample id -> mask (H, W) or RLE.
-        records: the split, N samples.
+        pairs: the split, N samples.
 
     Returns:
-        (N, 3) int64, in the order of the records.
+        (N, 3) int64, in the order of the pairs.
 
     Raises:
         UsageError: there is no such file or folder, or nothing in it.
         PredictionError: missing, unknown or duplicate ids, wrong sizes, masks that cannot be decoded: all of them.
     """
-    place = {record.sample_id: number for number, record in enumerate(records)}
-    counts = np.zeros((len(records), 3), np.int64)
+    place = {pair.sample_id: number for number, pair in enumerate(pairs)}
+    counts = np.zeros((len(pairs), 3), np.int64)
     seen: dict[str, str] = {}
     problems: list[str] = []
     for where, sample_id, mask in _read(predictions):
@@ -70,27 +70,27 @@ def count_predictions(predictions: Predictions, records: Sequence[Record]) -> Co
             problems.append(f"{where}: unknown sample '{sample_id}'")
             continue
         try:
-            counts[place[sample_id]] = _count(mask, records[place[sample_id]])
+            counts[place[sample_id]] = _count(mask, pairs[place[sample_id]])
         except MaskError as error:
             problems.append(f"{where}: sample '{sample_id}': {error}")
-    problems += [f"sample '{record.sample_id}' has no prediction" for record in records if record.sample_id not in seen]
+    problems += [f"sample '{pair.sample_id}' has no prediction" for pair in pairs if pair.sample_id not in seen]
     if problems:
         raise PredictionError(problems)
     return counts
 
 
-def _count(mask: Any, record: Record) -> tuple[int, int, int]:
+def _count(mask: Any, pair: Pair) -> tuple[int, int, int]:
     """Areas by run lengths, without decoding a pixel."""
     rle = _rle(mask)
-    truth = record.rle
+    truth = pair.rle
     if list(rle["size"]) != list(truth["size"]):
         (height, width), (rows, columns) = rle["size"], truth["size"]
         raise MaskError(
             f"the mask is {height} high and {width} wide, its truth {rows} and {columns}; bring your logits to that "
             "size (bilinear) before the threshold"
         )
-    pair = [{"size": part["size"], "counts": part["counts"].encode("latin-1")} for part in (truth, rle)]
-    areas = coco_mask.area([*pair, coco_mask.merge(pair, intersect=True)])
+    both = [{"size": part["size"], "counts": part["counts"].encode("latin-1")} for part in (truth, rle)]
+    areas = coco_mask.area([*both, coco_mask.merge(both, intersect=True)])
     return int(areas[0]), int(areas[1]), int(areas[2])
 
 

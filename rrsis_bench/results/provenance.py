@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rrsis_bench import __version__
+from rrsis_bench._version import __version__
 from rrsis_bench.paths import PACKAGE
 
 LIBRARIES = (

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import io
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,11 +16,10 @@ from numpy.typing import NDArray
 
 from rrsis_bench.data.wording import names_position, names_relation
 from rrsis_bench.errors import UserError, did_you_mean
-from rrsis_bench.files import write_bytes
 from rrsis_bench.metrics.functional import Counts
-from rrsis_bench.metrics.protocols import NATIVE, VIEWS
+from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS, views
+from rrsis_bench.run.folder import RunFolder
 
-FILE = "samples.csv.gz"
 _IDENTITY = ("sample_id", "image_id", "category", "n_tokens", "height", "width")
 _AREAS = ("truth", "pred", "inter")
 _WORDING = ("position", "relation")
@@ -142,11 +139,6 @@ def _rows(table: SampleTable) -> Iterator[list[str | int]]:
         yield [*identity, *sizes, *counts[i].tolist(), int(table.position[i]), int(table.relation[i])]
 
 
-def write_samples(path: Path, table: SampleTable) -> None:
-    """Write `samples.csv.gz` atomically."""
-    write_bytes(path, encode(table))
-
-
 @dataclass(frozen=True, eq=False)
 class NativeCounts:
     """What ranks need of a sample table.
@@ -162,25 +154,23 @@ class NativeCounts:
     counts: Counts
 
 
-def read_native(path: Path, sha256: str) -> NativeCounts:
-    """The native integers of `samples.csv.gz`, seven times as fast as `read_samples`.
+def read_native(folder: RunFolder, sha256: str) -> NativeCounts:
+    """The native integers of a run's samples, seven times as fast as `read_samples`.
 
-    What has the checksum that its result states is what this suite wrote; so no value of it needs another look.
+    A table with the checksum that its result states is one this suite wrote: its values need no further check.
 
     Args:
-        path: the file.
-        sha256: of the uncompressed table, as the result states it.
+        folder: the run.
+        sha256: of the table, as the result states it.
 
     Raises:
-        UserError: missing, truncated, or not the file that the result was made from.
+        UserError: see `RunFolder.samples`.
     """
-    content = _unpacked(path)
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(f"{path} is not the file that the result beside it was made from. Test the run again.")
-    header, _, body = content.decode("utf-8").partition("\n")
+    content = folder.samples(sha256)
+    header, _, body = content.partition("\n")
     columns = header.split(",")
     if NATIVE.name not in _views(columns) or '"' in body:
-        table = read_samples(path)
+        table = parse(content, folder.samples_path)
         return NativeCounts(table.sample_id, table.image_id, table.view(NATIVE.name))
     width, cells = len(columns), body.rstrip("\n").replace("\n", ",").split(",")
     places = [columns.index(name) for name in _area_columns(NATIVE.name)]
@@ -188,29 +178,35 @@ def read_native(path: Path, sha256: str) -> NativeCounts:
     return NativeCounts(tuple(cells[0::width]), tuple(cells[1::width]), np.ascontiguousarray(counts))
 
 
-def _unpacked(path: Path) -> bytes:
-    try:
-        return gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"cannot read {path}: {error}. Test the run again, or restore the file.") from error
-
-
 def _views(header: Sequence[str]) -> tuple[str, ...]:
     """Names of the views a header has columns of, in their order in the file."""
-    found = [view for view in VIEWS if _area_columns(view)[0] in header]
+    found = [view.name for view in views(PROTOCOLS) if _area_columns(view.name)[0] in header]
     return tuple(sorted(found, key=lambda view: header.index(_area_columns(view)[0])))
 
 
-def read_samples(path: Path) -> SampleTable:
-    """Read `samples.csv.gz`.
+def read_samples(folder: RunFolder, sha256: str | None = None) -> SampleTable:
+    """A run's samples, proven to be those its result was made from.
+
+    Args:
+        folder: the run.
+        sha256: of the table, where its result was read already.
 
     Raises:
-        UserError: missing, truncated, not sorted, or a value that no run writes; the message names file and line.
+        UserError: see `RunFolder.samples` and `parse`.
     """
-    try:
-        content = _unpacked(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"cannot read {path}: {error}. Test the run again, or restore the file.") from error
+    return parse(folder.samples(sha256), folder.samples_path)
+
+
+def parse(content: str, path: Path) -> SampleTable:
+    """The table in the text of a samples file.
+
+    Args:
+        content: CSV.
+        path: the file it came from, for messages.
+
+    Raises:
+        UserError: not sorted, or a value that no run writes; the message names file and line.
+    """
     rows = csv.reader(io.StringIO(content, newline=""))
     header = next(rows, [])
     views = _views(header)

@@ -24,6 +24,7 @@ from rrsis_bench.errors import UsageError
 from rrsis_bench.files import write_json
 
 FILE = "cell.lock"
+GUARD = f".{FILE}.guard"
 TOKEN = "RRSIS_CELL_LOCK"
 """Environment variable by which the runner of a cell tells its command that the folder is held for it."""
 BEAT_SECONDS = 10.0
@@ -169,7 +170,7 @@ def _guard(folder: Path) -> Iterator[bool]:
     except ImportError:
         yield False
         return
-    with (folder / f".{FILE}.guard").open("a") as stream:
+    with (folder / GUARD).open("a") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX)
             guarded = True

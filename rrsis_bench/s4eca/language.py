@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from rrsis_bench.families.detris.family import adapted_text, sentence_width
+from rrsis_bench.families.detris.family import adapted_text
 from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.textual_adapter import FinalProxies, QueryTextAdapter, dense_adapter
 from rrsis_bench.types import TextTokens
@@ -39,7 +39,7 @@ class Language:
         return self.keys[k if len(self.keys) > 1 else 0], self.keys_mask, self.sentence
 
 
-class LanguageSide(nn.Module):
+class TextBranch(nn.Module):
     """Text encoder with adapters, and the keys it makes for the visual side.
 
     Args:
@@ -50,7 +50,6 @@ class LanguageSide(nn.Module):
         super().__init__()
         self.options = options
         self.encoder = adapted_text(options, self._adapters)
-        self.sentence_width = sentence_width(options)
         apart = options.proxies == "final" or (options.proxies == "mean" and options.text_adapter != "queries")
         self.final: FinalProxies | None = None
         if apart and options.needs_proxies:

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rrsis_bench.families.detris.family import DetrisFamily, family_input, staged_trunk
+from rrsis_bench.families.detris.family import DetrisFamily, build_trunk, family_input
 from rrsis_bench.families.detris.head import DetrisHead
 from rrsis_bench.families.lavt.decoder import LAVTDecoder
-from rrsis_bench.nn.encoders.bert import AdaptedBert
-from rrsis_bench.nn.encoders.clip import AdaptedClipText
-from rrsis_bench.s4eca.language import LanguageSide
+from rrsis_bench.nn.encoders.adapted import AdaptedTextEncoder
+from rrsis_bench.nn.encoders.staged import StagedEncoder
+from rrsis_bench.s4eca.language import TextBranch
 from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.vision import PlainVision, StagedVision
 from rrsis_bench.s4eca.visual_adapter import ScaleSelection, SpatialSelection
@@ -37,17 +37,17 @@ class S4ECA(DetrisFamily):
         super().__init__()
         self.options = options
         self.input_spec = family_input(options)
-        self.text: LanguageSide = LanguageSide(options)
-        sentence, keys = self.text.sentence_width, self.text.key_width
+        self.text: TextBranch = TextBranch(options)
+        sentence, keys = self.text.encoder.sentence_width, self.text.key_width
         self.vision: PlainVision | StagedVision
         self.head: DetrisHead | LAVTDecoder
-        if options.encoders == "dinov2+clip":
-            self.vision = PlainVision(options, sentence, keys)
-            channels: tuple[int, ...] = (options.vit_width,) * 3
-        else:
-            trunk = staged_trunk(options)
+        trunk = build_trunk(options)
+        if isinstance(trunk, StagedEncoder):
             self.vision = StagedVision(trunk, options, sentence, keys)
             channels = trunk.channels
+        else:
+            self.vision = PlainVision(trunk, options, sentence, keys)
+            channels = (options.vit_width,) * 3
         if options.head == "detris":
             self.head = DetrisHead(options, channels[-3:], sentence)
         else:
@@ -56,14 +56,14 @@ class S4ECA(DetrisFamily):
     def forward(self, batch: Batch) -> MethodOutput:
         """Logits (B, 1, h, w): 4 / patch of the input's resolution, or that of the first stage."""
         language = self.text(batch.tokens)
-        maps = self.vision.look(batch.images, language)
+        maps = self.vision.encode_image(batch.images, language)
         if isinstance(self.head, DetrisHead):
             return MethodOutput(self.head(maps, language.words, ~language.mask, language.sentence))
         # LAVT's decoder reads maps alone; language has entered in the adapters.
         return MethodOutput(self.head(maps))
 
     @property
-    def text_encoder(self) -> AdaptedClipText | AdaptedBert:
+    def text_encoder(self) -> AdaptedTextEncoder:
         """The adapted text encoder."""
         return self.text.encoder
 

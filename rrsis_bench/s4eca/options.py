@@ -60,12 +60,12 @@ class S4ECAOptions(DetrisFamilyOptions):
                 f"text_adapter={self.text_adapter} makes no proxies, so proxies={self.proxies} has none to use; "
                 "set proxies to final or mean, or spatial_source to words."
             )
-        if self.proxies == "per-level" and self.encoders != "dinov2+clip":
+        if self.proxies == "per-level" and self.staged:
             raise self.error("proxies=per-level needs as many visual as textual adapters; stages have others.")
         if self.proxies == "per-level" and len(self.visual_layers) != len(self.text_layers):
             raise self.error("proxies=per-level needs as many visual_layers as text_layers.")
-        if self.encoders == "dinov2+clip" and self.head == "lavt":
-            raise self.error("head=lavt needs maps of several resolutions; dinov2+clip has one.")
+        if not self.staged and self.head == "lavt":
+            raise self.error(f"head=lavt needs maps of several resolutions; {self.encoders} has one.")
 
     @property
     def needs_proxies(self) -> bool:

@@ -28,8 +28,10 @@ def resample_sums(
 ) -> NDArray[np.float64]:
     """Sums of columns in each resample of the clusters.
 
+    The sums are exact, and so the same on every machine: the order in which a BLAS adds differs between processors.
+
     Args:
-        values: (N, K) values of the samples.
+        values: (N, K) values of the samples. Those of a cluster are added and rounded to some 2^-53 of the largest sum.
         clusters: N cluster names, such as image ids.
         resamples: how many resamples R.
         seed: of the draws, which depend on it and on the number of clusters only.
@@ -41,6 +43,7 @@ def resample_sums(
     n_clusters = int(membership.max()) + 1
     sums = np.zeros((n_clusters, values.shape[1]))
     np.add.at(sums, membership, values)
+    sums = exactly_summable(sums)
     rng = np.random.default_rng(seed)
     result = np.empty((resamples, values.shape[1]))
     for start in range(0, resamples, _CHUNK):
@@ -49,6 +52,14 @@ def resample_sums(
         times = np.bincount(drawn.ravel(), minlength=size * n_clusters).reshape(size, n_clusters)
         result[start : start + size] = times.astype(np.float64) @ sums
     return result
+
+
+def exactly_summable(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums (C, K) rounded to a power of two for each column, of which any C draws add up without further rounding."""
+    largest = len(sums) * np.where(np.isnan(sums), 0, np.abs(sums)).max(axis=0)
+    step = np.exp2(np.frexp(largest)[1] - 53)  # every sum is a whole multiple of it, and at most 2^53 times as large
+    rounded: NDArray[np.float64] = np.round(sums / step) * step
+    return rounded
 
 
 def _columns(counts: Counts, protocol: str) -> NDArray[np.float64]:

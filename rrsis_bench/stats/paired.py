@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.functional import METRICS, Counts, sample_values, scores
 from rrsis_bench.metrics.protocols import DEFAULT, get
-from rrsis_bench.results.samples import FILE, SampleTable, read_samples
+from rrsis_bench.results.samples import SampleTable, read_samples
+from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.stats.bootstrap import RESAMPLES, SEED, Interval, overall, percentile_interval, resample_sums
 
 _BLOCK = 256
@@ -51,8 +52,8 @@ class RunCounts:
 
     @classmethod
     def read(cls, folder: Path, protocol: str = DEFAULT) -> RunCounts:
-        """From a run folder's `samples.csv.gz`. Raises UserError as `read_samples`."""
-        return cls.of(read_samples(folder / FILE), protocol, str(folder))
+        """From a run folder's `samples.csv.gz`. Raises UserError as `RunFolder.samples`."""
+        return cls.of(read_samples(RunFolder(folder)), protocol, str(folder))
 
     def rows(self, index: NDArray[np.int64]) -> RunCounts:
         """The run on some of its samples only."""

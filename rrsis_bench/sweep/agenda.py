@@ -13,7 +13,7 @@ from rrsis_bench.sweep.cells import STATES, Verdict, judge
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.estimate import Estimates
 from rrsis_bench.sweep.grid import Cell, Sweep
-from rrsis_bench.sweep.launchers.slurm import job_of, waiting_jobs
+from rrsis_bench.sweep.launchers.slurm import waiting_jobs
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _ask_scheduler(cells: Sequence[Cell], verdicts: dict[str, Verdict]) -> None:
     queued = [cell for cell in cells if verdicts[cell.name].state == "queued"]
     known = waiting_jobs() if queued else None
     for cell in queued:
-        job = job_of(cell.folder)
+        job = cell.folder.job()
         if known is None or not job or job in known:
             verdicts[cell.name] = Verdict("queued", f"job {job or '(just submitted)'}")
         else:

@@ -2,74 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from rrsis_bench import config
 from rrsis_bench.errors import UserError
-from rrsis_bench.files import write_json
-from rrsis_bench.results.record import CONFIG_FILE, FILE, read_result
-from rrsis_bench.run.lock import Holder, holder
+from rrsis_bench.run.lock import Holder
+from rrsis_bench.run.state import State
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.grid import Cell
 
-STATE_FILE = "cell.json"
-LOG_FILE = "cell.log"
-JOB_FILE = "cell.job"
 STATES = ("done", "running", "queued", "failed", "interrupted", "outdated", "missing")
 """done: finished with these settings and data. outdated: with others. interrupted: can be continued."""
-
-
-@dataclass
-class State:
-    """What the runner of a cell keeps in its run folder.
-
-    Attributes:
-        state: `queued`, `running`, `done`, `failed` or `interrupted`.
-        config_hash: of the cell as it was run.
-        config: that configuration, to name what has changed since.
-        command: its command line.
-        host: where it ran.
-        job: the scheduler's job, or "".
-        attempts: how often it was started.
-        started: UTC time of the last start.
-        seconds: of all attempts that ended, wall clock.
-        exit_code: of the last attempt; None while it runs.
-        message: why it ended, in one line.
-        result_sha256: the checksum of the result it made.
-        data_state: the state of the data it was made from.
-    """
-
-    state: str = "missing"
-    config_hash: str = ""
-    config: config.Config = field(default_factory=dict)
-    command: str = ""
-    host: str = ""
-    job: str = ""
-    attempts: int = 0
-    started: str = ""
-    seconds: float = 0.0
-    exit_code: int | None = None
-    message: str = ""
-    result_sha256: str = ""
-    data_state: str = ""
-
-    def write(self, folder: Path) -> None:
-        """Write the state file atomically."""
-        write_json(folder / STATE_FILE, asdict(self))
-
-
-def read_state(folder: Path) -> State | None:
-    """The state file of a run folder; None where there is none that can be read."""
-    try:
-        values = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-        known = {entry.name for entry in fields(State)}
-        return State(**{key: value for key, value in values.items() if key in known})
-    except (OSError, ValueError, TypeError, AttributeError):
-        return None
 
 
 @dataclass(frozen=True)
@@ -99,13 +44,12 @@ def judge(cell: Cell, data: DataStates, own: Holder | None = None) -> Verdict:
         data: the data sets as they are now.
         own: our own hold on its lock, which does not count as running.
     """
-    state = read_state(cell.folder)
-    held = holder(cell.folder)
+    state, held = cell.folder.state(), cell.folder.holder()
     if held is not None and held != own:
         return Verdict(
             "running", f"process {held.pid} on {held.host}", started=state.started if state is not None else ""
         )
-    if (cell.folder / FILE).is_file():
+    if cell.folder.is_finished:
         return _judge_result(cell, data, state)
     if state is not None:
         where = None if state.config_hash == cell.config_hash else _changed(state.config, cell.config)
@@ -116,7 +60,7 @@ def judge(cell: Cell, data: DataStates, own: Holder | None = None) -> Verdict:
         if state.state == "failed":
             return Verdict("failed", state.message)
         return Verdict("interrupted", state.message or "its process is gone")
-    if not (cell.folder / CONFIG_FILE).is_file():
+    if not cell.folder.config_path.is_file():
         return Verdict("missing")
     where = _difference_from_file(cell)
     return Verdict("interrupted", "started by hand") if where is None else Verdict("outdated", f"unfinished, {where}")
@@ -124,7 +68,7 @@ def judge(cell: Cell, data: DataStates, own: Holder | None = None) -> Verdict:
 
 def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
     try:
-        result = read_result(cell.folder / FILE)
+        result = cell.folder.result()
     except UserError as error:
         return Verdict("outdated", str(error))
     ours = state is not None and state.result_sha256 == result["sha256"]
@@ -144,9 +88,8 @@ def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
 
 def _difference_from_file(cell: Cell) -> str | None:
     """Where a run's saved configuration contradicts the cell's, in words; None if nowhere."""
-    path = cell.folder / CONFIG_FILE
     try:
-        saved = config.load_yaml(path)
+        saved = cell.folder.config()
     except UserError as error:
         return str(error)
     return _contradiction(cell.config, saved)

@@ -84,7 +84,7 @@ def _wanted(data: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
 
 def _state(data: Mapping[str, Any], key: str) -> str:
     if data["generator"]:
-        from rrsis_bench.data.sources.synthetic import VERSION
+        from rrsis_bench.data.synthetic.presets import VERSION
 
         return f"generated-{_digest(f'{VERSION} {key}')}"
     from rrsis_bench.data.prepare import locate, manifest_path

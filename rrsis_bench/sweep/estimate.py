@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rrsis_bench.errors import UserError
-from rrsis_bench.results.record import FILE, read_result
+from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.sweep.grid import Cell
 
 _SIDE = 384
@@ -57,9 +57,9 @@ class Estimates:
         if (dataset, label) not in self._known:
             found: list[dict[str, Any]] = []
             for root in self.roots:
-                for path in sorted((root / dataset / label).glob(f"seed*/{FILE}")):
+                for path in sorted((root / dataset / label).glob("seed*")):
                     try:
-                        training = read_result(path).get("training")
+                        training = RunFolder(path).result().get("training")
                     except UserError:
                         continue
                     if training:

@@ -18,7 +18,6 @@ the sweep's data sets, seeds, trainer, protocol, recipe and flags unless it has 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import re
@@ -28,9 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from rrsis_bench import config, registry
-from rrsis_bench.config import Config, merge
+from rrsis_bench.config import Config
 from rrsis_bench.errors import UsageError, did_you_mean
-from rrsis_bench.paths import run_folder, runs_root
+from rrsis_bench.paths import runs_root
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.request import RunRequest
+from rrsis_bench.run.resolve import resolve
 
 _KEYS = ("methods", "datasets", "seeds", "variants", "trainer", "protocol", "recipe", "flags", "cells", "slurm")
 _CELL_KEYS = ("method", "dataset", "datasets", "variant", "seeds", "trainer", "protocol", "recipe", "flags")
@@ -40,27 +42,44 @@ _GROUPS = ("model", "data", "trainer", "checkpoint_every_n_steps")
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a sweep.
+    """One run of a sweep: a request and what it stands for.
 
     Attributes:
         name: `<dataset>/<method>@<variant>/seed<k>`, as its folder under the runs.
-        dataset: data set by name.
-        method: method by name.
-        variant: the variant; of a named cell `<variant>+<name>`.
-        seed: its seed.
+        request: what `fit` is asked for.
         folder: its run folder.
-        words: what follows `rrsis-bench` on its command line.
-        config: what these words stand for, as far as that needs no torch.
+        config: the request's configuration.
     """
 
     name: str
-    dataset: str
-    method: str
-    variant: str
-    seed: int
-    folder: Path
-    words: tuple[str, ...]
+    request: RunRequest
+    folder: RunFolder
     config: Config
+
+    @property
+    def dataset(self) -> str:
+        """Data set by name."""
+        return str(self.config["data"]["dataset"])
+
+    @property
+    def method(self) -> str:
+        """Method by name."""
+        return str(self.config["model"]["method"])
+
+    @property
+    def variant(self) -> str:
+        """The variant; of a named cell `<variant>+<name>`."""
+        return str(self.config["model"]["variant"])
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return int(self.config["seed_everything"])
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What follows `rrsis-bench` on its command line."""
+        return ("fit", *self.request.choice_words(), "--resume", "auto", *self.request.value_words())
 
     @property
     def config_hash(self) -> str:
@@ -69,14 +88,20 @@ class Cell:
 
     def to_json(self) -> str:
         """As one line, for the process that runs it."""
-        values = {**vars(self), "folder": str(self.folder)}
-        return json.dumps(values, default=str)
+        plain = {
+            "name": self.name,
+            "request": self.request.to_json(),
+            "folder": str(self.folder),
+            "config": self.config,
+        }
+        return json.dumps(plain, default=str)
 
     @classmethod
     def from_json(cls, text: str) -> Cell:
         """What `to_json` gave."""
-        values = json.loads(text)
-        return cls(**{**values, "folder": Path(values["folder"]), "words": tuple(values["words"])})
+        plain = json.loads(text)
+        request, folder = RunRequest.from_json(plain["request"]), RunFolder(Path(plain["folder"]))
+        return cls(plain["name"], request, folder, plain["config"])
 
 
 @dataclass(frozen=True)
@@ -181,37 +206,22 @@ class _Reader:
         flags: Mapping[str, Any],
         seeds: list[int],
     ) -> Iterator[Cell]:
-        from rrsis_bench.cli._trainer import make_plan
-        from rrsis_bench.cli.fit import add_arguments
-
         if variant is None:
             data = config.load_yaml(config.find("datasets", dataset))
             variant = config.choose_variant(method, config.method_config(method), data, None)
         label = f"{variant}+{name}" if name else variant
-        words = ["--method", method, "--dataset", dataset, "--variant", variant]
-        for key in _CHOICES:
-            if choices.get(key) is not None:
-                words += [f"--{key}", str(choices[key])]
-        tail = [f"--{key}={_value(value)}" for key, value in flags.items()]
-        if name:
-            tail.insert(0, f"--model.variant={label}")
-        parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
-        add_arguments(parser)
-        try:
-            preview = make_plan(*parser.parse_known_args([*words, *tail])).preview
-        except UsageError as error:
-            raise UsageError(f"{self.path}: {error}") from error
+        values = {"model.variant": label, **flags} if name else dict(flags)
+        chosen: dict[str, Any] = {key: None if choices.get(key) is None else str(choices[key]) for key in _CHOICES}
         for seed in seeds:
-            folder = run_folder(dataset, method, label, seed)
-            relative = folder.relative_to(runs_root())
-            seeded = [*words, "--seed", str(seed)]
-            if self.runs is not None:
-                folder = self.runs / relative
-                seeded += ["--out", str(folder)]
-            yield Cell(
-                relative.as_posix(), dataset, method, label, seed, folder,
-                ("fit", *seeded, "--resume", "auto", *tail), merge(preview, {"seed_everything": seed}),
-            )  # fmt: skip
+            usual = RunFolder.of(dataset, method, label, seed)
+            relative = usual.path.relative_to(runs_root())
+            out = None if self.runs is None else self.runs / relative
+            request = RunRequest(method, dataset, variant, seed=seed, values=values, out=out, **chosen)
+            try:
+                run = resolve(request)
+            except UsageError as error:
+                raise UsageError(f"{self.path}: {error}") from error
+            yield Cell(relative.as_posix(), request, run.folder, run.config)
 
     def _variants(self, methods: list[str]) -> dict[str, list[Any]]:
         asked = self.loaded.get("variants")
@@ -270,8 +280,3 @@ class _Reader:
 
 def _join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
-
-
-def _value(value: Any) -> str:
-    """A flag's value as it stands on the command line, where it is read as YAML."""
-    return value if isinstance(value, str) else json.dumps(value)

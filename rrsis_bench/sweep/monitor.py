@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from rrsis_bench.sweep.cells import LOG_FILE, judge, read_state
+from rrsis_bench.sweep.cells import judge
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.estimate import Estimates
 from rrsis_bench.sweep.grid import Cell
@@ -60,7 +60,7 @@ class Monitor:
             told = "" if scores is None else f", mIoU {100 * scores[0]:.2f}, oIoU {100 * scores[1]:.2f}"
             self.note(f"done    {cell.name} {count} in {duration(seconds)}{told}")
         else:
-            state, log = read_state(cell.folder), cell.folder / LOG_FILE
+            state, log = cell.folder.state(), cell.folder.log_path
             reason = state.message if state is not None and state.message else f"exit code {code}"
             self.note(f"FAILED  {cell.name} {count} after {duration(seconds)}: {reason}")
             for line in tail(log)[-_SHOWN_LINES:]:
@@ -89,6 +89,6 @@ class Monitor:
         for cell, where, started in self.running.values():
             seconds = self.estimates.seconds(cell)
             about = "" if seconds is None else duration(seconds)
-            last = (tail(cell.folder / LOG_FILE, 2048) or [""])[-1]
+            last = (tail(cell.folder.log_path, 2048) or [""])[-1]
             table.add_row(cell.name, where, duration(time.monotonic() - started), about, last)
         return table

@@ -20,11 +20,9 @@ from types import FrameType
 
 from rrsis_bench.errors import UserError
 from rrsis_bench.results.provenance import utc_now
-from rrsis_bench.results.record import CONFIG_FILE, read_result
-from rrsis_bench.results.record import FILE as RESULT_FILE
-from rrsis_bench.run.lock import FILE as LOCK_FILE
 from rrsis_bench.run.lock import TOKEN, CellLock
-from rrsis_bench.sweep.cells import LOG_FILE, STATE_FILE, State, judge, read_state
+from rrsis_bench.run.state import State
+from rrsis_bench.sweep.cells import judge
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.grid import Cell
 
@@ -71,16 +69,16 @@ class CellRun:
             0 done (also when it was already), `HELD`, `INTERRUPTED`, or the exit code of the command.
         """
         folder = self.cell.folder
-        lock = CellLock.acquire(folder)
+        lock = CellLock.acquire(folder.path)
         if lock is None:
             return HELD
         try:
             verdict = judge(self.cell, DataStates(compute=True), own=lock.me)
             if verdict.state == "done" and not self.force:
                 return 0
-            state = read_state(folder)
+            state = folder.state()
             if self.force or verdict.state == "outdated":
-                set_aside(folder)
+                folder.set_aside()
                 state = None
             state = state or State()
             state.state, state.config_hash, state.job = "running", self.cell.config_hash, self.job
@@ -88,14 +86,14 @@ class CellRun:
             state.command = shlex.join(["rrsis-bench", *self.cell.words])
             state.host, state.started, state.attempts = lock.me.host, utc_now(), state.attempts + 1
             state.exit_code, state.message = None, ""
-            state.write(folder)
+            folder.note(state)
             started = time.monotonic()
             code = self._supervise(lock, environment)
             state.seconds = round(state.seconds + time.monotonic() - started, 1)
             if self._lost:
                 return HELD  # the folder is another's now; nothing more is ours to write
             self._conclude(state, code)
-            state.write(folder)
+            folder.note(state)
             return 0 if state.state == "done" else INTERRUPTED if state.state == "interrupted" else code or 1
         finally:
             lock.release()
@@ -116,17 +114,17 @@ class CellRun:
         end = time.monotonic() + GRACE_SECONDS
         while self._child is not None and time.monotonic() < end and not _ended(self._child.pid):
             time.sleep(_POLL_SECONDS)
-        state = read_state(self.cell.folder)
+        state = self.cell.folder.state()
         if state is not None and state.state == "running":
             state.state, state.message = "queued", "stopped before its time was up, and queued again"
-            state.write(self.cell.folder)
+            self.cell.folder.note(state)
 
     def _kill(self) -> None:
         if self._child is not None:
             _signal(self._child.pid, signal.SIGKILL, group=True)
 
     def _supervise(self, lock: CellLock, environment: Mapping[str, str]) -> int:
-        with (self.cell.folder / LOG_FILE).open("ab") as log:
+        with self.cell.folder.log_path.open("ab") as log:
             log.write(f"# {utc_now()} {shlex.join(['rrsis-bench', *self.cell.words])}\n".encode())
             log.flush()
             self._child = subprocess.Popen(
@@ -155,38 +153,18 @@ class CellRun:
 
     def _conclude(self, state: State, code: int) -> None:
         state.exit_code = code
-        result = self.cell.folder / RESULT_FILE
-        if code == 0 and result.is_file():
+        folder = self.cell.folder
+        if code == 0 and folder.is_finished:
             state.state = "done"
-            state.result_sha256 = str(read_result(result)["sha256"])
+            state.result_sha256 = str(folder.result()["sha256"])
             state.data_state = DataStates(compute=False).state(self.cell.config["data"])
         elif code == INTERRUPTED or self._asked is not None:
             state.state, state.message = "interrupted", "stopped"
         else:
             state.state = "failed"
             end = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-            line = last_line(self.cell.folder / LOG_FILE) if code >= 0 else ""
+            line = last_line(folder.log_path) if code >= 0 else ""
             state.message = f"{end}: {line}" if line else end
-
-
-def set_aside(folder: Path) -> Path | None:
-    """Move a run's files out of the way, so that no work is ever lost to a changed sweep.
-
-    They go to `<folder>.replaced-<n>`, where `result.json` is called `result.json.replaced` and so reaches no board.
-
-    Returns:
-        the new folder; None where there was nothing.
-    """
-    entries = [path for path in folder.iterdir() if LOCK_FILE not in path.name]
-    if not any(path.name in {RESULT_FILE, CONFIG_FILE, STATE_FILE, "checkpoints"} for path in entries):
-        return None
-    number = 1
-    while (target := folder.with_name(f"{folder.name}.replaced-{number}")).exists():
-        number += 1
-    target.mkdir()
-    for path in entries:
-        path.rename(target / (f"{path.name}.replaced" if path.name == RESULT_FILE else path.name))
-    return target
 
 
 def last_line(log: Path) -> str:

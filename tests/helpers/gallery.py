@@ -7,8 +7,9 @@ import numpy as np
 from helpers.results import make_result, make_table
 from rrsis_bench.data.masks import decode, encode
 from rrsis_bench.results import gallery, record
+from rrsis_bench.run.folder import RunFolder
 
-KNOWN = gallery.scenes()
+KNOWN = gallery.bundled()
 
 
 def shifted(counts: str, size: tuple[int, int], by: int = 3) -> np.ndarray:
@@ -30,6 +31,6 @@ def gallery_run(root, method="lavt", by=3, seed=0, n=25):
     result = make_result(table, method=method, seed=seed)
     result["dataset"]["content_hash"] = KNOWN.content_hash
     folder = root / "tiny" / f"{method}@tiny" / f"seed{seed}"
-    record.write_run(folder, result, table, "a: 1\n")
-    gallery.write(folder, {key: encode(mask)["counts"] for key, mask in predictions.items()})
+    record.write_run(RunFolder(folder), result, table, "a: 1\n")
+    gallery.write(RunFolder(folder), {key: encode(mask)["counts"] for key, mask in predictions.items()})
     return folder

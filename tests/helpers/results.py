@@ -11,6 +11,7 @@ from rrsis_bench.metrics.protocols import PROTOCOLS, views
 from rrsis_bench.results import record
 from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.results.samples import SampleTable
+from rrsis_bench.run.folder import RunFolder
 
 
 def make_table(n=25, seed=0, quality=0.8, **changes):
@@ -58,7 +59,7 @@ def write(root, seed=0, dataset="tiny", method="lavt", variant="tiny", table=Non
     table = make_table(seed=seed) if table is None else table
     folder = root / dataset / f"{method}@{variant}" / f"seed{seed}"
     result = make_result(table, dataset=dataset, method=method, variant=variant, seed=seed, **changes)
-    record.write_run(folder, result, table, "a: 1\n")
+    record.write_run(RunFolder(folder), result, table, "a: 1\n")
     return folder
 
 

@@ -14,6 +14,7 @@ from helpers import toy_data
 from rrsis_bench.engine.checkpoint import read
 from rrsis_bench.engine.load import load_run
 from rrsis_bench.results.samples import read_samples
+from rrsis_bench.run.folder import RunFolder
 
 FIT = ("fit", "--method", "toy", "--dataset", "toyset")
 pytestmark = pytest.mark.slow
@@ -50,7 +51,7 @@ def test_the_files_are_there_and_agree(done: Path) -> None:
     assert (training["epochs"], training["steps"], training["global_batch"]) == (3, 18, 4)
     assert set(training["pretrained"]) == {"encoder"}
     assert found["language_control"]["n"] == toy_data.COUNTS["test"]
-    assert len(read_samples(done / "samples.csv.gz")) == toy_data.COUNTS["test"]
+    assert len(read_samples(RunFolder(done))) == toy_data.COUNTS["test"]
     assert found["efficiency"]["trainable_parameters"] < found["efficiency"]["parameters"]
 
 
@@ -131,7 +132,7 @@ def test_a_run_loads_without_trainer_or_data(done: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(registry, "BUILT_IN", {**registry.BUILT_IN, toy.NAME: toy.TARGET})
     registry.method_targets.cache_clear()
-    loaded = load_run(done)
+    loaded = load_run(RunFolder(done))
     registry.method_targets.cache_clear()
     assert not loaded.method.training
     assert loaded.config["data"]["dataset"] == "toyset"

@@ -13,6 +13,7 @@ from rrsis_bench.cli import main
 from rrsis_bench.data import masks
 from rrsis_bench.engine.load import LoadedRun, load_run
 from rrsis_bench.engine.predict import segment
+from rrsis_bench.run.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def loaded(run: Path) -> LoadedRun:
-    return load_run(run, "cpu")
+    return load_run(RunFolder(run), "cpu")
 
 
 def picture(path: Path, height: int = 100, width: int = 140) -> Path:

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from helpers.resolved import configured
 from helpers.rsrefseg2_small import SMALL
 from rrsis_bench.cli import main
-from rrsis_bench.config import resolve
 from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.nn.weights.needs import named_weights
 
@@ -30,7 +30,7 @@ def test_prefetching_takes_the_vocabulary_along() -> None:
 
 
 def test_the_low_memory_preset_checkpoints_activations() -> None:
-    assert resolve("rsrefseg2", trainer="low-memory")["model"]["activation_checkpointing"] is True
+    assert configured("rsrefseg2", trainer="low-memory")["model"]["activation_checkpointing"] is True
     for wanted in (False, True):
         task = ReferringSegmentationTask("rsrefseg2", "tiny", dict(SMALL), activation_checkpointing=wanted)
         assert all(("forward" in vars(block)) is wanted for block in task.method.dual.blocks())

@@ -105,9 +105,10 @@ def test_resume_in_the_middle_of_an_epoch_goes_on_with_the_next_batch(root, work
     seen += [batch.sample_ids for batch in resumed]
     assert seen == expected
     assert [batch.sample_ids for batch in resumed] == expected
-    resumed.load_state_dict(state)
-    resumed.sampler.set_epoch(4)
-    assert len(list(resumed)) == 4
+    for stored in (state, whole.state_dict()):  # in the middle of epoch 3, and at its end
+        resumed.load_state_dict(stored)
+        resumed.sampler.set_epoch(4)
+        assert len(list(resumed)) == 4
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
@@ -130,7 +131,7 @@ def test_evaluation_repeats_no_sample(world_size):
 def test_permuted_never_onto_the_same_image_and_category(root):
     data = module(root)
     control = permuted(data.test_dataset, 0)
-    records = [control.record(index) for index in range(len(control))]
+    records = [control.pair(index) for index in range(len(control))]
     originals = list(data.test_dataset.manifest)
     assert sorted(record.text for record in records) == sorted(record.text for record in originals)
     for place, record in enumerate(records):

@@ -15,8 +15,8 @@ from helpers import toy
 from helpers.limits import file_size_limit
 from rrsis_bench import registry
 from rrsis_bench.engine import checkpoint as files
-from rrsis_bench.engine.build import build_method
 from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.methods.build import build_method
 
 
 @pytest.fixture(autouse=True)

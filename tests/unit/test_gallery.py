@@ -15,6 +15,7 @@ from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.protocols import NATIVE
 from rrsis_bench.results import gallery
+from rrsis_bench.run.folder import GALLERY, RunFolder
 from rrsis_bench.types import Batch, TextTokens
 
 
@@ -38,29 +39,29 @@ def test_scenes_are_what_the_generator_draws():
 
 def test_pictures_that_were_scored_are_shown(tmp_path):
     folder = gallery_run(tmp_path)
-    assert set(gallery.read(folder, block(folder))) == {scene.sample_id for scene in KNOWN.scenes}
+    assert set(gallery.read(RunFolder(folder), block(folder))) == {scene.sample_id for scene in KNOWN.scenes}
 
 
 def test_a_prettier_mask_than_was_scored_is_refused(tmp_path):
     folder = gallery_run(tmp_path)
     scene = KNOWN.scenes[2]
-    loaded = json.loads((folder / gallery.FILE).read_text())["predictions"]
-    gallery.write(folder, {**loaded, scene.sample_id: scene.truth})
+    loaded = json.loads((folder / GALLERY).read_text())["predictions"]
+    gallery.write(RunFolder(folder), {**loaded, scene.sample_id: scene.truth})
     with pytest.raises(UserError, match=rf"gallery\.json: the mask of sample '{scene.sample_id}'"):
-        gallery.read(folder, block(folder))
+        gallery.read(RunFolder(folder), block(folder))
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"predictions": {"2201": "~~~"}}'])
 def test_a_damaged_file_is_named(content, tmp_path):
     folder = gallery_run(tmp_path)
-    (folder / gallery.FILE).write_text(content)
+    (folder / GALLERY).write_text(content)
     with pytest.raises(UserError, match=r"gallery\.json"):
-        gallery.read(folder, block(folder))
+        gallery.read(RunFolder(folder), block(folder))
 
 
 def test_another_content_has_no_gallery(tmp_path):
     folder = gallery_run(tmp_path)
-    assert gallery.read(folder, {**block(folder), "content_hash": "0" * 64}) == {}
+    assert gallery.read(RunFolder(folder), {**block(folder), "content_hash": "0" * 64}) == {}
     assert gallery.wanted("rrsisd") == frozenset()
 
 
@@ -68,7 +69,7 @@ def test_export_takes_the_pictures_along(tmp_path):
     folder = gallery_run(tmp_path / "runs")
     to = tmp_path / "results" / "runs"
     assert main(["results", "export", str(folder), "--to", str(to)]) == 0
-    assert (to / "tiny" / "lavt@tiny" / "seed0" / gallery.FILE).read_bytes() == (folder / gallery.FILE).read_bytes()
+    assert (to / "tiny" / "lavt@tiny" / "seed0" / GALLERY).read_bytes() == (folder / GALLERY).read_bytes()
 
 
 def test_the_keeper_keeps_the_mask_that_is_counted():

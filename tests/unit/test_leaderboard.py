@@ -15,7 +15,7 @@ from rrsis_bench.boards.board import Run, build_boards, collect
 from rrsis_bench.boards.leaderboard import FORMATS, inject, outputs, pages
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError
-from rrsis_bench.results import record
+from rrsis_bench.run.seal import sealed
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_unknown_is_empty(results, tmp_path):
 
 
 def reseal(result):
-    result["sha256"] = record.sealed(result)["sha256"]
+    result["sha256"] = sealed(result)["sha256"]
 
 
 def to_real_kind(result):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.encoders.efficientnet import EFFICIENTNET_INPUT, WEIGHTS, EfficientNetLite
+from rrsis_bench.nn.encoders.build import IMAGE_ENCODERS
+from rrsis_bench.nn.encoders.efficientnet import WEIGHTS, EfficientNetLite
 from rrsis_bench.nn.weights.files import load_tensors, resolve
 from rrsis_bench.types import InputSpec
 
@@ -23,7 +24,7 @@ def test_stages_have_the_documented_shapes() -> None:
 
 
 def test_input_is_what_the_weights_expect() -> None:
-    spec = InputSpec((8, 8), "bert", 4, **EFFICIENTNET_INPUT)
+    spec = InputSpec((8, 8), "bert", 4, **IMAGE_ENCODERS["efficientnet_lite0"].input)
     assert (255 * spec.scale - spec.mean[0]) / spec.std[0] == 1.0
 
 

@@ -9,10 +9,12 @@ import torch
 
 from rrsis_bench import cli, config
 from rrsis_bench.cost.profile import efficiency
-from rrsis_bench.engine.build import build_method
 from rrsis_bench.errors import UsageError
+from rrsis_bench.files import json_text
 from rrsis_bench.methods.base import Method
-from rrsis_bench.results.record import json_text, read_result, sealed
+from rrsis_bench.methods.build import build_method
+from rrsis_bench.run.seal import read as read_result
+from rrsis_bench.run.seal import sealed
 
 COMMITTED = Path(__file__).resolve().parents[2] / "results" / "runs" / "tiny" / "s4eca@tiny" / "seed0"
 

@@ -17,12 +17,14 @@ from rrsis_bench.data.wording import names_position, names_relation
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.functional import scores
 from rrsis_bench.metrics.protocols import PROTOCOLS
-from rrsis_bench.results import record
 from rrsis_bench.results.breakdown import groups
 from rrsis_bench.results.maintain import export, strip_command, strip_paths
 from rrsis_bench.results.provenance import Start, provenance
-from rrsis_bench.results.samples import FILE, encode, read_samples
+from rrsis_bench.results.samples import encode, read_samples
 from rrsis_bench.results.schema import violations
+from rrsis_bench.run.folder import SAMPLES as FILE
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.seal import sealed
 
 
 def test_result_holds_what_the_integers_give_and_fits_the_schema(tmp_path):
@@ -47,7 +49,7 @@ def test_samples_are_byte_deterministic_and_come_back(tmp_path):
     content = (folder / FILE).read_bytes()
     assert content == encode(table)
     assert content[4:8] == b"\0\0\0\0"  # no time stamp
-    assert encode(read_samples(folder / FILE)) == content
+    assert encode(read_samples(RunFolder(folder))) == content
     header = gzip.decompress(content).decode().splitlines()[0]
     assert header.startswith("sample_id,image_id,category,n_tokens,height,width,truth,pred,inter,truth@480,")
     assert header.endswith(",position,relation")
@@ -120,12 +122,12 @@ def better(result):
 
 def reseal_better(result):
     better(result)
-    result["sha256"] = record.sealed(result)["sha256"]
+    result["sha256"] = sealed(result)["sha256"]
 
 
 def reseal_unknown_field(result):
     result["comment"] = "best ever"
-    result["sha256"] = record.sealed(result)["sha256"]
+    result["sha256"] = sealed(result)["sha256"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def reseal_unknown_field(result):
         (lambda f: (f / "result.json").write_text("[]"), "not a result"),
         (lambda f: (f / FILE).unlink(), "samples.csv.gz"),
         (lambda f: (f / FILE).write_bytes((f / FILE).read_bytes()[:-20]), "samples.csv.gz"),
-        (lambda f: (f / FILE).write_bytes(encode(make_table(seed=5))), "not the file that result.json was made from"),
+        (lambda f: (f / FILE).write_bytes(encode(make_table(seed=5))), "not the file that .*result.json was made from"),
         (lambda f: (f / "config.yaml").unlink(), "config.yaml is missing"),
     ],
 )

@@ -63,9 +63,9 @@ class PriorText(Prior):
         real = tokens.mask[:, first] & tokens.mask[:, second]
         return self.sums.new_zeros(len(buckets), self.options.buckets).scatter_add_(1, buckets, real.float())
 
-    def remember(self, batch: Batch, masks: Tensor) -> None:
+    def accumulate(self, batch: Batch, masks: Tensor) -> None:
         """Add the truths to the sums of their expressions' features."""
-        super().remember(batch, masks)
+        super().accumulate(batch, masks)
         features = self.features(batch.tokens)
         scaled = features / features.sum(1, keepdim=True).clamp(min=1).sqrt()
         self.counts += features.sum(0)

@@ -98,7 +98,7 @@ def _scenes(boards: Sequence[Board]) -> list[Mapping[str, Any]]:
         return []
     return [
         {"id": scene.sample_id, "text": scene.text, "size": list(scene.size), "truth": scene.truth, "jpeg": scene.jpeg}
-        for scene in gallery.scenes().scenes
+        for scene in gallery.bundled().scenes
     ]
 
 

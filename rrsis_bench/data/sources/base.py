@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrsis_bench.data.manifest import Record
+from rrsis_bench.data.info import SourceInfo
+from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, Rle, encode
 from rrsis_bench.data.pixels import ImageError, read_grey
 from rrsis_bench.data.text import class_spans
 from rrsis_bench.errors import MissingResourceError
 
-SPLITS = ("train", "val", "test")
 Severity = Literal["error", "warning", "info"]
-
-
-@dataclass(frozen=True)
-class SourceInfo:
-    """What a user should know of a data set.
-
-    Attributes:
-        title: full name.
-        paper: authors, venue, year.
-        where: where to get it.
-        licence: under what terms.
-        layout: the files that must be there, in one line.
-        counts: published number of pairs per split; empty where nothing is published.
-    """
-
-    title: str
-    paper: str
-    where: str
-    licence: str
-    layout: str
-    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, order=True)
@@ -80,7 +59,7 @@ class LayoutItem:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedPair:
     """A pair as a source found it, before any file is opened.
 
     Attributes:
@@ -121,7 +100,12 @@ Report = Callable[[Finding], None]
 
 
 class Source(Protocol):
-    """A data set on disk."""
+    """A data set on disk.
+
+    Attributes:
+        name: of the source; a data set of this name is the one that `info` speaks of.
+        info: what a user should know of it. A data set's YAML file may say more: its words replace these.
+    """
 
     name: str
     info: SourceInfo
@@ -133,8 +117,8 @@ class Source(Protocol):
             MissingResourceError: one is missing.
         """
 
-    def prepare(self, root: Path) -> Iterator[Record]:
-        """The records of all splits. Raises `MissingResourceError` at the first file that cannot be used."""
+    def prepare(self, root: Path) -> Iterator[Pair]:
+        """The pairs of all splits. Raises `MissingResourceError` at the first file that cannot be used."""
 
     def verify(self, root: Path) -> list[Finding]:
         """Every check on every file; never raises for bad data."""

@@ -5,7 +5,7 @@
     <root>/<splits>              {"train": [photo, ...], "val": [...], "test": [...]}
 
 Every annotated instance is a rival an expression must not fit, however small or cut off; the options say which may be
-referred to. The splits file lists photographs, so that overlapping tiles stay together, and a record's `image_id` is
+referred to. The splits file lists photographs, so that overlapping tiles stay together, and a pair's `image_id` is
 its photograph: the tiles of one are not independent, and confidence intervals resample by it.
 """
 
@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrsis_bench.data.sources.base import SPLITS, Entry, Finding, MaskRead, Report, SourceInfo, require
+from rrsis_bench.data.info import SPLITS, SourceInfo
+from rrsis_bench.data.sources.base import Finding, ListedPair, MaskRead, Report, require
 from rrsis_bench.data.synthetic.grammar import Expression, Thing, expressions
 from rrsis_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from rrsis_bench.data.manifest import Record
+    from rrsis_bench.data.manifest import Pair
 
 OUTLINE_POINTS = 64
 """At most so many points of an instance's outline are kept for measuring gaps."""
@@ -89,7 +90,6 @@ class CocoInstances:
     name = "coco"
     info = SourceInfo(
         title="COCO-format instances",
-        paper="",
         where="your own annotations",
         licence="that of your images",
         layout="an image folder, an annotation file (COCO instances) and a split file (split -> photographs)",
@@ -120,14 +120,14 @@ class CocoInstances:
         require([root / self.images], root, self.name, self.info)
         return require([root / self.annotations, root / self.splits], root, self.name, self.info)
 
-    def prepare(self, root: Path) -> Iterator[Record]:
-        """The records of all listed photographs; `image_id` is the photograph."""
+    def prepare(self, root: Path) -> Iterator[Pair]:
+        """The pairs of all listed photographs; `image_id` is the photograph."""
         from rrsis_bench.data.verify import prepare_entries
 
         self.key_files(root)
         photos: dict[str, str] = {}
-        for record in prepare_entries(root, lambda report: self._scan(root, report, photos), self.name, self.info):
-            yield replace(record, image_id=photos[record.image])
+        for pair in prepare_entries(root, lambda report: self._scan(root, report, photos), self.name, self.info):
+            yield replace(pair, image_id=photos[pair.image])
 
     def verify(self, root: Path) -> list[Finding]:
         """Every check on the images, the annotations and the split file."""
@@ -144,7 +144,7 @@ class CocoInstances:
             root, n_per_split, seed, faults, images=self.images, annotations=self.annotations, splits=self.splits
         )
 
-    def _scan(self, root: Path, report: Report, photos: dict[str, str]) -> Iterator[Entry]:
+    def _scan(self, root: Path, report: Report, photos: dict[str, str]) -> Iterator[ListedPair]:
         """Entries of all images in file order; `photos` learns each image's photograph on the way."""
         listing = self._read_json(root, self.annotations, report)
         split_of = self._split_of(root, report)
@@ -172,13 +172,13 @@ class CocoInstances:
 
     def _describe(
         self, root: Path, path: str, split: str, image: _Image, instances: Sequence[_Instance]
-    ) -> Iterator[Entry]:
+    ) -> Iterator[ListedPair]:
         counted: dict[int, int] = defaultdict(int)
         for expression in self._expressions(root / path, image, instances):
             instance = instances[expression.index]
             counted[instance.key] += 1
             where = f"{self.annotations}#{instance.key}"
-            yield Entry(
+            yield ListedPair(
                 sample_id=f"{PurePosixPath(image.file).stem}-{instance.key}-{counted[instance.key]}",
                 split=split,
                 text=expression.text,

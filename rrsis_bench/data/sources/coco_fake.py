@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrsis_bench.data import fake
+from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.masks import encode
 from rrsis_bench.data.pixels import read_rgb, write_image
-from rrsis_bench.data.sources.base import SPLITS
 from rrsis_bench.data.synthetic.drawing import SHAPES
 from rrsis_bench.data.synthetic.scenes import sample_scenes, seed_range
 from rrsis_bench.errors import UsageError

@@ -11,15 +11,14 @@ from typing import ClassVar
 import numpy as np
 
 from rrsis_bench.data import fake
+from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.pixels import read_grey, read_rgb, write_image
 from rrsis_bench.data.sources.base import (
-    SPLITS,
-    Entry,
     Finding,
     LayoutItem,
+    ListedPair,
     MaskRead,
     Report,
-    SourceInfo,
     match_category,
     read_mask_file,
     require,
@@ -38,8 +37,7 @@ class LineSource(ScannedSource):
         masks: folder of the masks.
         suffix: of both kinds of file.
         threshold: a mask pixel above it is foreground.
-        categories: class names to look for in the expressions.
-        synonyms: other wordings of a class.
+        synonyms: other wordings of the classes in `info`.
         name_suffix: whether the line files as published keep the suffix.
     """
 
@@ -49,7 +47,6 @@ class LineSource(ScannedSource):
     masks: ClassVar[str]
     suffix: ClassVar[str]
     threshold: ClassVar[int]
-    categories: ClassVar[tuple[str, ...]]
     synonyms: ClassVar[Mapping[str, str]] = {}
     name_suffix: ClassVar[bool]
 
@@ -63,7 +60,7 @@ class LineSource(ScannedSource):
     ) -> None:
         """A made-up folder; `size` is the image side (512 as published)."""
         fake.start_afresh(root)
-        self.write_layout(root, fake.items(n_per_split, size or 512, seed, self.categories, faults))
+        self.write_layout(root, fake.items(n_per_split, size or 512, seed, self.info.classes, faults))
         self._plant(root, faults)
 
     def write_layout(self, root: Path, items: Iterable[LayoutItem]) -> None:
@@ -88,7 +85,7 @@ class LineSource(ScannedSource):
         """The name of a pair's files."""
         return f"{number}{self.suffix}"
 
-    def _scan(self, root: Path, report: Report) -> Iterator[Entry]:
+    def _scan(self, root: Path, report: Report) -> Iterator[ListedPair]:
         used: set[str] = set()
         for split in SPLITS:
             listing = f"output_phrase_{split}.txt"
@@ -112,12 +109,12 @@ class LineSource(ScannedSource):
                     continue
                 used.add(name)
                 text = words[1] if len(words) > 1 else ""
-                yield Entry(
+                yield ListedPair(
                     sample_id=PurePosixPath(name).stem,
                     split=split,
                     text=text,
                     image=f"{self.images}/{name}",
-                    category=match_category(text, self.categories, self.synonyms),
+                    category=match_category(text, self.info.classes, self.synonyms),
                     where=where,
                     mask_file=f"{self.masks}/{name}",
                     mask=partial(self._mask, root / self.masks / name),

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from rrsis_bench.data import fake
+from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.masks import MaskError, canonical, encode
 from rrsis_bench.data.pixels import read_rgb, write_image
-from rrsis_bench.data.sources.base import SPLITS, Entry, Finding, MaskRead, Report, SourceInfo, read_mask_file, require
+from rrsis_bench.data.sources.base import Finding, ListedPair, MaskRead, Report, read_mask_file, require
 from rrsis_bench.data.verify import ScannedSource
 from rrsis_bench.errors import MissingResourceError
 
@@ -34,7 +35,6 @@ class ManifestFile(ScannedSource):
     name = "manifest"
     info = SourceInfo(
         title="own manifest",
-        paper="",
         where="your own files",
         licence="that of your images",
         layout="manifest.jsonl or manifest.csv (or the file data.manifest names) and the images it lists",
@@ -75,7 +75,7 @@ class ManifestFile(ScannedSource):
             return given if given.is_absolute() or given.is_file() else root / given
         return next((root / name for name in DEFAULT_NAMES if (root / name).is_file()), root / DEFAULT_NAMES[0])
 
-    def _scan(self, root: Path, report: Report) -> Iterator[Entry]:
+    def _scan(self, root: Path, report: Report) -> Iterator[ListedPair]:
         listing = self._listing(root)
         rows = list(_rows(listing, report))
         dealt = not any(row.get("split") for _, row in rows)
@@ -99,7 +99,7 @@ class ManifestFile(ScannedSource):
                 continue
             read: Callable[[tuple[int, int]], MaskRead]
             read = partial(_rle_mask, rle) if mask is None else partial(_file_mask, root / str(mask))
-            yield Entry(
+            yield ListedPair(
                 sample_id=str(row.get("sample_id") or where.rpartition(":")[2]),
                 split=str(split),
                 text=str(text).strip(),

@@ -16,19 +16,11 @@ from typing import Any
 import numpy as np
 
 from rrsis_bench.data import fake
+from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.masks import MaskError, canonical, encode
 from rrsis_bench.data.pixels import read_rgb, write_image
 from rrsis_bench.data.safe_pickle import UnsafePickleError, load_plain
-from rrsis_bench.data.sources.base import (
-    SPLITS,
-    Entry,
-    Finding,
-    LayoutItem,
-    MaskRead,
-    Report,
-    SourceInfo,
-    require,
-)
+from rrsis_bench.data.sources.base import Finding, LayoutItem, ListedPair, MaskRead, Report, require
 from rrsis_bench.data.verify import ScannedSource
 
 CATEGORIES = (
@@ -52,6 +44,8 @@ class RRSISD(ScannedSource):
         licence="none stated; DIOR imagery, academic use",
         layout=f"{REFS}, {INSTANCES}, {IMAGES}/00001.jpg ...",
         counts={"train": 12181, "val": 1740, "test": 3481},
+        kind="benchmark",
+        classes=CATEGORIES,
     )
 
     def key_files(self, root: Path) -> list[Path]:
@@ -66,7 +60,7 @@ class RRSISD(ScannedSource):
         write_layout(root, fake.items(n_per_split, size or 800, seed, CATEGORIES, faults))
         _plant(root, faults)
 
-    def _scan(self, root: Path, report: Report) -> Iterator[Entry]:
+    def _scan(self, root: Path, report: Report) -> Iterator[ListedPair]:
         refs, instances = _load(root, report)
         annotations = {annotation.get("id"): annotation for annotation in instances["annotations"]}
         names = {category.get("id"): str(category.get("name", "")) for category in instances["categories"]}
@@ -111,7 +105,7 @@ class RRSISD(ScannedSource):
         category: str,
         where: str,
         report: Report,
-    ) -> Iterator[Entry]:
+    ) -> Iterator[ListedPair]:
         name = str(ref.get("file_name") or image.get("file_name") or "")
         if not name or PurePosixPath(name).name != name:
             report(Finding("error", where, f"file_name {name!r} is no file name", "format"))
@@ -129,7 +123,7 @@ class RRSISD(ScannedSource):
                 report(Finding("error", where, "expression is not UTF-8", "non-utf8"))
                 continue
             suffix = f"_{number}" if len(sentences) > 1 else ""
-            yield Entry(
+            yield ListedPair(
                 sample_id=f"{ref.get('ref_id')}{suffix}",
                 split=str(ref["split"]),
                 text=text.strip(),

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.synthetic.drawing import COLOURS, SHAPES, Colour, Points, Shape, fill, fill_mask, place, tone
 from rrsis_bench.data.synthetic.grammar import Thing
 
 PRETRAIN = range(0, 100_000_000)
 """Seeds for pre-training encoders; no split ever uses one of them."""
 _BLOCK, _SPLIT_STEP = 100_000_000, 10_000_000
-_SPLITS = ("train", "val", "test")
 
 GROUNDS: dict[str, Colour] = {
     "field": (98, 126, 74),
@@ -38,7 +38,7 @@ ATTEMPTS = 24
 
 def seed_range(split: str, seed: int = 0) -> range:
     """Scene seeds of a split of the data set made with `seed`; disjoint between splits, seeds and `PRETRAIN`."""
-    start = (seed + 1) * _BLOCK + _SPLITS.index(split) * _SPLIT_STEP
+    start = (seed + 1) * _BLOCK + SPLITS.index(split) * _SPLIT_STEP
     return range(start, start + _SPLIT_STEP)
 
 

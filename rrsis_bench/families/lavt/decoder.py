@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.layers.precision import full_precision, wide
+from rrsis_bench.nn.layers.precision import at_least_float32, full_precision
 
 
 class DecoderStep(nn.Module):
@@ -57,7 +57,7 @@ class LAVTDecoder(nn.Module):
             features = step(torch.cat([features, finer_map], 1))
         # The last step alone in full precision: half precision would round away differences between the two classes.
         with full_precision(features.device):
-            logits: Tensor = self.classify(wide(features))
+            logits: Tensor = self.classify(at_least_float32(features))
         return logits
 
 
@@ -77,7 +77,7 @@ def two_class_cross_entropy(logits: Tensor, masks: Tensor, class_weights: Sequen
     Returns:
         scalar, float32 at least.
     """
-    logits = wide(logits)
+    logits = at_least_float32(logits)
     # Filled on the device: a tensor made from a list on the host would be copied over in every step.
     weights = torch.stack([logits.new_full((), weight) for weight in class_weights])
     return F.cross_entropy(logits, masks.long(), weight=weights)
@@ -95,7 +95,7 @@ def two_class_dice(logits: Tensor, masks: Tensor, reduction: str = "sum", smooth
     Returns:
         scalar, float32 at least.
     """
-    logits = wide(logits)
+    logits = at_least_float32(logits)
     probability = logits.softmax(1).flatten(2)
     objects = masks.to(logits.dtype).flatten(1)
     truth = torch.stack([1 - objects, objects], 1)

@@ -13,17 +13,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from rrsis_bench.errors import UsageError
 from rrsis_bench.families.lavt.decoder import LAVTDecoder, two_class_cross_entropy, two_class_dice, upsample_aligned
-from rrsis_bench.families.lavt.names import NameMap, load_official
-from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
+from rrsis_bench.families.lavt.names import load_official
+from rrsis_bench.families.lavt.stage import CONTEXT, TextFeatures, Texts
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders.bert import encode_words
-from rrsis_bench.nn.encoders.build import (
+from rrsis_bench.nn.encoders.staged_and_bert import (
     EncoderOptions,
     build_staged_encoder,
     build_text_encoder,
@@ -31,9 +31,10 @@ from rrsis_bench.nn.encoders.build import (
     load_base_weights,
 )
 from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.weights.name_map import NameMap
 from rrsis_bench.types import Batch, InputSpec, MethodOutput, TextTokens
 
-DICE = ("none", "sum", "mean")
+Dice = Literal["none", "sum", "mean"]
 SPARED = ("norm", "absolute_pos_embed", "relative_position_bias_table")
 """Parameters of the backbone with one of these in their name do not decay, as released."""
 
@@ -55,7 +56,7 @@ class FamilyOptions(EncoderOptions):
     fusion_drop: float = 0.0
     decoder_width: int | None = None
     class_weights: tuple[float, float] = (0.9, 1.1)
-    dice: str = "none"
+    dice: Dice = "none"
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,9 @@ class LAVTFamily(Method):
 
     def __init__(self, options: Any) -> None:
         super().__init__()
-        if options.dice not in DICE:
-            raise UsageError(f"{self.name}: option 'dice' is one of {', '.join(DICE)}, not '{options.dice}'.")
         self.options = options
+        self.encoder = build_staged_encoder(options)
         self.input_spec = self.build_input_spec()
-        self.encoder = build_staged_encoder(self.name, options)
         widths = self.encoder.channels
         if len(options.mha) != len(widths):
             raise UsageError(f"{self.name}: option 'mha' needs {len(widths)} numbers of heads, one per stage.")
@@ -122,7 +121,7 @@ class LAVTFamily(Method):
 
     def encode_texts(self, tokens: TextTokens) -> Texts:
         """The texts the stages read."""
-        return {CONTEXT: Words(encode_words(self.text, tokens.ids, tokens.mask), tokens.mask)}
+        return {CONTEXT: TextFeatures(encode_words(self.text, tokens.ids, tokens.mask), tokens.mask)}
 
     # --- the Method contract --------------------------------------------------------------------------------------
 
@@ -140,9 +139,7 @@ class LAVTFamily(Method):
             MissingResourceError: unreadable, or not of this network; the message names the first parameters at fault.
             UsageError: no weights were released.
         """
-        if self.released is None:
-            raise UsageError(f"{self.name} has no released weights that could be loaded; train it, or name a run.")
-        return load_official(self, path, self.released)
+        return super().load_official(path) if self.released is None else load_official(self, path, self.released)
 
     def encode(
         self, images: Tensor, ids: Tensor, mask: Tensor, parts: Mapping[str, Tensor] | None = None

@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.weights.files import fit, load_checkpoint, sha256_file, strip_prefixes
-from rrsis_bench.nn.weights.name_map import NameMap as NameMap
+from rrsis_bench.nn.weights.files import fit, load_checkpoint, naming_the_file, sha256_file, strip_prefixes
+from rrsis_bench.nn.weights.name_map import NameMap
 
 STAGE, OURS = "backbone.layers.*", "stages.*"
 """Where a stage's language modules stand in the released networks, and where in ours."""
@@ -88,10 +88,6 @@ def load_official(network: nn.Module, path: Path, names: NameMap) -> str:
     Raises:
         MissingResourceError: unreadable, or names or shapes do not fit.
     """
-    if not path.is_file():
-        raise MissingResourceError(f"{names.method} checkpoint {path} does not exist.")
-    try:
+    with naming_the_file(path):
         fit(network, names.convert(official_state(load_checkpoint(path)), network), "its parameters")
-    except MissingResourceError as error:
-        raise MissingResourceError(f"{path}: {error}") from error
     return sha256_file(path)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from rrsis_bench.nn.encoders.swin import init_transformer
 from rrsis_bench.nn.layers.fusion import PWAM, LanguageGate
+from rrsis_bench.nn.layers.init import init_transformer
 
 
 @dataclass(frozen=True)
-class Words:
+class TextFeatures:
     """A text as the stages read it.
 
     Attributes:
@@ -27,7 +27,7 @@ class Words:
     mask: Tensor
 
 
-Texts = Mapping[str, Words]
+Texts = Mapping[str, TextFeatures]
 """The texts of a batch by name; `CONTEXT`, the whole expression, is always there."""
 CONTEXT = "context"
 

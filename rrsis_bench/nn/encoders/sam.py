@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from rrsis_bench.errors import UsageError, did_you_mean
-
+Library = Literal["transformers", "segment-anything"]
+"""Whose code runs SAM v1; SAM 2 runs on `transformers` alone."""
 Rules = Sequence[tuple[str, str]]
 
 
@@ -33,15 +33,22 @@ class ImageFeatures:
 class PromptableSegmenter(nn.Module):
     """A frozen image encoder with LoRA; the prompt encoder and the mask decoder train wholly.
 
+    `nn/encoders/build.py` makes one by name. A subclass is built as `Class(name)` with random weights.
+
+    Args:
+        name: of `sizes`.
+
     Attributes:
-        image_size: S, side in pixels of the image it takes; normalised by ImageNet's mean and deviation.
+        sizes: names of the released networks, and their sizes.
+        image_size: S, side in pixels of its images, which are normalised by ImageNet's mean and deviation.
         grid: g.
         width: P.
         network: the library's model that holds all parts.
-        stability: in evaluation, replace a mask that a small shift of the threshold changes by the best of the other
-            three masks; SAM 2 only.
+        stability: in evaluation, SAM 2 replaces a mask that a small shift of the threshold would change by the best of
+            its three other masks. SAM ignores it.
     """
 
+    sizes: ClassVar[Mapping[str, Any]]
     image_size: int
     grid: int
     width: int
@@ -53,15 +60,15 @@ class PromptableSegmenter(nn.Module):
         """Size of the dense prompt and of the mask logits."""
         return 4 * self.grid, 4 * self.grid
 
-    def look(self, images: Tensor) -> ImageFeatures:
-        """Encode images (B, 3, S, S)."""
+    def encode_image(self, images: Tensor) -> ImageFeatures:
+        """Normalised images (B, 3, S, S) to what the decoder needs of them."""
         raise NotImplementedError
 
     def segment(self, features: ImageFeatures, sparse: Tensor, dense: Tensor) -> Tensor:
-        """One mask an image.
+        """One mask for each image.
 
         Args:
-            features: of `look`.
+            features: from `encode_image`.
             sparse: (B, M, P) prompts, as if they came from the prompt encoder.
             dense: (B, 1, 4g, 4g) logits of a mask as prompt.
 
@@ -82,41 +89,17 @@ class PromptableSegmenter(nn.Module):
         """Parameters that one mask from these prompts never gives a gradient."""
         raise NotImplementedError
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Take base weights in any published layout; `what` names them in messages.
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load base weights in any layout they are published in.
 
         Raises:
-            MissingResourceError: they are of another network.
+            MissingResourceError: the tensors are not this network's; the message names the first that do not fit.
         """
         raise NotImplementedError
 
     def blocks(self) -> list[nn.Module]:
-        """The image encoder's blocks: what activation checkpointing runs twice."""
+        """The image encoder's blocks; activation checkpointing runs each of them twice."""
         raise NotImplementedError
-
-
-def build_segmenter(name: str, library: str = "transformers") -> PromptableSegmenter:
-    """A segmenter by name, with random weights.
-
-    Args:
-        name: such as `sam2.1-l` or `sam-b`.
-        library: `transformers`, or `segment-anything` for SAM v1.
-
-    Raises:
-        UsageError: an unknown name, or one the library does not have.
-    """
-    from rrsis_bench.nn.encoders import sam2, sam_v1
-
-    known = [*sam2.SIZES, *sam_v1.SIZES]
-    if name not in known:
-        raise UsageError(f"unknown segmenter '{name}'.{did_you_mean(name, known)}")
-    if library not in ("transformers", "segment-anything"):
-        raise UsageError(f"segmenter_library is 'transformers' or 'segment-anything', not '{library}'.")
-    if name in sam2.SIZES:
-        if library != "transformers":
-            raise UsageError(f"segment-anything has no '{name}'; set segmenter_library to transformers.")
-        return sam2.Sam2(name)
-    return sam_v1.SegmentAnything(name) if library == "segment-anything" else sam_v1.SamHF(name)
 
 
 def decode(model: Any, features: ImageFeatures, sparse: Tensor, dense: Tensor, **maps: Any) -> Tensor:
@@ -134,7 +117,7 @@ def decode(model: Any, features: ImageFeatures, sparse: Tensor, dense: Tensor, *
     return logits
 
 
-def tie_codes(network: Any) -> None:
+def tie_position_codes(network: Any) -> None:
     """Give both places where transformers keeps the random position code the same values, as all weights have them."""
     network.prompt_encoder.shared_embedding.positional_embedding.data.copy_(
         network.shared_image_embedding.positional_embedding

@@ -18,7 +18,7 @@ from rrsis_bench.nn.encoders.sam import (
     Rules,
     decode,
     rename,
-    tie_codes,
+    tie_position_codes,
 )
 from rrsis_bench.nn.layers.lora import add_lora, fit_base
 
@@ -89,11 +89,9 @@ HEADS: Rules = (
 
 
 class Sam2(PromptableSegmenter):
-    """The image part of SAM 2.1.
+    """The image part of SAM 2.1."""
 
-    Args:
-        name: of `SIZES`.
-    """
+    sizes = SIZES
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -129,9 +127,9 @@ class Sam2(PromptableSegmenter):
         self.network = Sam2Model(
             Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
         )
-        tie_codes(self.network)
+        tie_position_codes(self.network)
 
-    def look(self, images: Tensor) -> ImageFeatures:
+    def encode_image(self, images: Tensor) -> ImageFeatures:
         """Encode; the main map carries the no-memory embedding."""
         model = self.network
         finest, finer, main = model.vision_encoder(images).fpn_hidden_states
@@ -160,12 +158,12 @@ class Sam2(PromptableSegmenter):
         parts += [decoder.pred_obj_score_head, *decoder.output_hypernetworks_mlps[1:]]
         return [parameter for part in parts for parameter in part.parameters()]
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Take a SAM 2.1 checkpoint in transformers' or the authors' layout; parts of the video memory are left out."""
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a SAM 2.1 checkpoint in transformers' or the authors' layout; the video memory's parts are left out."""
         kept = {name: value for name, value in tensors.items() if not name.startswith(MEMORY)}
         if any(name.startswith("sam_mask_decoder.") for name in kept):
-            kept = from_authors(kept, what)
-        fit_base(self.network, kept, what)
+            kept = from_authors(kept, "SAM 2 weights")
+        fit_base(self.network, kept, "SAM 2 weights")
 
     def blocks(self) -> list[nn.Module]:
         """Hiera's blocks."""

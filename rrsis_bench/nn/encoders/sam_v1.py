@@ -23,7 +23,7 @@ from rrsis_bench.nn.encoders.sam import (
     Rules,
     decode,
     rename,
-    tie_codes,
+    tie_position_codes,
 )
 from rrsis_bench.nn.layers.lora import add_lora, fit_base, plain_names
 
@@ -73,10 +73,11 @@ SHARED = "prompt_encoder.shared_embedding.positional_embedding"
 class SamBase(PromptableSegmenter):
     """What both libraries share.
 
-    Args:
-        name: of `SIZES`.
+    Attributes:
+        targets: regular expression of the layers that LoRA adapts.
     """
 
+    sizes = SIZES
     targets: str
 
     def __init__(self, name: str) -> None:
@@ -123,7 +124,7 @@ class SegmentAnything(SamBase):
         decoder = MaskDecoder(transformer_dim=size.prompt, transformer=transformer, iou_head_hidden_dim=size.prompt)
         self.network = Sam(encoder, prompts, decoder)
 
-    def look(self, images: Tensor) -> ImageFeatures:
+    def encode_image(self, images: Tensor) -> ImageFeatures:
         """Encode; SAM has one map."""
         return ImageFeatures(self.network.image_encoder(images))
 
@@ -158,12 +159,12 @@ class SegmentAnything(SamBase):
         encoder: nn.Module = self.network.image_encoder
         return encoder
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Take a SAM checkpoint; see `PromptableSegmenter.load_tensors`."""
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a SAM checkpoint, see `PromptableSegmenter.load_tensors`."""
         if any(name.startswith("vision_encoder.") for name in tensors):
             theirs = {rename(name, NAMES): name for name in plain_names(self.network)}
             tensors = {theirs.get(name, name): value for name, value in tensors.items() if name != SHARED}
-        fit_base(self.network, tensors, what)
+        fit_base(self.network, tensors, "SAM weights")
 
     def blocks(self) -> list[nn.Module]:
         """The encoder's blocks."""
@@ -204,9 +205,9 @@ class SamHF(SamBase):
             mask_decoder_config=decoder,
         )
         self.network = SamModel(config)
-        tie_codes(self.network)
+        tie_position_codes(self.network)
 
-    def look(self, images: Tensor) -> ImageFeatures:
+    def encode_image(self, images: Tensor) -> ImageFeatures:
         """Encode; SAM has one map."""
         return ImageFeatures(self.network.vision_encoder(images).last_hidden_state)
 
@@ -219,14 +220,14 @@ class SamHF(SamBase):
         encoder: nn.Module = self.network.vision_encoder
         return encoder
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Take a SAM checkpoint; see `PromptableSegmenter.load_tensors`."""
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a SAM checkpoint, see `PromptableSegmenter.load_tensors`."""
         if any(name.startswith("image_encoder.") for name in tensors):
             tensors = {rename(name, NAMES): value for name, value in tensors.items()}
         code = tensors.get("shared_image_embedding.positional_embedding")
         if code is not None:
             tensors = {**tensors, SHARED: code}
-        fit_base(self.network, tensors, what)
+        fit_base(self.network, tensors, "SAM weights")
 
     def blocks(self) -> list[nn.Module]:
         """The encoder's blocks."""

@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import SiglipConfig, SiglipModel
 
-from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.nn.encoders.dual_encoder import DualEncoder, Heard
+from rrsis_bench.nn.encoders.dual_encoder import DualEncoder, EncodedText
 from rrsis_bench.nn.layers.lora import add_lora, fit_base
 from rrsis_bench.nn.weights.files import resolve
-from rrsis_bench.types import InputSpec
+from rrsis_bench.types import InputSpec, Tokenized
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,9 @@ POOLING_HEAD = r"head\.attention\.out_proj|head\.mlp\.fc[12]"
 
 
 class Siglip(DualEncoder):
-    """Both towers.
+    """Both towers, see `DualEncoder`."""
 
-    Args:
-        name: of `SIZES`.
-        image_size: side of the images; None for that of the weights.
-    """
-
+    sizes = SIZES
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)
 
@@ -88,30 +83,30 @@ class Siglip(DualEncoder):
         self.log_scale = nn.Parameter(torch.full((1,), 4.7))
         self.bias = nn.Parameter(torch.full((1,), -17.0))
 
-    def look(self, images: Tensor) -> Tensor:
-        """Places (B, D, h, w): the last block's tokens after the final LayerNorm. The pooling head is not run."""
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Patch features (B, D, h, w): the last block's tokens after the final LayerNorm, without the pooling head."""
         vision = self.vision
         tokens = vision.encoder(inputs_embeds=vision.embeddings(images)).last_hidden_state
-        places: Tensor = vision.post_layernorm(tokens).transpose(1, 2)
-        return places.reshape(len(images), self.width, self.grid, self.grid)
+        patches: Tensor = vision.post_layernorm(tokens).transpose(1, 2)
+        return patches.reshape(len(images), self.width, self.grid, self.grid)
 
-    def read(self, ids: Tensor, mask: Tensor, padded: bool = True) -> Heard:
-        """Words and sentence vector; see `DualEncoder.read`. Padding has id 0."""
+    def encode_text(self, ids: Tensor, mask: Tensor, padded: bool = True) -> EncodedText:
+        """Words and sentence vector, see `DualEncoder.encode_text`; padding gets id 0."""
         if padded:
             missing = self.context - ids.shape[1]
             ids, mask = F.pad(ids * mask, (0, missing)), F.pad(mask, (0, missing))
         text = self.text
         words = text.encoder(inputs_embeds=text.embeddings(input_ids=ids)).last_hidden_state
         words = text.final_layer_norm(words)
-        return Heard(words, text.head(words[:, -1]), mask)
+        return EncodedText(words, text.head(words[:, -1]), mask)
 
     def add_lora(self, rank: int, alpha: float, pooling_head: bool = False) -> None:
         """Adapt q, k, v and output projections of both towers and the text head; see `DualEncoder.add_lora`."""
         add_lora(self.vision, f"{ATTENTION}|{POOLING_HEAD}" if pooling_head else ATTENTION, rank, alpha)
         add_lora(self.text, f"{ATTENTION}|head", rank, alpha)
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Take a checkpoint of transformers' SiglipModel; see `DualEncoder.load_tensors`."""
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a checkpoint of transformers' SiglipModel, see `DualEncoder.load_tensors`."""
         parts: dict[str, dict[str, Tensor]] = {"vision_model": {}, "text_model": {}}
         scalars = {}
         for name, value in tensors.items():
@@ -121,16 +116,16 @@ class Siglip(DualEncoder):
             elif name in ("logit_scale", "logit_bias"):
                 scalars[name] = value
             else:
-                raise MissingResourceError(f"{what} do not fit SigLIP: it does not know {name}.")
+                raise MissingResourceError(f"SigLIP weights do not fit the network: it does not know {name}.")
         if len(scalars) != 2:
-            raise MissingResourceError(f"{what} do not fit SigLIP: logit_scale or logit_bias is missing.")
+            raise MissingResourceError("SigLIP weights do not fit the network: logit_scale or logit_bias is missing.")
         table = "embeddings.position_embedding.weight"
         if table in parts["vision_model"]:
             parts["vision_model"][table] = resize_table(parts["vision_model"][table], self.grid)
         for part in parts.values():
             part.pop("embeddings.position_ids", None)
-        fit_base(self.vision, parts["vision_model"], what)
-        fit_base(self.text, parts["text_model"], what)
+        fit_base(self.vision, parts["vision_model"], "SigLIP vision weights")
+        fit_base(self.text, parts["text_model"], "SigLIP text weights")
         with torch.no_grad():
             self.log_scale.copy_(scalars["logit_scale"].reshape(1))
             self.bias.copy_(scalars["logit_bias"].reshape(1))

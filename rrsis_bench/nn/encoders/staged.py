@@ -13,7 +13,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from rrsis_bench.nn.layers.freezing import freeze
+from rrsis_bench.nn.encoders.adapted import AdaptedEncoder
 
 
 class StagedEncoder(nn.Module):
@@ -59,30 +59,27 @@ class StagedEncoder(nn.Module):
         return maps
 
 
-class AdaptedStages(nn.Module):
+class AdaptedStages(AdaptedEncoder):
     """A frozen encoder in stages; an adapter changes each stage's output before the next stage sees it.
 
-    The trunk stays in evaluation mode, and what lies before the first adapter runs without gradients. A trained
-    LayerNorm stands before each adapter (in a transformer block the block's own frozen one does).
+    The first stage runs without gradients. A trained LayerNorm stands before each adapter; in a transformer block the
+    block's own frozen norm takes that place.
 
     Args:
         trunk: the encoder; its parameters are frozen here.
         adapters: one per stage, called as `adapter(tokens, grid, prefix, *context)` like those of `AdaptedDinov2`.
     """
 
+    trunk: StagedEncoder
+
     def __init__(self, trunk: StagedEncoder, adapters: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.trunk = trunk
-        freeze(trunk)
-        trunk.eval()
+        super().__init__(trunk)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in trunk.channels)
         self.adapters = nn.ModuleList(adapters)
 
-    def train(self, mode: bool = True) -> AdaptedStages:
-        """Set the mode of the adapters; the trunk never leaves evaluation mode."""
-        super().train(mode)
-        self.trunk.eval()
-        return self
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load the encoder's base weights, see `StagedEncoder.load_tensors`."""
+        self.trunk.load_tensors(tensors)
 
     def forward(
         self,

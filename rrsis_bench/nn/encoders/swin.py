@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
-from timm.layers import PatchEmbed, trunc_normal_
+from timm.layers import PatchEmbed
 from timm.models.swin_transformer import (
     PatchMerging,
     SwinTransformerBlock,
@@ -27,13 +28,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.nn.encoders.staged import StagedEncoder
+from rrsis_bench.nn.layers.init import init_transformer
 from rrsis_bench.nn.weights.files import fit, strip_prefixes
 
 _BLOCKED = -100.0
 _TABLE = "relative_position_bias_table"
 
 
-class FusedWindowAttention(WindowAttention):  # type: ignore[misc]
+class FusedWindowAttention(WindowAttention):  # type: ignore[misc]  # timm carries no types
     """timm's window attention (its parameters) through the fused kernel."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -66,7 +68,7 @@ class FusedWindowAttention(WindowAttention):  # type: ignore[misc]
         return projected
 
 
-class SwinBlock(SwinTransformerBlock):  # type: ignore[misc]
+class SwinBlock(SwinTransformerBlock):  # type: ignore[misc]  # timm carries no types
     """timm's block (its parameters) that pads before it rolls and keeps window and shift at every map size."""
 
     def __init__(self, width: int, heads: int, window: int, shift: int, drop_path: float, mlp_ratio: float) -> None:
@@ -196,13 +198,16 @@ class Swin(StagedEncoder):
 
     def stage(self, index: int, features: Tensor) -> Tensor:
         """The blocks of one stage on (B, h, w, C)."""
-        features = self.layers[index].blocks(features)  # type: ignore[operator, union-attr]
-        return features
+        mapped: Tensor = self._stage(index).blocks(features)
+        return mapped
 
     def downsample(self, index: int, features: Tensor) -> Tensor:
         """Patch merging: (B, h, w, C) to (B, ceil(h/2), ceil(w/2), 2C)."""
-        features = self.layers[index + 1].downsample(features)  # type: ignore[operator, union-attr]
-        return features
+        merged: Tensor = self._stage(index + 1).downsample(features)
+        return merged
+
+    def _stage(self, index: int) -> SwinStage:
+        return cast("SwinStage", self.layers[index])
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take parameters in timm's layout or in the original one (`swin_base_patch4_window12_384_22k.pth`).
@@ -236,17 +241,3 @@ def resize_bias_table(table: Tensor, side: int) -> Tensor:
     old = round(table.shape[0] ** 0.5)
     square = table.T.reshape(1, -1, old, old)
     return F.interpolate(square, (side, side), mode="bicubic", align_corners=False).flatten(2)[0].T.contiguous()
-
-
-def init_transformer(module: nn.Module) -> None:
-    """Swin's initialisation: linear weights truncated normal with deviation 0.02, biases 0, LayerNorm 1 and 0.
-
-    Meant for `Module.apply`. Convolutions keep PyTorch's default.
-    """
-    if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.LayerNorm):
-        nn.init.ones_(module.weight)
-        nn.init.zeros_(module.bias)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.layers.precision import wide
+from rrsis_bench.nn.layers.precision import at_least_float32
 
 MASKED = -10_000.0
 """Added to the scores of a padded word, as BERT's first code and LAVT's do. Finite, so that a text with no word left
@@ -32,7 +32,7 @@ def instance_norm(features: Tensor, eps: float = 1e-5) -> Tensor:
     """
     if features.shape[1] == 1:
         raise ValueError("instance norm over one pixel: the map is too small for its variance.")
-    features = wide(features)
+    features = at_least_float32(features)
     centred = features - features.mean(1, keepdim=True)
     return centred * torch.rsqrt(centred.square().mean(1, keepdim=True) + eps)
 

@@ -1,7 +1,8 @@
-"""How adapters start."""
+"""How parameters start."""
 
 from __future__ import annotations
 
+from timm.layers import trunc_normal_
 from torch import nn
 
 
@@ -27,3 +28,17 @@ def zero(layer: nn.Linear | nn.Conv2d, bias: float = 0.0) -> None:
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.constant_(layer.bias, bias)
+
+
+def init_transformer(module: nn.Module) -> None:
+    """Swin's initialisation: linear weights truncated normal with deviation 0.02, biases 0, LayerNorm 1 and 0.
+
+    Meant for `Module.apply`. Convolutions keep PyTorch's default.
+    """
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.LayerNorm):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)

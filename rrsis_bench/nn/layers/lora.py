@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.nn.layers.freezing import freeze
-from rrsis_bench.nn.weights.files import fit
+from rrsis_bench.nn.weights.files import few, fit
 
 BASE = ".base_layer."
 ADDED = ("lora_A", "lora_B")
@@ -66,8 +66,7 @@ def fit_base(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> Non
     own = plain_names(module)
     strange = [name for name in tensors if name not in own]
     if strange:
-        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
-        raise MissingResourceError(f"{what} do not fit the network: it does not know {', '.join(strange[:3])}{more}.")
+        raise MissingResourceError(f"{what} do not fit the network: it does not know {few(strange)}.")
     base = {own[name]: value for name, value in tensors.items()}
     updates = {name: value for name, value in module.state_dict().items() if any(p in ADDED for p in name.split("."))}
     fit(module, base | updates, what)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from rrsis_bench.nn.layers.nearest import resize_masks
+
 
 def reduce_mask(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """Truth masks (B, H, W) at the resolution of the logits, by exact nearest.
@@ -12,8 +14,7 @@ def reduce_mask(masks: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         (B, 1, h, w) float in {0, 1}.
     """
-    target = masks[:, None].float()
-    return target if target.shape[-2:] == size else F.interpolate(target, size, mode="nearest-exact")
+    return resize_masks(masks, size)[:, None].float()
 
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -6,7 +6,8 @@ How a weights file is named in a configuration: `rrsis_bench/nn/weights/refs.py`
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,22 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+@contextmanager
+def naming_the_file(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a weights file that is read inside: the message names the file.
+
+    Raises:
+        MissingResourceError: the file does not exist, or what the body raises.
+    """
+    if not path.is_file():
+        raise MissingResourceError(f"weights file {path} does not exist.")
+    try:
+        yield
+    except MissingResourceError as error:
+        known = str(path) in str(error)
+        raise MissingResourceError(str(error) if known else f"{path}: {error}") from error
+
+
 def strip_prefixes(tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> dict[str, Tensor]:
     """Remove each prefix in turn from the names, where every name has it."""
     stripped = dict(tensors)
@@ -69,6 +86,12 @@ def strip_prefixes(tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> di
         if stripped and all(name.startswith(prefix) for name in stripped):
             stripped = {name.removeprefix(prefix): value for name, value in stripped.items()}
     return stripped
+
+
+def few(names: Sequence[str]) -> str:
+    """The first three names, and how many more there are, for a message."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
 
 
 def fit(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
@@ -92,11 +115,7 @@ def fit(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
             if name in tensors and tensors[name].shape != own[name].shape
         ],
     }
-    parts = []
-    for fault, names in faults.items():
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            parts.append(f"{fault} {', '.join(names[:3])}{more}")
+    parts = [f"{fault} {few(names)}" for fault, names in faults.items() if names]
     if parts:
         raise MissingResourceError(f"{what} do not fit the network: it {'; it '.join(parts)}.")
     module.load_state_dict(dict(tensors), strict=True)

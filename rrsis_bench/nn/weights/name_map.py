@@ -10,6 +10,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.nn.weights.files import few
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,7 @@ class NameMap:
             if ours in own and value.ndim > own[ours].ndim and _long_axes(value) == _long_axes(own[ours]):
                 converted[ours] = value.reshape(own[ours].shape)
         if strange:
-            more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
-            raise MissingResourceError(f"no {self.method} checkpoint: cannot place {', '.join(strange[:3])}{more}.")
+            raise MissingResourceError(f"no {self.method} checkpoint: cannot place {few(strange)}.")
         return converted
 
 

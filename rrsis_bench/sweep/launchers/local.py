@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rrsis_bench.sweep.cells import LOG_FILE
 from rrsis_bench.sweep.grid import Cell
 from rrsis_bench.sweep.monitor import Monitor
 
@@ -129,8 +128,8 @@ class LocalLauncher:
         if self.devices:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(slots)
         words = [sys.executable, "-m", "rrsis_bench.sweep.run_cell", cell.to_json(), "--parent", str(os.getpid())]
-        cell.folder.mkdir(parents=True, exist_ok=True)
-        with (cell.folder / LOG_FILE).open("ab") as log:
+        cell.folder.path.mkdir(parents=True, exist_ok=True)
+        with cell.folder.log_path.open("ab") as log:
             # A session of its own, so that Ctrl-C at the terminal reaches only us, and we decide what happens.
             process = subprocess.Popen(
                 [*words, *(["--force"] if self.force else [])],

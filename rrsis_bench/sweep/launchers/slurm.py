@@ -17,16 +17,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.files import write_text
 from rrsis_bench.run.lock import CellLock
-from rrsis_bench.sweep.cells import JOB_FILE, STATE_FILE, State, read_state
+from rrsis_bench.run.state import State
 from rrsis_bench.sweep.grid import Cell, Sweep
-from rrsis_bench.sweep.run_cell import CellRun, set_aside
+from rrsis_bench.sweep.run_cell import CellRun
 
 _DEFAULTS = {"timeout_min": 24 * 60, "cpus_per_task": 4}
 _REQUEUES = 100
@@ -78,7 +77,7 @@ class CellJob:
     def _join(self, job: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
         end = time.monotonic() + _JOIN_SECONDS
         while time.monotonic() < end:
-            state = read_state(self.cell.folder)
+            state = self.cell.folder.state()
             if state is not None and state.state == "running" and state.job == job:
                 return subprocess.run([*command, *self.cell.words], env=dict(environment), check=False).returncode
             time.sleep(1)
@@ -156,26 +155,26 @@ def _submit_array(sweep: Sweep, cells: Sequence[Cell], anew: frozenset[str]) -> 
             jobs = [executor.submit(CellJob(cell)) for cell, _ in queued]
     except Exception as error:
         for cell, before in queued:
-            before.write(cell.folder) if before.state != "missing" else (cell.folder / STATE_FILE).unlink()
+            cell.folder.note(before) if before.state != "missing" else cell.folder.forget_state()
         raise UserError(f"SLURM refuses the jobs: {' '.join(str(error).split())[-300:]}") from error
     found = {cell.name: str(job.job_id) for (cell, _), job in zip(queued, jobs, strict=True)}
     for cell, _ in queued:
         # A file of its own: the job may already be writing the state.
-        write_text(cell.folder / JOB_FILE, found[cell.name] + "\n")
+        write_text(cell.folder.job_path, found[cell.name] + "\n")
     return found
 
 
 def _mark(cell: Cell, anew: bool) -> State | None:
     """Mark a cell as queued; gives what was there before, or None where somebody runs it."""
-    lock = CellLock.acquire(cell.folder)
+    lock = CellLock.acquire(cell.folder.path)
     if lock is None:
         return None
     try:
         if anew:
-            set_aside(cell.folder)
-        before = read_state(cell.folder) or State()
+            cell.folder.set_aside()
+        before = cell.folder.state() or State()
         after = replace(before, state="queued", config_hash=cell.config_hash, config=cell.config, message="")
-        after.write(cell.folder)
+        cell.folder.note(after)
         return before
     finally:
         lock.release()
@@ -192,11 +191,3 @@ def waiting_jobs() -> set[str] | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return set(done.stdout.split()) if done.returncode == 0 else None
-
-
-def job_of(folder: Path) -> str:
-    """The job a cell was queued as; "" for none."""
-    try:
-        return (folder / JOB_FILE).read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from rrsis_bench import registry
-from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.weights.refs import MissingDownloadError
 
@@ -26,14 +25,10 @@ def build_method(
         the method, and the sha256 of the weights file of each encoder.
 
     Raises:
-        UsageError: unknown method or option, or a value the method cannot be built with.
+        UsageError: unknown method or option, or a value that the option's type does not allow.
         MissingResourceError: base weights that are not there.
     """
-    kind = registry.load_class(name)
-    try:
-        method = kind.from_options(options)
-    except TypeError as error:
-        raise UsageError(f"{name} ({variant}) cannot be built from its options: {error}") from error
+    method: Method = registry.load_class(name).from_options(options)
     if not pretrained:
         return method, {}
     try:

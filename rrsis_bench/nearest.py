@@ -1,0 +1,39 @@
+"""Exact nearest: the one rule by which this project resizes masks. `nn.layers.nearest` applies it to tensors.
+
+The rule is PIL's. torch's `nearest-exact` computes in float32 and picks other pixels at some sizes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@lru_cache(maxsize=1024)
+def nearest_index(source: int, target: int) -> NDArray[np.int64]:
+    """Which source pixel each target pixel shows when a line of pixels is resized.
+
+    Args:
+        source: pixels in the line.
+        target: pixels wanted.
+
+    Returns:
+        (target,) indices, 0 to source - 1; read-only.
+    """
+    step = source / target
+    # PIL sums the centres up step by step. Where a centre falls on a border (512 -> 480), a product rounds differently.
+    centres = np.add.accumulate(np.concatenate([[step * 0.5], np.full(target - 1, step)]))
+    index = np.minimum(centres.astype(np.int64), source - 1)
+    index.setflags(write=False)
+    return index
+
+
+def resize_mask(mask: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """A mask (H, W) at `size` = (height, width), of the same type; the mask itself if it has that size."""
+    if mask.shape == size:
+        return mask
+    resized: NDArray[Any] = mask.take(nearest_index(mask.shape[0], size[0]), axis=0)
+    return resized.take(nearest_index(mask.shape[1], size[1]), axis=1)
