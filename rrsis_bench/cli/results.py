@@ -184,7 +184,7 @@ def _table(args: argparse.Namespace) -> int:
     members = []
     for (dataset, label), cells in grouped.items():
         done = [cell for cell in cells if agenda.verdicts[cell.name].state == "done"]
-        results = tuple(found for cell in done if (found := cell.folder.result())["status"] == "complete")
+        results = tuple(one for cell in done if (one := cell.folder.result())["status"] == "complete")
         members.append(sweep_table.Member(dataset, label, results, len(cells)))
     if not any(member.results for member in members):
         raise UsageError(f"no cell of {sweep.path} is done yet; run it with: rrsis-bench sweep {args.sweep}")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-import toy_data
 
+from helpers import toy_data
 from rrsis_bench.boards.board import collect
 from rrsis_bench.engine.checkpoint import read
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_metrics_counts import make_batch
 
+from helpers.batches import make_batch
 from rrsis_bench.data import masks
 from rrsis_bench.engine import predict
 from rrsis_bench.engine.gallery import GalleryKeeper

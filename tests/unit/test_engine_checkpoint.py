@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import toy
-from helpers.limits import file_size_limit
 from torch import nn
 
+from helpers import toy
+from helpers.limits import file_size_limit
 from rrsis_bench import registry
 from rrsis_bench.engine import checkpoint as files
 from rrsis_bench.errors import UsageError, UserError

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import toy
 from lightning.pytorch import Callback, Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
+from helpers import toy
 from rrsis_bench import registry
 from rrsis_bench.engine.checkpoint import ENTRY, WholeFileIO, read
 from rrsis_bench.engine.optim import OptimizerConfig

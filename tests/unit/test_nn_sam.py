@@ -117,7 +117,7 @@ def test_a_samples_mask_does_not_depend_on_its_neighbours(name: str) -> None:
 
 def authors_layout(segmenter: PromptableSegmenter) -> dict[str, Tensor]:
     """SAM 2's own names, with what belongs to video."""
-    from tests.methods.rsrefseg2_names import official_name
+    from helpers.rsrefseg2_names import official_name
 
     state: dict[str, Tensor] = {}
     for name, value in segmenter.network.state_dict().items():

@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 from test_metrics_counts import make_batch, smooth_logits
-from test_results_record import make_table, write
 
+from helpers.results import make_table, write
 from rrsis_bench import config, registry
 from rrsis_bench.errors import UsageError
 from rrsis_bench.metrics.counts import count

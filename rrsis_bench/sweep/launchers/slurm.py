@@ -1,6 +1,6 @@
 """The `slurm` launcher: one job array per kind of cell, by submitit (`pip install 'rrsis-bench[slurm]'`).
 
-A job runs a cell as the local launcher does, under the same lock. Before its time is up, or when it is pre-empted,
+A job runs a cell as the local launcher does, under the same lock. Before its time is up, or when it is preempted,
 SLURM signals submitit, which lets the cell save and asks for the job to be queued again. Lightning must not do that
 too, so it is not told that it runs under SLURM: `SLURM_*` is kept from the command. A cell on several nodes
 (`trainer.num_nodes`) is started by torchrun on each of them.
