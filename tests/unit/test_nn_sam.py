@@ -145,9 +145,7 @@ def test_other_weights_are_refused() -> None:
     segmenter = randomised("sam2.1-nano")
     state = authors_layout(segmenter)
     with pytest.raises(MissingResourceError, match="four point embeddings, found 3"):
-        segmenter.load_tensors(
-            {n: v for n, v in state.items() if n != "sam_prompt_encoder.point_embeddings.2.weight"}, "weights"
-        )
+        segmenter.load_tensors({n: v for n, v in state.items() if n != "sam_prompt_encoder.point_embeddings.2.weight"})
     with pytest.raises(MissingResourceError, match=r"does not know sam_mask_decoder|does not know mask_decoder\.odd"):
         segmenter.load_tensors(state | {"sam_mask_decoder.odd.weight": torch.ones(1)})
     with pytest.raises(MissingResourceError, match="does not know"):
