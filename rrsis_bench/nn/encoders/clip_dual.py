@@ -84,6 +84,7 @@ class ClipDual(DualEncoder):
     """Both towers, see `DualEncoder`."""
 
     sizes = SIZES
+    tokenizer = cased_tokenizer = "clip"
     mean = OPENAI_INPUT["mean"]
     std = OPENAI_INPUT["std"]
 

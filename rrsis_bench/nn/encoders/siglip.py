@@ -55,6 +55,8 @@ class Siglip(DualEncoder):
     """Both towers, see `DualEncoder`."""
 
     sizes = SIZES
+    tokenizer = "rrsis_bench.nn.encoders.siglip:SiglipTokenizer"
+    cased_tokenizer = "rrsis_bench.nn.encoders.siglip:CasedSiglipTokenizer"
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)
 
