@@ -25,7 +25,7 @@ class PriorOptions:
     """Choices of both baselines.
 
     Attributes:
-        grid: cells G per side; a cell of a truth is foreground if more than half of it is.
+        grid: cells G per side; the input has that size, and truths are sampled at the cells' centres.
         max_tokens: number of words of an expression that count.
     """
 
