@@ -23,7 +23,7 @@ from baselines.btdnet.dmols import ObjectLearning, RebuildInputs, choose_words
 from baselines.btdnet.options import BTDNetOptions
 from baselines.btdnet.text import OBJECT, WORD
 from rrsis_bench.families.lavt.family import FamilyFeatures, LAVTFamily
-from rrsis_bench.families.lavt.stage import CONTEXT, LAVTStage, TextFeatures, Texts
+from rrsis_bench.families.lavt.stage import CONTEXT, LAVTStage, Texts
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
 from rrsis_bench.types import Batch, InputSpec, MethodOutput, TextTokens
@@ -130,7 +130,7 @@ class BTDNet(LAVTFamily):
     ) -> TwinFeatures:
         """Run the network up to the decoder's logits; arguments as for `LAVTFamily.encode`."""
         maps, texts = self.encode(images, ids, mask, parts)
-        decoded = self.decoder(maps, sentence(texts[CONTEXT]))
+        decoded = self.decoder(maps, texts[CONTEXT].mean())
         return TwinFeatures(texts, maps, decoded.classes, decoded.streams)
 
     def forward(self, batch: Batch) -> MethodOutput:
@@ -194,9 +194,3 @@ class BTDNet(LAVTFamily):
             extra = trainable(self.rebuild.parameters())
             groups.append({"params": extra, "lr": base_lr, "weight_decay": weight_decay})
         return groups
-
-
-def sentence(words: TextFeatures) -> Tensor:
-    """Mean (B, Ct) of each text's real tokens."""
-    present = words.mask.to(words.states.dtype)[..., None]
-    return (words.states * present).sum(1) / present.sum(1).clamp(min=1)

@@ -31,7 +31,6 @@ from rrsis_bench.nn.encoders.staged_and_bert import (
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
 from rrsis_bench.types import Batch, MethodOutput, TextTokens
 
-CLASS_WEIGHTS = (0.9, 1.1)
 TABLES = ("relative_position_bias_table", "embeddings.", "position", "prompts", "level", "place")
 
 
@@ -105,7 +104,7 @@ class CroBIM(Method):
         if self.options.loss == "two-class":
             classes = torch.cat((torch.zeros_like(logits), logits), 1)
             return {
-                "ce": two_class_cross_entropy(classes, batch.masks, CLASS_WEIGHTS),
+                "ce": two_class_cross_entropy(classes, batch.masks),
                 "dice": two_class_dice(classes, batch.masks, "sum"),
             }
         target = reduce_mask(batch.masks, size)

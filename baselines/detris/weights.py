@@ -14,8 +14,9 @@ from torch import Tensor
 
 from rrsis_bench.families.detris.family import DetrisFamily
 from rrsis_bench.nn.encoders.dinov2 import AdaptedDinov2, timm_layout
-from rrsis_bench.nn.weights.files import fit, load_tensors, naming_the_file, sha256_file, strip_prefixes
+from rrsis_bench.nn.weights.files import fit, load_tensors, naming_the_file, strip_prefixes
 from rrsis_bench.nn.weights.name_map import NameMap
+from rrsis_bench.nn.weights.refs import sha256_file
 
 VISION, TEXT = "vision.trunk.", "text.trunk."
 

@@ -31,11 +31,7 @@ def guide_vector(words: TextFeatures, masked: bool) -> Tensor:
         words: the encoded texts.
         masked: leave padding out; else all T positions count, as in the found code.
     """
-    if not masked:
-        return words.states.mean(1)
-    present = words.mask.to(words.states.dtype)[..., None]
-    mean: Tensor = (words.states * present).sum(1) / present.sum(1).clamp(min=1)
-    return mean
+    return words.mean() if masked else words.states.mean(1)
 
 
 def to_width(width: int, other: int) -> nn.Sequential:

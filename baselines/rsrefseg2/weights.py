@@ -21,7 +21,8 @@ from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders import sam2
 from rrsis_bench.nn.encoders.sam import rename
 from rrsis_bench.nn.encoders.sam_v1 import SHARED, SamHF
-from rrsis_bench.nn.weights.files import few, fit, load_checkpoint, naming_the_file, sha256_file, strip_prefixes
+from rrsis_bench.nn.weights.files import few, fit, load_checkpoint, naming_the_file, strip_prefixes
+from rrsis_bench.nn.weights.refs import sha256_file
 
 SEGMENTER = "segmenter.network."
 _TOP = {

@@ -10,7 +10,8 @@ from rrsis_bench.config import variant_options
 from rrsis_bench.errors import MissingResourceError
 from rrsis_bench.nn.encoders.build import IMAGE_ENCODERS
 from rrsis_bench.nn.encoders.efficientnet import EfficientNetLite
-from rrsis_bench.nn.weights.files import load_tensors, resolve
+from rrsis_bench.nn.weights.files import load_tensors
+from rrsis_bench.nn.weights.refs import resolve
 from rrsis_bench.types import InputSpec
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.nn.encoders.build import build_segmenter
 from rrsis_bench.nn.encoders.sam import PromptableSegmenter
-from rrsis_bench.nn.weights.files import load_tensors, resolve
+from rrsis_bench.nn.weights.files import load_tensors
+from rrsis_bench.nn.weights.refs import resolve
 
 LIBRARIES = ("segment-anything", "transformers")
 

@@ -14,8 +14,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.weights.files import fit, load_checkpoint, naming_the_file, sha256_file, strip_prefixes
+from rrsis_bench.nn.weights.files import fit, load_checkpoint, naming_the_file, strip_prefixes
 from rrsis_bench.nn.weights.name_map import NameMap
+from rrsis_bench.nn.weights.refs import sha256_file
 
 STAGE, OURS = "backbone.layers.*", "stages.*"
 """Prefix of a stage's language modules in the released networks, and in ours."""

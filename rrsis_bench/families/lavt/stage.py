@@ -26,6 +26,11 @@ class TextFeatures:
     states: Tensor
     mask: Tensor
 
+    def mean(self) -> Tensor:
+        """Mean (B, Ct) of each text's real words."""
+        present = self.mask.to(self.states.dtype)[..., None]
+        return (self.states * present).sum(1) / present.sum(1).clamp(min=1)
+
 
 Texts = Mapping[str, TextFeatures]
 """The encoded texts of a batch by name; `CONTEXT` is the whole expression, which every method has."""

@@ -8,7 +8,7 @@ from timm.models.convnext import ConvNeXt as TimmConvNeXt
 from timm.models.convnext import checkpoint_filter_fn
 from torch import Tensor
 
-from rrsis_bench.nn.encoders.staged import StagedEncoder
+from rrsis_bench.nn.encoders.staged import StagedEncoder, channels_last
 from rrsis_bench.nn.weights.files import fit
 
 
@@ -31,15 +31,15 @@ class ConvNeXt(StagedEncoder):
 
     def stem(self, images: Tensor) -> Tensor:
         """Embed images (B, 3, H, W) as normalised patches (B, H/4, W/4, C)."""
-        return _last(self.patches(images))
+        return channels_last(self.patches(images))
 
     def stage(self, index: int, features: Tensor) -> Tensor:
         """Run the blocks of one stage on (B, h, w, C)."""
-        return _last(self.stages[index].blocks(features.permute(0, 3, 1, 2)))
+        return channels_last(self.stages[index].blocks(features.permute(0, 3, 1, 2)))
 
     def downsample(self, index: int, features: Tensor) -> Tensor:
         """Reduce by a norm and a 2x2 convolution: (B, h, w, C) to (B, h/2, w/2, 2C)."""
-        return _last(self.stages[index + 1].downsample(features.permute(0, 3, 1, 2)))
+        return channels_last(self.stages[index + 1].downsample(features.permute(0, 3, 1, 2)))
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Load parameters in timm's layout or in the original one; the classifier and its norm are skipped."""
@@ -51,7 +51,3 @@ class ConvNeXt(StagedEncoder):
             for name, value in kept.items()
         }
         fit(self, renamed, "ConvNeXt weights")
-
-
-def _last(features: Tensor) -> Tensor:
-    return features.permute(0, 2, 3, 1)

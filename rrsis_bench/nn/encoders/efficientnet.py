@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from timm.models import create_model
 from torch import Tensor
 
-from rrsis_bench.nn.encoders.staged import StagedEncoder
+from rrsis_bench.nn.encoders.staged import StagedEncoder, channels_last
 from rrsis_bench.nn.weights.files import fit
 
 # The network's seven block groups by stage; the first group of a stage halves the map.
@@ -34,11 +34,11 @@ class EfficientNetLite(StagedEncoder):
 
     def stem(self, images: Tensor) -> Tensor:
         """Embed images (B, 3, H, W) as (B, H/2, W/2, 16)."""
-        return _last(self._run(_STEM, self.bn1(self.conv_stem(images))))
+        return channels_last(self._run(_STEM, self.bn1(self.conv_stem(images))))
 
     def stage(self, index: int, features: Tensor) -> Tensor:
         """Run the blocks of one stage, which halve the map: (B, h, w, C) to (B, h/2, w/2, C')."""
-        return _last(self._run(_STAGES[index], features.permute(0, 3, 1, 2)))
+        return channels_last(self._run(_STAGES[index], features.permute(0, 3, 1, 2)))
 
     def downsample(self, index: int, features: Tensor) -> Tensor:
         """Return the map itself; the next stage reduces it."""
@@ -85,7 +85,3 @@ def _layer_name(layer: str, first_group: bool) -> str:
         "_bn2": "bn2" if first_group else "bn3",
     }
     return names[layer]
-
-
-def _last(features: Tensor) -> Tensor:
-    return features.permute(0, 2, 3, 1)

@@ -20,7 +20,7 @@ from transformers import SiglipConfig, SiglipModel
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.nn.encoders.dual_encoder import DualEncoder, EncodedText
 from rrsis_bench.nn.layers.lora import add_lora, fit_base
-from rrsis_bench.nn.weights.files import resolve
+from rrsis_bench.nn.weights.refs import resolve
 from rrsis_bench.types import InputSpec, Tokenized
 
 

@@ -59,6 +59,11 @@ class StagedEncoder(nn.Module):
         return maps
 
 
+def channels_last(features: Tensor) -> Tensor:
+    """Permute a convolution's map (B, C, h, w) to (B, h, w, C)."""
+    return features.permute(0, 2, 3, 1)
+
+
 class AdaptedStages(AdaptedEncoder):
     """A frozen encoder in stages; an adapter changes each stage's output before the next stage sees it.
 

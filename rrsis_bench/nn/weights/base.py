@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from rrsis_bench.errors import UsageError
-from rrsis_bench.nn.weights.files import load_tensors, naming_the_file, resolve, sha256_file
+from rrsis_bench.nn.weights.files import load_tensors, naming_the_file
+from rrsis_bench.nn.weights.refs import resolve, sha256_file
 
 Load = Callable[[Mapping[str, Tensor]], None]
 """Loads the tensors of a weights file into an encoder, strictly."""

@@ -15,9 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.weights.refs import WeightRef, resolve, sha256_file
-
-__all__ = ["WeightRef", "fit", "load_checkpoint", "load_tensors", "resolve", "sha256_file", "strip_prefixes"]
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
