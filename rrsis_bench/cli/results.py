@@ -172,11 +172,11 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _table(args: argparse.Namespace) -> int:
     from rrsis_bench.boards import sweep_table
-    from rrsis_bench.sweep.agenda import look
+    from rrsis_bench.sweep.agenda import survey
     from rrsis_bench.sweep.grid import read_sweep
 
     sweep = read_sweep(args.sweep, args.runs)
-    agenda = look(sweep, compute=False)
+    agenda = survey(sweep, compute=False)
     grouped: dict[tuple[str, str], list[Cell]] = {}
     for cell in agenda.cells:
         named = cell.variant.partition("+")[2]
