@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 from rrsis_bench.cli._trainer import add_choice_arguments, make_plan
-from test_metrics_counts import make_batch, smooth_logits
 
+from helpers.batches import make_batch, smooth_logits
 from helpers.results import make_table, write
 from rrsis_bench import config, registry
 from rrsis_bench.errors import UsageError
