@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from rrsis_bench.cost.unchanged import unchanged
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import Item
 from rrsis_bench.data.text import load_tokenizer
@@ -48,7 +49,7 @@ def efficiency(
     """The `efficiency` block of a result; on the meta device parameters and GFLOPs only.
 
     Args:
-        method: on `device`; its mode and gradients are left as they were.
+        method: on `device`; it is left as it was.
         device: where it is.
         flops: count operations of one forward pass of one sample.
         latency: measure time and memory as well.
@@ -70,17 +71,13 @@ def efficiency(
     report: dict[str, Any] = parameters(method)
     if not flops and not latency:
         return report
-    was_training = method.training
     try:
-        method.eval()
         if flops:
             report["gflops"] = gflops(method, device)
         if latency and device.type != "meta":
             report |= _speed(method, device, batch_size, precision, warmup, repeats)
     except torch.OutOfMemoryError as error:
         raise UserError(f"{device} has too little memory for batch {batch_size}; lower --batch-size.") from error
-    finally:
-        method.train(was_training)
     return report
 
 
@@ -172,19 +169,13 @@ def sample_batch(method: Method, size: int, device: torch.device | str) -> Batch
 
 def gflops(method: Method, device: torch.device | str) -> float:
     """GFLOPs of one forward pass of one sample, multiply-add as 2; works on the meta device."""
-    batch = sample_batch(method, 1, device)
+    batch = sample_batch(method, 1, device).blind()
     # Only the plain attention is made of operations that the counter sees alike on every device.
     counter = FlopCounterMode(display=False)
-    trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    try:
+    with unchanged(method), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         # The counter hangs hooks on whatever could have a gradient, and stumbles over views made without one.
-        for parameter in trained:
-            parameter.requires_grad_(False)
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-            method(batch)
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
+        method.eval().requires_grad_(False)
+        method(batch)
     return float(counter.get_total_flops()) / 1e9
 
 
@@ -194,13 +185,15 @@ def _speed(
     if min(batch_size, repeats) < 1 or warmup < 0:
         raise UsageError("--batch-size and --repeats must be at least 1, --warmup at least 0.")
     cuda = device.type == "cuda"
-    single, several = sample_batch(method, 1, device), sample_batch(method, batch_size, device)
-    with torch.inference_mode(), _autocast(device, precision):
+    single, several = sample_batch(method, 1, device).blind(), sample_batch(method, batch_size, device)
+    many = several.blind()
+    with unchanged(method), torch.inference_mode(), _autocast(device, precision):
+        method.eval()
         if cuda:
             torch.cuda.reset_peak_memory_stats(device)
         times = _times(lambda: method(single), device, warmup, repeats)
         memory = torch.cuda.max_memory_allocated(device) / 2**20 if cuda else None
-        batches = _times(lambda: method(several), device, warmup, repeats)
+        batches = _times(lambda: method(many), device, warmup, repeats)
     return {
         "latency_ms": 1e3 * statistics.median(times),
         "latency_p95_ms": 1e3 * float(np.percentile(times, 95)),
@@ -238,27 +231,14 @@ def _wait(device: torch.device) -> None:
 
 def _training_memory(method: Method, batch: Batch, device: torch.device, precision: Precision) -> float:
     """Peak MiB of a forward and backward pass; the optimiser's own state is not in it."""
-    with _kept_buffers(method):
+    with unchanged(method):
         method.train()
-        method.zero_grad(set_to_none=True)
         torch.cuda.reset_peak_memory_stats(device)
         with _autocast(device, precision):
             losses = method.loss(method(batch), batch)
         if trainable(method.parameters()):
             torch.autograd.backward(torch.stack(list(losses.values())).sum())
-        peak = torch.cuda.max_memory_allocated(device) / 2**20
-        method.zero_grad(set_to_none=True)
-        method.eval()
-    return peak
-
-
-@contextmanager
-def _kept_buffers(method: Method) -> Iterator[None]:
-    """A training pass moves running statistics; here they come back."""
-    stored = {name: buffer.clone() for name, buffer in method.named_buffers()}
-    yield
-    for name, buffer in method.named_buffers():
-        buffer.copy_(stored[name])
+        return torch.cuda.max_memory_allocated(device) / 2**20
 
 
 def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:

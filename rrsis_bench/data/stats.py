@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import area
 from rrsis_bench.data.text import load_tokenizer
+from rrsis_bench.data.wording import WORD_EDGES, WORD_NAMES, count_words
 from rrsis_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from rrsis_bench.types import InputSpec
 
 SIZE_BINS = ((0.0025, "< 0.25 %"), (0.01, "0.25-1 %"), (0.04, "1-4 %"), (0.16, "4-16 %"), (1.01, "> 16 %"))
-WORD_BINS = (5, 10, 15, 20, 30, 40)
 
 
 def tables(pairs: Sequence[Pair]) -> Iterator[Table]:
@@ -31,8 +32,8 @@ def tables(pairs: Sequence[Pair]) -> Iterator[Table]:
     yield _splits(pairs)
     yield _by_split("category", Counter((r.split, r.category or "(none)") for r in pairs), None)
     yield _by_split("object size, share of the image", _sizes(pairs), [name for _, name in SIZE_BINS])
-    lengths = Counter((r.split, _length_bin(len(r.text.split()))) for r in pairs)
-    yield _by_split("words of the expression", lengths, [_length_bin(limit) for limit in (*WORD_BINS, 41)])
+    lengths = Counter((r.split, WORD_NAMES[bisect_left(WORD_EDGES, count_words(r.text))]) for r in pairs)
+    yield _by_split("words of the expression", lengths, WORD_NAMES)
     yield _truncation(pairs)
 
 
@@ -72,15 +73,6 @@ def _sizes(pairs: Sequence[Pair]) -> Counter[tuple[str, str]]:
         share = area(pair.rle) / (height * width)
         counts[pair.split, next(name for limit, name in SIZE_BINS if share < limit)] += 1
     return counts
-
-
-def _length_bin(words: int) -> str:
-    low = 0
-    for limit in WORD_BINS:
-        if words <= limit:
-            return f"{low}-{limit}"
-        low = limit + 1
-    return f"{low}+"
 
 
 def _truncation(pairs: Sequence[Pair]) -> Table:

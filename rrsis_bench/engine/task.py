@@ -33,6 +33,7 @@ from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.build import build_method
 from rrsis_bench.metrics import functional
 from rrsis_bench.metrics.counts import count
+from rrsis_bench.metrics.definitions import METRICS
 from rrsis_bench.metrics.metric import SampleCounts
 from rrsis_bench.metrics.protocols import Protocol, View
 from rrsis_bench.metrics.protocols import get as get_protocol
@@ -263,7 +264,7 @@ class ReferringSegmentationTask(LightningModule):
         self._log_scores("test", self.scored)
 
     def _log_scores(self, split: str, scored: Scored) -> None:
-        scores = {name: value for name, value in scored.of(self.protocols[0]).items() if not name.startswith("n")}
+        scores = {name: value for name, value in scored.of(self.protocols[0]).items() if name in METRICS}
         if self.monitor not in scores:
             raise UsageError(
                 f"model.monitor: there is no metric '{self.monitor}'.{did_you_mean(self.monitor, list(scores))}"

@@ -11,20 +11,18 @@ from typing import Any
 import numpy as np
 
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.metrics.functional import METRICS
+from rrsis_bench.metrics.definitions import METRICS, shown
 from rrsis_bench.metrics.protocols import DEFAULT, get
-from rrsis_bench.results.breakdown import groups
+from rrsis_bench.results.breakdown import PARTS, groups
+from rrsis_bench.results.counts import run_counts
 from rrsis_bench.results.samples import SampleTable, read_samples
 from rrsis_bench.run.folder import RESULT, RunFolder
 from rrsis_bench.stats.bootstrap import LEVEL, RESAMPLES, SEED
 from rrsis_bench.stats.paired import Difference, RunCounts, compare, holm
 
-PARTS = ("category", "size")
-PART_METRICS = ("miou", "oiou")
-
 
 @dataclass(frozen=True)
-class Entry:
+class MethodRuns:
     """A method's runs on one data set.
 
     Attributes:
@@ -44,7 +42,7 @@ class Entry:
     table: SampleTable
 
 
-def load(path: Path, protocol: str = DEFAULT) -> Entry:
+def load(path: Path, protocol: str = DEFAULT) -> MethodRuns:
     """The runs of a method: a run folder, or a folder of `seed<k>` folders.
 
     Raises:
@@ -66,14 +64,14 @@ def load(path: Path, protocol: str = DEFAULT) -> Entry:
         table = table or samples
         method, dataset = result["method"], result["dataset"]
         key = (f"{method['name']}@{method['variant']}", dataset["name"], dataset["split"])
-        found.setdefault(key, []).append(RunCounts.of(samples, protocol, str(file.parent)))
+        found.setdefault(key, []).append(run_counts(samples, protocol, str(file.parent)))
     if len(found) > 1 or table is None:
         listed = "; ".join(" ".join(key) for key in sorted(found))
         raise UsageError(
             f"{path} holds results of more than one method, data set or split: {listed}. Name one of them."
         )
     ((name, dataset_name, split), runs) = next(iter(found.items()))
-    return Entry(name, path, dataset_name, split, tuple(runs), table)
+    return MethodRuns(name, path, dataset_name, split, tuple(runs), table)
 
 
 def _is_seed(folder: Path) -> bool:
@@ -122,7 +120,7 @@ def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAM
     }
 
 
-def _who(entry: Entry) -> dict[str, Any]:
+def _who(entry: MethodRuns) -> dict[str, Any]:
     return {"name": entry.name, "folder": entry.folder.as_posix(), "seeds": len(entry.runs)}
 
 
@@ -130,10 +128,11 @@ def _by(
     a: Sequence[RunCounts], b: Sequence[RunCounts], parts: Mapping[str, Any], resamples: int
 ) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    raw: dict[str, dict[str, float]] = {metric: {} for metric in PART_METRICS}
+    names = [metric.name for metric in shown("headline")]
+    raw: dict[str, dict[str, float]] = {name: {} for name in names}
     for part, rows in parts.items():
         index = np.asarray(rows)
-        differences = compare([run.rows(index) for run in a], [run.rows(index) for run in b], PART_METRICS, resamples)
+        differences = compare([run.rows(index) for run in a], [run.rows(index) for run in b], names, resamples)
         found[part] = {"n": len(index), **{metric: _plain(value) for metric, value in differences.items()}}
         for metric, value in differences.items():
             if value.p is not None:
@@ -150,11 +149,11 @@ def _plain(value: Difference) -> dict[str, Any]:
 
 
 def show(found: Mapping[str, Any]) -> None:
-    """Print a comparison as tables, in percent; on a terminal as wide as it is, elsewhere 110 columns."""
+    """Print a comparison as tables, in percent; a terminal cuts what is wider than it, a file or pipe gets all."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if Console().is_terminal else 110)
+    console = Console(width=None if Console().is_terminal else 1000)
     a, b = found["a"], found["b"]
     console.print(
         f"A: {_named(a)}\nB: {_named(b)}\n{found['dataset']} {found['split']}, {found['n_samples']} samples of "
@@ -164,14 +163,17 @@ def show(found: Mapping[str, Any]) -> None:
     for title in ("metric", "A", "B", "A - B", "95 %", "p"):
         table.add_column(title, justify="left" if title == "metric" else "right")
     for metric, value in found["overall"].items():
-        table.add_row(metric, *_cells(value), _p(value["p"]))
+        table.add_row(METRICS[metric].title, *_cells(value), _p(value["p"]))
     console.print(table)
+    headline = shown("headline")
     for kind, parts in found["by"].items():
         table = Table()
-        for title in (kind, "n", "mIoU A", "B", "A - B", "95 %", "oIoU A", "B", "A - B", "95 %"):
+        heads = [head for metric in headline for head in (f"{metric.title} A", "B", "A - B", "95 %")]
+        for title in (kind, "n", *heads):
             table.add_column(title, justify="left" if title == kind else "right", no_wrap=True)
         for part, entry in parts.items():
-            cells = [cell for metric in PART_METRICS for cell in _cells(entry[metric], entry[metric]["p_holm"])]
+            values = [entry[metric.name] for metric in headline]
+            cells = [cell for value in values for cell in _cells(value, value["p_holm"])]
             table.add_row(part, str(entry["n"]), *cells)
         console.print(table)
     console.print(

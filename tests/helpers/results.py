@@ -23,7 +23,6 @@ def make_table(n=25, seed=0, quality=0.8, **changes):
         "sample_id": [f"s{k:04d}" for k in range(n)],
         "image_id": [f"i{k // 3}" for k in range(n)],
         "category": [("ship", "dam", "")[k % 3] for k in range(n)],
-        "n_tokens": [k % 25 + 1 for k in range(n)],
         "text": [("the ship on the left", "the ship next to the dam", "the, dam")[k % 3] for k in range(n)],
         "height": [64] * n,
         "width": [100] * n,

@@ -13,7 +13,6 @@ import pytest
 
 from helpers.results import edit, make_result, make_table, write
 from rrsis_bench.cli import main
-from rrsis_bench.data.wording import names_position, names_relation
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.functional import scores
 from rrsis_bench.metrics.protocols import PROTOCOLS
@@ -51,14 +50,14 @@ def test_samples_are_byte_deterministic_and_come_back(tmp_path):
     assert content[4:8] == b"\0\0\0\0"  # no time stamp
     assert encode(read_samples(RunFolder(folder))) == content
     header = gzip.decompress(content).decode().splitlines()[0]
-    assert header.startswith("sample_id,image_id,category,n_tokens,height,width,truth,pred,inter,truth@480,")
+    assert header.startswith("sample_id,image_id,category,n_words,height,width,truth,pred,inter,truth@480,")
     assert header.endswith(",position,relation")
 
 
 def test_samples_are_sorted_whatever_the_order_they_came_in():
-    table = make_table(3, sample_id=["b", "c", "a"])
+    table = make_table(3, sample_id=["b", "c", "a"], text=["two words", "and now three", "one"])
     assert table.sample_id == ("a", "b", "c")
-    assert table.n_tokens.tolist() == [3, 1, 2]
+    assert table.lengths.tolist() == [1, 2, 3]
     with pytest.raises(UserError, match="'a' occurs twice"):
         make_table(3, sample_id=["a", "b", "a"])
 
@@ -76,30 +75,16 @@ def test_breakdowns_partition_the_samples():
     share = [0.001, 0.0025, 0.01, 0.04, 0.16, 0.17]
     counts = np.zeros((6, 3, 3), np.int64)
     counts[..., 0] = (np.array(share) * 10_000)[:, None]
-    table = make_table(6, counts=counts, height=[100] * 6, width=[100] * 6, n_tokens=[1, 5, 6, 10, 20, 21])
+    table = make_table(
+        6, counts=counts, height=[100] * 6, width=[100] * 6, text=[n * "a " for n in (0, 5, 6, 10, 20, 41)]
+    )
     parts = groups(table)
     sizes = {name: rows.tolist() for name, rows in parts["size"].items()}
     assert sizes == {"<0.25%": [0], "0.25-1%": [1], "1-4%": [2], "4-16%": [3, 4], ">16%": [5]}
-    assert {name: len(rows) for name, rows in parts["length"].items()} == {"1-5": 2, "6-10": 2, "16-20": 1, ">20": 1}
-    for kind in ("size", "length", "wording"):
+    words = {name: rows.tolist() for name, rows in parts["words"].items()}
+    assert words == {"0": [0], "1-5": [1], "6-10": [2, 3], "16-20": [4], ">40": [5]}
+    for kind in ("size", "words", "wording"):
         assert sorted(i for rows in parts[kind].values() for i in rows) == list(range(6))
-
-
-@pytest.mark.parametrize(
-    ("text", "position", "relation"),
-    [
-        ("The ship to the left of the image.", True, False),
-        ("the ship to the left of the red bridge", False, True),
-        ("The ship that is closest to the top edge of the image.", True, False),
-        ("the top-left aircraft", True, False),
-        ("the tank furthest to the right side, below the top-right tank", True, True),
-        ("the vehicle NEXT  TO the dam", False, True),
-        ("the largest storage tank", False, False),
-        ("the bright court", False, False),
-    ],
-)
-def test_wording(text, position, relation):
-    assert (names_position(text), names_relation(text)) == (position, relation)
 
 
 @pytest.mark.parametrize("kind", ["retrained", "official-weights", "external"])
