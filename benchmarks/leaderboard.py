@@ -38,7 +38,6 @@ def originals() -> list[tuple[str, bytes]]:
             sample_id=[f"{k:05d}" for k in range(SAMPLES)],
             image_id=[f"{k * IMAGES // SAMPLES:05d}" for k in range(SAMPLES)],
             category=[f"category {k % 10}" for k in range(SAMPLES)],
-            n_tokens=[4 + k % 12 for k in range(SAMPLES)],
             text=["the red ship to the left of the bridge"] * SAMPLES,
             height=[128] * SAMPLES,
             width=[128] * SAMPLES,

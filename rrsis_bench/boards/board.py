@@ -96,6 +96,7 @@ def collect(results: Path) -> tuple[list[Run], list[str]]:
         try:
             result = run.result(brief=True)
             _check_place(path, folder, result)
+            _check_status(path, result)
             if result["sha256"] in seen:
                 raise UserError(f"{path} is a copy of the result in {seen[result['sha256']]}; only that is counted.")
             native = read_native(run, result["samples_sha256"])
@@ -122,6 +123,14 @@ def _pictures(folder: RunFolder, result: Mapping[str, Any], warnings: list[str])
     except UserError as error:
         warnings.append(str(error))
         return {}
+
+
+def _check_status(path: Path, result: Mapping[str, Any]) -> None:
+    """Raise UserError for a result that is not of a whole split, or of a run that continued with other settings."""
+    if result["status"] == "partial":
+        raise UserError(f"{path} is of a part of its split. Test the whole split.")
+    if result["status"] != "complete":
+        raise UserError(f"{path} is of a run that continued with other data or settings. Train it anew.")
 
 
 def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -> None:

@@ -114,13 +114,21 @@ def _check(args: argparse.Namespace) -> int:
 
 def _rescore(args: argparse.Namespace) -> int:
     from rrsis_bench.results.maintain import rescore
+    from rrsis_bench.results.upgrade import Upgrader
 
     files = _found(args.paths)
     if not files:
         raise UsageError(f"there is no result.json under {', '.join(map(str, args.paths))}; test the run first.")
-    changed = [path for path in files if rescore(path, write=not args.check)]
-    for path in changed:
-        print(f"{'would change' if args.check else 'rewrote'} {path}")
+    upgrader = Upgrader()
+    found = {path: rescore(path, not args.check, upgrader) for path in files}
+    changed = [path for path, one in found.items() if one.changed]
+    for path, one in found.items():
+        before, after = one.before["schema"], one.after["schema"]
+        if one.changed:
+            version = f" (schema version {before} -> {after}: words, not tokens)" if before != after else ""
+            print(f"{'would change' if args.check else 'rewrote'} {path}{version}")
+        if one.left:
+            print(f"left at schema version {before}: {path}: {one.left}")
     print(f"{len(files)} results scored again, {len(changed)} changed.")
     if args.check and changed:
         raise DriftError(
@@ -172,11 +180,11 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _table(args: argparse.Namespace) -> int:
     from rrsis_bench.boards import sweep_table
-    from rrsis_bench.sweep.agenda import look
+    from rrsis_bench.sweep.agenda import survey
     from rrsis_bench.sweep.grid import read_sweep
 
     sweep = read_sweep(args.sweep, args.runs)
-    agenda = look(sweep, compute=False)
+    agenda = survey(sweep, compute=False)
     grouped: dict[tuple[str, str], list[Cell]] = {}
     for cell in agenda.cells:
         named = cell.variant.partition("+")[2]
@@ -184,7 +192,7 @@ def _table(args: argparse.Namespace) -> int:
     members = []
     for (dataset, label), cells in grouped.items():
         done = [cell for cell in cells if agenda.verdicts[cell.name].state == "done"]
-        results = tuple(cell.folder.result() for cell in done)
+        results = tuple(one for cell in done if (one := cell.folder.result())["status"] == "complete")
         members.append(sweep_table.Member(dataset, label, results, len(cells)))
     if not any(member.results for member in members):
         raise UsageError(f"no cell of {sweep.path} is done yet; run it with: rrsis-bench sweep {args.sweep}")

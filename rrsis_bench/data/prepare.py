@@ -7,14 +7,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rrsis_bench import paths
-from rrsis_bench.data.catalogue import describe
+from rrsis_bench.data.catalogue import GENERATOR, describe
 from rrsis_bench.data.manifest import write_manifest
 from rrsis_bench.data.sources import create
-from rrsis_bench.data.sources.base import Source
-from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from rrsis_bench.data.sources.base import Source
 
 _FORMAT = 1
 
@@ -65,8 +67,15 @@ def locate(data: Mapping[str, Any]) -> Located:
 
 
 def _recipe(generator: Mapping[str, Any]) -> dict[str, Any]:
-    """The generator's arguments; a configuration calls the preset `name`."""
+    """The generator's arguments; a configuration calls the preset `name`.
+
+    Raises:
+        UsageError: an argument the generator does not take.
+    """
     recipe = dict(generator)
+    for key in recipe:
+        if key not in GENERATOR:
+            raise UsageError(f"the generator does not take '{key}'.{did_you_mean(str(key), list(GENERATOR))}")
     return {"preset": str(recipe.pop("name", "tiny")), **recipe}
 
 

@@ -1,4 +1,4 @@
-"""Expressions: tokenizers by name, blank folding, and the left/right swap a mirrored image needs.
+"""Expressions: tokenizers by name, blank folding, and where a text names a class.
 
 `python -m rrsis_bench.data.text` writes the tiny tokenizer's vocabulary from the synthetic grammar.
 """
@@ -128,49 +128,6 @@ def _class_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
     longest_first = sorted(names, key=len, reverse=True)
     words = "|".join(r"[\s-]+".join(re.escape(word) for word in re.split(r"[\s-]+", name)) for name in longest_first)
     return re.compile(rf"(?<![a-z0-9])({words})(?:e?s)?(?![a-z0-9])", re.IGNORECASE)
-
-
-_SIDES = {"left": "right", "right": "left"}
-_SIDE = re.compile(
-    r"(?<![a-z])((?:upper|lower|top|bottom|mid|middle|far)?)(left|right)(?=(?:er|most|wards?|hand|side|s)?(?![a-z]))",
-    re.IGNORECASE,
-)
-_ADVERB = re.compile(
-    r"\s+(next to|beside|besides|above|below|under|underneath|beneath|behind|angle|angled)\b", re.IGNORECASE
-)
-_PLACE_BEFORE = re.compile(
-    r"(?:[-\w]-|\b(?:the|a|on|to|at|its|top|bottom|upper|lower|far|center|centre|middle|and|or)\s+)$", re.IGNORECASE
-)
-
-
-def flip_text(text: str) -> str:
-    """The expression for the mirrored image: left and right change places, whole words only, case kept.
-
-    Compounds swap too ("top-left", "leftmost", "left-hand", "upperright"). "right" that only strengthens another
-    word ("right next to", "right angle") stays.
-
-    Args:
-        text: the expression.
-    """
-
-    def swap(found: re.Match[str]) -> str:
-        prefix, side = found[1], found[2]
-        strengthens = (
-            side.lower() == "right"
-            and not prefix
-            and _ADVERB.match(text, found.end())
-            and not _PLACE_BEFORE.search(text[: found.start()])
-        )
-        if strengthens:
-            return found[0]
-        other = _SIDES[side.lower()]
-        if side.isupper():
-            other = other.upper()
-        elif side[0].isupper():
-            other = other.capitalize()
-        return prefix + other
-
-    return _SIDE.sub(swap, text)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rrsis_bench.data.text import flip_text
+from rrsis_bench.data.mirror import flip_text
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.types import InputSpec
 
@@ -64,7 +64,8 @@ class Augment:
     """What happens to training samples; nothing by default.
 
     Attributes:
-        flip: probability of mirroring; left and right in the expression change places too.
+        flip: probability of mirroring; left and right, west and east in the expression change places too. A sample
+            whose expression has no sure mirrored form (see `data.mirror`) is never mirrored.
         boxes: share of the references (drawn once from the seed) that get black boxes on every visit.
         jitter: probability of colour jitter.
     """
@@ -118,8 +119,8 @@ class Augmenter:
         # Always the same draws in the same order, so that switching one augmentation leaves the others as they were.
         flips, jitters = rng.random(2)
         seeds = [int(seed) for seed in rng.integers(0, 2**31, 2)]
-        if flips < self.augment.flip:
-            image, mask, text = cv2.flip(image, 1), cv2.flip(mask, 1), flip_text(text)
+        if flips < self.augment.flip and (mirrored := flip_text(text)) is not None:
+            image, mask, text = cv2.flip(image, 1), cv2.flip(mask, 1), mirrored
         if boxed:
             image = self._apply("boxes", image, seeds[0])
         if jitters < self.augment.jitter:

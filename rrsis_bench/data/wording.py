@@ -35,6 +35,12 @@ _POSITION = re.compile(
 _NO_POSITION = re.compile(rf"\b(?:{_SIDE}|on top of|right (?:next|beside|above|below|under))")
 
 
+WORD_EDGES = (0, 5, 10, 15, 20, 30, 40)
+"""Upper bounds of the bins by number of words, inclusive."""
+
+WORD_NAMES = ("0", "1-5", "6-10", "11-15", "16-20", "21-30", "31-40", ">40")
+
+
 def count_words(text: str) -> int:
     """Number of words of an expression, whatever a method's tokenizer makes of them.
 
@@ -47,7 +53,9 @@ def count_words(text: str) -> int:
     Args:
         text: the expression as the data set gives it.
     """
-    return len(_WORD.findall("".join(map(_plain, unicodedata.normalize("NFKC", text)))))
+    if not text.isascii():
+        text = "".join(map(_plain, unicodedata.normalize("NFKC", text)))
+    return len(_WORD.findall(text))
 
 
 def _plain(letter: str) -> str:

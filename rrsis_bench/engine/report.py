@@ -5,35 +5,32 @@ from __future__ import annotations
 import hashlib
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning.pytorch import Trainer
+from numpy.typing import NDArray
 
 from rrsis_bench import registry
 from rrsis_bench.cost.profile import Precision, efficiency
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
-from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.errors import UserError
 from rrsis_bench.results.samples import SampleTable
-from rrsis_bench.types import InputSpec
 
 
-def sample_table(scored: Scored, dataset: ReferringDataset, spec: InputSpec) -> SampleTable:
+def sample_table(scored: Scored, dataset: ReferringDataset) -> SampleTable:
     """The integers of a split beside what is known of its samples.
 
     Args:
         scored: integers by position in the split.
         dataset: the split, in the same order.
-        spec: names the tokenizer that counts the expressions' tokens.
     """
-    tokenizer = load_tokenizer(spec)
     records = [dataset.manifest[int(index)] for index in scored.indices]
     return SampleTable.build(
         sample_id=[record.sample_id for record in records],
         image_id=[record.image_id for record in records],
         category=[record.category for record in records],
-        n_tokens=[sum(map(bool, tokenizer(record.text).mask)) for record in records],
         text=[record.text for record in records],
         height=[record.height for record in records],
         width=[record.width for record in records],
@@ -44,7 +41,7 @@ def sample_table(scored: Scored, dataset: ReferringDataset, spec: InputSpec) -> 
 
 def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
     """What a result says of its method."""
-    name, variant = task.names
+    name, variant = task.method_name, task.variant
     card_path = registry.method_folder(name) / "card.yaml"
     block: dict[str, Any] = {"name": name, "variant": variant, "target": registry.target(name)}
     if card_path.is_file():
@@ -59,20 +56,23 @@ def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
     return block
 
 
-def dataset_block(configured: Any, data: ReferringDataModule, synthetic: bool) -> dict[str, Any]:
-    """What a result says of its data set: the test split, with the hash of its content.
+def dataset_block(
+    configured: Any, data: ReferringDataModule, synthetic: bool, indices: NDArray[np.int64]
+) -> dict[str, Any]:
+    """What a result says of its data set: the test split, with the hash of the content that was scored.
 
     Args:
         configured: the `data` block of the configuration.
         data: set up for the test.
         synthetic: whether the generator drew it.
+        indices: positions in the split of the samples scored.
     """
     return {
         "name": data.dataset,
         "split": "test",
         "source": configured.get("source") or data.dataset,
         "synthetic": synthetic,
-        "content_hash": data.test_dataset.manifest.content_hash(data.root),
+        "content_hash": data.test_dataset.manifest.take(indices.tolist()).content_hash(data.root),
     }
 
 
@@ -105,6 +105,7 @@ def training_block(task: ReferringSegmentationTask, trainer: Trainer, seconds: f
         "seed": data.seed,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "pretrained": dict(task.weights),
+        **({"accepted_changes": accepted} if (accepted := task.origin.get("accepted_changes")) else {}),
     }
 
 

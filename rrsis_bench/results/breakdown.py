@@ -1,4 +1,4 @@
-"""Scores of parts of a split: by category, object size, expression length and wording."""
+"""Scores of parts of a split: by category, object size, number of words and wording."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data.wording import WORD_EDGES, WORD_NAMES
 from rrsis_bench.metrics.functional import scores
 from rrsis_bench.metrics.protocols import NATIVE, Protocol
 from rrsis_bench.results.samples import SampleTable
@@ -18,9 +19,9 @@ SIZE_EDGES = (0.0025, 0.01, 0.04, 0.16)
 """Upper bounds of the size bins, as the object's share of the image."""
 SIZE_NAMES = ("<0.25%", "0.25-1%", "1-4%", "4-16%", ">16%")
 
-LENGTH_EDGES = (5, 10, 15, 20)
-"""Upper bounds of the length bins, in tokens, inclusive."""
-LENGTH_NAMES = ("1-5", "6-10", "11-15", "16-20", ">20")
+TOKEN_EDGES = (5, 10, 15, 20)
+"""Upper bounds of the bins of tables of version 1, which hold the tokens of a method's tokenizer, inclusive."""
+TOKEN_NAMES = ("1-5", "6-10", "11-15", "16-20", ">20")
 
 
 def groups(table: SampleTable) -> dict[str, dict[str, NDArray[np.int64]]]:
@@ -32,11 +33,10 @@ def groups(table: SampleTable) -> dict[str, dict[str, NDArray[np.int64]]]:
     shares = _shares(table)
     size = np.searchsorted(np.array(SIZE_EDGES), shares, side="right")
     size[shares == SIZE_EDGES[-1]] = len(SIZE_EDGES) - 1
-    length = np.searchsorted(np.array(LENGTH_EDGES), table.n_tokens, side="left")
     found: dict[str, dict[str, NDArray[np.int64]]] = {
         "category": _split(np.array(table.category), sorted(set(table.category) - {""})),
         "size": {name: np.flatnonzero(size == i) for i, name in enumerate(SIZE_NAMES)},
-        "length": {name: np.flatnonzero(length == i) for i, name in enumerate(LENGTH_NAMES)},
+        **_by_length(table),
         "wording": {
             "position only": np.flatnonzero(table.position & ~table.relation),
             "relation only": np.flatnonzero(table.relation & ~table.position),
@@ -45,6 +45,15 @@ def groups(table: SampleTable) -> dict[str, dict[str, NDArray[np.int64]]]:
         },
     }
     return {kind: {name: rows for name, rows in parts.items() if len(rows)} for kind, parts in found.items()}
+
+
+def _by_length(table: SampleTable) -> dict[str, dict[str, NDArray[np.int64]]]:
+    """The breakdown `words`, or `length` of a table of version 1: tokens and words never share a name."""
+    if table.unit == "tokens":
+        place = np.searchsorted(np.array(TOKEN_EDGES), table.lengths, side="left")
+        return {"length": {name: np.flatnonzero(place == i) for i, name in enumerate(TOKEN_NAMES)}}
+    place = np.searchsorted(np.array(WORD_EDGES), table.lengths, side="left")
+    return {"words": {name: np.flatnonzero(place == i) for i, name in enumerate(WORD_NAMES)}}
 
 
 def _shares(table: SampleTable) -> NDArray[np.float64]:

@@ -105,8 +105,6 @@ def score_predictions(
         sample_id=[pair.sample_id for pair in pairs],
         image_id=[pair.image_id for pair in pairs],
         category=[pair.category for pair in pairs],
-        # Another framework's tokens are not known; words come closest.
-        n_tokens=[len(pair.text.split()) for pair in pairs],
         text=[pair.text for pair in pairs],
         height=[pair.height for pair in pairs],
         width=[pair.width for pair in pairs],

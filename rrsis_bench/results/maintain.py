@@ -9,15 +9,17 @@ import platform
 import re
 import shlex
 import socket
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rrsis_bench.errors import UserError
-from rrsis_bench.files import json_text, write_text
+from rrsis_bench.files import json_text, write_together
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.provenance import sha256_text
-from rrsis_bench.results.samples import read_samples
+from rrsis_bench.results.samples import SampleTable, encode, read_samples
 from rrsis_bench.results.schema import violations
+from rrsis_bench.results.upgrade import Upgrader
 from rrsis_bench.run import seal
 from rrsis_bench.run.folder import RunFolder
 
@@ -49,6 +51,8 @@ def check(path: Path) -> list[str]:
         again = record.score_block(table, result["protocols"])
     except UserError as error:
         return [str(error)]
+    if (table.unit == "tokens") != (result["schema"] == 1):
+        found.append(f"{path} is of schema version {result['schema']}, but its samples count {table.unit}.")
     sizes = (len(table), len(set(table.image_id)))
     if sizes != (result["dataset"]["n_samples"], result["dataset"]["n_images"]):
         found.append(f"{path}: the samples hold {sizes[0]} samples of {sizes[1]} images, the result says otherwise.")
@@ -80,8 +84,30 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def rescored(path: Path) -> tuple[seal.Result, seal.Result]:
-    """A result, and what it would be if it were made from its samples today.
+@dataclass(frozen=True)
+class Rescored:
+    """What scoring a result again comes to.
+
+    Attributes:
+        before: the result as it stands.
+        after: what its samples give today; the same object where that is the same.
+        table: its samples, in the version of `after`.
+        left: why a result of version 1 keeps its version; "" for all others.
+    """
+
+    before: seal.Result
+    after: seal.Result
+    table: SampleTable
+    left: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the result would be another."""
+        return self.after is not self.before
+
+
+def rescored(path: Path, upgrader: Upgrader | None = None) -> Rescored:
+    """What a result would be if it were made from its samples today; version 1 becomes version 2 where it can.
 
     Raises:
         UserError: the result or its samples cannot be read or trusted.
@@ -89,25 +115,27 @@ def rescored(path: Path) -> tuple[seal.Result, seal.Result]:
     result = seal.read(path)
     table = read_samples(RunFolder(path.parent), result["samples_sha256"])
     again = record.score_block(table, result["protocols"])
-    if difference(result["metrics"], _plain(again)) is None:
-        return result, result
-    return result, seal.sealed({**result, "metrics": again})
+    same = difference(result["metrics"], _plain(again)) is None
+    scored = result if same else seal.sealed({**result, "metrics": again})
+    if result["schema"] == seal.SCHEMA_VERSION:
+        return Rescored(result, scored, table)
+    try:
+        return Rescored(result, *(upgrader or Upgrader()).upgraded(scored, table, RunFolder(path.parent)))
+    except UserError as error:
+        return Rescored(result, scored, table, str(error))
 
 
-def rescore(path: Path, write: bool = True) -> bool:
-    """Compute every metric of a result again from its samples; rewrite the result atomically if it changes.
-
-    Returns:
-        whether it changes.
+def rescore(path: Path, write: bool = True, upgrader: Upgrader | None = None) -> Rescored:
+    """Compute every metric of a result again from its samples; rewrite its files together if it changes.
 
     Raises:
         UserError: see `rescored`.
     """
-    before, after = rescored(path)
-    changed = after is not before
-    if changed and write:
-        write_text(path, json_text(after))
-    return changed
+    found, folder = rescored(path, upgrader), RunFolder(path.parent)
+    if found.changed and write:
+        samples = {folder.samples_path: encode(found.table)} if found.after["schema"] != found.before["schema"] else {}
+        write_together({**samples, path: json_text(found.after)})
+    return found
 
 
 _TAIL = r"(?:[^\s'\":,\]})]*[\\/])*([^\s'\":,\]}/\\)]*)"

@@ -9,18 +9,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrsis_bench.data.wording import names_position, names_relation
+from rrsis_bench.data.wording import count_words, names_position, names_relation
 from rrsis_bench.errors import UserError, did_you_mean
 from rrsis_bench.metrics.areas import Counts
 from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS, views
 from rrsis_bench.run.folder import RunFolder
 
-_IDENTITY = ("sample_id", "image_id", "category", "n_tokens", "height", "width")
+Unit = Literal["words", "tokens"]
+_IDENTITY = ("sample_id", "image_id", "category")
+_LENGTHS: dict[str, Unit] = {"n_words": "words", "n_tokens": "tokens"}
+"""Column of the expressions' lengths -> what it counts; files of version 1 hold the tokens of a method's tokenizer."""
+_SIZES = ("height", "width")
 _AREAS = ("truth", "pred", "inter")
 _WORDING = ("position", "relation")
 
@@ -33,25 +37,27 @@ class SampleTable:
         sample_id: ids, unique.
         image_id: ids of the photographs; intervals resample by them.
         category: class names, "" where unknown.
-        n_tokens: (N,) int64 length of the expression in tokens.
+        lengths: (N,) int64 length of the expression.
         height: (N,) int64 native height in pixels.
         width: (N,) int64 native width in pixels.
         position: (N,) bool, the expression names a position in the image.
         relation: (N,) bool, the expression names a relation to something else.
         views: names of the views counted.
         counts: (N, V, 3) int64: truth, prediction, intersection in pixels.
+        unit: what `lengths` counts: words, or in a table of version 1 tokens.
     """
 
     sample_id: tuple[str, ...]
     image_id: tuple[str, ...]
     category: tuple[str, ...]
-    n_tokens: NDArray[np.int64]
+    lengths: NDArray[np.int64]
     height: NDArray[np.int64]
     width: NDArray[np.int64]
     position: NDArray[np.bool_]
     relation: NDArray[np.bool_]
     views: tuple[str, ...]
     counts: Counts
+    unit: Unit = "words"
 
     @classmethod
     def build(
@@ -60,19 +66,18 @@ class SampleTable:
         sample_id: Sequence[str],
         image_id: Sequence[str],
         category: Sequence[str],
-        n_tokens: Sequence[int] | NDArray[Any],
         text: Sequence[str],
         height: Sequence[int] | NDArray[Any],
         width: Sequence[int] | NDArray[Any],
         views: Sequence[str],
         counts: NDArray[Any],
     ) -> SampleTable:
-        """Make a table, sorted by sample id; the wording flags come from the expressions, which are not kept.
+        """Make a table, sorted by sample id; words and wording flags come from the expressions, which are not kept.
 
         Raises:
             UserError: columns of different lengths, or a sample id that occurs twice.
         """
-        lengths = {len(column) for column in (sample_id, image_id, category, n_tokens, text, height, width, counts)}
+        lengths = {len(column) for column in (sample_id, image_id, category, text, height, width, counts)}
         if len(lengths) != 1 or counts.shape[1:] != (len(views), 3):
             raise UserError(f"columns of the samples disagree: lengths {sorted(lengths)}, counts {counts.shape}.")
         order = sorted(range(len(sample_id)), key=sample_id.__getitem__)
@@ -84,7 +89,7 @@ class SampleTable:
             sample_id=ids,
             image_id=tuple(image_id[i] for i in order),
             category=tuple(category[i] for i in order),
-            n_tokens=np.array([int(n_tokens[i]) for i in order], np.int64),
+            lengths=np.array([count_words(text[i]) for i in order], np.int64),
             height=np.array([int(height[i]) for i in order], np.int64),
             width=np.array([int(width[i]) for i in order], np.int64),
             position=np.array([names_position(text[i]) for i in order], np.bool_),
@@ -118,7 +123,7 @@ def text(table: SampleTable) -> str:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     areas = [column for view in table.views for column in _area_columns(view)]
-    writer.writerow([*_IDENTITY, *areas, *_WORDING])
+    writer.writerow([*_IDENTITY, f"n_{table.unit}", *_SIZES, *areas, *_WORDING])
     writer.writerows(_rows(table))
     return stream.getvalue()
 
@@ -135,7 +140,7 @@ def _rows(table: SampleTable) -> Iterator[list[str | int]]:
     counts = table.counts.reshape(len(table), -1)
     for i, sample_id in enumerate(table.sample_id):
         identity = [sample_id, table.image_id[i], table.category[i]]
-        sizes = [int(table.n_tokens[i]), int(table.height[i]), int(table.width[i])]
+        sizes = [int(table.lengths[i]), int(table.height[i]), int(table.width[i])]
         yield [*identity, *sizes, *counts[i].tolist(), int(table.position[i]), int(table.relation[i])]
 
 
@@ -211,7 +216,8 @@ def parse(content: str, path: Path) -> SampleTable:
     header = next(rows, [])
     views = _views(header)
     areas = [column for view in views for column in _area_columns(view)]
-    if header != [*_IDENTITY, *areas, *_WORDING] or not views:
+    length = next((column for column in _LENGTHS if column in header), "n_words")
+    if header != [*_IDENTITY, length, *_SIZES, *areas, *_WORDING] or not views:
         raise UserError(f"{path} has unexpected columns: {', '.join(header)[:200]}.")
     table: list[list[str]] = []
     numbers: list[list[int]] = []
@@ -232,11 +238,12 @@ def parse(content: str, path: Path) -> SampleTable:
         sample_id=tuple(row[0] for row in table),
         image_id=tuple(row[1] for row in table),
         category=tuple(row[2] for row in table),
-        n_tokens=values[:, 0],
+        lengths=values[:, 0],
         height=values[:, 1],
         width=values[:, 2],
         position=values[:, -2].astype(np.bool_),
         relation=values[:, -1].astype(np.bool_),
         views=views,
         counts=values[:, 3:-2].reshape(len(table), len(views), 3),
+        unit=_LENGTHS[length],
     )

@@ -190,7 +190,7 @@ def test_a_result_like_any_other_and_a_row_on_the_board(real, tmp_path, capsys):
     assert result["metrics"]["native-v1"]["oiou"]["value"] == pytest.approx(expected["oiou"])
     assert result["metrics"]["native-v1"]["pr70"]["value"] == expected["pr70"]
     assert (result["method"]["year"], result["efficiency"]["parameters"]) == (2025, 12)
-    assert read_samples(RunFolder(run)).n_tokens.tolist() == [5] * 4
+    assert read_samples(RunFolder(run)).lengths.tolist() == [5] * 4
     assert main(["results", "check", str(run)]) == 0
     assert main(["results", "rescore", str(run), "--check"]) == 0
     runs, warnings = collect(tmp_path / "runs")

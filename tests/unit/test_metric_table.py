@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_results_record import make_result, make_table, write
 
+from helpers.results import make_result, make_table, write
 from rrsis_bench.boards import sweep_table
 from rrsis_bench.boards.leaderboard import outputs
 from rrsis_bench.boards.tables import print_scores, values

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from test_metrics_counts import make_batch, smooth_logits
-from test_results_record import make_table, write
 
+from helpers.batches import make_batch, smooth_logits
+from helpers.resolved import configured
+from helpers.results import make_table, write
 from rrsis_bench import config, registry
 from rrsis_bench.errors import UsageError
 from rrsis_bench.metrics.counts import count
@@ -18,7 +19,6 @@ from rrsis_bench.metrics.protocols import DEFAULT, PROTOCOLS, Protocol, View, ex
 from rrsis_bench.results.maintain import check
 from rrsis_bench.results.samples import read_samples
 from rrsis_bench.run.folder import RunFolder
-from tests.helpers.resolved import configured
 
 ORDER = ["native-v1", "paper-lavt480-v1", "paper-rsrefseg2-v1", "paper-detris-v1"]
 

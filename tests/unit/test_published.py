@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from test_results_record import write
 
+from helpers.results import write
 from rrsis_bench.boards import published
 from rrsis_bench.boards.board import build_boards, collect, load, make_board
 from rrsis_bench.boards.published import PublishedRow, counterpart, read, reference, verdict

@@ -9,8 +9,8 @@ from statistics import fmean, stdev
 
 import pytest
 import yaml
-from test_results_record import make_result, make_table
 
+from helpers.results import make_result, make_table
 from rrsis_bench.boards.sweep_table import Member, rows
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError

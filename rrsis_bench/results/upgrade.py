@@ -1,0 +1,97 @@
+"""Results of schema version 1, brought to version 2: words of the expressions in place of a tokenizer's tokens.
+
+A result does not hold its expressions. They are joined to it by sample id where the data set is on this machine and has
+the content that was scored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from rrsis_bench import config
+from rrsis_bench.data.catalogue import settings
+from rrsis_bench.data.manifest import Manifest
+from rrsis_bench.data.prepare import ensure_manifest, locate
+from rrsis_bench.data.sources import SOURCES
+from rrsis_bench.data.wording import count_words
+from rrsis_bench.errors import UserError
+from rrsis_bench.metrics.protocols import get
+from rrsis_bench.results.breakdown import breakdown
+from rrsis_bench.results.record import samples_sha256
+from rrsis_bench.results.samples import SampleTable
+from rrsis_bench.run import seal
+from rrsis_bench.run.folder import RunFolder
+
+
+class Upgrader:
+    """Upgrades results one after another; a split that several results were made on is read once."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[str, Mapping[str, str]]] = {}
+
+    def upgraded(self, result: seal.Result, table: SampleTable, folder: RunFolder) -> tuple[seal.Result, SampleTable]:
+        """A result of version 1 and its samples in version 2: other lengths, their breakdown, and hashes.
+
+        Args:
+            result: the result, its metrics as its samples give them.
+            table: its samples.
+            folder: of the run, for the data settings in its `config.yaml`.
+
+        Raises:
+            UserError: the scored data set is not on this machine; the message says what was found instead.
+        """
+        texts = self._expressions(result["dataset"], folder)
+        words = np.array([count_words(texts[sample_id]) for sample_id in table.sample_id], np.int64)
+        counted = replace(table, lengths=words, unit="words")
+        metrics = {}
+        for name, block in result["metrics"].items():
+            by = {kind: parts for kind, parts in block["by"].items() if kind != "length"}
+            metrics[name] = {**block, "by": {**by, "words": breakdown(counted, get(name))["words"]}}
+        hashed = samples_sha256(counted)
+        changes = {"schema": seal.SCHEMA_VERSION, "metrics": metrics, "samples_sha256": hashed}
+        return seal.sealed({**result, **changes}), counted
+
+    def _expressions(self, dataset: Mapping[str, Any], folder: RunFolder) -> Mapping[str, str]:
+        """Sample id -> expression of the split a result was made on.
+
+        Raises:
+            UserError: the split is not here, or not as it was scored.
+        """
+        reason = f"no configuration here says how data set '{dataset['name']}' is read"
+        for block in _candidates(str(dataset["name"]), folder):
+            try:
+                content_hash, texts = self._split(block, str(dataset["split"]))
+            except UserError as error:
+                reason = str(error)
+                continue
+            if content_hash == dataset["content_hash"]:
+                return texts
+            reason = f"data set '{dataset['name']}' on this machine has another content than the one scored"
+        raise UserError(reason)
+
+    def _split(self, data: Mapping[str, Any], split: str) -> tuple[str, Mapping[str, str]]:
+        """Content hash and expressions of a split."""
+        key = json.dumps([data, split], sort_keys=True, default=str)
+        if key not in self._read:
+            located = locate(data)
+            opened = Manifest.open(ensure_manifest(located), split)
+            if split in (data.get("limit") or {}):
+                opened = opened.head(int(data["limit"][split]))
+            texts = {pair.sample_id: pair.text for pair in opened}
+            self._read[key] = (opened.content_hash(located.root), texts)
+        return self._read[key]
+
+
+def _candidates(name: str, folder: RunFolder) -> Iterator[dict[str, Any]]:
+    """Settings the data set may be read by: those of the run itself, then those of this machine."""
+    own = (config.load_yaml(folder.config_path).get("data") if folder.config_path.is_file() else None) or {}
+    # A result may come from anybody: of its configuration only the suite's own sources are called.
+    if own.get("source") in SOURCES:
+        yield {**own, "dataset": name}
+    if name in config.names("datasets"):
+        yield settings(name)
