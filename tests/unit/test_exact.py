@@ -9,8 +9,8 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy import stats
-from test_results_record import make_table, write
 
+from helpers.results import make_table, write
 from rrsis_bench.cli import main
 from rrsis_bench.metrics.definitions import METRICS
 from rrsis_bench.metrics.functional import scores
