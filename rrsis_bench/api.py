@@ -33,6 +33,7 @@ def fit(
     logger: str | None = None,
     resume: Path | str | None = None,
     overwrite: bool = False,
+    accept_changes: bool = False,
 ) -> dict[str, Any]:
     """Train a method, test its best checkpoint, write the result.
 
@@ -50,6 +51,7 @@ def fit(
         logger: `wandb` to log there too.
         resume: `auto`, or a checkpoint to continue from.
         overwrite: where the folder holds a run, move it aside and start anew.
+        accept_changes: continue with other data or settings than the run was begun with.
 
     Returns:
         the content of `result.json`.
@@ -71,7 +73,7 @@ def fit(
         _path(out),
         logger,
     )
-    return fit_run(request, resume, overwrite).result()
+    return fit_run(request, resume, overwrite, accept_changes).result()
 
 
 def test(
@@ -118,7 +120,9 @@ def test(
     return test_run(request, _path(ckpt), None if weights is None else str(weights), overwrite).result()
 
 
-def fit_run(request: RunRequest, resume: Path | str | None = None, overwrite: bool = False) -> RunFolder:
+def fit_run(
+    request: RunRequest, resume: Path | str | None = None, overwrite: bool = False, accept_changes: bool = False
+) -> RunFolder:
     """Train what a request asks for; see `fit`. A finished run is left alone under `resume="auto"`.
 
     Returns:
@@ -135,7 +139,7 @@ def fit_run(request: RunRequest, resume: Path | str | None = None, overwrite: bo
     with folder.hold() if is_first_process() else nullcontext():
         from rrsis_bench.engine.run import fit as train
 
-        train(run, checkpoint, overwrite)
+        train(run, checkpoint, overwrite, accept_changes)
     return folder
 
 

@@ -68,7 +68,7 @@ def load_yaml(path: Path) -> Config:
         UsageError: not readable, not UTF-8, not YAML, or no mapping.
     """
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        loaded = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read configuration {path}: {' '.join(str(error).split())}") from error
     if loaded is None:
@@ -108,14 +108,19 @@ def find(kind: str, name: str) -> Path:
 
 
 def method_config(name: str) -> Config:
-    """A method's configuration: from the search path, else `config.yaml` in the method's own package."""
+    """A method's configuration: from the search path, else `config.yaml` in the method's own package.
+
+    Raises:
+        UserError: there is none, or it holds no variants.
+    """
     registry.target(name)
-    if name in names("methods"):
-        return load_yaml(find("methods", name))
-    own = registry.method_folder(name) / "config.yaml"
-    if own.is_file():
-        return load_yaml(own)
-    raise UsageError(f"method '{name}' has no configuration: neither methods/{name}.yaml nor {own} exists.")
+    path = find("methods", name) if name in names("methods") else registry.method_folder(name) / "config.yaml"
+    if not path.is_file():
+        raise UsageError(f"method '{name}' has no configuration: neither methods/{name}.yaml nor {path} exists.")
+    loaded = load_yaml(path)
+    if not isinstance(loaded.get("variants"), dict):
+        raise UsageError(f"configuration {path} of method '{name}' must hold `variants` by name.")
+    return loaded
 
 
 def choose_variant(method: str, blocks: Mapping[str, Any], dataset: Mapping[str, Any], variant: str | None) -> str:

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 import yaml
 
-from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench import namesakes
+from rrsis_bench.errors import UsageError, UserError, did_you_mean
 
 BUILT_IN: Mapping[str, str] = {
     "s4eca": "rrsis_bench.s4eca:S4ECA",
@@ -69,21 +70,40 @@ def target(name: str) -> str:
 
 
 def method_folder(name: str) -> Path:
-    """The folder of a method's package (card, configuration), found without importing the package itself."""
+    """The folder of a method's package (card, configuration), found without importing the package itself.
+
+    Raises:
+        UserError: it is not installed, or another package of its name is found in its place.
+    """
     module = target(name).partition(":")[0]
+    if module.partition(".")[0] == namesakes.NAME:
+        namesakes.refuse()
     try:
         spec = find_spec(module)
     except ModuleNotFoundError:  # of a package above it
         spec = None
+    except Exception as error:
+        # Packages above it are imported, and may be a third party's. One that fails must not stop the others.
+        raise UserError(f"method '{name}': importing what '{module}' lies in fails: {_line(error)}") from error
     if spec is None or spec.origin is None:
         raise UsageError(f"method '{name}' names the module '{module}', which is not installed.")
     return Path(spec.origin).parent
 
 
 def load_class(name: str) -> MethodClass:
-    """Import a method's class (this imports torch)."""
+    """Import a method's class (this imports torch).
+
+    Raises:
+        UserError: as `method_folder`, or its module cannot be imported or lacks the class.
+    """
+    method_folder(name)
     module, _, attribute = target(name).partition(":")
-    loaded: MethodClass = getattr(import_module(module), attribute)
+    try:
+        loaded: MethodClass | None = getattr(import_module(module), attribute, None)
+    except ImportError as error:
+        raise UserError(f"method '{name}': importing '{module}' fails: {_line(error)}") from error
+    if loaded is None:
+        raise UserError(f"method '{name}' names '{module}:{attribute}', but that module has no such class.")
     return loaded
 
 
@@ -94,9 +114,22 @@ def dead_parameters(name: str) -> list[str]:
 
 
 def card(name: str) -> dict[str, Any]:
-    """A method's card: title, paper, venue, year, fidelity, encoders, policy, choices. Read from its `card.yaml`."""
+    """A method's card: title, paper, venue, year, fidelity, encoders, policy, choices. Read from its `card.yaml`.
+
+    Raises:
+        UserError: there is none, or it holds no mapping; names the method and the file.
+    """
     path = method_folder(name) / "card.yaml"
     if not path.is_file():
         raise UsageError(f"method '{name}' has no card: {path} is missing.")
-    loaded: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"method '{name}' has a broken card, {path}: {_line(error)}") from error
+    if not isinstance(loaded, dict):
+        raise UserError(f"method '{name}' has a broken card: {path} holds no 'key: value' lines.")
     return loaded
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,15 +1,9 @@
-"""Makes the tests' own helpers importable from wherever pytest runs: `from tests.helpers.golden import …`."""
+"""What every test process needs before it starts."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
-from pathlib import Path
-
-ROOT = str(Path(__file__).resolve().parents[1])
-if ROOT not in sys.path:
-    sys.path.insert(0, ROOT)
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and every process they start inherits that:
 # the tests that interrupt one would wait in vain. What is handled instead is back to its default in a new process.

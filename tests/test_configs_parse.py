@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.resolved import configured
 
+from helpers.resolved import configured
 from rrsis_bench import config, registry
 from rrsis_bench.metrics.protocols import PROTOCOLS
 

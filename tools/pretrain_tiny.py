@@ -36,7 +36,7 @@ from rrsis_bench.files import write_bytes
 from rrsis_bench.nn.encoders.build import IMAGE_ENCODERS, TEXT_ENCODERS
 from rrsis_bench.nn.encoders.clip import encode_plain
 from rrsis_bench.nn.layers.losses import dice_loss
-from rrsis_bench.nn.weights.files import sha256_file
+from rrsis_bench.nn.weights.refs import sha256_file
 from rrsis_bench.paths import PACKAGE
 from rrsis_bench.s4eca import S4ECA
 from rrsis_bench.s4eca.options import S4ECAOptions

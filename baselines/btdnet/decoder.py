@@ -1,6 +1,6 @@
-"""The target-background twin-stream decoder (T-BTD): what belongs to the referent, and what does not.
+"""The target-background twin-stream decoder (T-BTD): one stream for the referent, one for the background.
 
-The name, and that foreground and background are predicted together, are the paper's; everything inside is ours.
+The name and the joint prediction of both are the paper's; everything inside is ours.
 
 Legend: `B` batch, `h w` map, `D` width of the streams, `Ct` width of the sentence vector.
 """
@@ -23,11 +23,11 @@ from rrsis_bench.nn.layers.losses import upsample
 
 @dataclass(frozen=True)
 class DecoderOutput:
-    """What the decoder gives.
+    """The decoder's output.
 
     Attributes:
         classes: (B, 2, h_1, w_1) logits of background and target.
-        streams: the last maps (B, D, h_1, w_1) of background and target stream, or of the only one.
+        streams: the last maps (B, D, h_1, w_1) of background and target stream, or of the only stream.
     """
 
     classes: Tensor
@@ -35,7 +35,7 @@ class DecoderOutput:
 
 
 class Laterals(nn.Module):
-    """Every stage's map at the streams' width.
+    """Projects every stage's map to the streams' width.
 
     Args:
         widths: channels of the maps, finest first.
@@ -47,12 +47,12 @@ class Laterals(nn.Module):
         self.levels = nn.ModuleList(conv_norm_relu(channels, width) for channels in widths)
 
     def forward(self, maps: Sequence[Tensor], texts: Texts) -> list[Tensor]:
-        """Maps (B, C_i, h_i, w_i) to maps (B, D, h_i, w_i); the texts are not read."""
+        """Project maps (B, C_i, h_i, w_i) to (B, D, h_i, w_i); the texts are ignored."""
         return [level(one) for level, one in zip(self.levels, maps, strict=True)]
 
 
 class Modulation(nn.Module):
-    """x (1 + a) + b with a and b from the sentence; it starts as the identity.
+    """Modulates features by the sentence: x (1 + a) + b; a and b start at 0.
 
     Args:
         width: channels D.
@@ -66,14 +66,14 @@ class Modulation(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, features: Tensor, sentence: Tensor) -> Tensor:
-        """(B, D, h, w) and (B, Ct) to (B, D, h, w)."""
+        """Modulate features (B, D, h, w) by the sentence (B, Ct)."""
         scale, shift = self.linear(sentence)[..., None, None].chunk(2, 1)
         modulated: Tensor = features * (1 + scale) + shift
         return modulated
 
 
 class Exchange(nn.Module):
-    """What a stream takes from its lead over the other one: ReLU(own + e(own - other)); e starts at 0.
+    """Sharpens a stream by its difference from the other one: ReLU(own + e(own - other)); e starts at 0.
 
     Args:
         width: channels D.
@@ -87,18 +87,18 @@ class Exchange(nn.Module):
         nn.init.zeros_(self.bn.weight)
 
     def forward(self, own: Tensor, other: Tensor) -> Tensor:
-        """Two maps (B, D, h, w) to one."""
+        """Sharpen a stream's map (B, D, h, w) by the other's."""
         return F.relu(own + self.bn(self.point(self.depth(own - other))))
 
 
 class Stream(nn.Module):
-    """One stream: coarse to fine, the sentence at every level.
+    """Decodes from coarse to fine, modulated by the sentence at every level.
 
     Args:
         levels: number of levels.
         width: channels D.
-        text_width: width Ct of the sentence; None for a stream that does not read it.
-        classes: logits out.
+        text_width: width Ct of the sentence; None for a stream without modulation.
+        classes: number of logits per pixel.
     """
 
     def __init__(self, levels: int, width: int, text_width: int | None, classes: int) -> None:
@@ -109,11 +109,11 @@ class Stream(nn.Module):
         self.head = nn.Conv2d(width, classes, 3, padding=1)
 
     def coarsest(self, lateral: Tensor, sentence: Tensor) -> Tensor:
-        """The first level's map (B, D, h, w) from its lateral."""
+        """The coarsest level's map (B, D, h, w), from its lateral."""
         return self._modulated(0, self.start(lateral), sentence)
 
     def finer(self, index: int, features: Tensor, lateral: Tensor, sentence: Tensor) -> Tensor:
-        """The map of level `index`, counted from the coarsest, from the one before and its lateral."""
+        """The map of level `index`, counted from the coarsest, from the next coarser map and its lateral."""
         above = upsample(features, (lateral.shape[-2], lateral.shape[-1]))
         return self._modulated(index, self.steps[index - 1](torch.cat([above, lateral], 1)), sentence)
 
@@ -131,9 +131,9 @@ class TwinStreamDecoder(nn.Module):
         levels: number of levels.
         width: channels D.
         text_width: width Ct of the sentence.
-        twin: two streams, in the order of the classes; else one, which gives both logits.
-        exchange: after `every` level, the `last`, or `none`.
-        background_text: whether the background stream reads the sentence.
+        twin: two streams, in the order of the classes; else one stream gives both logits.
+        exchange: exchange after `every` level, after the `last`, or `none`.
+        background_text: the sentence modulates the background stream too.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class TwinStreamDecoder(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor], sentence: Tensor) -> DecoderOutput:
-        """Laterals (B, D, h_i, w_i), finest first, and the sentence (B, Ct) to logits."""
+        """Decode laterals (B, D, h_i, w_i), finest first, under the sentence (B, Ct)."""
         *finer, coarsest = maps
         streams = cast("Sequence[Stream]", self.streams)  # a ModuleList does not say what its items are
         found = self._exchanged(0, [stream.coarsest(coarsest, sentence) for stream in streams])
@@ -172,5 +172,5 @@ class TwinStreamDecoder(nn.Module):
         if str(index) not in self.exchanges:
             return found
         pair = cast("Sequence[Exchange]", self.exchanges[str(index)])
-        # Both from the old pair.
+        # Both exchanges read the old pair.
         return [take(own, other) for take, own, other in zip(pair, found, reversed(found), strict=True)]

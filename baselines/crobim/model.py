@@ -1,6 +1,6 @@
 """CroBIM-style network (after Dong et al., arXiv 2410.08613): a reconstruction.
 
-The wiring is that of the authors' overview figure; what is inside the blocks is ours, each choice an option
+The authors' overview figure shows the wiring; the insides of the blocks are ours, and each choice is an option
 (`options.py`, `card.yaml`).
 
 Legend: `B` batch, `H W` input pixels, `L` words, `P` prompts.
@@ -31,18 +31,17 @@ from rrsis_bench.nn.encoders.staged_and_bert import (
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
 from rrsis_bench.types import Batch, MethodOutput, TextTokens
 
-CLASS_WEIGHTS = (0.9, 1.1)
 TABLES = ("relative_position_bias_table", "embeddings.", "position", "prompts", "level", "place")
 
 
 @dataclass(frozen=True)
 class EncodedExpression:
-    """The two passes of the text encoder.
+    """The results of the text encoder's two passes.
 
     Attributes:
-        words: (B, L, C) of the words alone.
+        words: (B, L, C) of the pass over the words.
         mask: (B, L) bool, True for real words.
-        prompted: (B, L + P, C) of words and prompts together, prompts last.
+        prompted: (B, L + P, C) of the pass over words and prompts, prompts last.
         prompted_mask: (B, L + P) bool.
     """
 
@@ -77,11 +76,11 @@ class CroBIM(Method):
         return load_base_weights(self.options, self.encoder, self.text)
 
     def encode_image(self, images: Tensor) -> list[Tensor]:
-        """The pyramid of images (B, 3, H, W): maps (B, C_i, h_i, w_i), finest first."""
+        """Encode images (B, 3, H, W) as a pyramid: maps (B, C_i, h_i, w_i), finest first."""
         return [one.permute(0, 3, 1, 2) for one in self.encoder(images)]
 
     def encode_text(self, tokens: TextTokens, maps: list[Tensor]) -> EncodedExpression:
-        """Both passes of the text encoder; the second one's prompts have seen the pyramid."""
+        """Run both passes of the text encoder; the second pass reads prompts that attended to the pyramid."""
         mask = tokens.mask.bool()
         words = encode_words(self.text, tokens.ids, mask)
         if self.capm is None:
@@ -92,7 +91,7 @@ class CroBIM(Method):
         return EncodedExpression(words, mask, prompted, prompted_mask(mask, options.prompts))
 
     def forward(self, batch: Batch) -> MethodOutput:
-        """Logits (B, 1, H / 4, W / 4), or a stride of 8 where the options say so."""
+        """Logits (B, 1, H / 4, W / 4), or at a stride of 8, by `mid_stride`."""
         maps = self.encode_image(batch.images)
         text = self.encode_text(batch.tokens, maps)
         features = self.lgfa(maps, text.words, text.mask)
@@ -105,7 +104,7 @@ class CroBIM(Method):
         if self.options.loss == "two-class":
             classes = torch.cat((torch.zeros_like(logits), logits), 1)
             return {
-                "ce": two_class_cross_entropy(classes, batch.masks, CLASS_WEIGHTS),
+                "ce": two_class_cross_entropy(classes, batch.masks),
                 "dice": two_class_dice(classes, batch.masks, "sum"),
             }
         target = reduce_mask(batch.masks, size)
@@ -117,7 +116,7 @@ class CroBIM(Method):
     def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Encoders at the base rate, the rest at `head_rate` times it, sampling offsets at `offset_rate` times that.
 
-        Vectors (biases, norms) and tables of positions, prompts and levels do not decay, unless `decay_all`.
+        Vectors (biases, norms) and tables of positions, prompts and levels decay only with `decay_all`.
         """
         head = base_lr * self.options.head_rate
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -136,7 +135,7 @@ class CroBIM(Method):
 
 
 def build_prompter(channels: tuple[int, ...], options: CroBIMOptions) -> CAPM | ConstantPrompts | None:
-    """What makes the prompts; None where there are none."""
+    """The module that makes the prompts; None without prompts."""
     if not options.prompts:
         return None
     if options.prompt_source == "constant":

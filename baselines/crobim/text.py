@@ -13,13 +13,13 @@ from rrsis_bench.nn.layers.fusion import additive_mask
 
 
 def position_ids(mask: Tensor, prompts: int, room: int, before_sep: bool) -> Tensor:
-    """Positions that the text encoder sees. Attention asks for nothing else, so the order in memory is free.
+    """Position ids of words and prompts. To attention only these ids matter, not the order in memory.
 
     Args:
         mask: (B, L) bool, True for real tokens.
         prompts: P.
-        room: position_ids kept for words, whatever L is: the prompts' positions do not depend on the padding.
-        before_sep: the prompts go in front of the last real token, which moves back; else they follow the words' room.
+        room: positions reserved for words; with them the prompts' positions do not depend on the padding.
+        before_sep: the prompts come before the last real token, which moves back; else they follow the reserved ones.
 
     Returns:
         (B, L + P) or (1, L + P) int64, prompts last.
@@ -35,7 +35,7 @@ def position_ids(mask: Tensor, prompts: int, room: int, before_sep: bool) -> Ten
 
 
 def encode_with_prompts(bert: BertModel, ids: Tensor, mask: Tensor, prompts: Tensor, positions: Tensor) -> Tensor:
-    """Last hidden states of words and prompts, read together.
+    """Encode words and prompts together.
 
     Position and type embeddings and their LayerNorm act on prompts as on words.
 
@@ -47,7 +47,7 @@ def encode_with_prompts(bert: BertModel, ids: Tensor, mask: Tensor, prompts: Ten
         positions: from `position_ids`.
 
     Returns:
-        (B, L + P, C), prompts last.
+        last hidden states (B, L + P, C), prompts last.
     """
     words: Tensor = bert.get_input_embeddings()(ids)
     joined = torch.cat((words, prompts.to(words.dtype)), 1)
@@ -57,5 +57,5 @@ def encode_with_prompts(bert: BertModel, ids: Tensor, mask: Tensor, prompts: Ten
 
 
 def prompted_mask(mask: Tensor, prompts: int) -> Tensor:
-    """The words' mask (B, L), and True for each of P prompts behind them: (B, L + P)."""
+    """Extend the words' mask (B, L) by True for each of P prompts: (B, L + P)."""
     return torch.cat((mask, mask.new_ones(len(mask), prompts)), 1)

@@ -1,7 +1,7 @@
 """DETRIS (AAAI 2025, arXiv 2501.08580): densely connected adapters in a frozen DINOv2 and a frozen CLIP text encoder.
 
-The text encoder runs first; its final words go into every visual adapter. What S4ECA shares with it is in
-`rrsis_bench/nn/` (`detris_*.py`, `dinov2.py`, `clip.py`).
+The text encoder runs first; every visual adapter reads its final words. `rrsis_bench/families/detris/` holds what S4ECA
+shares with DETRIS.
 
 Legend: `B` batch, `L` tokens, `h w` map.
 """
@@ -34,7 +34,7 @@ from rrsis_bench.types import Batch, MethodOutput
 
 
 class DETRIS(DetrisFamily):
-    """Frozen dual encoders with DETRIS's adapters, and its neck, decoder and projector.
+    """Frozen image and text encoders with DETRIS's adapters, and its neck, decoder and projector.
 
     Args:
         options: all choices; the defaults are the released base size.
@@ -104,12 +104,5 @@ class DETRIS(DetrisFamily):
         return MethodOutput(self.head(maps, words, padding, sentence))
 
     def load_official(self, path: Path) -> str:
-        """Load a checkpoint of the released code (see `weights.py`).
-
-        Returns:
-            sha256 of the file.
-
-        Raises:
-            MissingResourceError: unreadable, or not of this network; the message names the first parameters at fault.
-        """
+        """Load a checkpoint of the released code (`weights.py`); see `Method.load_official`."""
         return load_official(self, path)

@@ -1,4 +1,4 @@
-"""Released FIANet checkpoints: their parameter names against ours (see `rrsis_bench/families/lavt/names.py`)."""
+"""Released FIANet checkpoints: official parameter names and ours (see `rrsis_bench/families/lavt/names.py`)."""
 
 from __future__ import annotations
 

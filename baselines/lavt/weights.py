@@ -1,4 +1,4 @@
-"""Released LAVT checkpoints: their parameter names against ours (see `rrsis_bench/families/lavt/names.py`)."""
+"""Released LAVT checkpoints: official parameter names and ours (see `rrsis_bench/families/lavt/names.py`)."""
 
 from __future__ import annotations
 

@@ -31,10 +31,10 @@ class RSRefSeg2Options:
 
     Attributes:
         official: make every choice of `OFFICIAL` as the released code does, whatever the options say.
-        dual: dual encoder (see `rrsis_bench/nn/encoders/dual_encoder.py`).
+        dual: dual encoder, by a name of `DUAL_ENCODERS` (`rrsis_bench/nn/encoders/build.py`).
         dual_image_size: side in pixels of its images; None for that of its weights.
         dual_weights: base weights; `random` has to be asked for.
-        segmenter: promptable segmenter (see `rrsis_bench/nn/encoders/sam.py`).
+        segmenter: promptable segmenter, by a name of `SEGMENTERS` (same file).
         segmenter_library: `transformers`, or `segment-anything` for SAM v1.
         segmenter_weights: base weights; `random` has to be asked for.
         tokenizer: name of the tokenizer; empty for the dual encoder's own.

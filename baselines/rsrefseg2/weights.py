@@ -1,8 +1,7 @@
-"""Released RSRefSeg 2 checkpoints: their parameter names against ours.
+"""Released RSRefSeg 2 checkpoints: official parameter names and ours.
 
-A file may hold everything or only what trains, flat or under `state_dict`. Both are accepted; what only trains is laid
-over the base weights that the options name. Every name must find its place: what is left over on either side is an
-error that names it.
+A file may hold all parameters or only the trained ones, flat or under `state_dict`. Trained parameters are laid over
+the base weights that the options name. A name without a place, on either side, is an error that names it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders import sam2
 from rrsis_bench.nn.encoders.sam import rename
 from rrsis_bench.nn.encoders.sam_v1 import SHARED, SamHF
-from rrsis_bench.nn.weights.files import few, fit, load_checkpoint, naming_the_file, sha256_file, strip_prefixes
+from rrsis_bench.nn.weights.files import few, fit, load_checkpoint, naming_the_file, strip_prefixes
+from rrsis_bench.nn.weights.refs import sha256_file
 
 SEGMENTER = "segmenter.network."
 _TOP = {
@@ -104,12 +104,12 @@ _STEPS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Placed:
-    """What was loaded from a released checkpoint.
+    """The parameters that a released checkpoint filled.
 
     Attributes:
-        sha256: of the file.
+        sha256: sha256 of the file.
         form: `state_dict` or `flat`.
-        whole: everything was in it; otherwise only what trains.
+        whole: the file held all parameters, not only the trained ones.
         names: official name -> ours.
     """
 
@@ -119,7 +119,7 @@ class Placed:
     names: Mapping[str, str]
 
     def __str__(self) -> str:
-        """One line: how many tensors went where."""
+        """One line with the number of tensors per part."""
         counted = Counter(".".join(ours.split(".")[:2]) for ours in self.names.values())
         parts = ", ".join(f"{part} {number}" for part, number in sorted(counted.items()))
         content = "everything" if self.whole else "only what trains, over the base weights"
@@ -127,7 +127,7 @@ class Placed:
 
 
 def our_name(official: str) -> str | None:
-    """Our name of an official parameter or buffer, for either segmenter; None where it has no place."""
+    """Our name of an official parameter or buffer, for either segmenter; None if it has no place."""
     if official in _SCALARS:
         return _SCALARS[official]
     for prefix, ours in _TOP.items():
@@ -166,7 +166,7 @@ def convert(official: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str
         our name -> value, and official name -> our name.
 
     Raises:
-        MissingResourceError: a name that has no place; the message names the first few.
+        MissingResourceError: a name has no place; the message names the first few.
     """
     names: dict[str, str] = {}
     strange: list[str] = []
@@ -202,14 +202,14 @@ def load_official(method: Method, path: Path) -> Placed:
     """Load a released checkpoint into an RSRefSeg 2 of the same size, strictly.
 
     Args:
-        method: an `RSRefSeg2`, whose part `segmenter` says which library's names it has.
+        method: an `RSRefSeg2`.
         path: the checkpoint.
 
     Returns:
-        what went where.
+        the parameters that the file filled.
 
     Raises:
-        MissingResourceError: unreadable, names or shapes do not fit, or base weights under it are missing.
+        MissingResourceError: the file or base weights under it are missing or unreadable, or names or shapes differ.
     """
     with naming_the_file(path):
         form, official = _state(load_checkpoint(path))
@@ -233,7 +233,7 @@ def load_official(method: Method, path: Path) -> Placed:
 
 
 def _is_code(name: str) -> bool:
-    """Whether it is a fixed position code, which a file of what trains does not hold."""
+    """Whether a parameter is a fixed position code, which a file of trained parameters lacks."""
     return name.endswith("positional_embedding")
 
 

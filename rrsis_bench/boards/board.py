@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from rrsis_bench.boards import published
 from rrsis_bench.boards.published import Published, PublishedCost, PublishedRow
-from rrsis_bench.boards.rows import Run, Table, cost_tables, score_tables
+from rrsis_bench.boards.rows import NEEDED, RANKED_BY, Run, Table, cost_tables, score_tables
 from rrsis_bench.data.catalogue import benchmarks, describe
 from rrsis_bench.data.info import Kind
 from rrsis_bench.errors import UserError
@@ -40,8 +40,6 @@ NOTICES: Mapping[Kind, str] = {
 """What a page says above its tables, by the kind of its data set."""
 
 NOTHING = Published({}, ())
-NEEDED = {"kind", "method", "dataset", "metrics", "selected_on", "language_control", "efficiency"}
-"""What a board reads of a result; of ten thousand, the rest would fill the memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +96,7 @@ def collect(results: Path) -> tuple[list[Run], list[str]]:
         try:
             result = run.result(brief=True)
             _check_place(path, folder, result)
+            _check_status(path, result)
             if result["sha256"] in seen:
                 raise UserError(f"{path} is a copy of the result in {seen[result['sha256']]}; only that is counted.")
             native = read_native(run, result["samples_sha256"])
@@ -126,12 +125,20 @@ def _pictures(folder: RunFolder, result: Mapping[str, Any], warnings: list[str])
         return {}
 
 
+def _check_status(path: Path, result: Mapping[str, Any]) -> None:
+    """Raise UserError for a result that is not of a whole split, or of a run that continued with other settings."""
+    if result["status"] == "partial":
+        raise UserError(f"{path} is of a part of its split. Test the whole split.")
+    if result["status"] != "complete":
+        raise UserError(f"{path} is of a run that continued with other data or settings. Train it anew.")
+
+
 def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -> None:
     """Raise UserError if a result lacks what a row needs, or lies in another data set's folder."""
     try:
         name = result["dataset"]["name"]
         _ = (result["dataset"]["split"], result["dataset"]["n_samples"], result["method"]["name"])
-        _ = (result["method"]["variant"], result["metrics"][DEFAULT]["miou"]["value"], result["samples_sha256"])
+        _ = (result["method"]["variant"], result["metrics"][DEFAULT][RANKED_BY]["value"], result["samples_sha256"])
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a complete result: {error} is missing. Test the run again.") from error
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == EFFICIENCY:

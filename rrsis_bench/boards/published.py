@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rrsis_bench.errors import UserError
-from rrsis_bench.metrics.functional import METRICS
+from rrsis_bench.metrics.definitions import METRICS
 from rrsis_bench.metrics.protocols import DEFAULT, PROTOCOLS
 from rrsis_bench.paths import PACKAGE
 
@@ -80,8 +80,8 @@ class PublishedCost:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A measured mIoU beside the published one.
+class Counterpart:
+    """The published mIoU that a measured one stands beside.
 
     Attributes:
         value: the published mIoU, as a fraction.
@@ -223,14 +223,14 @@ def _counterparts(rows: Iterable[PublishedRow], method: str, variant: str, split
     ]
 
 
-def compare(
+def counterpart(
     rows: Sequence[PublishedRow],
     method: str,
     variant: str,
     split: str,
     measured: Mapping[str, tuple[float, float | None]],
     fidelity: str | None,
-) -> Comparison | None:
+) -> Counterpart | None:
     """Put a measured mIoU beside its published counterpart.
 
     Args:
@@ -253,7 +253,7 @@ def compare(
     mean, sd = measured[protocol]
     value = row.values["miou"]
     others = {other.values["miou"] for other in _counterparts(rows, method, variant, split)} - {value}
-    return Comparison(
+    return Counterpart(
         value=value,
         protocol=protocol,
         measured=mean,

@@ -11,15 +11,20 @@ from statistics import fmean
 from typing import Any
 
 from rrsis_bench import registry
-from rrsis_bench.boards.published import Comparison, PublishedRow, compare
+from rrsis_bench.boards.published import Counterpart, PublishedRow, counterpart
 from rrsis_bench.errors import UserError
+from rrsis_bench.metrics.definitions import shown
 from rrsis_bench.metrics.protocols import DEFAULT
+from rrsis_bench.results.breakdown import PARTS
 from rrsis_bench.run.seal import KINDS
 from rrsis_bench.stats.paired import RunCounts
-from rrsis_bench.stats.ranks import RankRow, rank_groups
+from rrsis_bench.stats.ranks import Placement, rank_groups
 
-SHOWN = ("miou", "oiou", "pr50", "pr70", "pr90")
-"""Metrics the tables show, under `native-v1`."""
+RANKED_BY = "miou"
+"""Metric, under `native-v1`, that orders and ranks the rows of a table."""
+
+NEEDED = {"kind", "method", "dataset", "metrics", "selected_on", "language_control", "efficiency"}
+"""What rows read of a result; of ten thousand results, the rest would fill the memory."""
 
 EFFICIENCY = (
     "trainable_parameters", "parameters", "encoder_trainable_share", "gflops", "latency_ms", "latency_p95_ms",
@@ -28,7 +33,6 @@ EFFICIENCY = (
 """Fields of a result's `efficiency` block that the tables show; latency is p50 at batch 1, memory peak at inference."""
 
 CARD_FIELDS = ("title", "venue", "year", "encoders", "fidelity")
-PARTS = ("category", "size")
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Row:
     interval: tuple[float, float] | None
     control: float | None
     n_seeds: int
-    published: Comparison | None
+    published: Counterpart | None
     efficiency: Mapping[str, float | None]
     measured_on: str
     selected_on: str
@@ -153,8 +157,11 @@ def cost_tables(runs: Iterable[Run]) -> list[Table]:
             parts[KINDS.index(run.result["kind"])][method["name"], method["variant"]].append(run)
     found = []
     for kind, groups in sorted(parts.items()):
-        rows = [replace(_row(members, None, ()), mean=dict.fromkeys(SHOWN), sd=dict.fromkeys(SHOWN), interval=None,
-                        control=None, parts={}) for members in groups.values()]  # fmt: skip
+        nothing = dict.fromkeys(metric.name for metric in shown("tables"))
+        rows = [
+            replace(_row(members, None, ()), mean=nothing, sd=nothing, interval=None, control=None, parts={})
+            for members in groups.values()
+        ]
         rows.sort(key=lambda row: (row.efficiency["parameters"] or 0.0, row.method, row.variant))
         found.append(Table("", "", KINDS[kind], (), (), tuple(rows)))
     return found
@@ -166,25 +173,29 @@ def _score_rows(runs: Iterable[Run], published: Sequence[PublishedRow], split: s
         method = run.result["method"]
         groups["\0".join((method["name"], method["variant"], str(run.result.get("selected_on") or "")))].append(run)
     rows = {key: _row(members, split, published) for key, members in sorted(groups.items(), key=lambda group: group[0])}
-    for placed in _placed(groups):
-        rows[placed.name] = replace(rows[placed.name], rank=placed.rank, interval=placed.interval)
+    for key, placed in _placed(groups).items():
+        rows[key] = replace(rows[key], rank=placed.rank, interval=placed.interval)
     return tuple(
         sorted(
             rows.values(),
             key=lambda row: (
-                row.mean["miou"] is None, -(row.mean["miou"] or 0.0), row.method, row.variant, row.selected_on,
+                row.mean[RANKED_BY] is None,
+                -(row.mean[RANKED_BY] or 0.0),
+                row.method,
+                row.variant,
+                row.selected_on,
             ),
         )
-    )  # fmt: skip
+    )
 
 
-def _placed(groups: Mapping[str, Sequence[Run]]) -> list[RankRow]:
+def _placed(groups: Mapping[str, Sequence[Run]]) -> dict[str, Placement]:
     entries = {
         key: [run.counts for run in members if run.counts is not None]
         for key, members in groups.items()
         if all(run.counts is not None for run in members)
     }
-    return rank_groups(entries) if entries else []
+    return rank_groups(entries, RANKED_BY)
 
 
 def _row(runs: Sequence[Run], split: str | None, published: Sequence[PublishedRow]) -> Row:
@@ -192,7 +203,8 @@ def _row(runs: Sequence[Run], split: str | None, published: Sequence[PublishedRo
     results = [run.result for run in ordered]
     first, whole = results[0], len(results)
     blocks = [result["metrics"][DEFAULT] for result in results]
-    values = {name: _known(block.get(name, {}).get("value") for block in blocks) for name in SHOWN}
+    names = [metric.name for metric in shown("tables")]
+    values = {name: _known(block.get(name, {}).get("value") for block in blocks) for name in names}
     controls = _known((result.get("language_control") or {}).get("oiou_ratio") for result in results)
     spent = [result.get("efficiency") or {} for result in results]
     costs = {name: _known(block.get(name) for block in spent) for name in EFFICIENCY}
@@ -210,7 +222,7 @@ def _row(runs: Sequence[Run], split: str | None, published: Sequence[PublishedRo
         n_seeds=whole,
         published=None
         if split is None or first["kind"] == "smoke" or not published
-        else compare(published, method["name"], method["variant"], split, _by_protocol(results), card["fidelity"]),
+        else counterpart(published, method["name"], method["variant"], split, _by_protocol(results), card["fidelity"]),
         efficiency={name: fmean(known) if known else None for name, known in costs.items()},
         measured_on="; ".join(sorted(devices)),
         selected_on=str(first.get("selected_on") or ""),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-SHOWN = ("miou", "oiou", "pr50", "pr60", "pr70", "pr80", "pr90")
-TITLES = {"miou": "mIoU", "oiou": "oIoU"} | {f"pr{x}": f"Pr@.{x // 10}" for x in range(50, 100, 10)}
+from rrsis_bench.metrics.definitions import shown
 
 
 def values(result: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-    """The shown metrics of a result: protocol -> metric -> fraction."""
-    return {protocol: {name: block[name]["value"] for name in SHOWN} for protocol, block in result["metrics"].items()}
+    """The scores of a result that a terminal shows: protocol -> metric -> fraction, None where there is no number."""
+    names = [metric.name for metric in shown("terminal")]
+    return {protocol: {name: block[name]["value"] for name in names} for protocol, block in result["metrics"].items()}
 
 
 def print_scores(title: str, scores: Mapping[str, Mapping[str, float | None]]) -> None:
@@ -21,8 +22,13 @@ def print_scores(title: str, scores: Mapping[str, Mapping[str, float | None]]) -
 
     table = Table(title=title, title_justify="left")
     table.add_column("protocol")
-    for name in SHOWN:
-        table.add_column(TITLES[name], justify="right")
+    metrics = shown("terminal")
+    for metric in metrics:
+        table.add_column(metric.title, justify="right")
     for protocol, row in scores.items():
-        table.add_row(protocol, *("" if row[name] is None else f"{100 * (row[name] or 0):.2f}" for name in SHOWN))
+        table.add_row(protocol, *(_percent(row[metric.name]) for metric in metrics))
     Console(width=None if Console().is_terminal else 110).print(table)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{100 * value:.2f}"

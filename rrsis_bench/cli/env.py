@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
+from rrsis_bench import namesakes
+
 PACKAGES = (
     "torch", "torchvision", "lightning", "torchmetrics", "transformers", "open_clip_torch", "segment-anything", "timm",
     "albumentations", "opencv-python-headless", "peft", "jsonargparse", "pycocotools", "safetensors", "numpy", "pillow",
@@ -42,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     versions = installed()
     devices, torchvision_error = probe()
     found = problems(versions, requires("rrsis-bench") or [], torchvision_error)
+    found += [EnvironmentProblem(clash.problem, clash.remedy) for clash in namesakes.everywhere()]
     system = {"python": platform.python_version(), "platform": platform.platform(), "executable": sys.executable}
     if args.json:
         report = {**system, "versions": versions, "devices": devices, "findings": [asdict(one) for one in found]}

@@ -17,11 +17,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", metavar="auto|PATH", help="continue from the run folder's last.ckpt, or from a file"
     )
-    parser.add_argument("--overwrite", action="store_true", help="start anew where the run folder holds a run")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="start anew; a run that the folder holds is moved aside"
+    )
+    parser.add_argument(
+        "--accept-changes", action="store_true", help="resume with other data or settings; no board takes the result"
+    )
 
 
 def run(args: argparse.Namespace, flags: Sequence[str]) -> int:
     """Train, test, report."""
     if not shows_all_values(args, flags):
-        api.fit_run(request_of(args, flags), args.resume, args.overwrite)
+        api.fit_run(request_of(args, flags), args.resume, args.overwrite, args.accept_changes)
     return 0

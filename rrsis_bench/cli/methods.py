@@ -43,24 +43,25 @@ def _list(console: Console) -> int:
     table = Table()
     for column in ("name", "method", "venue", "fidelity", "variants", "trained"):
         table.add_column(column, overflow="fold", no_wrap=column in {"name", "fidelity"})
-    problems = []
+    problems: dict[str, list[str]] = {}
     for name in sorted(registry.method_targets()):
         try:
             card = registry.card(name)
             blocks = config.method_config(name)
         except UserError as error:
             # One broken package of a third party must not hide the others.
-            problems.append(str(error))
+            problems.setdefault(str(error), []).append(name)
             continue
         published = blocks.get("published")
         variants = [f"{variant}*" if variant == published else variant for variant in blocks.get("variants", {})]
-        venue = f"{card.get('venue', '')} {card.get('year', '')}".strip()
+        venue = f"{card.get('venue') or ''} {card.get('year') or ''}".strip()
         title = str(card.get("name") or card.get("title", ""))
-        table.add_row(name, title, venue, card.get("fidelity", ""), ", ".join(variants), card.get("policy", ""))
+        fidelity, policy = (str(card.get(key) or "") for key in ("fidelity", "policy"))
+        table.add_row(name, title, venue, fidelity, ", ".join(map(str, variants)), policy)
     console.print(table)
     console.print("* the published size. More: rrsis-bench methods show NAME")
-    for problem in problems:
-        console.print(f"note: {problem}", soft_wrap=True)
+    for problem, hit in problems.items():
+        console.print(f"note: {', '.join(hit)}: {problem}", soft_wrap=True)
     return 0
 
 
@@ -76,7 +77,7 @@ def _show(console: Console, name: str) -> int:
         if card.get(key):
             console.print(f"  {key:<9} {card[key]}", soft_wrap=True)
     if card.get("fidelity_note"):
-        console.print(f"  {card['fidelity_note'].strip()}", soft_wrap=True)
+        console.print(f"  {str(card['fidelity_note']).strip()}", soft_wrap=True)
     console.print("\nvariants", style="bold")
     for variant in blocks.get("variants", {}):
         star = " (published)" if variant == blocks.get("published") else ""
@@ -90,7 +91,7 @@ def _show(console: Console, name: str) -> int:
         for line in _lines(value):
             console.print(f"  {line}", soft_wrap=True)
     choices = card.get("choices") or []
-    if choices and all(isinstance(choice, dict) for choice in choices):
+    if choices and isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices):
         console.print("\nchoices", style="bold")
         columns = list(dict.fromkeys(key for choice in choices for key in choice))
         table = Table()

@@ -140,10 +140,16 @@ class ReferringDataModule(LightningDataModule):
         named = {"dataset": self.dataset, "source": self._config["source"], "limit": dict(self.limit)}
         return {**named, "manifest_sha256": self._manifest_sha256}
 
-    def open_split(self, split: str, training: bool = False) -> ReferringDataset:
-        """A split as a data set. An empty split is an error only where a loader of it is made."""
+    def open_split(self, split: str, training: bool = False, limited: bool = True) -> ReferringDataset:
+        """A split as a data set. An empty split is an error only where a loader of it is made.
+
+        Args:
+            split: `train`, `val` or `test`.
+            training: augment, and leave the native truth out.
+            limited: obey `limit`; False opens the whole split.
+        """
         opened = Manifest.open(self.manifest_path, split)
-        if split in self.limit:
+        if limited and split in self.limit:
             opened = opened.head(self.limit[split])
         made = ReferringDataset(opened, self.root, self.input_spec, training, self.augment, self.seed)
         return permuted(made, self.seed) if self.permute_expressions and len(made) else made

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Ri
 
 from rrsis_bench.engine.resume import ExactResume, LastCheckpoint
 from rrsis_bench.engine.task import ReferringSegmentationTask
+from rrsis_bench.metrics.definitions import shown
 from rrsis_bench.run.folder import RunFolder
 
 
@@ -19,16 +20,16 @@ class Bar(RichProgressBar):
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """The last logged loss and the last validation's mIoU and oIoU."""
+        """The last logged loss and the last validation's headline metrics."""
         if not isinstance(pl_module, ReferringSegmentationTask):
             return {}
-        shown: dict[str, int | str | float | dict[str, float]] = {}
+        found: dict[str, int | str | float | dict[str, float]] = {}
         if "loss" in pl_module.latest:
-            shown["loss"] = f"{pl_module.latest['loss']:.3f}"
-        for name in ("miou", "oiou"):
-            if name in pl_module.latest_scores:
-                shown[name] = f"{100 * pl_module.latest_scores[name]:.2f}"
-        return shown
+            found["loss"] = f"{pl_module.latest['loss']:.3f}"
+        for metric in shown("headline"):
+            if metric.name in pl_module.latest_scores:
+                found[metric.name] = f"{100 * pl_module.latest_scores[metric.name]:.2f}"
+        return found
 
 
 class Lines(Callback):
@@ -49,9 +50,9 @@ class Lines(Callback):
         if "loss" in pl_module.latest:
             words.append(f"loss {pl_module.latest['loss']:.4f}")
         words += [
-            f"val/{name} {100 * pl_module.latest_scores[name]:.2f}"
-            for name in ("miou", "oiou")
-            if name in pl_module.latest_scores
+            f"val/{metric.name} {100 * pl_module.latest_scores[metric.name]:.2f}"
+            for metric in shown("headline")
+            if metric.name in pl_module.latest_scores
         ]
         words.append(f"{time.monotonic() - self._started:.0f} s")
         print("  ".join(words), flush=True)

@@ -12,16 +12,16 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections.abc import Mapping
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor, nn
 
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.files import atomic
+from rrsis_bench.files import atomic, write_text
 from rrsis_bench.run.folder import RunFolder
 
 PREFIX = "method."
@@ -43,28 +43,86 @@ class WholeFileIO(TorchCheckpointIO):
 
 
 def write(content: Mapping[str, Any], path: Path) -> None:
-    """Save with torch, atomically.
+    """Save with torch, atomically, and keep the file's sha256 beside it (`best.ckpt.sha256`, as `sha256sum` writes it).
 
     Raises:
         UserError: the disk refuses; the earlier file stays, and nothing else is left behind.
     """
     try:
         with atomic(path) as stream:
-            torch.save(dict(content), stream)
+            hashing = _Hashing(stream)
+            torch.save(dict(content), cast(IO[bytes], hashing))
+            digest = hashing.digest.hexdigest()
+            # Until the new file has taken its place, a reader may meet either: both are sound.
+            _keep_digests(path, [*_kept_digests(path), digest])
+        _keep_digests(path, [digest])
     except UserError as error:
         raise UserError(f"{error} Then continue with --resume auto.") from error
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Load a checkpoint of this suite onto the CPU, with `weights_only=True`.
+class _Hashing:
+    """A stream for `torch.save` that hashes what passes through it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self.digest = stream, sha256()
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self._stream.write(data)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def digest_path(path: Path) -> Path:
+    """Where the sha256 of a checkpoint is kept."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _keep_digests(path: Path, digests: list[str]) -> None:
+    write_text(digest_path(path), "".join(f"{digest}  {path.name}\n" for digest in dict.fromkeys(digests)))
+
+
+def _kept_digests(path: Path) -> list[str]:
+    try:
+        return [line.split()[0] for line in digest_path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def verify(path: Path) -> None:
+    """Prove that a checkpoint is what was written: by the checksums inside it, and by the digest beside it if any.
 
     Raises:
-        UserError: missing, truncated, no checkpoint, or not one of this suite.
+        UserError: missing, truncated, no checkpoint, damaged, or another file than the digest beside it is of.
     """
     if not path.is_file():
         raise UsageError(f"there is no checkpoint {path}.")
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path} is no checkpoint, or a truncated one; name another file or train again.")
+    kept = _kept_digests(path)
+    try:
+        # One of the two is enough: the digest covers every byte, the archive's checksums those of its members.
+        if kept:
+            with path.open("rb") as stream:
+                sound = file_digest(stream, "sha256").hexdigest() in kept
+        else:
+            with zipfile.ZipFile(path) as archive:
+                sound = archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
+        raise UserError(f"checkpoint {path} is damaged ({error}); name another file or train again.") from error
+    if not sound:
+        hint = f", or {digest_path(path).name} is of another file" if kept else ""
+        raise UserError(f"checkpoint {path} is damaged{hint}; name another file or train again.")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Load a checkpoint of this suite onto the CPU, verified, with `weights_only=True`.
+
+    Raises:
+        UserError: see `verify`; or not one of this suite.
+    """
+    verify(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning.pytorch import Trainer
+from numpy.typing import NDArray
 
 from rrsis_bench import registry
 from rrsis_bench.cost.profile import Precision, efficiency
@@ -39,7 +41,7 @@ def sample_table(scored: Scored, dataset: ReferringDataset) -> SampleTable:
 
 def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
     """What a result says of its method."""
-    name, variant = task.names
+    name, variant = task.method_name, task.variant
     card_path = registry.method_folder(name) / "card.yaml"
     block: dict[str, Any] = {"name": name, "variant": variant, "target": registry.target(name)}
     if card_path.is_file():
@@ -54,20 +56,23 @@ def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
     return block
 
 
-def dataset_block(configured: Any, data: ReferringDataModule, synthetic: bool) -> dict[str, Any]:
-    """What a result says of its data set: the test split, with the hash of its content.
+def dataset_block(
+    configured: Any, data: ReferringDataModule, synthetic: bool, indices: NDArray[np.int64]
+) -> dict[str, Any]:
+    """What a result says of its data set: the test split, with the hash of the content that was scored.
 
     Args:
         configured: the `data` block of the configuration.
         data: set up for the test.
         synthetic: whether the generator drew it.
+        indices: positions in the split of the samples scored.
     """
     return {
         "name": data.dataset,
         "split": "test",
         "source": configured.get("source") or data.dataset,
         "synthetic": synthetic,
-        "content_hash": data.test_dataset.manifest.content_hash(data.root),
+        "content_hash": data.test_dataset.manifest.take(indices.tolist()).content_hash(data.root),
     }
 
 
@@ -100,6 +105,7 @@ def training_block(task: ReferringSegmentationTask, trainer: Trainer, seconds: f
         "seed": data.seed,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "pretrained": dict(task.weights),
+        **({"accepted_changes": accepted} if (accepted := task.origin.get("accepted_changes")) else {}),
     }
 
 

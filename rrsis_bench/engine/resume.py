@@ -1,4 +1,4 @@
-"""Exact resume: what a checkpoint must hold besides weights, when it is written, and how Ctrl-C ends a run.
+"""Exact resume: what a checkpoint must hold besides weights, when it is written, and how a signal ends a run.
 
 A run that is killed in the middle of an epoch continues at the next sample with the same random numbers, so that on a
 CPU it ends with the very weights of an uninterrupted run. For that, `last.ckpt` is written only between optimiser
@@ -7,6 +7,7 @@ steps: every so many of them, and after each epoch's validation.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import sys
@@ -26,9 +27,11 @@ from rrsis_bench.errors import UserError
 
 
 class Interrupted(UserError):
-    """The user pressed Ctrl-C and the run was saved. Exit code 130."""
+    """A signal ended the run after it was saved. Exit code 130 for Ctrl-C, 143 for SIGTERM."""
 
-    exit_code = 130
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
 
 
 def random_state() -> dict[str, Any]:
@@ -111,7 +114,9 @@ class ExactResume(Callback):
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes `last.ckpt` every `every_n_steps` optimiser steps, after each validation, and at a first Ctrl-C.
+    """Writes `last.ckpt` every `every_n_steps` optimiser steps, after each validation, and when it is asked to stop.
+
+    Ctrl-C asks for that, and SIGTERM, a scheduler's way to stop a job.
 
     It also keeps the training time over resumes.
 
@@ -126,8 +131,8 @@ class LastCheckpoint(Checkpoint):
         self.seconds = 0.0
         self._since = 0.0
         self._saved_at = -1
-        self._asked = False
-        self._handler: Any = None
+        self._asked: int | None = None
+        self._handlers: dict[int, Any] = {}
 
     def trained_seconds(self) -> float:
         """Time trained so far, in seconds, over all resumes."""
@@ -147,32 +152,32 @@ class LastCheckpoint(Checkpoint):
         self.seconds = float(state_dict["seconds"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock and take over Ctrl-C."""
+        """Start the clock and take over Ctrl-C and SIGTERM."""
         self._since = time.monotonic()
         self._saved_at = trainer.global_step
-        self._asked = False
-        try:
-            self._handler = signal.signal(signal.SIGINT, self._ask)
-        except ValueError:  # not the main thread: whoever runs us handles signals
-            self._handler = None
+        self._asked = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Not in the main thread: whoever runs us handles signals.
+            with contextlib.suppress(ValueError):
+                self._handlers[number] = signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-        print("\nstopping at the end of this step; Ctrl-C again stops at once", file=sys.stderr, flush=True)
+        if self._asked is not None:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        self._asked = number
+        print("\nstopping at the end of this step; the same signal again stops at once", file=sys.stderr, flush=True)
 
     def _stop_wanted(self, trainer: Trainer) -> bool:
         if trainer.world_size == 1:
-            return self._asked
+            return self._asked is not None
         # All processes must agree; asking at every step would make each wait for the slowest.
         if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return False
-        return bool(trainer.strategy.reduce_boolean_decision(self._asked, all=False))
+        return bool(trainer.strategy.reduce_boolean_decision(self._asked is not None, all=False))
 
     def _save(self, trainer: Trainer, task: LightningModule) -> None:
         assert isinstance(task, ReferringSegmentationTask)
-        task.watch.look()  # weights that became NaN must not replace sound ones
+        task.watch.means()  # weights that became NaN must not replace sound ones
         task.choosing = False
         try:
             trainer.save_checkpoint(self.path)
@@ -185,7 +190,8 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer, task)
         raise Interrupted(
             f"interrupted after step {trainer.global_step}; everything is saved in {self.path}. "
-            "Continue with the same command and --resume auto."
+            "Continue with the same command and --resume auto.",
+            self._asked or signal.SIGINT,  # another process of the run may be the one that was asked
         )
 
     def on_train_batch_end(
@@ -205,12 +211,12 @@ class LastCheckpoint(Checkpoint):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the losses of the steps since the last look, before a score is made of a broken network."""
         if isinstance(pl_module, ReferringSegmentationTask) and trainer.state.fn == "fit":
-            pl_module.watch.look()
+            pl_module.watch.means()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch and its validation."""
         self._save(trainer, pl_module)
-        if self._stop_wanted(trainer) or (self._asked and trainer.world_size == 1):
+        if self._stop_wanted(trainer) or (self._asked is not None and trainer.world_size == 1):
             self._save_and_stop(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -219,7 +225,7 @@ class LastCheckpoint(Checkpoint):
         self._since = 0.0
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give Ctrl-C back."""
-        if self._handler is not None:
-            signal.signal(signal.SIGINT, self._handler)
-            self._handler = None
+        """Give Ctrl-C and SIGTERM back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()

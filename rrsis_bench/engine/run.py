@@ -2,74 +2,126 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import yaml
 
 from rrsis_bench.boards.tables import print_scores
+from rrsis_bench.config import Config
 from rrsis_bench.engine import report
 from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, selection_split
 from rrsis_bench.engine.gallery import GalleryKeeper
-from rrsis_bench.engine.resume import LastCheckpoint
+from rrsis_bench.engine.resume import Interrupted, LastCheckpoint
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.engine.trainer import TrainerCLI, build_cli
-from rrsis_bench.errors import UsageError
+from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics import protocols
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.provenance import Start, provenance
+from rrsis_bench.run.differences import changes
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.resolve import ResolvedRun
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Lightning turns Ctrl-C into an exit with code 1; turn it back."""
+def _interruptible(hint: str) -> Iterator[None]:
+    """End in one line after Ctrl-C (exit code 130) and after SIGTERM, a scheduler's way to stop a job (143).
+
+    Lightning turns Ctrl-C into an exit with code 1.
+
+    Args:
+        hint: what to do then.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    earlier = None
+    with contextlib.suppress(ValueError):  # not in the main thread: whoever runs us handles signals
+        earlier = signal.signal(signal.SIGTERM, stop)
     try:
         yield
-    except SystemExit as stop:
-        raise KeyboardInterrupt from stop
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted; {hint}", signal.SIGINT) from error
+    except SystemExit as error:
+        number = signal.SIGTERM if error.code == 128 + signal.SIGTERM else signal.SIGINT
+        raise Interrupted(f"interrupted; {hint}", number) from error
+    finally:
+        if earlier is not None:
+            signal.signal(signal.SIGTERM, earlier)
 
 
-def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False) -> int:
+def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, accept_changes: bool = False) -> int:
     """Train, test the checkpoint that was best on val, run the language control, write and print the result.
 
     Args:
         run: what to train.
         checkpoint: where to continue from; None to start anew.
         overwrite: where the folder holds a run of ours, move it aside.
+        accept_changes: continue with other data or settings than the run was begun with; the result says which.
     """
     started = Start()
     cli, folder = build_cli(run, training=True), run.folder
     task, data, trainer = cli.model, cli.datamodule, cli.trainer
-    continued = None if checkpoint is None else read(checkpoint)
-    if continued is not None:
-        check_identity(continued, *task.names, task.options, checkpoint or "")
-    task.origin = {
-        "run": continued[ENTRY].get("run") if continued is not None else uuid.uuid4().hex,
-        "config": yaml.safe_load(cli.config_text()),
-    }
+    config = yaml.safe_load(cli.config_text())
+    task.origin = {"run": uuid.uuid4().hex, "config": config, "accepted_changes": []}
+    if checkpoint is not None:
+        content = read(checkpoint)
+        check_identity(content, task.method_name, task.variant, task.options, checkpoint)
+        data.prepare_data()
+        task.origin |= _continued(content, checkpoint, config, data.identity(), accept_changes)
     if trainer.is_global_zero:
         _prepare_folder(folder, checkpoint is not None, overwrite)
         folder.write_config(cli.config_text())
-        print(f"training {task.names[0]} ({task.names[1]}) on {data.dataset}; run folder {folder}", flush=True)
-    with _interruptible():
+        print(f"training {task.method_name} ({task.variant}) on {data.dataset}; run folder {folder}", flush=True)
+    again = "continue with the same command and --resume auto."
+    with _interruptible(f"what was trained is saved in {folder.last} where that is there; {again}"):
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-    chosen = folder.checkpoint()
-    selected_on = selection_split(read(chosen), chosen)
     clocks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
     training = report.training_block(task, trainer, sum(clock.trained_seconds() for clock in clocks))
     trainer.strategy.barrier()
-    return _score(cli, folder, chosen, selected_on, training, started, kind="retrained")
+    selected_on = data.select_on if folder.best.is_file() else "none"
+    with _interruptible(f"the training is done; {again}"):
+        return _score(cli, folder, folder.checkpoint(), selected_on, training, started, kind="retrained")
+
+
+def _continued(
+    content: dict[str, Any], checkpoint: Path, config: Config, data: dict[str, Any], accept: bool
+) -> dict[str, Any]:
+    """What the checkpoints of a continued run say of it.
+
+    Raises:
+        UserError: data or settings are not those the run was begun with, and the user has not accepted that.
+    """
+    entry = content[ENTRY]
+    folder = RunFolder(checkpoint.resolve().parent.parent)
+    begun = entry.get("config") or (folder.config() if folder.config_path.is_file() else None)
+    found = [] if begun is None else changes(begun, config)
+    if entry.get("data") not in (None, data):
+        found.append("data: the samples of the data set are not those of before")
+    if found and not accept:
+        raise UserError(
+            f"cannot continue {checkpoint}: since the run was begun, this has changed: {'; '.join(found)}. Undo it, "
+            "start anew with --overwrite, or continue with --accept-changes, which keeps the result off the boards."
+        )
+    for change in found:
+        print(f"rrsis-bench: note: continued with another setting: {change}", file=sys.stderr)
+    earlier = list(entry.get("accepted_changes") or [])
+    return {"run": entry.get("run"), "accepted_changes": earlier + [one for one in found if one not in earlier]}
 
 
 def validate(run: ResolvedRun, checkpoint: Path) -> int:
     """Score a checkpoint on val and print the table."""
     cli = build_cli(run)
-    with _interruptible():
+    with _interruptible("nothing was written."):
         cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if cli.trainer.is_global_zero:
         name = cli.model.protocols[0].name
@@ -91,7 +143,8 @@ def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
         # A method's official variant says where its authors chose on test.
         selected_on = "test" if cli.datamodule.select_on == "test" else "none"
         _load_official(cli.model, weights)
-    return _score(cli, run.folder, checkpoint, selected_on, training, started, kind)
+    with _interruptible("nothing was written; run the command again."):
+        return _score(cli, run.folder, checkpoint, selected_on, training, started, kind)
 
 
 def _whole_training(content: dict[str, Any], checkpoint: Path) -> dict[str, Any] | None:
@@ -108,7 +161,7 @@ def _whole_training(content: dict[str, Any], checkpoint: Path) -> dict[str, Any]
 
 
 def _load_official(task: ReferringSegmentationTask, weights: str) -> None:
-    name = task.names[0]
+    name = task.method_name
     if weights == "official":
         raise UsageError(
             f"the official weights of {name} have no address a program may fetch them from; where its authors released "
@@ -144,10 +197,13 @@ def _score(
     configured = cli.config["data"]
     synthetic = configured.get("generator") is not None
     text = cli.config_text()
+    changed = (training or {}).get("accepted_changes")
+    whole = len(data.open_split("test", limited=False).manifest)
     result = record.build_result(
+        status="changed" if changed else "complete" if len(table) == whole else "partial",
         kind="smoke" if synthetic else kind,
         method=report.method_block(task),
-        dataset=report.dataset_block(configured, data, synthetic),
+        dataset=report.dataset_block(configured, data, synthetic, true.indices),
         samples=table,
         protocols=names,
         selected_on=selected_on,
@@ -161,13 +217,14 @@ def _score(
         gallery.write(folder, shown)
     record.write_run(folder, result, table, text)
     print_scores(f"{data.dataset} test", {name: true.of(protocols.get(name)) for name in names})
+    if result["status"] == "partial":
+        print(f"a part of the test split was scored ({len(table)} of {whole} samples): no board takes this result")
     _print_end(folder, result, synthetic)
     return 0
 
 
 def _test(cli: TrainerCLI, checkpoint: Path | None) -> Scored:
-    with _interruptible():
-        cli.trainer.test(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
+    cli.trainer.test(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     assert cli.model.scored is not None
     return cli.model.scored
 

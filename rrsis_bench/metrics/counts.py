@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rrsis_bench.errors import UserError
-from rrsis_bench.metrics.functional import NOT_FINITE
+from rrsis_bench.metrics.areas import NOT_FINITE
 from rrsis_bench.metrics.protocols import View
 from rrsis_bench.nn.layers.nearest import index_on, resize_masks
 from rrsis_bench.types import Batch

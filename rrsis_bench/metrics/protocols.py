@@ -20,12 +20,6 @@ Upsample = Literal["bilinear", "bilinear-corners", "bicubic-probability"]
 Comparator = Literal[">=", ">"]
 EmptyUnion = Literal["one_if_both_empty", "zero", "nan"]
 
-THRESHOLDS: Mapping[str, float] = {f"pr{percent}": percent / 100 for percent in (50, 60, 70, 80, 90)}
-"""Metric name -> IoU threshold of the Pr@X metrics."""
-
-MAP_THRESHOLDS: tuple[float, ...] = tuple(percent / 100 for percent in range(50, 100, 5))
-"""Thresholds that `map_pr` averages over: .50:.95:.05."""
-
 
 @dataclass(frozen=True)
 class View:

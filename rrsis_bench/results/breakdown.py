@@ -12,6 +12,9 @@ from rrsis_bench.metrics.functional import scores
 from rrsis_bench.metrics.protocols import NATIVE, Protocol
 from rrsis_bench.results.samples import SampleTable
 
+PARTS = ("category", "size")
+"""Breakdowns that boards and comparisons show."""
+
 SIZE_EDGES = (0.0025, 0.01, 0.04, 0.16)
 """Upper bounds of the size bins, as the object's share of the image."""
 SIZE_NAMES = ("<0.25%", "0.25-1%", "1-4%", "4-16%", ">16%")

@@ -22,7 +22,7 @@ from rrsis_bench.data import masks
 from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, Rle
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.metrics.functional import Counts
+from rrsis_bench.metrics.areas import Counts
 
 Predictions = Path | str | Mapping[str, Any]
 

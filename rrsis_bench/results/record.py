@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rrsis_bench.metrics import protocols as rules
-from rrsis_bench.metrics.functional import METRICS, scores
+from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.functional import scores
 from rrsis_bench.results import samples as table_file
 from rrsis_bench.results.breakdown import breakdown, plain
 from rrsis_bench.results.samples import SampleTable
@@ -64,6 +65,7 @@ def score_block(table: SampleTable, protocols: Iterable[str]) -> dict[str, Any]:
 def build_result(
     *,
     kind: str,
+    status: str = "complete",
     method: Mapping[str, Any],
     dataset: Mapping[str, Any],
     samples: SampleTable,
@@ -77,6 +79,8 @@ def build_result(
     """Make a result from the integers of a split.
 
     Args:
+        status: `complete`; `partial` where a part of the split was scored; `changed` where the run continued with other
+            data or settings than it was begun with. Boards take complete results alone.
         kind: `retrained`, `official-weights`, `external`, or `smoke` for a synthetic data set.
         method: `name`, `variant`, `target` ("module:Class"), and what else is known of it: `card_sha256`, `fidelity`,
             `policy`, `venue`, `year`, `encoders`.
@@ -101,7 +105,7 @@ def build_result(
     result: Result = {
         "schema": SCHEMA_VERSION,
         "kind": kind,
-        "status": "complete",
+        "status": status,
         "method": dict(method),
         "dataset": {
             "n_skipped": {},

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rrsis_bench.data.wording import count_words, names_position, names_relation
 from rrsis_bench.errors import UserError, did_you_mean
-from rrsis_bench.metrics.functional import Counts
+from rrsis_bench.metrics.areas import Counts
 from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS, views
 from rrsis_bench.run.folder import RunFolder
 

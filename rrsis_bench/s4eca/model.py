@@ -1,7 +1,7 @@
 """S4ECA (arXiv 2606.30244): language proxies, multi-scale extraction, scale and spatial selection in frozen encoders.
 
-A reconstruction: the paper's body is not available to us. Names, purposes and the 2.4 % of trained encoder parameters
-are the authors'; the insides are ours, each choice an option (`options.py`, `card.yaml`).
+A reconstruction: only the paper's abstract is available to us. The authors name the parts, their purposes and the 2.4 %
+of trained encoder parameters. The insides are ours; each choice is an option (`options.py`, `card.yaml`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rrsis_bench.types import Batch, MethodOutput
 
 
 class S4ECA(DetrisFamily):
-    """Frozen dual encoders with textual and visual adapters, and a light head.
+    """Frozen image and text encoders with adapters, and a light head.
 
     Args:
         options: all choices; the defaults are the base size.
@@ -59,7 +59,7 @@ class S4ECA(DetrisFamily):
         maps = self.vision.encode_image(batch.images, language)
         if isinstance(self.head, DetrisHead):
             return MethodOutput(self.head(maps, language.words, ~language.mask, language.sentence))
-        # LAVT's decoder reads maps alone; language has entered in the adapters.
+        # LAVT's decoder reads maps only; the adapters have brought in the language.
         return MethodOutput(self.head(maps))
 
     @property
@@ -69,11 +69,11 @@ class S4ECA(DetrisFamily):
 
     @torch.no_grad()
     def selections(self, batch: Batch) -> dict[str, Tensor]:
-        """What the adapters select for a batch, to see whether the mechanism works.
+        """Run a batch and report what the K visual adapters select.
 
         Returns:
-            `scales` (K, B, 3): weight of each kernel, mean over channels, of K adapters, and `gates` (K, B): mean gate,
-            over scales too where positions are selected first; each only where that selection is on.
+            `scales` (K, B, 3): the weight of each kernel, mean over channels; `gates` (K, B): the gate, mean over
+            positions (and over scales, if positions are selected first). A selection that is off is left out.
         """
         scales: list[Tensor] = []
         gates: list[Tensor] = []

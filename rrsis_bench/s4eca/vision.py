@@ -1,4 +1,4 @@
-"""The visual side: a frozen, adapted image encoder under language.
+"""The visual branch: a frozen image encoder whose adapters read the language.
 
 Legend: `B` batch, `C` channels, `h w` map.
 """
@@ -53,13 +53,13 @@ class PlainVision(AdaptedDinov2):
         self.layers = options.visual_layers
 
     def encode_image(self, images: Tensor, language: Language) -> list[Tensor]:
-        """Images (B, 3, H, W) under language -> three maps (B, C, h, w), shallow to deep."""
+        """Encode images (B, 3, H, W) under language as three maps (B, C, h, w), shallow to deep."""
         maps: list[Tensor] = self(images, {index: language.context(k) for k, index in enumerate(self.layers)})
         return maps
 
 
 class StagedVision(AdaptedStages):
-    """An encoder in stages with a visual adapter behind each.
+    """An encoder in stages with a visual adapter behind each stage.
 
     Args:
         trunk: the encoder; its parameters are frozen here.
@@ -75,6 +75,6 @@ class StagedVision(AdaptedStages):
         super().__init__(trunk, adapters)
 
     def encode_image(self, images: Tensor, language: Language) -> list[Tensor]:
-        """Images (B, 3, H, W) under language -> one map (B, C_i, h_i, w_i) per stage, finest first."""
+        """Encode images (B, 3, H, W) under language as one map (B, C_i, h_i, w_i) per stage, finest first."""
         maps: list[Tensor] = self(images, {k: language.context(k) for k in range(len(self.adapters))})
         return maps

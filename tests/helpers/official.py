@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.golden import golden_image, load_golden, official_tensor
 from rrsis_bench.families.lavt.decoder import upsample_aligned
 from rrsis_bench.families.lavt.family import LAVTFamily
 from rrsis_bench.nn.weights.files import fit
-from tests.helpers.golden import golden_image, load_golden, official_tensor
 
 KEYS = Path(__file__).resolve().parents[1] / "fixtures" / "keys"
 

@@ -64,7 +64,8 @@ class Toy(Method):
 
     def _obey(self) -> None:
         # A signal at an exact training step, from inside the process, so that a test of it cannot be a matter of luck.
-        for variable, number in (("TOY_KILL_AT", signal.SIGKILL), ("TOY_INTERRUPT_AT", signal.SIGINT)):
+        asked = signal.Signals[os.environ.get("TOY_SIGNAL", "SIGINT")]
+        for variable, number in (("TOY_KILL_AT", signal.SIGKILL), ("TOY_INTERRUPT_AT", asked)):
             if os.environ.get(variable) == str(self.calls):
                 os.kill(os.getpid(), number)
 

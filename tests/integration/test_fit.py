@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy_data
 import yaml
 
+from helpers import toy_data
 from rrsis_bench.engine.checkpoint import read
 from rrsis_bench.engine.load import load_run
 from rrsis_bench.results.samples import read_samples
@@ -128,7 +128,6 @@ def test_validate_prints_the_scores_of_the_best_epoch(folder: Path, done: Path) 
 
 def test_a_run_loads_without_trainer_or_data(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from helpers import toy
-
     from rrsis_bench import registry
 
     monkeypatch.setattr(registry, "BUILT_IN", {**registry.BUILT_IN, toy.NAME: toy.TARGET})

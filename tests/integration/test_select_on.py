@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-import toy_data
 
+from helpers import toy_data
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.engine.checkpoint import ENTRY, read, selection_split
 from rrsis_bench.errors import UsageError

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.resolved import configured
 from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.btdnet import BTDNet
 from baselines.btdnet.dmols import ObjectLearning
+from helpers.btdnet_small import SMALL, batch_for, plain, small
+from helpers.resolved import configured
 from rrsis_bench.config import variant_options
 from rrsis_bench.engine import checkpoint as files
 from rrsis_bench.errors import UsageError, UserError
@@ -21,7 +22,6 @@ from rrsis_bench.families.lavt.stage import LAVTStage
 from rrsis_bench.registry import card
 from rrsis_bench.sweep.grid import read_sweep
 from rrsis_bench.types import Batch, TextTokens
-from tests.methods.btdnet_small import SMALL, batch_for, plain, small
 
 
 @pytest.fixture(scope="module")

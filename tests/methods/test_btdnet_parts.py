@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from baselines.btdnet import BTDNet
 from baselines.btdnet.bsc import START, BSCStage
+from helpers.btdnet_small import batch_for, plain, small
 from rrsis_bench.families.lavt.stage import CONTEXT, TextFeatures
 from rrsis_bench.types import Batch
-from tests.methods.btdnet_small import batch_for, plain, small
 
 # --- BSC --------------------------------------------------------------------------------------------------------------
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.gradients import without_gradient
-from helpers.resolved import configured
 from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.crobim import CroBIM
+from helpers.crobim_small import SMALL, batch_of, small
+from helpers.gradients import without_gradient
+from helpers.kernels import kernels
+from helpers.resolved import configured
 from rrsis_bench.config import variant_options
 from rrsis_bench.errors import UsageError
 from rrsis_bench.types import Batch, TextTokens
-from tests.methods.crobim_small import SMALL, batch_of, small
-from tests.methods.test_efficiency import kernels
 
 
 def count(module: torch.nn.Module) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from baselines.crobim.text import position_ids
-from tests.methods.crobim_small import batch_of, small
+from helpers.crobim_small import batch_of, small
 
 
 @torch.no_grad()

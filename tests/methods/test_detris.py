@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.gradients import without_gradient
-from helpers.resolved import configured
 from torch import Tensor, nn
 
 from baselines.detris import DETRIS
 from baselines.detris.visual_adapter import DenseVisualAdapter
 from baselines.detris.weights import RELEASED
+from helpers.detris_small import END, batch_of, small
+from helpers.golden import FIXTURES, load_golden, official_state
+from helpers.gradients import without_gradient
+from helpers.resolved import configured
 from rrsis_bench.config import find, load_yaml, variant_options
 from rrsis_bench.engine.checkpoint import frozen_names
 from rrsis_bench.errors import UsageError
@@ -21,8 +23,6 @@ from rrsis_bench.nn.encoders.dinov2 import AdaptedDinov2
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.registry import card, load_class
 from rrsis_bench.types import TextTokens
-from tests.helpers.golden import FIXTURES, load_golden, official_state
-from tests.methods.detris_small import END, batch_of, small
 
 OWN = {
     "cross_width",

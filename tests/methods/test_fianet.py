@@ -7,16 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.resolved import configured
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.fianet import FIANet
-from rrsis_bench.config import variant_options
-from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.registry import card
-from tests.helpers.golden import FIXTURES
-from tests.helpers.official import (
+from helpers.golden import FIXTURES
+from helpers.official import (
     SMALL_FAMILY,
     check_golden,
     official_checkpoint,
@@ -24,6 +20,10 @@ from tests.helpers.official import (
     official_shapes,
     small_options,
 )
+from helpers.resolved import configured
+from rrsis_bench.config import variant_options
+from rrsis_bench.errors import MissingResourceError, UsageError
+from rrsis_bench.registry import card
 
 SMALL = SMALL_FAMILY | {"swin_width": 16, "tmem_blocks": 2}
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.resolved import configured
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.lavt import LAVT
+from helpers.official import official_checkpoint, official_keys, official_shapes
+from helpers.resolved import configured
 from rrsis_bench.config import variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.registry import card
 from rrsis_bench.types import Batch, TextTokens
-from tests.helpers.official import official_checkpoint, official_keys, official_shapes
 
 SMALL: dict[str, Any] = {
     "image_size": 64,

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.resolved import configured
 from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.lgce import LGCE
 from baselines.lgce.guidance import FirstTokenAttention, guide_vector
 from baselines.lgce.weights import names_for
+from helpers.official import SMALL_FAMILY, official_keys
+from helpers.resolved import configured
 from rrsis_bench.config import variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.families.lavt.stage import TextFeatures
 from rrsis_bench.registry import card
-from tests.helpers.official import SMALL_FAMILY, official_keys
 
 SMALL = SMALL_FAMILY | {"guide_heads": [4, 8]}
 LAVT_SIZE = 227_739_514

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.resolved import configured
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,11 +16,8 @@ from baselines.rmsin import RMSIN
 from baselines.rmsin.arc import AdaptiveRotatedConv, rotation
 from baselines.rmsin.cim import CIM
 from baselines.rmsin.iim import IntraScale
-from rrsis_bench.config import variant_options
-from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.registry import card
-from tests.helpers.golden import FIXTURES
-from tests.helpers.official import (
+from helpers.golden import FIXTURES
+from helpers.official import (
     SMALL_FAMILY,
     check_golden,
     official_checkpoint,
@@ -29,6 +25,10 @@ from tests.helpers.official import (
     official_shapes,
     small_options,
 )
+from helpers.resolved import configured
+from rrsis_bench.config import variant_options
+from rrsis_bench.errors import MissingResourceError, UsageError
+from rrsis_bench.registry import card
 
 SMALL = SMALL_FAMILY | {"cim_grid": 5, "cim_heads": 2, "cim_key": 4}
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.resolved import configured
 from torch import nn
 
 from baselines.rsrefseg2 import RSRefSeg2
 from baselines.rsrefseg2.options import OFFICIAL, RSRefSeg2Options
+from helpers.memory import PeakMemory
+from helpers.resolved import configured
+from helpers.rsrefseg2_small import SMALL, alone, make_batch, small
 from rrsis_bench.config import method_config, variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.registry import card, dead_parameters
-from tests.helpers.memory import PeakMemory
-from tests.methods.rsrefseg2_small import SMALL, alone, make_batch, small
 
 PUBLISHED = "siglip2-so400m-sam2.1-l"
 SPEC_IDLE = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers.resolved import configured
 
+from helpers.resolved import configured
+from helpers.rsrefseg2_small import SMALL
 from rrsis_bench.cli import main
 from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.nn.weights.needs import named_weights
-from tests.methods.rsrefseg2_small import SMALL
 
 
 def test_profile_prints_the_published_size_without_weights(capsys: pytest.CaptureFixture[str]) -> None:

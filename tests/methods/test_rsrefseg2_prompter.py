@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from baselines.rsrefseg2.dense import DensePrompt, cosine_map, cosine_map_naive
 from baselines.rsrefseg2.prompter import CascadedPrompter, pool_words
 from baselines.rsrefseg2.weights import our_name
-from tests.helpers.golden import FIXTURES, load_golden, official_tensor
-from tests.helpers.memory import PeakMemory
-from tests.helpers.official import official_keys
-from tests.methods.rsrefseg2_names import official_prompter_name
+from helpers.golden import FIXTURES, load_golden, official_tensor
+from helpers.memory import PeakMemory
+from helpers.official import official_keys
+from helpers.rsrefseg2_names import official_prompter_name
 
 TOLERANCE = 1e-9
 

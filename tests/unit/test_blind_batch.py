@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from helpers import toy
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from helpers import toy
 from rrsis_bench import registry
 from rrsis_bench.engine.predict import segment
 from rrsis_bench.engine.task import ReferringSegmentationTask

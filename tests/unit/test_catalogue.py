@@ -10,8 +10,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from test_results_record import write
 
+from helpers.results import write
 from rrsis_bench.boards.board import NOTICES, load
 from rrsis_bench.cli import main
 from rrsis_bench.data import sources

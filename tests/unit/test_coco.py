@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from helpers.referee import Seen, meant
 from rrsis_bench.data.pixels import read_rgb
 from rrsis_bench.data.sources.coco import CocoInstances
 from rrsis_bench.data.synthetic.colours import name_colour
 from rrsis_bench.errors import MissingResourceError, UsageError
-from tests.helpers.referee import Seen, meant
 
 HOUSTON = Path(__file__).resolve().parents[3] / "shared" / "data" / "real" / "houston"
 OPTIONS = {"group": "before-underscore", "per_object": 2}

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from helpers.limits import file_size_limit
 
+from helpers.limits import file_size_limit
 from rrsis_bench import files
 from rrsis_bench.errors import UserError
 

@@ -9,8 +9,8 @@ import sys
 
 import numpy as np
 import pytest
-from test_results_record import edit, make_result, make_table, write
 
+from helpers.results import edit, make_result, make_table, write
 from rrsis_bench.boards.board import Run, build_boards, collect
 from rrsis_bench.boards.leaderboard import FORMATS, inject, outputs, pages
 from rrsis_bench.cli import main

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.nn.encoders.build import build_segmenter
 from rrsis_bench.nn.encoders.sam import PromptableSegmenter
-from rrsis_bench.nn.weights.files import load_tensors, resolve
+from rrsis_bench.nn.weights.files import load_tensors
+from rrsis_bench.nn.weights.refs import resolve
 
 LIBRARIES = ("segment-anything", "transformers")
 
@@ -117,7 +118,7 @@ def test_a_samples_mask_does_not_depend_on_its_neighbours(name: str) -> None:
 
 def authors_layout(segmenter: PromptableSegmenter) -> dict[str, Tensor]:
     """SAM 2's own names, with what belongs to video."""
-    from tests.methods.rsrefseg2_names import official_name
+    from helpers.rsrefseg2_names import official_name
 
     state: dict[str, Tensor] = {}
     for name, value in segmenter.network.state_dict().items():
@@ -145,9 +146,7 @@ def test_other_weights_are_refused() -> None:
     segmenter = randomised("sam2.1-nano")
     state = authors_layout(segmenter)
     with pytest.raises(MissingResourceError, match="four point embeddings, found 3"):
-        segmenter.load_tensors(
-            {n: v for n, v in state.items() if n != "sam_prompt_encoder.point_embeddings.2.weight"}, "weights"
-        )
+        segmenter.load_tensors({n: v for n, v in state.items() if n != "sam_prompt_encoder.point_embeddings.2.weight"})
     with pytest.raises(MissingResourceError, match=r"does not know sam_mask_decoder|does not know mask_decoder\.odd"):
         segmenter.load_tensors(state | {"sam_mask_decoder.odd.weight": torch.ones(1)})
     with pytest.raises(MissingResourceError, match="does not know"):

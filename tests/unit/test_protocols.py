@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from rrsis_bench.cli._trainer import add_choice_arguments, make_plan
-from test_metrics_counts import make_batch, smooth_logits
-from test_results_record import make_table, write
 
+from helpers.batches import make_batch, smooth_logits
+from helpers.resolved import configured
+from helpers.results import make_table, write
 from rrsis_bench import config, registry
 from rrsis_bench.errors import UsageError
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.protocols import DEFAULT, PROTOCOLS, Protocol, View, expand, of_masks, views
-from rrsis_bench.results.samples import FILE, read_samples
+from rrsis_bench.results.maintain import check
+from rrsis_bench.results.samples import read_samples
+from rrsis_bench.run.folder import RunFolder
 
 ORDER = ["native-v1", "paper-lavt480-v1", "paper-rsrefseg2-v1", "paper-detris-v1"]
 
 
 def protocols_of(*choice, **named) -> list[str]:
-    return config.resolve(*choice, **named)["model"]["protocols"]
+    return configured(*choice, **named)["model"]["protocols"]
 
 
 def test_the_chooser_comes_first_and_the_others_follow_in_the_order_of_the_list():
@@ -70,8 +71,8 @@ def test_files_may_list_what_to_score_by(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "methods" / "lavt.yaml").write_text(yaml.safe_dump(own))
     monkeypatch.setenv("RRSIS_CONFIGS", str(tmp_path))
     assert protocols_of("lavt", "rrsisd") == ["paper-lavt480-v1", "paper-detris-v1", "native-v1"]
-    assert protocols_of("lavt", "rrsisd", recipe="suite") == ["paper-detris-v1", "native-v1"]
-    model = config.resolve("lavt", "rrsisd")["model"]
+    assert protocols_of("lavt", "rrsisd", recipe="suite") == ["native-v1", "paper-detris-v1"]
+    model = configured("lavt", "rrsisd")["model"]
     assert not {"select_by", "score_by"} & set(model), "the task takes the list only"
 
 
@@ -86,10 +87,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Protocol:
 def test_a_further_protocol_scores_every_method_and_its_flag_is_known(toy: Protocol):
     for method in sorted(registry.BUILT_IN):
         assert set(protocols_of(method)) == {*ORDER, "toy-v1"}
-    parser = argparse.ArgumentParser()
-    add_choice_arguments(parser)
-    plan = make_plan(parser.parse_args(["--method", "s4eca", "--protocol", "toy-v1"]), [])
-    assert plan.config["model"]["protocols"] == ["toy-v1", *ORDER]
+    assert protocols_of("s4eca", protocol="toy-v1") == ["toy-v1", *ORDER]
     assert "toy-v1" not in of_masks()
 
 
@@ -100,17 +98,14 @@ def test_a_further_protocol_is_counted_written_read_and_scored(toy: Protocol, tm
     assert counted[:, -1, 1].tolist() == at_size.flatten(1).sum(1).tolist()
     table = make_table(quality=0.7)
     assert table.views[-1] == "half"
-    folder = write(tmp_path, table=table)
-    again = read_samples(folder / FILE)
+    folder = RunFolder(write(tmp_path, table=table))
+    again = read_samples(folder)
     assert again.views == table.views
     assert np.array_equal(again.counts, table.counts)
-    from rrsis_bench.results.maintain import check
-    from rrsis_bench.results.record import read_result
-
-    assert check(folder / "result.json") == []
-    result = read_result(folder / "result.json")
-    assert set(result["metrics"]) == {*ORDER, "toy-v1"}
-    assert result["metrics"]["toy-v1"]["miou"]["value"] != result["metrics"][DEFAULT]["miou"]["value"]
+    assert check(folder.result_path) == []
+    metrics = folder.result()["metrics"]
+    assert set(metrics) == {*ORDER, "toy-v1"}
+    assert metrics["toy-v1"]["miou"]["value"] != metrics[DEFAULT]["miou"]["value"]
 
 
 def test_no_two_views_share_a_name():

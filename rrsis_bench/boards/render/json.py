@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.columns import status
+from rrsis_bench.boards.render.views import status
 from rrsis_bench.boards.rows import Table
 from rrsis_bench.metrics.protocols import DEFAULT
 

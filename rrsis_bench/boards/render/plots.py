@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.columns import KIND_TITLES
 from rrsis_bench.boards.render.drawings import slot
+from rrsis_bench.boards.render.views import KIND_TITLES
 from rrsis_bench.boards.rows import Row, Table
 from rrsis_bench.errors import UserError
-from rrsis_bench.results.breakdown import SIZE_NAMES
+from rrsis_bench.results.breakdown import PARTS, SIZE_NAMES
 
 DRAWING = 3
 """Raised when the way a plot is drawn changes, so that committed drawings are made again."""
@@ -68,7 +68,7 @@ def parts(table: Table) -> dict[str, Any] | None:
             "names": names,
             "values": [[row.parts[kind].get(name) for name in names] for row in rows],
         }
-        for kind in ("category", "size")
+        for kind in PARTS
         if (names := part_names(kind, rows))
     ]
     if not panels:

@@ -36,11 +36,11 @@ class DetrisFamily(Method):
 
     @property
     def text_encoder(self) -> AdaptedTextEncoder:
-        """The adapted text encoder."""
+        """The adapted text encoder, which may be a part of `text`."""
         raise NotImplementedError
 
     def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
-        """Binary cross-entropy on the logits' grid, or 0.9 of it and 0.1 Dice on logits upsampled to the input."""
+        """Binary cross-entropy on the logits' grid, or cross-entropy and Dice on logits upsampled to the input."""
         if self.options.loss == "bce":
             size = (output.logits.shape[-2], output.logits.shape[-1])
             return {"bce": binary_cross_entropy(output.logits, reduce_mask(batch.masks, size))}
@@ -63,7 +63,7 @@ class DetrisFamily(Method):
             `visual` and `text` -> sha256 of the file.
 
         Raises:
-            UsageError: an option is empty; a random start has to be asked for (`random`).
+            UsageError: an option is empty; `random` is the word for a random start.
             MissingResourceError: a file is missing, unreadable or of another network.
         """
         encoders = {"visual": self.vision.load_tensors, "text": self.text_encoder.load_tensors}

@@ -16,7 +16,7 @@ class DetrisFamilyOptions:
 
     Attributes:
         method: name of the method, for messages.
-        encoders: visual and textual encoder. `dinov2+clip` is DETRIS's; the others have stages.
+        encoders: image and text encoder. `dinov2+clip` is DETRIS's pair; the others have stages.
         image_size: side of the square input in pixels, a multiple of the patch.
         tokenizer: name of the tokenizer.
         max_tokens: token sequence length L.
@@ -40,10 +40,11 @@ class DetrisFamilyOptions:
         text_vocabulary: its number of token ids.
         text_context: its number of positions.
         sentence_width: width of the sentence vector (CLIP's projection; BERT's is `text_width`).
-        visual_layers: blocks (0-based) of the vision transformer with an adapter; stages always have one each.
+        visual_layers: blocks (0-based) of the vision transformer with an adapter; of stages, each has one.
         text_layers: blocks (0-based) of the text encoder with an adapter.
-        taps: two blocks (0-based) whose outputs the neck sees beside the final one.
-        visual_bottleneck: channels of the visual adapters; with stages the most, a quarter of the stage's otherwise.
+        taps: two blocks (0-based) whose outputs the neck reads beside the final one.
+        visual_bottleneck: channels of the visual adapters. With stages it is the largest number: an adapter has a
+            quarter of its stage's channels, if that is fewer.
         text_bottleneck: channels of the textual adapters.
         visual_adapter_heads: attention heads in the visual adapters.
         adapter_dropout: dropout of the adapters' attention weights.

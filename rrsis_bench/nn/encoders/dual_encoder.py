@@ -38,6 +38,8 @@ class DualEncoder(nn.Module):
 
     Attributes:
         sizes: names of the released networks, and their sizes.
+        tokenizer: name of its tokenizer, in the form of `InputSpec.tokenizer`.
+        cased_tokenizer: name of the tokenizer that keeps upper case, if there is one; else `tokenizer`.
         width: D.
         image_size: side in pixels of the image it takes.
         patch: side in pixels of a patch.
@@ -51,6 +53,8 @@ class DualEncoder(nn.Module):
     """
 
     sizes: ClassVar[Mapping[str, Any]]
+    tokenizer: ClassVar[str]
+    cased_tokenizer: ClassVar[str]
     width: int
     image_size: int
     patch: int

@@ -1,4 +1,4 @@
-"""Promptable segmenters of the SAM family: an image encoder once an image, and a decoder that prompts steer.
+"""Promptable segmenters of the SAM family: an image encoder, and a mask decoder that reads prompts.
 
 Legend: `B` batch, `S` side of the input, `P` width of prompts, `g` side of the main map, `M` sparse prompts.
 """
@@ -19,11 +19,11 @@ Rules = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """What the decoder needs of an image.
+    """Images as the mask decoder reads them.
 
     Attributes:
         main: (B, P, g, g).
-        fine: maps of higher resolution, finest first: none, or (B, P / 8, 4g, 4g) and (B, P / 4, 2g, 2g).
+        fine: maps of higher resolution, finest first: (B, P / 8, 4g, 4g) and (B, P / 4, 2g, 2g), or none.
     """
 
     main: Tensor
@@ -61,7 +61,7 @@ class PromptableSegmenter(nn.Module):
         return 4 * self.grid, 4 * self.grid
 
     def encode_image(self, images: Tensor) -> ImageFeatures:
-        """Normalised images (B, 3, S, S) to what the decoder needs of them."""
+        """Encode normalised images (B, 3, S, S) for the mask decoder."""
         raise NotImplementedError
 
     def segment(self, features: ImageFeatures, sparse: Tensor, dense: Tensor) -> Tensor:
@@ -69,8 +69,8 @@ class PromptableSegmenter(nn.Module):
 
         Args:
             features: from `encode_image`.
-            sparse: (B, M, P) prompts, as if they came from the prompt encoder.
-            dense: (B, 1, 4g, 4g) logits of a mask as prompt.
+            sparse: (B, M, P) prompts in the place of the prompt encoder's output.
+            dense: (B, 1, 4g, 4g) mask logits as a prompt.
 
         Returns:
             logits (B, 1, 4g, 4g).
@@ -86,7 +86,7 @@ class PromptableSegmenter(nn.Module):
         raise NotImplementedError
 
     def idle(self) -> list[nn.Parameter]:
-        """Parameters that one mask from these prompts never gives a gradient."""
+        """Parameters that get no gradient from a single mask of these prompts."""
         raise NotImplementedError
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
@@ -103,7 +103,7 @@ class PromptableSegmenter(nn.Module):
 
 
 def decode(model: Any, features: ImageFeatures, sparse: Tensor, dense: Tensor, **maps: Any) -> Tensor:
-    """`PromptableSegmenter.segment` with the parts of a model from transformers; `maps` go to its mask decoder too."""
+    """Decode with a model from transformers, see `PromptableSegmenter.segment`; its mask decoder gets `maps` too."""
     _, embedded = model.prompt_encoder(input_points=None, input_labels=None, input_boxes=None, input_masks=dense)
     masks = model.mask_decoder(
         image_embeddings=features.main,
@@ -118,14 +118,14 @@ def decode(model: Any, features: ImageFeatures, sparse: Tensor, dense: Tensor, *
 
 
 def tie_position_codes(network: Any) -> None:
-    """Give both places where transformers keeps the random position code the same values, as all weights have them."""
+    """Give both copies of the random position code in a transformers model the same values, as in all weights."""
     network.prompt_encoder.shared_embedding.positional_embedding.data.copy_(
         network.shared_image_embedding.positional_embedding
     )
 
 
 def rename(name: str, rules: Rules) -> str:
-    """A parameter's name after all rules (pattern, replacement) in turn."""
+    """Apply all rules (pattern, replacement) to a parameter's name, in turn."""
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name
@@ -149,4 +149,4 @@ DECODER: Rules = (
     (r"((?:mlps\.\d+)|(?:_head))\.layers\.2\.", r"\1.proj_out."),
     (r"((?:mlps\.\d+)|(?:_head))\.layers\.1\.", r"\1.layers.0."),
 )
-"""The authors' names of what SAM and SAM 2 share -> transformers' names."""
+"""Authors' names -> transformers' names, for the mask decoder that SAM and SAM 2 share."""

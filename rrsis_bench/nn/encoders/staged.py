@@ -1,8 +1,8 @@
 """Encoders that a method can step into between stages.
 
-LAVT and its descendants fuse language *inside* the visual encoder: what a stage gives is changed before the next stage
-sees it. So the encoder is taken apart into a stem, its stages and the steps between them. All maps are channels-last
-(B, h, w, C), which is what windows, linear layers and word attention want.
+LAVT and its descendants fuse language *inside* the image encoder: they change a stage's map before the next stage reads
+it. An encoder here consists of a stem, stages and the reductions between them. All maps are channels-last (B, h, w, C),
+as windows, linear layers and word attention want them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rrsis_bench.nn.encoders.adapted import AdaptedEncoder
 
 
 class StagedEncoder(nn.Module):
-    """A hierarchical visual encoder as stem, stages and reductions.
+    """A hierarchical image encoder as stem, stages and reductions.
 
     Attributes:
         channels: width C_i of each stage's map.
@@ -28,19 +28,19 @@ class StagedEncoder(nn.Module):
     strides: tuple[int, ...]
 
     def stem(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to the first stage's input (B, h, w, C)."""
+        """Map images (B, 3, H, W) to the first stage's input (B, h, w, C)."""
         raise NotImplementedError
 
     def stage(self, index: int, features: Tensor) -> Tensor:
-        """The blocks of one stage: its input to its map (B, h_i, w_i, C_i)."""
+        """Run the blocks of one stage; returns its map (B, h_i, w_i, C_i)."""
         raise NotImplementedError
 
     def downsample(self, index: int, features: Tensor) -> Tensor:
-        """Stage `index`'s (fused) map to the input of stage `index` + 1; the map itself where stages reduce alone."""
+        """Reduce stage `index`'s (fused) map to the next stage's input; the map itself if stages reduce it."""
         raise NotImplementedError
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take pretrained parameters in any layout this encoder is published in.
+        """Load pretrained parameters in any layout that they are published in.
 
         Raises:
             MissingResourceError: the tensors are not this encoder's; the message names the first that do not fit.
@@ -48,7 +48,7 @@ class StagedEncoder(nn.Module):
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The maps of all stages without anything in between, finest first."""
+        """Run all stages without fusion; returns their maps, finest first."""
         features = self.stem(images)
         maps: list[Tensor] = []
         for index in range(len(self.channels)):
@@ -59,6 +59,11 @@ class StagedEncoder(nn.Module):
         return maps
 
 
+def channels_last(features: Tensor) -> Tensor:
+    """Permute a convolution's map (B, C, h, w) to (B, h, w, C)."""
+    return features.permute(0, 2, 3, 1)
+
+
 class AdaptedStages(AdaptedEncoder):
     """A frozen encoder in stages; an adapter changes each stage's output before the next stage sees it.
 
@@ -67,7 +72,7 @@ class AdaptedStages(AdaptedEncoder):
 
     Args:
         trunk: the encoder; its parameters are frozen here.
-        adapters: one per stage, called as `adapter(tokens, grid, prefix, *context)` like those of `AdaptedDinov2`.
+        adapters: one per stage, called as `adapter(tokens, grid, prefix, *context)`, as in `AdaptedDinov2`.
     """
 
     trunk: StagedEncoder
@@ -86,11 +91,14 @@ class AdaptedStages(AdaptedEncoder):
         images: Tensor,
         context: Mapping[int, Sequence[Tensor | None]] | Sequence[Tensor | None] = (),
     ) -> list[Tensor]:
-        """One map (B, C_i, h_i, w_i) per stage, finest first.
+        """Encode images.
 
         Args:
             images: (B, 3, H, W).
             context: further arguments of the adapters: the same for all, or by stage.
+
+        Returns:
+            one map (B, C_i, h_i, w_i) per stage, finest first.
         """
         maps: list[Tensor] = []
         features = images

@@ -19,7 +19,7 @@ from rrsis_bench.types import InputSpec
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """Encoders and input; the defaults are Swin-B and BERT-base as LAVT has them.
+    """Encoders and input; the defaults are LAVT's, Swin-B and BERT-base.
 
     Attributes:
         image_size: side in pixels of the square input.
@@ -29,18 +29,18 @@ class EncoderOptions:
         swin_heads: attention heads per Swin stage.
         swin_window: window side in pixels of the map (12 or 7 in released weights).
         drop_path: stochastic depth of the encoder's last block.
-        encoder_weights: pretrained visual encoder (see `nn/weights/files.py`); None starts from random values.
+        encoder_weights: pretrained image encoder (see `nn/weights/refs.py`); None starts from random values.
         tokenizer: registered tokenizer name.
-        max_tokens: length the token ids are cut or padded to.
+        max_tokens: length that token ids are cut or padded to.
         text_width: width of the text encoder.
         text_layers: its transformer layers.
         text_heads: its attention heads.
         text_vocabulary: its number of token ids.
         text_positions: its longest sequence.
         text_weights: pretrained text encoder; None starts from random values.
-        trained_text_layers: lowest layers of the text encoder that are trained; the code released with LAVT leaves the
-            rest out of its optimiser.
-        train_text_embeddings: train the word embeddings too, which that code does not.
+        trained_text_layers: number of lowest layers of the text encoder that are trained; LAVT's released optimiser
+            leaves out the rest.
+        train_text_embeddings: train the word embeddings too; LAVT's released code does not.
     """
 
     image_size: int = 480

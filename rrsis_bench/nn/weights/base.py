@@ -8,18 +8,19 @@ from typing import Any
 from torch import Tensor
 
 from rrsis_bench.errors import UsageError
-from rrsis_bench.nn.weights.files import load_tensors, naming_the_file, resolve, sha256_file
+from rrsis_bench.nn.weights.files import load_tensors, naming_the_file
+from rrsis_bench.nn.weights.refs import resolve, sha256_file
 
 Load = Callable[[Mapping[str, Tensor]], None]
-"""Takes the tensors of a weights file into an encoder, by name and strictly."""
+"""Loads the tensors of a weights file into an encoder, strictly."""
 
 
 def load_base(ref: str, load: Load) -> str:
-    """Load one weights file; what is stored in half precision becomes float32.
+    """Load one weights file into an encoder; half precision becomes float32.
 
     Args:
         ref: the file, as options name it (`nn/weights/refs.py`).
-        load: of the encoder.
+        load: the encoder's function that loads tensors.
 
     Returns:
         sha256 of the file.
@@ -35,15 +36,15 @@ def load_base(ref: str, load: Load) -> str:
 
 
 def load_frozen(method: str, options: Any, encoders: Mapping[str, Load]) -> dict[str, str]:
-    """Load the base weights of encoders that stay frozen, which makes no sense from random values by mistake.
+    """Load the base weights of frozen encoders; only `random` starts them from random values.
 
     Args:
         method: the method's name, for messages.
         options: its options; `<encoder>_weights` names a file, or `random` for a random start.
-        encoders: name of an encoder -> how it loads tensors.
+        encoders: name of an encoder -> its function that loads tensors.
 
     Returns:
-        name of an encoder -> sha256 of its file; without those that start at random.
+        name of an encoder -> sha256 of its file, for encoders that name one.
 
     Raises:
         UsageError: an option is empty.

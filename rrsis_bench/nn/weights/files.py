@@ -1,6 +1,6 @@
 """Weights files as tensors: read without running code, renamed, and loaded strictly.
 
-How a weights file is named in a configuration: `rrsis_bench/nn/weights/refs.py`.
+`rrsis_bench/nn/weights/refs.py` says how a configuration names a weights file.
 """
 
 from __future__ import annotations
@@ -15,18 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.weights.refs import WeightRef, resolve, sha256_file
-
-__all__ = ["WeightRef", "fit", "load_checkpoint", "load_tensors", "resolve", "sha256_file", "strip_prefixes"]
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A `.safetensors` file or a `.pth` checkpoint as a mapping; nothing in it can run code.
+    """Read a `.safetensors` file or a `.pth` checkpoint as a mapping; nothing in it can run code.
 
-    Besides tensors and plain containers only `argparse.Namespace` is allowed, which many released checkpoints hold.
+    A checkpoint may hold tensors, plain containers and `argparse.Namespace`, which many released ones contain.
 
     Raises:
-        MissingResourceError: unreadable, or it holds other objects.
+        MissingResourceError: the file is unreadable, or holds other objects.
     """
     try:
         if path.suffix == ".safetensors":
@@ -44,12 +41,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name.
+    """Read the tensors of a weights file by name.
 
-    A checkpoint's `model` or `state_dict` entry is taken where there is one; other entries than tensors are left out.
+    If the checkpoint has an entry `model` or `state_dict`, that entry is read. What is no tensor is skipped.
 
     Raises:
-        MissingResourceError: unreadable, or no tensors in it.
+        MissingResourceError: the file is unreadable, or holds no tensors.
     """
     loaded: Mapping[str, Any] = load_checkpoint(path)
     for key in ("model", "state_dict"):
@@ -80,7 +77,7 @@ def naming_the_file(path: Path) -> Iterator[None]:
 
 
 def strip_prefixes(tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> dict[str, Tensor]:
-    """Remove each prefix in turn from the names, where every name has it."""
+    """Remove each prefix in turn from all names, if every name has it."""
     stripped = dict(tensors)
     for prefix in prefixes:
         if stripped and all(name.startswith(prefix) for name in stripped):
@@ -99,8 +96,8 @@ def fit(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
 
     Args:
         module: receives the values.
-        tensors: under the module's own names.
-        what: what the tensors are, for the message.
+        tensors: values by the module's own names.
+        what: names the tensors in the message.
 
     Raises:
         MissingResourceError: names or shapes differ; the message names the first few.

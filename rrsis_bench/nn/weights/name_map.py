@@ -20,7 +20,7 @@ class NameMap:
     Attributes:
         method: the method's name, for messages.
         modules: official module name (`*` for a number) to ours; what follows it in a parameter's name is kept.
-        dropped: patterns of official names without counterpart, and why.
+        dropped: patterns of official names that have no counterpart on purpose -> the reason.
     """
 
     method: str
@@ -38,7 +38,7 @@ class NameMap:
         return patterns
 
     def ours(self, official: str) -> str | None:
-        """Our name of an official parameter or buffer; None where it is dropped on purpose or unknown."""
+        """Our name of an official parameter or buffer; None if it is dropped on purpose or unknown."""
         if self.is_dropped(official):
             return None
         for pattern, target in self._patterns:
@@ -47,17 +47,21 @@ class NameMap:
         return None
 
     def is_dropped(self, official: str) -> bool:
-        """Whether an official name is left out on purpose."""
+        """Whether an official name is dropped on purpose."""
         return any(re.fullmatch(pattern, official) for pattern in self.dropped)
 
     def convert(self, official: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
         """Official parameters under our names.
 
-        Axes of length 1 that our tensor lacks are dropped: of 1x1 convolutions that are linear layers here, and of a
-        list of one kernel.
+        Axes of length 1 that our tensor lacks are dropped: those of 1x1 convolutions that are linear layers here, and
+        that of a list of one kernel.
+
+        Args:
+            official: values by official name.
+            network: gives our shapes.
 
         Raises:
-            MissingResourceError: a name that is neither known nor dropped on purpose; the message names the first few.
+            MissingResourceError: a name has no place and is not dropped on purpose; the message names the first few.
         """
         own = network.state_dict()
         converted: dict[str, Tensor] = {}

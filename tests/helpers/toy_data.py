@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rrsis_bench.data.sources import synthetic
 
-RUNNER = Path(__file__).resolve().parents[1] / "helpers" / "toy_run.py"
+RUNNER = Path(__file__).resolve().with_name("toy_run.py")
 COUNTS = {"train": 26, "val": 5, "test": 7}
 
 

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import toy_data
 import yaml
+
+from helpers import toy_data
 
 TESTS = Path(__file__).resolve().parents[1]
 

@@ -1,0 +1,49 @@
+"""What a method is made of: its network, its parameters, its stored state."""
+
+from __future__ import annotations
+
+import io
+
+import torch
+
+from rrsis_bench.methods.base import Method
+from rrsis_bench.methods.contract.subject import Finding, Subject, gap, random_batch, score
+from rrsis_bench.types import InputSpec
+
+PARAMETER_SHARE = 0.02  # a network may differ this much from the published size
+
+
+def builds(subject: Subject) -> Finding:
+    """The method is a `Method` with an input specification and with something to store."""
+    method = subject.build()
+    spec = method.input_spec
+    names = [name for name, _ in method.named_parameters()]
+    known = isinstance(method, Method) and isinstance(spec, InputSpec) and bool(method.state_dict())
+    return known, f"{len(names)} parameters, input {spec.image_size[0]}x{spec.image_size[1]}, {spec.max_tokens} tokens"
+
+
+def reloads(subject: Subject) -> Finding:
+    """Another instance that loads the stored state gives the same logits."""
+    method = subject.seeded(0)
+    batch = random_batch(method.input_spec)
+    method.train()(batch)  # moves running statistics off their start
+    stored = io.BytesIO()
+    torch.save(method.state_dict(), stored)
+    stored.seek(0)
+    again = subject.seeded(1)
+    again.load_state_dict(torch.load(stored, weights_only=True), strict=True)
+    largest, _ = gap(score(method, batch), score(again, batch))
+    return largest == 0, f"largest difference {largest:.1e}"
+
+
+def has_published_size(subject: Subject) -> Finding:
+    """The variants that the card gives a published number of parameters for have it, but for `PARAMETER_SHARE`."""
+    if not subject.published:
+        return True, "the card gives no published number of parameters"
+    good, seen = True, []
+    for variant, (expected, build) in subject.published.items():
+        with torch.device("meta"):
+            count = sum(parameter.numel() for parameter in build().parameters())
+        good &= abs(count - expected) <= PARAMETER_SHARE * expected
+        seen.append(f"{variant}: {count:,} built, {expected:,} published")
+    return good, "; ".join(seen)

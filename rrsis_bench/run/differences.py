@@ -1,0 +1,51 @@
+"""What has changed between the settings a run was begun with and those it is to continue with. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rrsis_bench.config import Config
+
+FREE = frozenset(
+    {
+        "checkpoint_every_n_steps",
+        "data.num_workers",
+        "data.root",  # the data's own identity is compared instead
+        "data.manifest",
+        "trainer.default_root_dir",
+        "trainer.enable_model_summary",
+        "trainer.enable_progress_bar",
+        "trainer.log_every_n_steps",
+        "trainer.logger",
+        "trainer.profiler",
+    }
+)
+"""Settings that cannot change a result: a run may continue with others."""
+
+
+def changes(saved: Config, now: Config) -> list[str]:
+    """The settings that differ and may change the result, one `key: old -> new` each, sorted.
+
+    A key that the saved configuration lacks came with a later version of the suite; switched off, it changes nothing.
+
+    Args:
+        saved: the whole configuration a run was begun with.
+        now: the whole configuration it is to continue with.
+    """
+    before, after = dict(_flat(saved)), dict(_flat(now))
+    found = []
+    for key in sorted(before.keys() | after.keys()):
+        if key in FREE or before.get(key) == after.get(key) or (key not in before and not after[key]):
+            continue
+        found.append(f"{key}: {before.get(key)!r} -> {after.get(key)!r}")
+    return found
+
+
+def _flat(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    for key, entry in value.items():
+        name = f"{where}.{key}" if where else str(key)
+        if isinstance(entry, Mapping) and entry:
+            yield from _flat(entry, name)
+        else:
+            yield name, list(entry) if isinstance(entry, tuple) else entry
