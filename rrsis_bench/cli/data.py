@@ -1,4 +1,4 @@
-"""`rrsis-bench data`: list, prepare, verify, count and look at data sets."""
+"""`rrsis-bench data`: list, prepare, verify, count and show data sets."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words after `data`."""
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
-    words.add_parser("list", help="all data sets: source, published sizes, whether they are there", allow_abbrev=False)
+    words.add_parser("list", help="all data sets: title, kind, published sizes, folder", allow_abbrev=False)
     for word, summary in (
         ("prepare", "write the manifest that training and testing read"),
-        ("verify", "check every file and name each that is wrong; exit code 3 on errors"),
+        ("verify", "check every file and name each bad one; exit code 3 on errors"),
         ("stats", "count splits, categories, sizes and words"),
         ("show", "draw one pair into a PNG and print what is known of it"),
     ):
         sub = words.add_parser(
             word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
         )
-        sub.add_argument("name", metavar="NAME", help="a data set of `rrsis-bench data list`")
+        sub.add_argument("name", metavar="NAME", help="a data set that `rrsis-bench data list` names")
         sub.add_argument("--root", type=Path, help="its folder (default: that of its configuration)")
         sub.add_argument("--manifest", type=Path, help="the file that lists the pairs, for a data set of your own")
         if word == "show":
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--split", default="test", choices=SPLITS, help="default: test")
             sub.add_argument("--out", type=Path, help="PNG to write (default: NAME-SPLIT-INDEX.png here)")
         if word == "verify":
-            sub.add_argument("--quiet", action="store_true", help="leave out what is only worth knowing")
+            sub.add_argument("--quiet", action="store_true", help="leave out the notes")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,7 +85,7 @@ def _list() -> int:
 
 
 def _console(cls: Any) -> Any:
-    """A console as wide as its rows when its output goes to a file, so that no name is cut."""
+    """A console; where its output goes to a file, it is wide enough to cut no name."""
     console = cls()
     return console if console.is_terminal else cls(width=200)
 

@@ -1,4 +1,4 @@
-"""What a data set holds: splits, categories, object sizes, words of the expressions. No torch, no tokenizer."""
+"""Counts of a data set by split, category, object size and number of words. No torch, no tokenizer."""
 
 from __future__ import annotations
 

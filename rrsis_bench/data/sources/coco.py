@@ -4,9 +4,9 @@
     <root>/<annotations>         {"images": [...], "annotations": [...], "categories": [...]}
     <root>/<splits>              {"train": [photo, ...], "val": [...], "test": [...]}
 
-Every annotated instance is a rival an expression must not fit, however small or cut off; the options say which may be
-referred to. The splits file lists photographs, so that overlapping tiles stay together, and a pair's `image_id` is
-its photograph: the tiles of one are not independent, and confidence intervals resample by it.
+An expression must fit its instance and no other, however small or cut off the others are. The options say which
+instances may be referred to. The splits file lists photographs: overlapping tiles stay together. A pair's `image_id`
+is its photograph, by which confidence intervals resample, since the tiles of a photograph depend on each other.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rrsis_bench.data.verify import prepare_entries, verify_entries
 from rrsis_bench.errors import UsageError
 
 OUTLINE_POINTS = 64
-"""At most so many points of an instance's outline are kept for measuring gaps."""
+"""Points of an instance's outline that are kept for measuring gaps, at most."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class _Image:
 
 @dataclass(frozen=True)
 class _Instance:
-    """An annotation whose mask decodes."""
+    """An annotation with a mask that could be decoded."""
 
     key: int
     category: str
@@ -82,10 +82,10 @@ class CocoInstances:
             first `_`), or the name of a field of the image entries.
         min_area: instances of fewer pixels are rivals only.
         exclude: categories that are rivals only.
-        rename: category -> how it is said; others are said as they are called, in lower case.
+        rename: category -> its name in expressions; other categories keep their name, in lower case.
         per_object: most expressions of one instance, each of another kind.
         drop_border: whether instances cut off by the border are rivals only.
-        seed: draws kinds and wordings; each image draws for itself, so further images change nothing.
+        seed: of the kinds and wordings. Each image draws for itself: adding an image leaves the others as they were.
     """
 
     name = "coco"
@@ -142,7 +142,7 @@ class CocoInstances:
         )
 
     def _scan(self, root: Path, report: Report, photos: dict[str, str]) -> Iterator[ListedPair]:
-        """Entries of all images in file order; `photos` learns each image's photograph on the way."""
+        """Entries of all images in file order; each image's photograph is added to `photos`."""
         listing = self._read_json(root, self.annotations, report)
         split_of = self._split_of(root, report)
         names = {
@@ -242,7 +242,7 @@ class CocoInstances:
         return stem.partition("_")[0] if self.group == "before-underscore" else str(entry[self.group])
 
     def _split_of(self, root: Path, report: Report) -> dict[str, str]:
-        """Photograph -> split. A photograph listed twice is reported and stays where it was first."""
+        """Photograph -> split. A photograph listed twice is reported and keeps its first split."""
         listed = self._read_json(root, self.splits, report)
         split_of: dict[str, str] = {}
         for split in SPLITS:

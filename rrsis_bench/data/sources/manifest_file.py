@@ -1,4 +1,4 @@
-"""A data set of one's own: a JSONL or CSV file that lists image, mask (file or RLE) and expression."""
+"""A user's own data set: a JSONL or CSV file that lists image, mask (file or RLE) and expression."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class ManifestFile(ScannedSource):
 
 
 def _rows(listing: Path, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each line with its place in the file; a line that cannot be read is reported and left out."""
+    """Each line with its place in the file. A line that cannot be read is reported and left out."""
     try:
         data = listing.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
