@@ -124,7 +124,7 @@ class SpacedData(ReferringDataModule):
 
 def open_data(samples: Samples, task: ReferringSegmentationTask, workers: int) -> ReferringDataModule:
     """The test samples."""
-    options = resolve(RunRequest(task.names[0], samples.dataset, task.names[1])).config["data"]
+    options = resolve(RunRequest(task.method_name, samples.dataset, task.variant)).config["data"]
     root = samples.root or options.get("root")
     data = SpacedData(**{**options, "root": root, "num_workers": workers, "eval_batch_size": 8})
     data.count, data.input_spec = samples.count, task.method.input_spec

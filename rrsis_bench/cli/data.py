@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for word, summary in (
         ("prepare", "write the manifest that training and testing read"),
         ("verify", "check every file and name each that is wrong; exit code 3 on errors"),
-        ("stats", "count splits, categories, sizes and tokens"),
+        ("stats", "count splits, categories, sizes and words"),
         ("show", "draw one pair into a PNG and print what is known of it"),
     ):
         sub = words.add_parser(

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from rrsis_bench.sweep.grid import Cell
 
 
+COMPARE = (
+    "Print the difference of two methods on the same samples, with its interval and p value over photographs. "
+    "The p value is exact for 16 photographs or fewer. With fewer than 6 there is none: chance alone could explain any "
+    "difference."
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's sub-verbs and their options."""
     verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -25,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     score = verbs.add_parser("score", help="score predictions of any framework and write the same result file")
     _score_arguments(score)
     compare = verbs.add_parser("compare", help="the difference of two methods with its interval, per category and size")
+    compare.description = COMPARE
     compare.add_argument("a", type=Path, metavar="A", help="run folder, or a method's folder of seed folders")
     compare.add_argument("b", type=Path, metavar="B", help="the same of the other method")
     compare.add_argument("--protocol", default="native-v1", help="rules to score by (default: native-v1)")
@@ -172,11 +180,11 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _table(args: argparse.Namespace) -> int:
     from rrsis_bench.boards import sweep_table
-    from rrsis_bench.sweep.agenda import look
+    from rrsis_bench.sweep.agenda import survey
     from rrsis_bench.sweep.grid import read_sweep
 
     sweep = read_sweep(args.sweep, args.runs)
-    agenda = look(sweep, compute=False)
+    agenda = survey(sweep, compute=False)
     grouped: dict[tuple[str, str], list[Cell]] = {}
     for cell in agenda.cells:
         named = cell.variant.partition("+")[2]

@@ -29,10 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the grid."""
-    from rrsis_bench.sweep.agenda import look
+    from rrsis_bench.sweep.agenda import survey
     from rrsis_bench.sweep.grid import read_sweep
 
-    agenda = look(read_sweep(args.sweep, args.runs), args.only, compute=False)
+    agenda = survey(read_sweep(args.sweep, args.runs), args.only, compute=False)
     if args.json:
         print(json.dumps([_entry(agenda, cell) for cell in agenda.cells], indent=2))
         return 0

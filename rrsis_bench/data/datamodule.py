@@ -12,10 +12,11 @@ from torch.utils.data import DataLoader
 
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import ReferringDataset, permuted
+from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.data.sampler import ResumableLoader, ResumableSampler, StridedSampler
-from rrsis_bench.errors import MissingResourceError, UsageError
+from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
 from rrsis_bench.types import Batch, InputSpec
 
 
@@ -73,7 +74,7 @@ class ReferringDataModule(LightningDataModule):
             source_options: what the source takes besides (for `coco`: images, annotations, group, min_area, ...).
             manifest: the file that lists the pairs, for the `manifest` source.
             permute_expressions: the language control, on all splits.
-            limit: split -> use only its first samples.
+            limit: split -> use only this many of its first samples.
             select_on: split that training validates on and so chooses the checkpoint by. `test` only repeats a paper
                 that did so; the result says it.
         """
@@ -93,6 +94,11 @@ class ReferringDataModule(LightningDataModule):
             "source_options": source_options,
             "manifest": manifest,
         }
+        for split, count in self.limit.items():
+            if split not in SPLITS:
+                raise UsageError(f"data.limit: there is no split '{split}'.{did_you_mean(split, list(SPLITS))}")
+            if count < 1:
+                raise UsageError(f"data.limit.{split} must be at least 1, not {count}; leave it out for all samples.")
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             if value < 1:
                 raise UsageError(f"data.{name} must be at least 1, not {value}.")
@@ -120,6 +126,11 @@ class ReferringDataModule(LightningDataModule):
         self.train_dataset = self.open_split("train", training=True)
         self.val_dataset = self.open_split(self.select_on)
         self.test_dataset = self.open_split("test")
+        # Counted before workers are made, who then find the tokens of all expressions kept.
+        if stage == "fit" and self._place()[0] == 0 and (cut := self.train_dataset.cut()):
+            share = f"{cut:,} of {len(self.train_dataset):,} ({cut / len(self.train_dataset):.1%})"
+            length = self.input_spec.max_tokens
+            print(f"{share} training expressions are longer than {length} tokens and lose their end", flush=True)
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint says of the data it was trained on: names, limits, and the sha256 of the manifest."""

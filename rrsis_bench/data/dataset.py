@@ -158,6 +158,10 @@ class ReferringDataset(Dataset[Item]):
                 self._tokens.popitem(last=False)
         return known
 
+    def cut(self) -> int:
+        """Number of samples whose expression is longer than the method's `max_tokens` and loses its end."""
+        return sum(self.tokens(self.pair(index).text).truncated for index in range(len(self)))
+
     def _input(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The image as the method wants it, (3, H, W); zeros for one that is blind to it."""
         if not self.spec.reads_image:

@@ -23,7 +23,7 @@ class GalleryKeeper:
         self._wanted = wanted(dataset)
         self._kept: dict[str, str] = {}
 
-    def look(self, logits: Tensor, batch: Batch, input_size: tuple[int, int]) -> None:
+    def keep(self, logits: Tensor, batch: Batch, input_size: tuple[int, int]) -> None:
         """Keep the wanted samples of a batch.
 
         Args:

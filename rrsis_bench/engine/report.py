@@ -41,7 +41,7 @@ def sample_table(scored: Scored, dataset: ReferringDataset) -> SampleTable:
 
 def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
     """What a result says of its method."""
-    name, variant = task.names
+    name, variant = task.method_name, task.variant
     card_path = registry.method_folder(name) / "card.yaml"
     block: dict[str, Any] = {"name": name, "variant": variant, "target": registry.target(name)}
     if card_path.is_file():

@@ -177,7 +177,7 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer, task: LightningModule) -> None:
         assert isinstance(task, ReferringSegmentationTask)
-        task.watch.look()  # weights that became NaN must not replace sound ones
+        task.watch.means()  # weights that became NaN must not replace sound ones
         task.choosing = False
         try:
             trainer.save_checkpoint(self.path)
@@ -211,7 +211,7 @@ class LastCheckpoint(Checkpoint):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the losses of the steps since the last look, before a score is made of a broken network."""
         if isinstance(pl_module, ReferringSegmentationTask) and trainer.state.fn == "fit":
-            pl_module.watch.look()
+            pl_module.watch.means()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch and its validation."""

@@ -75,13 +75,13 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
     task.origin = {"run": uuid.uuid4().hex, "config": config, "accepted_changes": []}
     if checkpoint is not None:
         content = read(checkpoint)
-        check_identity(content, *task.names, task.options, checkpoint)
+        check_identity(content, task.method_name, task.variant, task.options, checkpoint)
         data.prepare_data()
         task.origin |= _continued(content, checkpoint, config, data.identity(), accept_changes)
     if trainer.is_global_zero:
         _prepare_folder(folder, checkpoint is not None, overwrite)
         folder.write_config(cli.config_text())
-        print(f"training {task.names[0]} ({task.names[1]}) on {data.dataset}; run folder {folder}", flush=True)
+        print(f"training {task.method_name} ({task.variant}) on {data.dataset}; run folder {folder}", flush=True)
     again = "continue with the same command and --resume auto."
     with _interruptible(f"what was trained is saved in {folder.last} where that is there; {again}"):
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
@@ -161,7 +161,7 @@ def _whole_training(content: dict[str, Any], checkpoint: Path) -> dict[str, Any]
 
 
 def _load_official(task: ReferringSegmentationTask, weights: str) -> None:
-    name = task.names[0]
+    name = task.method_name
     if weights == "official":
         raise UsageError(
             f"the official weights of {name} have no address a program may fetch them from; where its authors released "

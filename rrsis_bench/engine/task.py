@@ -99,7 +99,7 @@ class ReferringSegmentationTask(LightningModule):
         recipe: str | None = None,
     ) -> None:
         super().__init__()
-        self.names = (method, variant)
+        self.method_name, self.variant = method, variant
         self.recipe = recipe
         self.options = dict(options or {})
         self.optimizer_config, self.schedule_config = optimizer, schedule
@@ -153,7 +153,7 @@ class ReferringSegmentationTask(LightningModule):
         """
         if stage == "fit" and not self._has_gradients and self.trainer.world_size > 1:
             raise UsageError(
-                f"{self.names[0]} learns without gradients, from the samples of one process: use --trainer cpu."
+                f"{self.method_name} learns without gradients, from the samples of one process: use --trainer cpu."
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
@@ -167,23 +167,23 @@ class ReferringSegmentationTask(LightningModule):
         losses = self.method.loss(output, batch)
         if unknown := sorted(set(self.loss_weights) - set(losses)):
             raise UsageError(
-                f"model.loss_weights names '{unknown[0]}', which {self.names[0]} does not have."
+                f"model.loss_weights names '{unknown[0]}', which {self.method_name} does not have."
                 f"{did_you_mean(unknown[0], list(losses))}"
             )
         total = torch.stack([self.loss_weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
         self.watch.add(self.global_step, batch.sample_ids, {"loss": total, **losses, **output.aux.get("watched", {})})
         interval: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (self.global_step + 1) % interval == 0:
-            self.look_at_losses(len(batch))
+            self.log_losses(len(batch))
         return total if self._has_gradients else None
 
-    def look_at_losses(self, batch_size: int = 1) -> None:
+    def log_losses(self, batch_size: int = 1) -> None:
         """Log the mean losses since the last look.
 
         Raises:
             UserError: one of them was NaN or infinite.
         """
-        if means := self.watch.look():
+        if means := self.watch.means():
             self.latest = means
             values = {f"train/{name}": value for name, value in means.items()}
             self.log_dict(values, on_step=True, on_epoch=False, batch_size=batch_size)
@@ -213,7 +213,7 @@ class ReferringSegmentationTask(LightningModule):
         """Prove that what must not train has not changed."""
         if hash_tensors(self.method.state_dict(), self._frozen) != self._frozen_sha256:
             raise RuntimeError(
-                f"{self.names[0]}: frozen tensors changed during training (a frozen encoder's BatchNorm in training "
+                f"{self.method_name}: frozen tensors changed during training (a frozen encoder's BatchNorm in training "
                 "mode does that); the method must keep its frozen modules in evaluation mode."
             )
 
@@ -223,7 +223,7 @@ class ReferringSegmentationTask(LightningModule):
         logits = self(batch.blind()).logits.float()
         self.counts.update(batch.indices, count(logits, batch, self.method.input_spec.image_size, views))
         if self.gallery is not None:
-            self.gallery.look(logits, batch, self.method.input_spec.image_size)
+            self.gallery.keep(logits, batch, self.method.input_spec.image_size)
 
     def _finish(self, views: tuple[View, ...]) -> Scored:
         indices, counts = self.counts.compute()
@@ -283,8 +283,8 @@ class ReferringSegmentationTask(LightningModule):
         }
         checkpoint[ENTRY] = {
             "format": FORMAT,
-            "method": self.names[0],
-            "variant": self.names[1],
+            "method": self.method_name,
+            "variant": self.variant,
             "options": self.options,
             "weights": self.weights,
             "frozen_sha256": self._frozen_sha256,
@@ -302,5 +302,5 @@ class ReferringSegmentationTask(LightningModule):
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse what is not a checkpoint of this very method, variant and base weights; load the rest strictly."""
         source = getattr(self.trainer, "ckpt_path", None) or "given"
-        check_identity(checkpoint, *self.names, self.options, source)
+        check_identity(checkpoint, self.method_name, self.variant, self.options, source)
         strict_load(self.method, checkpoint, source, whole=self.trainer.state.fn == "fit")

@@ -78,7 +78,7 @@ class TrainerCLI(LightningCLI):
         asked = self.config_init["trainer"]
         kwargs["default_root_dir"] = self.folder.path
         kwargs["plugins"] = [*(asked.get("plugins") or []), WholeFileIO()]
-        dead = bool(registry.dead_parameters(self.model.names[0]))
+        dead = bool(registry.dead_parameters(self.model.method_name))
         strategy = _strategy(asked, dead)
         if strategy is not None:
             kwargs["strategy"] = strategy

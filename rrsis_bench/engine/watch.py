@@ -38,7 +38,7 @@ class LossWatch:
         detached = {name: loss.detach().float() for name, loss in losses.items()}
         self._steps.append(Step(number, sample_ids, detached))
 
-    def look(self) -> dict[str, float]:
+    def means(self) -> dict[str, float]:
         """Mean of each loss since the last look; empty when there was no step.
 
         Raises:

@@ -22,6 +22,7 @@ class State:
         command: its command line.
         host: where it ran.
         job: the scheduler's job, or "".
+        launcher: that queued it.
         attempts: how often it was started.
         started: UTC time of the last start.
         seconds: of all attempts that ended, wall clock.
@@ -37,6 +38,7 @@ class State:
     command: str = ""
     host: str = ""
     job: str = ""
+    launcher: str = "slurm"
     attempts: int = 0
     started: str = ""
     seconds: float = 0.0

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rrsis_bench.metrics.areas import Areas, Counts
 from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.stats.exact import sums_by_cluster
 
 RESAMPLES = 10_000
 SEED = 20_240_501
@@ -42,11 +43,8 @@ def resample(
         for each block its sums (R, K), and the number of samples drawn (R,). Clusters of different sizes make it vary.
     """
     values = np.concatenate([*blocks, np.ones((len(clusters), 1))], axis=1)
-    _, membership = np.unique(np.asarray(clusters), return_inverse=True)
-    n_clusters = int(membership.max()) + 1
-    sums = np.zeros((n_clusters, values.shape[1]))
-    np.add.at(sums, membership, values)
-    sums = exactly_summable(sums)
+    sums = exactly_summable(sums_by_cluster(values, clusters))
+    n_clusters = len(sums)
     rng = np.random.default_rng(seed)
     result = np.empty((resamples, values.shape[1]))
     for start in range(0, resamples, _CHUNK):

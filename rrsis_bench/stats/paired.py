@@ -1,9 +1,12 @@
 """Is one method better than another? Paired differences on the same samples, resampled by image.
 
-A method's value is the mean over its seeds. Every method is scored in the very same resamples, so that what makes an
-image hard cancels in the difference. The p value turns the interval round (Efron and Tibshirani 1993, section 15.4):
-twice the smaller share of resamples on either side of zero, with one added to count and total, so that it is never 0
-(Davison and Hinkley 1997, equation 4.11).
+A method's value is the mean over its seeds. All methods are scored in the same resamples: what makes an image hard
+cancels in the difference. How the p value is found depends on the number of photographs C:
+
+- C < `FEWEST`: not at all. No difference could be more than chance.
+- C <= `EXACT_UP_TO`: exactly, see `exact`.
+- above: by turning the bootstrap interval round (Efron and Tibshirani 1993, section 15.4). The p value is twice the
+  smaller share of resamples on either side of zero, one added to count and total (Davison and Hinkley 1997, eq. 4.11).
 
 Shape legend: `N` samples, `E` entries (methods), `R` resamples.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +25,7 @@ from rrsis_bench.metrics.areas import Areas, Counts
 from rrsis_bench.metrics.definitions import METRICS
 from rrsis_bench.metrics.protocols import DEFAULT, get
 from rrsis_bench.stats.bootstrap import RESAMPLES, SEED, Interval, percentile_interval, resample
+from rrsis_bench.stats.exact import EXACT_UP_TO, FEWEST, TIE, exact_p, sums_by_cluster
 
 _BLOCK = 256
 
@@ -48,6 +53,11 @@ class RunCounts:
         """The integers with their protocol, which metrics are computed from."""
         return Areas(self.counts, self.protocol)
 
+    @cached_property
+    def n_images(self) -> int:
+        """Number of photographs C."""
+        return len(set(self.image_id))
+
     def rows(self, index: NDArray[np.int64]) -> RunCounts:
         """The run on some of its samples only."""
         ids, images = (tuple(column[i] for i in index) for column in (self.sample_id, self.image_id))
@@ -62,8 +72,9 @@ class Difference:
         a: value of A, the mean over its seeds; None for NaN.
         b: value of B.
         difference: a - b.
-        interval: 95 % percentile interval of the difference; None with fewer than two images, or where it is NaN.
+        interval: 95 % percentile interval of the difference; None with fewer than `FEWEST` images, or where it is NaN.
         p: two-sided p value of "no difference"; None as the interval.
+        n_images: number of photographs.
     """
 
     a: float | None
@@ -71,6 +82,7 @@ class Difference:
     difference: float | None
     interval: Interval
     p: float | None
+    n_images: int
 
 
 def why_not_paired(first: RunCounts, second: RunCounts) -> str | None:
@@ -143,11 +155,34 @@ def _columns(runs: Sequence[RunCounts], metrics: Sequence[str]) -> dict[str, lis
     }
 
 
-def p_value(differences: NDArray[np.float64]) -> float | None:
+def p_value(
+    a: Sequence[RunCounts], b: Sequence[RunCounts], metric: str, differences: NDArray[np.float64]
+) -> float | None:
+    """Two-sided p value of "no difference between A and B"; None with fewer than `FEWEST` photographs, or for NaN.
+
+    Args:
+        a: the runs of A, one for each seed.
+        b: the runs of B, of the same samples.
+        metric: name of the metric.
+        differences: (R,) differences in the resamples, which decide where there are many photographs.
+    """
+    first = a[0]
+    if first.n_images < FEWEST:
+        return None
+    if first.n_images > EXACT_UP_TO:
+        return bootstrap_p(differences)
+    measure, rule, n = METRICS[metric], get(first.protocol), np.array([float(len(first.sample_id))])
+    # A ratio's sums are averaged over seeds too: methods with other numbers of seeds can then be exchanged.
+    sides = [np.mean([measure.columns(run.areas) for run in runs], axis=0) for runs in (a, b)]
+    here, there = (sums_by_cluster(side, first.image_id) for side in sides)
+    return exact_p(here, there, lambda sums: measure.of_sums(sums, n, rule))
+
+
+def bootstrap_p(differences: NDArray[np.float64]) -> float | None:
     """Two-sided p value of "no difference" from the differences in the resamples (R,); None if one is NaN."""
     if np.isnan(differences).any():
         return None
-    tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    tail = min(int((differences <= TIE).sum()), int((differences >= -TIE).sum()))
     return float(min(1.0, 2 * (tail + 1) / (len(differences) + 1)))
 
 
@@ -177,17 +212,17 @@ def compare(
         if (reason := why_not_paired(a[0], run)) is not None:
             raise UserError(f"{a[0].where} and {run.where} cannot be compared: {reason}.")
     names = list(metrics)
-    several = len(set(a[0].image_id)) > 1
-    spread = resampled([a, b], names, resamples, seed) if several else {}
+    images = a[0].n_images
+    spread = resampled([a, b], names, resamples, seed) if images >= FEWEST else {}
     left, right = means(a, names), means(b, names)
     found = {}
     for metric in names:
         here, there = left[metric], right[metric]
         interval, p = None, None
-        if several:
+        if spread:
             differences = spread[metric][0] - spread[metric][1]
-            interval, p = percentile_interval(differences), p_value(differences)
-        found[metric] = Difference(_known(here), _known(there), _known(here - there), interval, p)
+            interval, p = percentile_interval(differences), p_value(a, b, metric, differences)
+        found[metric] = Difference(_known(here), _known(there), _known(here - there), interval, p, images)
     return found
 
 

@@ -9,11 +9,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.sweep import launchers
 from rrsis_bench.sweep.cells import STATES, Verdict, judge
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.estimate import Estimates
 from rrsis_bench.sweep.grid import Cell, Sweep
-from rrsis_bench.sweep.launchers.slurm import waiting_jobs
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Agenda:
         return f"{len(self.cells)} cell{'s' if len(self.cells) != 1 else ''}: {told}"
 
 
-def look(
+def survey(
     sweep: Sweep,
     only: Sequence[str] = (),
     force: bool = False,
@@ -63,7 +63,7 @@ def look(
     cells = select(sweep.cells, only)
     states = data if data is not None else DataStates(compute)
     verdicts = {cell.name: judge(cell, states) for cell in cells}
-    _ask_scheduler(cells, verdicts)
+    _ask_schedulers(cells, verdicts)
     wanted = {"missing", "interrupted", "outdated"} | ({"failed"} if retry_failed else set())
     wanted |= {"failed", "done"} if force else set()
     estimates = Estimates([sweep.runs, Path("results/runs")])
@@ -71,13 +71,14 @@ def look(
     return Agenda(cells, verdicts, tuple(todo), estimates)
 
 
-def _ask_scheduler(cells: Sequence[Cell], verdicts: dict[str, Verdict]) -> None:
+def _ask_schedulers(cells: Sequence[Cell], verdicts: dict[str, Verdict]) -> None:
     """A cell whose job has left the queue without starting is not queued any more."""
-    queued = [cell for cell in cells if verdicts[cell.name].state == "queued"]
-    known = waiting_jobs() if queued else None
-    for cell in queued:
-        job = cell.folder.job()
-        if known is None or not job or job in known:
+    queued = [(cell, state.launcher) for cell in cells if verdicts[cell.name].state == "queued"
+              and (state := cell.folder.state()) is not None]  # fmt: skip
+    known = {name: launchers.load(name).poll() for name in {name for _, name in queued if name in launchers.LAUNCHERS}}
+    for cell, launcher in queued:
+        job, jobs = cell.folder.job(), known.get(launcher)
+        if jobs is None or not job or job in jobs:
             verdicts[cell.name] = Verdict("queued", f"job {job or '(just submitted)'}")
         else:
             verdicts[cell.name] = Verdict("interrupted", f"its job {job} has left the queue")

@@ -190,7 +190,7 @@ def test_no_gradient_no_optimiser_and_one_process_only():
     task.setup("test")
     assert task.configure_optimizers() is None
     method = task.method.train()
-    task.watch.look()
+    task.watch.means()
     task._trainer.global_step = 0
     assert task.training_step(random_batch(method.input_spec), 0) is None
     assert method.seen == 4

@@ -40,7 +40,7 @@ def test_scoring_gallery_and_predict_mark_the_same_pixels(scale, monkeypatch):
     assert count(logits, batch, (32, 32), [NATIVE])[0, 0].tolist() == areas
     monkeypatch.setattr("rrsis_bench.engine.gallery.wanted", lambda dataset: frozenset({"s0"}))
     keeper = GalleryKeeper("tiny")
-    keeper.look(logits, batch, (32, 32))
+    keeper.keep(logits, batch, (32, 32))
     kept = masks.decode({"size": list(SIZE), "counts": keeper.gathered()["s0"]})
     assert np.array_equal(kept != 0, expected)
     found = predict.segment(Fixed(logits), np.zeros((*SIZE, 3), np.uint8), "the ship")
@@ -57,7 +57,7 @@ def test_all_three_ask_the_one_function(user, monkeypatch):
     monkeypatch.setattr("rrsis_bench.engine.gallery.wanted", lambda dataset: frozenset({"s0"}))
     logits, batch = -torch.ones(1, 1, 8, 8), make_batch([SIZE])
     keeper = GalleryKeeper("tiny")
-    keeper.look(logits, batch, (32, 32))
+    keeper.keep(logits, batch, (32, 32))
     marked = {
         "gallery": int(masks.area({"size": list(SIZE), "counts": keeper.gathered()["s0"]})),
         "predict": int(predict.segment(Fixed(logits), np.zeros((*SIZE, 3), np.uint8), "the ship").mask.sum()),

@@ -83,7 +83,7 @@ def test_the_keeper_keeps_the_mask_that_is_counted():
     )  # fmt: skip
     logits = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     keeper = GalleryKeeper("tiny")
-    keeper.look(logits, batch, (8, 8))
+    keeper.keep(logits, batch, (8, 8))
     kept = keeper.gathered()
     assert list(kept) == [scene.sample_id]
     mask = decode({"size": list(scene.size), "counts": kept[scene.sample_id]})

@@ -13,7 +13,7 @@ from rrsis_bench.cli import main
 from rrsis_bench.errors import UsageError
 from rrsis_bench.sweep.agenda import select
 from rrsis_bench.sweep.grid import Cell, read_sweep
-from rrsis_bench.sweep.launchers.printed import lines
+from rrsis_bench.sweep.launchers.base import command_line
 
 
 def write(folder: Path, **content: Any) -> Path:
@@ -72,7 +72,7 @@ def test_a_cell_s_command_is_an_ordinary_fit_into_its_folder(tmp_path: Path, mon
     (_, big) = read_sweep(str(path)).cells
     assert big.config["data"]["limit"] == {"train": 8}
     monkeypatch.delenv("RRSIS_RUNS")
-    assert lines([big])[0].endswith("'--data.limit={\"train\": 8}' --model.options.width=64")
+    assert command_line(big).endswith("'--data.limit={\"train\": 8}' --model.options.width=64")
 
 
 def test_all_methods_by_name_of_the_sweep() -> None:

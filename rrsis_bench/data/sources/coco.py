@@ -18,18 +18,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrsis_bench.data.info import SPLITS, SourceInfo
+from rrsis_bench.data.manifest import Pair
+from rrsis_bench.data.masks import MaskError, canonical, decode
+from rrsis_bench.data.pixels import ImageError, read_rgb
 from rrsis_bench.data.sources.base import Finding, ListedPair, MaskRead, Report, require
 from rrsis_bench.data.synthetic.grammar import Expression, Thing, expressions
+from rrsis_bench.data.verify import prepare_entries, verify_entries
 from rrsis_bench.errors import UsageError
-
-if TYPE_CHECKING:
-    from rrsis_bench.data.manifest import Pair
 
 OUTLINE_POINTS = 64
 """At most so many points of an instance's outline are kept for measuring gaps."""
@@ -122,8 +123,6 @@ class CocoInstances:
 
     def prepare(self, root: Path) -> Iterator[Pair]:
         """The pairs of all listed photographs; `image_id` is the photograph."""
-        from rrsis_bench.data.verify import prepare_entries
-
         self.key_files(root)
         photos: dict[str, str] = {}
         for pair in prepare_entries(root, lambda report: self._scan(root, report, photos), self.name, self.info):
@@ -131,8 +130,6 @@ class CocoInstances:
 
     def verify(self, root: Path) -> list[Finding]:
         """Every check on the images, the annotations and the split file."""
-        from rrsis_bench.data.verify import verify_entries
-
         self.key_files(root)
         return verify_entries(root, lambda report: self._scan(root, report, {}), self.info)
 
@@ -190,8 +187,6 @@ class CocoInstances:
             )
 
     def _expressions(self, path: Path, image: _Image, instances: Sequence[_Instance]) -> list[Expression]:
-        from rrsis_bench.data.pixels import ImageError, read_rgb
-
         if not instances:
             return []
         try:
@@ -211,8 +206,6 @@ class CocoInstances:
     def _instance(
         self, annotation: Mapping[str, Any], names: Mapping[int, str], image: _Image, report: Report
     ) -> _Instance | None:
-        from rrsis_bench.data.masks import MaskError, canonical, decode
-
         where = f"{self.annotations}#{annotation.get('id')}"
         try:
             rle = canonical(annotation.get("segmentation"), image.height, image.width)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rrsis_bench.sweep.grid import Cell
+from rrsis_bench.sweep.launchers.base import Launcher
 from rrsis_bench.sweep.monitor import Monitor
 
 _POLL_SECONDS = 0.25
@@ -63,26 +64,14 @@ def parse_devices(listing: str) -> list[str]:
     return [name for names in found for name in names]
 
 
-class LocalLauncher:
+class LocalLauncher(Launcher):
     """Runs cells in order, each in a process of its own, as many at a time as there are slots.
 
-    Args:
-        workers: cells at a time; None for one per visible device, or one on the CPU.
-        monitor: is told what happens.
-        force: start cells anew.
-        on_cpu: leave GPUs alone.
+    There is one slot for each visible device, or one on the CPU, unless `Orders.workers` says otherwise.
     """
 
-    def __init__(self, workers: int | None, monitor: Monitor, force: bool = False, on_cpu: bool = False) -> None:
-        self.devices = [] if on_cpu else visible_devices()
-        count = workers or max(1, len(self.devices))
-        self.free = [self.devices[k % len(self.devices)] if self.devices else f"cpu {k}" for k in range(count)]
-        self.monitor, self.force = monitor, force
-        self.threads = max(1, _cores() // count)
-        self.running: list[Worker] = []
-
-    def run(self, cells: Sequence[Cell]) -> dict[str, int]:
-        """Run all cells to their ends.
+    def start(self, cells: Sequence[Cell]) -> dict[str, int]:
+        """Run all cells to their ends, and show how they do.
 
         Returns:
             the exit code of each.
@@ -90,6 +79,19 @@ class LocalLauncher:
         Raises:
             KeyboardInterrupt: Ctrl-C, after all workers have saved and ended.
         """
+        on_cpu = all(cell.config["trainer"].get("accelerator") == "cpu" for cell in cells)
+        self.devices = [] if on_cpu else visible_devices()
+        count = self.orders.workers or max(1, len(self.devices))
+        self.free = [self.devices[k % len(self.devices)] if self.devices else f"cpu {k}" for k in range(count)]
+        self.threads = max(1, _cores() // count)
+        self.running: list[Worker] = []
+        self.monitor = Monitor(len(cells), self.orders.estimates)
+        try:
+            return self._run(cells)
+        finally:
+            self.monitor.close()
+
+    def _run(self, cells: Sequence[Cell]) -> dict[str, int]:
         waiting = list(cells)
         codes: dict[str, int] = {}
         try:
@@ -132,7 +134,7 @@ class LocalLauncher:
         with cell.folder.log_path.open("ab") as log:
             # A session of its own, so that Ctrl-C at the terminal reaches only us, and we decide what happens.
             process = subprocess.Popen(
-                [*words, *(["--force"] if self.force else [])],
+                [*words, *(["--force"] if self.orders.force else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 
 from rrsis_bench.sweep.grid import Cell
+from rrsis_bench.sweep.launchers.base import Launcher
 
 
-def lines(cells: Sequence[Cell]) -> list[str]:
-    """One line per cell that can be run as it stands, from this folder, on any machine that sees the same files.
+class PrintLauncher(Launcher):
+    """Prints the command lines; whoever runs them does the rest."""
 
-    Only what this environment itself was told (`RRSIS_*`) goes before the command.
-    """
-    told = [f"{name}={shlex.quote(value)}" for name, value in sorted(os.environ.items()) if name.startswith("RRSIS_")]
-    return [" ".join([*told, shlex.join(["rrsis-bench", *cell.words])]) for cell in cells]
+    only_lines = True
+
+    def start(self, cells: Sequence[Cell]) -> Mapping[str, int]:
+        """Print the lines, and on stderr the names of cells that their lines alone would not start anew."""
+        held = [cell.name for cell in cells if cell.name in self.orders.anew]
+        if held:
+            print(
+                f"rrsis-bench: note: {', '.join(held)}: the run folder holds a run with other settings or data, or is "
+                "run anew by --force; add --overwrite in place of --resume auto, or use another launcher, which keeps "
+                "the old run.",
+                file=sys.stderr,
+            )
+        for line in self.lines(cells):
+            print(line)
+        return {}

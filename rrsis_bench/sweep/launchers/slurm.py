@@ -25,6 +25,7 @@ from rrsis_bench.files import write_text
 from rrsis_bench.run.lock import CellLock
 from rrsis_bench.run.state import State
 from rrsis_bench.sweep.grid import Cell, Sweep
+from rrsis_bench.sweep.launchers.base import Launcher
 from rrsis_bench.sweep.run_cell import CellRun
 
 _DEFAULTS = {"timeout_min": 24 * 60, "cpus_per_task": 4}
@@ -112,21 +113,43 @@ def resources(sweep: Sweep, cell: Cell) -> dict[str, Any]:
     return {**implied, **sweep.slurm}
 
 
-def submit(sweep: Sweep, cells: Sequence[Cell], anew: frozenset[str]) -> dict[str, str]:
-    """Queue cells, one array for each kind of resources.
+class SlurmLauncher(Launcher):
+    """Queues cells, one job array for each kind of resources."""
 
-    Args:
-        sweep: where they come from.
-        cells: in the order to start them.
-        anew: names of those whose old files are to be set aside first.
+    def lines(self, cells: Sequence[Cell]) -> list[str]:
+        """Each cell's command, and what its job asks for."""
+        asked = [resources(self.orders.sweep, cell) for cell in cells]
+        words = [", ".join(f"{key}={value}" for key, value in sorted(block.items())) for block in asked]
+        return [f"{line}\n    job: {told}" for line, told in zip(super().lines(cells), words, strict=True)]
 
-    Returns:
-        cell name -> job id. A cell that somebody else runs is left out.
+    def start(self, cells: Sequence[Cell]) -> Mapping[str, int]:
+        """Queue the cells; one that somebody else runs is left out.
 
-    Raises:
-        UsageError: submitit is not installed, or does not know a parameter.
-        UserError: there is no SLURM here, or it refuses the jobs.
-    """
+        Raises:
+            UsageError: submitit is not installed, or does not know a parameter.
+            UserError: there is no SLURM here, or it refuses the jobs.
+        """
+        sweep = self.orders.sweep
+        for name, job in _submit(sweep, cells, self.orders.anew).items():
+            print(f"queued {name} as job {job}")
+        print(f"see how they do: rrsis-bench status {sweep.path}")
+        return {}
+
+    @classmethod
+    def poll(cls) -> set[str] | None:
+        """Ids of all jobs SLURM knows of, array tasks one by one; None where it cannot be asked."""
+        if shutil.which("squeue") is None:
+            return None
+        try:
+            done = subprocess.run(
+                ["squeue", "-h", "-r", "-o", "%i"], capture_output=True, text=True, timeout=20, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return set(done.stdout.split()) if done.returncode == 0 else None
+
+
+def _submit(sweep: Sweep, cells: Sequence[Cell], anew: frozenset[str]) -> dict[str, str]:
     if find_spec("submitit") is None:
         raise UsageError("--launcher slurm needs submitit: pip install 'rrsis-bench[slurm]'.")
     if shutil.which("sbatch") is None:
@@ -173,21 +196,10 @@ def _mark(cell: Cell, anew: bool) -> State | None:
         if anew:
             cell.folder.set_aside()
         before = cell.folder.state() or State()
-        after = replace(before, state="queued", config_hash=cell.config_hash, config=cell.config, message="")
+        after = replace(
+            before, state="queued", launcher="slurm", config_hash=cell.config_hash, config=cell.config, message=""
+        )
         cell.folder.note(after)
         return before
     finally:
         lock.release()
-
-
-def waiting_jobs() -> set[str] | None:
-    """Ids of all jobs SLURM knows of, array tasks one by one; None where it cannot be asked."""
-    if shutil.which("squeue") is None:
-        return None
-    try:
-        done = subprocess.run(
-            ["squeue", "-h", "-r", "-o", "%i"], capture_output=True, text=True, timeout=20, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return set(done.stdout.split()) if done.returncode == 0 else None
