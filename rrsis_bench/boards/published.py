@@ -192,7 +192,7 @@ def _number(text: str, where: str) -> float | None:
 
 def _lines(path: Path) -> Iterable[tuple[str, dict[str, str]]]:
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
             if tuple(reader.fieldnames or ()) != _HEADERS[path.name]:
                 raise UserError(f"{path} must have the columns {','.join(_HEADERS[path.name])}.")

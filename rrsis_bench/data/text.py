@@ -93,7 +93,7 @@ def read_vocabulary(path: Path) -> Mapping[str, int]:
         UserError: the file is not UTF-8.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise MissingResourceError(
             f"vocabulary {path} cannot be read ({error.strerror}); reinstall rrsis-bench."

@@ -259,7 +259,7 @@ class CocoInstances:
     @staticmethod
     def _read_json(root: Path, name: str, report: Report) -> dict[str, Any]:
         try:
-            loaded = json.loads((root / name).read_text(encoding="utf-8"))
+            loaded = json.loads((root / name).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             report(Finding("error", name, f"cannot be read as JSON: {error}", "format"))
             return {}

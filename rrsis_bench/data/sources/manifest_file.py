@@ -125,6 +125,7 @@ def _rows(listing: Path, report: Report) -> Iterator[tuple[str, Mapping[str, Any
             report(Finding("error", f"{listing.name}:{number}", "line is not UTF-8", "non-utf8"))
             lines.append("")
     if listing.suffix.lower() == ".csv":
+        csv.field_size_limit(max(csv.field_size_limit(), len(data)))  # Python's own is 128 KiB; an RLE may have more
         reader = csv.DictReader(io.StringIO("\n".join(lines)))
         for row in reader:
             yield f"{listing.name}:{reader.line_num}", row

@@ -155,7 +155,7 @@ def _load(root: Path, report: Report) -> tuple[list[Any], dict[str, list[dict[st
         report(Finding("error", REFS, "pickle holds no list of references", "format"))
         return [], nothing
     try:
-        instances = json.loads((root / INSTANCES).read_text(encoding="utf-8"))
+        instances = json.loads((root / INSTANCES).read_text(encoding="utf-8-sig"))
         parts = {key: instances[key] for key in nothing}
         if not all(isinstance(part, list) and all(isinstance(one, dict) for one in part) for part in parts.values()):
             raise TypeError("images, annotations and categories must be lists of mappings")
