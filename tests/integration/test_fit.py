@@ -178,5 +178,6 @@ def test_overwrite_starts_anew(folder: Path, tmp_path: Path) -> None:
     assert str(aside) in done.stdout
     kept = {path.relative_to(aside): path.read_bytes() for path in aside.rglob("*") if path.is_file()}
     renamed = {Path("result.json.replaced"): before.pop(Path("result.json"))}
-    assert {path: content for path, content in before.items() if path.name != ".rrsis_run.json"} | renamed == kept
+    ours = {".rrsis_run.json", ".cell.lock.guard"}
+    assert {path: content for path, content in before.items() if path.name not in ours} | renamed == kept
     assert not (run / "notes.txt").exists()
