@@ -157,7 +157,7 @@ def _show(located: Located, args: argparse.Namespace) -> int:
 
     from rrsis_bench.data.manifest import Manifest
     from rrsis_bench.data.masks import MaskError, decode
-    from rrsis_bench.data.pixels import ImageError, read_rgb, write_image
+    from rrsis_bench.data.pixels import ImageError, PixelRule, read_rgb, write_image
     from rrsis_bench.data.prepare import ensure_manifest
     from rrsis_bench.data.transforms import resize_mask
     from rrsis_bench.engine.overlay import draw_overlay
@@ -169,7 +169,8 @@ def _show(located: Located, args: argparse.Namespace) -> int:
         )
     record = manifest[args.index]
     try:
-        image, mask = read_rgb(located.root / record.image), decode(record.rle)
+        image = read_rgb(located.root / record.image, PixelRule.from_config(record.pixels))
+        mask = decode(record.rle)
     except (ImageError, MaskError) as error:
         raise UserError(
             f"{located.root / record.image}: {error}; `rrsis-bench data verify {args.name}` lists all damaged files."

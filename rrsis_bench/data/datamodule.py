@@ -51,6 +51,7 @@ class ReferringDataModule(LightningDataModule):
         generator: dict[str, Any] | None = None,
         source_options: dict[str, Any] | None = None,
         manifest: str | None = None,
+        pixels: dict[str, Any] | None = None,
         permute_expressions: bool = False,
         limit: dict[str, int] | None = None,
         select_on: str = "val",
@@ -71,6 +72,8 @@ class ReferringDataModule(LightningDataModule):
             generator: `{name, ...}` of the synthetic generator, which fills a missing folder.
             source_options: what the source takes besides (for `coco`: images, annotations, group, min_area, ...).
             manifest: the file that lists the pairs, for the `manifest` source.
+            pixels: how images are read where their files alone do not say: `{bands: [R, G, B], stretch: [LOW, HIGH]}`;
+                see `rrsis_bench.data.pixels.rule`. The manifest keeps it, and `predict` follows it.
             permute_expressions: the language control, on all splits.
             limit: split -> use only its first samples.
             select_on: split that training validates on and so chooses the checkpoint by. `test` only repeats a paper
@@ -90,6 +93,7 @@ class ReferringDataModule(LightningDataModule):
             "generator": generator,
             "source_options": source_options,
             "manifest": manifest,
+            "pixels": pixels,
         }
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             if value < 1:

@@ -9,8 +9,8 @@ import hashlib
 import json
 import mmap
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Record:
         text: the expression.
         split: `train`, `val` or `test`.
         category: class name, or "" where the data set has none.
+        pixels: how the image's numbers become 8-bit RGB (see `PixelRule.from_config`); empty for plain 8-bit images.
     """
 
     sample_id: str
@@ -46,15 +47,19 @@ class Record:
     text: str
     split: str
     category: str
+    pixels: Mapping[str, Any] = field(default_factory=dict)
 
 
-_FIELDS = tuple(field.name for field in fields(Record))
+_FIELDS = tuple(one.name for one in fields(Record) if one.name != "pixels")
 _SPLIT = re.compile(rb'"split": "((?:[^"\\]|\\.)*)"')
 
 
 def dump_record(record: Record) -> bytes:
     """A record as one line of a manifest."""
-    return json.dumps(asdict(record), ensure_ascii=False).encode("utf-8") + b"\n"
+    values = asdict(record)
+    if not values["pixels"]:
+        del values["pixels"]
+    return json.dumps(values, ensure_ascii=False).encode("utf-8") + b"\n"
 
 
 def write_manifest(path: Path, records: Iterable[Record]) -> int:
@@ -133,7 +138,7 @@ class Manifest:
         line = bytes(self._buffer[int(start) : int(end)])
         try:
             values = json.loads(line)
-            return Record(**{name: values[name] for name in _FIELDS})
+            return Record(**{name: values[name] for name in _FIELDS}, pixels=values.get("pixels") or {})
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.path}, record {index}, is no manifest record ({error}); delete the file and prepare it again."
@@ -155,7 +160,8 @@ class Manifest:
         """What a result says its data were: sha256 over the sorted lines of all records.
 
         A line is `sample_id, image sha256, rle sha256, text`, joined by ", " and closed by a line feed. The image's
-        sha256 is that of its file; the RLE's that of its compact JSON with sorted keys.
+        sha256 is that of its file; the RLE's that of its compact JSON with sorted keys. Where the image is read by a
+        rule (`pixels`), its compact JSON follows.
 
         Args:
             root: data root the image paths are relative to.
@@ -168,8 +174,9 @@ class Manifest:
         for record in self:
             if record.image not in images:
                 images[record.image] = _sha256_file(Path(root) / record.image)
-            rle = json.dumps(record.rle, sort_keys=True, separators=(",", ":")).encode("utf-8")
-            parts = (record.sample_id, images[record.image], hashlib.sha256(rle).hexdigest(), record.text)
+            rle = hashlib.sha256(_compact(record.rle).encode("utf-8")).hexdigest()
+            parts = [record.sample_id, images[record.image], rle, record.text]
+            parts += [_compact(record.pixels)] if record.pixels else []
             lines.append(", ".join(parts) + "\n")
         return hashlib.sha256("".join(sorted(lines)).encode("utf-8")).hexdigest()
 
@@ -179,6 +186,10 @@ class Manifest:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.path, self._offsets = state["path"], state["_offsets"]
         self._buffer = _map(self.path)
+
+
+def _compact(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _map(path: Path) -> mmap.mmap | bytes:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rrsis_bench import paths
 from rrsis_bench.data.manifest import write_manifest
+from rrsis_bench.data.pixels import PixelRule
 from rrsis_bench.data.sources import create
 from rrsis_bench.data.sources.base import Source
 from rrsis_bench.errors import MissingResourceError
@@ -33,7 +34,7 @@ def locate(data: Mapping[str, Any]) -> Located:
 
     Args:
         data: the `data` block of a configuration: `dataset`, `source`, `source_options`, `root`, `manifest`,
-            `generator`. Without `root`, a `manifest` file's own folder is the root.
+            `generator`, `pixels`. Without `root`, a `manifest` file's own folder is the root.
 
     Returns:
         the data set; that its files are complete is for `ensure_manifest` to find out.
@@ -43,6 +44,9 @@ def locate(data: Mapping[str, Any]) -> Located:
     if data.get("manifest"):
         options["manifest"] = str(data["manifest"])
     source = create(str(data.get("source") or dataset), **options)
+    source.pixels = PixelRule.from_config(data.get("pixels"))
+    if data.get("pixels"):
+        options["pixels"] = source.pixels.to_config()
     if data.get("root"):
         root = Path(str(data["root"])).expanduser()
     elif generator:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data.pixels import PixelRule
 from rrsis_bench.data.sources.base import SPLITS, Entry, Finding, MaskRead, Report, SourceInfo, require
 from rrsis_bench.data.synthetic.grammar import Expression, Thing, expressions
 from rrsis_bench.errors import UsageError
@@ -87,6 +88,7 @@ class CocoInstances:
     """
 
     name = "coco"
+    pixels = PixelRule()
     info = SourceInfo(
         title="COCO-format instances",
         paper="",
@@ -126,7 +128,9 @@ class CocoInstances:
 
         self.key_files(root)
         photos: dict[str, str] = {}
-        for record in prepare_entries(root, lambda report: self._scan(root, report, photos), self.name, self.info):
+        for record in prepare_entries(
+            root, lambda report: self._scan(root, report, photos), self.name, self.info, self.pixels
+        ):
             yield replace(record, image_id=photos[record.image])
 
     def verify(self, root: Path) -> list[Finding]:
@@ -134,7 +138,7 @@ class CocoInstances:
         from rrsis_bench.data.verify import verify_entries
 
         self.key_files(root)
-        return verify_entries(root, lambda report: self._scan(root, report, {}), self.info)
+        return verify_entries(root, lambda report: self._scan(root, report, {}), self.info, self.pixels)
 
     def write_fake(self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = ()) -> None:
         """Write `n_per_split` drawn scenes per split in this layout; see `rrsis_bench.data.sources.coco_fake`."""
@@ -195,7 +199,7 @@ class CocoInstances:
         if not instances:
             return []
         try:
-            pixels = read_rgb(path)
+            pixels = read_rgb(path, self.pixels)
         except ImageError:
             # Reported with the entries' other files; a grey stand-in keeps the annotations checked.
             pixels = np.full((image.height, image.width, 3), 127, np.uint8)

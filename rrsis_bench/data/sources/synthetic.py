@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rrsis_bench.data.pixels import PixelRule
 from rrsis_bench.data.sources.base import SPLITS, Finding, LayoutItem, SourceInfo
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
 
@@ -182,6 +183,7 @@ class Synthetic:
     """
 
     name = "synthetic"
+    pixels = PixelRule()
 
     def __init__(self, preset: str = "tiny", seed: int = 0, layout: str = "rrsisd") -> None:
         self.recipe: dict[str, Any] = {"preset": preset, "seed": seed, "layout": layout}
