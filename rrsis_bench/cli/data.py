@@ -144,7 +144,7 @@ def _show(located: Located, args: argparse.Namespace) -> int:
 
     from rrsis_bench.data.manifest import Manifest
     from rrsis_bench.data.masks import MaskError, decode
-    from rrsis_bench.data.pixels import ImageError, encoded, read_rgb
+    from rrsis_bench.data.pixels import ImageError, PixelRule, encoded, read_rgb
     from rrsis_bench.data.prepare import ensure_manifest
     from rrsis_bench.engine.overlay import draw_overlay
     from rrsis_bench.files import write_bytes
@@ -157,7 +157,8 @@ def _show(located: Located, args: argparse.Namespace) -> int:
         )
     record = manifest[args.index]
     try:
-        image, mask = read_rgb(located.root / record.image), decode(record.rle)
+        image = read_rgb(located.root / record.image, PixelRule.from_config(record.pixels))
+        mask = decode(record.rle)
     except (ImageError, MaskError) as error:
         raise UserError(
             f"{located.root / record.image}: {error}; `rrsis-bench data verify {args.name}` lists all damaged files."

@@ -53,6 +53,7 @@ class ReferringDataModule(LightningDataModule):
         generator: dict[str, Any] | None = None,
         source_options: dict[str, Any] | None = None,
         manifest: str | None = None,
+        pixels: dict[str, Any] | None = None,
         permute_expressions: bool = False,
         limit: dict[str, int] | None = None,
         select_on: str = "val",
@@ -73,6 +74,8 @@ class ReferringDataModule(LightningDataModule):
             generator: `{name, ...}` of the synthetic generator, which fills a missing folder.
             source_options: what the source takes besides (for `coco`: images, annotations, group, min_area, ...).
             manifest: the file that lists the pairs, for the `manifest` source.
+            pixels: how images are read where their files alone do not say: `{bands: [R, G, B], stretch: [LOW, HIGH]}`;
+                see `rrsis_bench.data.pixels.rule`. The manifest keeps it, and `predict` follows it.
             permute_expressions: the language control, on all splits.
             limit: split -> use only this many of its first samples.
             select_on: split that training validates on; its best score chooses the checkpoint. `test` only repeats
@@ -93,6 +96,7 @@ class ReferringDataModule(LightningDataModule):
             "generator": generator,
             "source_options": source_options,
             "manifest": manifest,
+            "pixels": pixels,
         }
         for split, count in self.limit.items():
             if split not in SPLITS:

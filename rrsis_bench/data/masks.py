@@ -21,6 +21,10 @@ class MaskError(ValueError):
     """A mask that cannot be decoded; the message says why, the caller adds where."""
 
 
+class MissingMaskError(MaskError):
+    """There is no such mask file."""
+
+
 def encode(mask: NDArray[Any]) -> Rle:
     """The compressed RLE of a mask (h, w); every non-zero pixel is foreground."""
     coded = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))

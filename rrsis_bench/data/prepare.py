@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rrsis_bench import paths
 from rrsis_bench.data.catalogue import GENERATOR, describe
 from rrsis_bench.data.manifest import write_manifest
+from rrsis_bench.data.pixels import PixelRule
 from rrsis_bench.data.sources import create
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
 
@@ -36,7 +37,7 @@ def locate(data: Mapping[str, Any]) -> Located:
 
     Args:
         data: the `data` block of a configuration: `dataset`, `source`, `source_options`, `root`, `manifest`,
-            `generator`. Without `root`, a `manifest` file's own folder is the root.
+            `generator`, `pixels`. Without `root`, a `manifest` file's own folder is the root.
 
     Returns:
         the data set. `ensure_manifest` checks whether its files are complete.
@@ -49,6 +50,9 @@ def locate(data: Mapping[str, Any]) -> Located:
     if described.kind != "unknown":
         # For messages and checks. The classes stay the source's own: some sources find categories by them.
         source.info = replace(described, classes=source.info.classes)
+    source.pixels = PixelRule.from_config(data.get("pixels"))
+    if data.get("pixels"):
+        options["pixels"] = source.pixels.to_config()
     if data.get("root"):
         root = Path(str(data["root"])).expanduser()
     elif generator:
