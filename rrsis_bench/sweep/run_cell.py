@@ -86,14 +86,14 @@ class CellRun:
             state.command = shlex.join(["rrsis-bench", *self.cell.words])
             state.host, state.started, state.attempts = lock.me.host, utc_now(), state.attempts + 1
             state.exit_code, state.message = None, ""
-            folder.note(state)
+            folder.save_state(state)
             started = time.monotonic()
             code = self._supervise(lock, environment)
             state.seconds = round(state.seconds + time.monotonic() - started, 1)
             if self._lost:
                 return HELD  # the folder is another's now; nothing more is ours to write
             self._conclude(state, code)
-            folder.note(state)
+            folder.save_state(state)
             return 0 if state.state == "done" else INTERRUPTED if state.state == "interrupted" else code or 1
         finally:
             lock.release()
@@ -117,7 +117,7 @@ class CellRun:
         state = self.cell.folder.state()
         if state is not None and state.state == "running":
             state.state, state.message = "queued", "stopped before its time was up, and queued again"
-            self.cell.folder.note(state)
+            self.cell.folder.save_state(state)
 
     def _kill(self) -> None:
         if self._child is not None:

@@ -178,7 +178,7 @@ def _submit_array(sweep: Sweep, cells: Sequence[Cell], anew: frozenset[str]) -> 
             jobs = [executor.submit(CellJob(cell)) for cell, _ in queued]
     except Exception as error:
         for cell, before in queued:
-            cell.folder.note(before) if before.state != "missing" else cell.folder.forget_state()
+            cell.folder.save_state(before) if before.state != "missing" else cell.folder.forget_state()
         raise UserError(f"SLURM refuses the jobs: {' '.join(str(error).split())[-300:]}") from error
     found = {cell.name: str(job.job_id) for (cell, _), job in zip(queued, jobs, strict=True)}
     for cell, _ in queued:
@@ -199,7 +199,7 @@ def _mark(cell: Cell, anew: bool) -> State | None:
         after = replace(
             before, state="queued", launcher="slurm", config_hash=cell.config_hash, config=cell.config, message=""
         )
-        cell.folder.note(after)
+        cell.folder.save_state(after)
         return before
     finally:
         lock.release()
