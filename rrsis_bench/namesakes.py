@@ -15,7 +15,7 @@ from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
 
-from rrsis_bench import __version__
+from rrsis_bench._version import __version__
 from rrsis_bench.errors import UserError
 from rrsis_bench.paths import PACKAGE
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 @lru_cache(maxsize=1024)
 def nearest_index(source: int, target: int) -> NDArray[np.int64]:
-    """Which source pixel each target pixel shows when a line of pixels is resized.
+    """Tell which source pixel each target pixel shows when a line of pixels is resized.
 
     Args:
         source: pixels in the line.
@@ -32,7 +32,7 @@ def nearest_index(source: int, target: int) -> NDArray[np.int64]:
 
 
 def resize_mask(mask: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """A mask (H, W) at `size` = (height, width), of the same type; the mask itself if it has that size."""
+    """Resize a mask (H, W) to `size` = (height, width); a mask of that size is returned itself."""
     if mask.shape == size:
         return mask
     resized: NDArray[Any] = mask.take(nearest_index(mask.shape[0], size[0]), axis=0)

@@ -1,9 +1,9 @@
-"""The few objects that cross the borders between rooms.
+"""The few objects that data, methods, metrics and engine exchange.
 
 Shape legend: `B` batch, `L` tokens, `H W` pixels of the method's input, `h w` pixels of its logits,
 `Hn Wn` the largest native mask size of a batch.
 
-Nothing here imports torch at run time, so that the torch-free rooms may name these types.
+This module imports no torch at run time, because modules without torch name these types too.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Interpolation = Literal["pil-bilinear", "pil-bicubic", "cv2-linear", "cv2-cubic"]
-"""How an image is resized. PIL's filters antialias, OpenCV's do not; a method's published numbers depend on which."""
+"""How an image is resized. PIL's filters antialias, OpenCV's do not. Published numbers depend on the filter."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a method wants to be fed. It travels with the method; the shared transforms obey it.
+    """The form in which a method takes images and expressions. The shared transforms and tokenizers follow it.
 
     Attributes:
         image_size: (height, width) in pixels of the input; images are squashed to it (aspect ratio not kept).
@@ -37,8 +37,8 @@ class InputSpec:
         tokenizer: registered tokenizer name (`bert`, `clip`, `tiny`) or `module:Class` (see `data/text.py`).
         max_tokens: length L of the padded token sequence, special tokens included.
         tokenizer_path: folder or file of the vocabulary where the tokenizer needs one; None for its default.
-        reads_image: False for a method that is blind to images: files are not opened, `Batch.images` is zero.
-        tokenizer_options: whatever else a method's own tokenizer has to know.
+        reads_image: False for a method that ignores images: the suite opens no image file, and `Batch.images` is zero.
+        tokenizer_options: further settings of a method's own tokenizer.
     """
 
     image_size: tuple[int, int]
@@ -55,12 +55,12 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image-expression pair as the data set gives it, before any method touches it.
+    """One image-expression pair of a data set, before the transforms of a method.
 
     Attributes:
         index: position in the split; identifies the sample within a run.
         sample_id: unique within the data set.
-        image_id: samples of one photograph share it (bootstraps resample by it).
+        image_id: id of the photograph. Its samples share it, and bootstraps resample by it.
         image: (Hn, Wn, 3) uint8 RGB.
         mask: (Hm, Wm) uint8 in {0, 1}, native size (usually that of the image).
         text: the expression.
@@ -103,7 +103,7 @@ class TextTokens:
     Attributes:
         ids: (B, L) int64, padded.
         mask: (B, L) bool, True for real tokens (start and end tokens included), False for padding.
-        parts: further (B, L) masks a tokenizer may give, by name (such as the words of the target).
+        parts: further (B, L) masks of a method's own tokenizer by name, such as the words of the referent.
     """
 
     ids: Tensor
@@ -112,13 +112,13 @@ class TextTokens:
 
 
 class Withheld:
-    """Takes the place of a field that a blind batch withholds. Every use raises; moving it to a device does nothing.
+    """Takes the place of a field that a blind batch withholds. Every use but moving it raises `WithheldError`.
 
     Args:
         field: name of the field, for the message.
     """
 
-    field = ""  # of an instance that is being copied, before its own is there
+    field = ""  # `copy` and `pickle` look for methods before an instance has its own
 
     def __init__(self, field: str) -> None:
         self.field = field
@@ -137,17 +137,17 @@ class Withheld:
     __hash__ = object.__hash__
 
     def to(self, *_: object, **__: object) -> Withheld:
-        """Itself, on whatever device."""
+        """The same object, which is on no device."""
         return self
 
     def pin_memory(self) -> Withheld:
-        """Itself."""
+        """The same object, which is in no memory of a device."""
         return self
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a method is given. In scoring and prediction it is given the blind batch, without `WITHHELD`.
+    """What the suite gives a method: all of it in training, the blind batch in scoring and prediction.
 
     Attributes:
         images: (B, 3, H, W) float32, normalised by the method's InputSpec.
@@ -163,7 +163,7 @@ class Batch:
     """
 
     WITHHELD: ClassVar[tuple[str, ...]] = ("masks", "categories", "truths", "sizes")
-    """The fields that tell the truth or describe it; the others are the image, the expression and their names."""
+    """The fields that `blind` withholds: the truth, and what the annotation says of the referent."""
 
     images: Tensor
     masks: Tensor
@@ -177,11 +177,11 @@ class Batch:
     sizes: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
-        """Number of samples B."""
+        """The number of samples B."""
         return len(self.texts)
 
     def blind(self) -> Batch:
-        """The same batch without what tells the truth: any use of a field of `WITHHELD` raises `WithheldError`."""
+        """The batch for scoring and prediction: whoever uses a field of `WITHHELD` gets a `WithheldError`."""
         return replace(self, **{field: Withheld(field) for field in self.WITHHELD})  # type: ignore[arg-type]
 
     def _map(self, function: Any) -> Batch:
@@ -213,9 +213,9 @@ class MethodOutput:
     """What a method returns.
 
     Attributes:
-        logits: (B, 1, h, w) foreground logit; two-class heads give foreground minus background.
-        aux: whatever the method's own loss needs besides. Scalars by name under `watched` are logged beside the losses
-            in training, and are no part of their sum; every step must name the same ones.
+        logits: (B, 1, h, w) foreground logits, floating-point; two-class heads give foreground minus background.
+        aux: what the method's own loss needs besides. The suite logs the scalars by name under `watched` beside the
+            losses in training, and leaves them out of the sum. Every step names the same ones.
     """
 
     logits: Tensor

@@ -1,7 +1,7 @@
-"""What the leaderboards say, before it is said in any format: pure functions of committed files.
+"""Builds the boards, which no format has set yet: pure functions of committed files.
 
 A board is a data set's page. It holds one table for each split and kind of measured results, and one for each split of
-what is published, so that kinds never mix. Published numbers have no rank: they were scored by rules of their own.
+what is published: kinds never mix. Published numbers have no rank, because each paper scores by rules of its own.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Board:
 
 
 def runs_folder(results: Path) -> Path:
-    """Where result files lie: `<results>/runs`, or the folder itself where there is none (such as `runs`)."""
+    """Find where result files lie: in `<results>/runs`, or in the folder itself where it holds no `runs`."""
     inner = results / "runs"
     return inner if inner.is_dir() else results
 
@@ -82,9 +82,9 @@ def collect(results: Path) -> tuple[list[Run], list[str]]:
     """Read all results under a folder.
 
     Returns:
-        the sound ones, and a sentence for each that is kept out: truncated, edited by hand, of a kind its data set
-        forbids, in another data set's folder, without the samples it was made from, or a copy of another. Pictures
-        that are not those of the scored masks are left out and named too.
+        the sound results, and a sentence for each one that is kept out: truncated, edited by hand, of a kind its data
+        set forbids, in another data set's folder, without its samples, or a copy of another. Pictures of other masks
+        than the scored ones are left out and named too.
     """
     runs: list[Run] = []
     warnings: list[str] = []
@@ -151,7 +151,7 @@ def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -
 
 
 def build_boards(runs: Sequence[Run], numbers: Published = NOTHING) -> list[Board]:
-    """All boards: smoke, the benchmarks, any other data set by name, efficiency.
+    """Build all boards: smoke, the benchmarks, any other data set by name, efficiency.
 
     Args:
         runs: results from `collect`.
@@ -173,7 +173,7 @@ def build_boards(runs: Sequence[Run], numbers: Published = NOTHING) -> list[Boar
 
 
 def make_board(name: str, runs: Sequence[Run] = (), numbers: Published = NOTHING) -> Board:
-    """A board with its title and notice.
+    """Build a board with its title and notice.
 
     Args:
         name: a data set's name, `smoke` or `efficiency`.
@@ -187,7 +187,7 @@ def make_board(name: str, runs: Sequence[Run] = (), numbers: Published = NOTHING
 
 
 def _gallery(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, Mapping[str, str]]:
-    """The pictures of each row: those of its first seed that has any."""
+    """Choose the pictures of each row: those of its first seed that has any."""
     kept = {run.folder: run.pictures for run in runs if run.pictures}
     found: dict[str, Mapping[str, str]] = {}
     for row in (row for table in tables for row in table.rows):
@@ -216,7 +216,7 @@ def _notice(name: str) -> str:
 
 
 def load(results: Path) -> tuple[list[Board], list[str]]:
-    """All boards of a results folder, and a sentence for each result that is kept out.
+    """Build all boards of a results folder, with a sentence for each result that is kept out.
 
     Raises:
         UserError: the published numbers cannot be read.
@@ -228,7 +228,7 @@ def load(results: Path) -> tuple[list[Board], list[str]]:
 
 @contextmanager
 def _no_collector() -> Iterator[None]:
-    """Without Python's search for cycles, which would walk over millions of new objects that hold none."""
+    """Stop Python's search for cycles, which would walk over millions of new objects that hold none."""
     was_on = gc.isenabled()
     gc.disable()
     try:

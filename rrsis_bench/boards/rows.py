@@ -1,4 +1,4 @@
-"""From result files to the rows of a table: seeds averaged, ranks shared, published numbers beside them."""
+"""Makes the rows of tables from result files: seeds averaged, ranks shared, published numbers beside them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Row:
     """A method in a table. Whatever is not known is None, never 0.
 
     Attributes:
-        rank: its rank group: all that are not separable from the best share rank 1, and so on; None without a mIoU.
+        rank: its rank group, see `stats.ranks`; None where it cannot be ranked.
         method: registry name.
         variant: which of the method's variants.
         card: title, venue, year, encoders and fidelity, as far as known.
@@ -104,7 +104,7 @@ class Table:
         dataset: name of the data set; "" for costs, which belong to none.
         split: name of the split; "" likewise.
         kind: kind of every row.
-        n_samples: numbers of samples scored; more than one if the rows differ, which the page then says.
+        n_samples: numbers of samples scored. If rows differ there are several, and the page says they do.
         contents: content hashes of the data scored; likewise.
         rows: best first.
     """
@@ -118,7 +118,7 @@ class Table:
 
 
 def score_tables(runs: Iterable[Run], published: Mapping[str, Sequence[PublishedRow]]) -> list[Table]:
-    """One table for each data set, kind and split, so that none of them ever mix.
+    """Make one table for each data set, kind and split.
 
     Args:
         runs: sound results.
@@ -149,7 +149,7 @@ def _split_order(split: str) -> tuple[int, str]:
 
 
 def cost_tables(runs: Iterable[Run]) -> list[Table]:
-    """What methods cost, one table for each kind; the runs of a variant on all data sets are one row."""
+    """Make one table of costs for each kind; the runs of a variant on all data sets are one row."""
     parts: dict[int, dict[tuple[str, str], list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         if run.result.get("efficiency"):
@@ -204,7 +204,7 @@ def _row(runs: Sequence[Run], split: str | None, published: Sequence[PublishedRo
     first, whole = results[0], len(results)
     blocks = [result["metrics"][DEFAULT] for result in results]
     names = [metric.name for metric in shown("tables")]
-    values = {name: _known(block.get(name, {}).get("value") for block in blocks) for name in names}
+    scores = {name: over_seeds([block.get(name, {}).get("value") for block in blocks]) for name in names}
     controls = _known((result.get("language_control") or {}).get("oiou_ratio") for result in results)
     spent = [result.get("efficiency") or {} for result in results]
     costs = {name: _known(block.get(name) for block in spent) for name in EFFICIENCY}
@@ -215,8 +215,8 @@ def _row(runs: Sequence[Run], split: str | None, published: Sequence[PublishedRo
         method=method["name"],
         variant=method["variant"],
         card=card,
-        mean={name: fmean(known) if len(known) == whole else None for name, known in values.items()},
-        sd={name: _sd(known) if 1 < len(known) == whole else None for name, known in values.items()},
+        mean={name: mean for name, (mean, _) in scores.items()},
+        sd={name: sd for name, (_, sd) in scores.items()},
         interval=None,
         control=fmean(controls) if controls and len(controls) == whole else None,
         n_seeds=whole,
@@ -235,9 +235,10 @@ def _by_protocol(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float,
     """Protocol -> mean and standard deviation of mIoU, where every run has one."""
     found: dict[str, tuple[float, float | None]] = {}
     for name in results[0]["metrics"]:
-        known = _known((result["metrics"].get(name) or {}).get("miou", {}).get("value") for result in results)
-        if len(known) == len(results):
-            found[name] = (fmean(known), _sd(known) if len(known) > 1 else None)
+        blocks = [result["metrics"].get(name) or {} for result in results]
+        mean, sd = over_seeds([block.get(RANKED_BY, {}).get("value") for block in blocks])
+        if mean is not None:
+            found[name] = (mean, sd)
     return found
 
 
@@ -250,10 +251,18 @@ def _part_means(blocks: Sequence[Mapping[str, Any]], kind: str) -> dict[str, flo
     return means
 
 
-def _sd(values: Sequence[float]) -> float:
-    """Standard deviation with ddof 1; `statistics.stdev` gives the same forty times as slowly."""
-    mean = fmean(values)
-    return sqrt(fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+def over_seeds(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """Compute mean and standard deviation (ddof 1) over seeds.
+
+    Returns:
+        the mean, None without seeds or where a seed's value is not known; the deviation, None for a single seed too.
+    """
+    known = _known(values)
+    if not known or len(known) < len(values):
+        return None, None
+    mean = fmean(known)
+    # Forty times as fast as `statistics.stdev`, with the same result.
+    return mean, sqrt(fsum((value - mean) ** 2 for value in known) / (len(known) - 1)) if len(known) > 1 else None
 
 
 def _known(values: Iterable[Any]) -> list[float]:
@@ -269,7 +278,7 @@ def _installed_card(name: str) -> Mapping[str, Any]:
 
 
 def _card(method: Mapping[str, Any]) -> dict[str, str | None]:
-    """What is known of a method: what its result says, and for the rest what its card says if it is installed."""
+    """Collect what is known of a method: from its result, and the rest from its card where it is installed."""
     missing = any(name not in method for name in CARD_FIELDS)
     card = dict(_installed_card(method["name"])) if missing else {}
     # Tables show a method's short name; a card's `title` is that of its paper.

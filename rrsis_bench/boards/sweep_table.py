@@ -1,4 +1,4 @@
-"""One table of a sweep: its cells in the order of the file, each beside the first, such as an ablation."""
+"""Makes one table of a sweep, such as an ablation: its cells in the order of the file, each beside the first."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, stdev
 from typing import Any
 
 from rrsis_bench.boards.render.cells import Column, number, spread
+from rrsis_bench.boards.rows import over_seeds
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.definitions import Metric, shown
 from rrsis_bench.metrics.protocols import DEFAULT
@@ -58,7 +58,7 @@ class CellRow:
 
 
 def rows(members: Sequence[Member]) -> list[CellRow]:
-    """The rows of a sweep, under `native-v1`, in the order given.
+    """Make the rows of a sweep, under `native-v1`, in the order given.
 
     Raises:
         UserError: results of one data set are not of the same samples.
@@ -68,14 +68,19 @@ def rows(members: Sequence[Member]) -> list[CellRow]:
     found = []
     for member in members:
         _check_same(member.dataset, [other for other in members if other.dataset == member.dataset])
-        values = {name: [result["metrics"][DEFAULT][name]["value"] for result in member.results] for name in names}
-        mean = {name: fmean(known) if known and None not in known else None for name, known in values.items()}
-        sd = {name: stdev(known) if len(known) > 1 and None not in known else None for name, known in values.items()}
+        blocks = [result["metrics"][DEFAULT] for result in member.results]
+        scores = {name: over_seeds([block.get(name, {}).get("value") for block in blocks]) for name in names}
         sizes = {(result.get("efficiency") or {}).get("trainable_parameters") for result in member.results}
         row = CellRow(
-            member.dataset, member.label, len(member.results), member.planned, mean, sd, {},
-            sizes.pop() if len(sizes) == 1 else None,
-        )  # fmt: skip
+            dataset=member.dataset,
+            label=member.label,
+            done=len(member.results),
+            planned=member.planned,
+            mean={name: mean for name, (mean, _) in scores.items()},
+            sd={name: sd for name, (_, sd) in scores.items()},
+            difference={},
+            trainable=sizes.pop() if len(sizes) == 1 else None,
+        )
         against = first.setdefault(member.dataset, row)
         found.append(_beside(row, against))
     return found
@@ -119,7 +124,7 @@ def _difference(metric: Metric) -> Column:
 
 
 def _columns() -> list[Column]:
-    """What people read of a row."""
+    """List the columns that people read."""
     return [
         Column("dataset", "data set", lambda row: row.dataset, lambda row: row.dataset, left=True),
         Column("cell", "cell", lambda row: row.label, lambda row: row.label, left=True),
@@ -141,7 +146,7 @@ def _columns() -> list[Column]:
 
 
 def markdown(title: str, found: Sequence[CellRow]) -> str:
-    """A table in percent, with its caption and what the columns mean."""
+    """Write the table in percent, with its caption and what the columns mean."""
     several = len({row.dataset for row in found}) > 1
     columns = [column for column in _columns() if several or column.name != "dataset"]
     lines = [[column.title for column in columns], [":---" if column.left else "---:" for column in columns]]
@@ -155,7 +160,7 @@ def markdown(title: str, found: Sequence[CellRow]) -> str:
 
 
 def _values(row: CellRow) -> dict[str, Any]:
-    """What programs read of a row."""
+    """List what programs read of a row."""
     return {
         "dataset": row.dataset,
         "cell": row.label,
@@ -169,7 +174,7 @@ def _values(row: CellRow) -> dict[str, Any]:
 
 
 def csv_text(found: Sequence[CellRow]) -> str:
-    """The same as CSV: fractions at full precision, empty where not known."""
+    """Write the table as CSV: fractions at full precision, empty where not known."""
     lines = [_values(row) for row in found]
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, lines[0] if lines else (), lineterminator="\n")
@@ -179,7 +184,7 @@ def csv_text(found: Sequence[CellRow]) -> str:
 
 
 def title(name: str, members: Sequence[Member]) -> str:
-    """What the table is of: the sweep, its methods with their fidelity, and whether the scenes are drawn."""
+    """Name the sweep, its methods with their fidelity, and its data sets; say where scenes are drawn."""
     methods: dict[str, str] = {}
     kinds: dict[str, None] = {}
     for member in members:

@@ -26,7 +26,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "leaderboard": ("rrsis_bench.cli.leaderboard", "make the boards (tables, plots, web page) from result files"),
     "results": ("rrsis_bench.cli.results", "check, rescore, compare and export results; score any predictions"),
     "methods": ("rrsis_bench.cli.methods", "list, show and check methods"),
-    "data": ("rrsis_bench.cli.data", "list, prepare, verify, count and draw data sets"),
+    "data": ("rrsis_bench.cli.data", "list, prepare, verify, count and show data sets"),
     "profile": ("rrsis_bench.cli.profile", "measure parameters, GFLOPs, latency and memory of a method"),
     "weights": ("rrsis_bench.cli.weights", "list and fetch the pretrained files that methods start from"),
     "env": ("rrsis_bench.cli.env", "show versions, devices and known-bad combinations"),

@@ -1,4 +1,4 @@
-"""`rrsis-bench data`: list, prepare, verify, count and draw data sets."""
+"""`rrsis-bench data`: list, prepare, verify, count and show data sets."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-verbs of `data` and their options."""
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
-    words.add_parser("list", help="all data sets: kind, number of pairs, folder if it exists", allow_abbrev=False)
+    words.add_parser("list", help="all data sets: title, kind, published sizes, folder", allow_abbrev=False)
     for word, summary in (
         ("prepare", "write the manifest that training and testing read"),
         ("verify", "check every file and name each defect; exit code 3 if there are errors"),
-        ("stats", "count splits, categories, sizes and tokens"),
+        ("stats", "count splits, categories, sizes and words"),
         ("show", "draw one pair into a PNG file and print the pair's entry in the manifest"),
     ):
         sub = words.add_parser(
             word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
         )
-        sub.add_argument("name", metavar="NAME", help="a data set of `rrsis-bench data list`")
+        sub.add_argument("name", metavar="NAME", help="a data set that `rrsis-bench data list` names")
         sub.add_argument("--root", type=Path, help="the data set's folder (default: that of its configuration)")
         sub.add_argument("--manifest", type=Path, help="the file that lists the pairs of your own data set")
         if word == "show":

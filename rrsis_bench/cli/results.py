@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from rrsis_bench.sweep.grid import Cell
 
 
+COMPARE = (
+    "Print the difference of two methods on the same samples, with its interval and p value over photographs. "
+    "The p value is exact for 16 photographs or fewer. With fewer than 6 there is none: chance alone could explain any "
+    "difference."
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-verbs and their options."""
     verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -25,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     score = verbs.add_parser("score", help="score predictions of any framework and write a result file")
     _score_arguments(score)
     compare = verbs.add_parser("compare", help="compare two methods: differences, intervals, p values")
+    compare.description = COMPARE
     compare.add_argument("a", type=Path, metavar="A", help="run folder, or a method's folder that holds seed folders")
     compare.add_argument("b", type=Path, metavar="B", help="run folder or seeds' folder of the other method")
     compare.add_argument("--protocol", default="native-v1", help="protocol to score by (default: native-v1)")

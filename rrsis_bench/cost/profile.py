@@ -2,8 +2,8 @@
 
 Multiply-add counts as 2 floating-point operations (torch's flop counter); papers that use fvcore count it as 1.
 
-The trainable share of the encoders is the figure of DETRIS's and S4ECA's abstracts: trainable parameters inside the
-encoders over the encoders' own parameters, adapters not counted in the denominator.
+The abstracts of DETRIS and S4ECA report the trainable share of the encoders: trainable parameters inside the encoders
+over the encoders' own parameters. The denominator leaves the adapters out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rrsis_bench.types import Batch, Tokenized
 
 Precision = Literal["32", "bf16", "16"]
 ADDED = ("adapter", "lora", "prompt", "proxies")
-"""Words in the name or class of a module that was added to a pretrained encoder rather than pretrained with it."""
+"""Words in the name or class of a module that a method added to a pretrained encoder."""
 TEXT = "the white airplane on the left of the largest storage tank"
 
 
@@ -49,22 +49,22 @@ def efficiency(
     """The `efficiency` block of a result; on the meta device parameters and GFLOPs only.
 
     Args:
-        method: on `device`; it is left as it was.
-        device: where it is.
-        flops: count operations of one forward pass of one sample.
-        latency: measure time and memory as well.
+        method: a network on `device`; measuring leaves it as it was.
+        device: where the network is.
+        flops: count the operations of one forward pass of one sample.
+        latency: measure time and memory too.
         batch_size: batch of the throughput and of the training memory.
         precision: `32`, or autocast to `bf16` or `16`.
         warmup: passes before the measured ones.
         repeats: measured passes.
 
     Returns:
-        `parameters`, `trainable_parameters`, `encoders` (see `encoder_rows`), and where asked for `gflops`,
+        `parameters`, `trainable_parameters`, `encoders` (see `encoder_rows`), and on request `gflops`,
         `latency_ms` (p50 at batch 1), `latency_p95_ms`, `throughput` (samples per second), `memory_mb`,
         `training_memory_mb` (None where the device does not report it) with the settings they hold for.
 
     Raises:
-        UsageError: counts that make no sense.
+        UsageError: a batch size or a number of measured passes below 1, or of warm-up passes below 0.
         UserError: the device has too little memory for the batch.
     """
     device = torch.device(device)
@@ -82,7 +82,7 @@ def efficiency(
 
 
 def parameters(method: Method) -> dict[str, Any]:
-    """Parameters in total, trainable, and of the encoders."""
+    """The numbers of parameters: in total, trainable, of the encoders and of each part."""
     rows = encoder_rows(method)
     own = sum(row["parameters"] for row in rows)
     trainable = sum(row["trainable_parameters"] for row in rows)
@@ -109,7 +109,7 @@ def encoder_rows(method: Method) -> list[dict[str, Any]]:
     """One row per encoder.
 
     Returns:
-        `encoder` (name), `network` (class of its trunk), `parameters` (without what was added), `trainable_parameters`
+        `encoder` (name), `network` (class of its trunk), `parameters` (without the added ones), `trainable_parameters`
         (added or fine-tuned), `added_parameters`.
     """
     rows = []
@@ -131,7 +131,7 @@ def encoder_rows(method: Method) -> list[dict[str, Any]]:
 
 
 def _added(encoder: nn.Module) -> Iterator[nn.Module]:
-    """The modules inside an encoder that were not pretrained with it."""
+    """The modules inside an encoder that the method added to it."""
     for path, module in encoder.named_modules():
         words = f"{path}.{type(module).__name__}".lower() if path else ""
         if any(word in words for word in ADDED):
@@ -145,7 +145,7 @@ def _network(encoder: nn.Module) -> str:
     while True:
         children = [child for child in module.children() if child not in added]
         largest = max(children, key=count, default=None)
-        # A wrapper's trunk holds nearly all of what it holds; below that lie the network's own parts.
+        # The trunk of a wrapper has nearly all its parameters; a child with fewer is one of the network's own parts.
         rest = count(module) - sum(count(child) for child in module.children() if child in added)
         if largest is None or isinstance(largest, nn.ModuleList | nn.Sequential) or count(largest) < 0.98 * rest:
             return type(module).__name__
@@ -157,7 +157,7 @@ def sample_batch(method: Method, size: int, device: torch.device | str) -> Batch
     spec = method.input_spec
     rng = np.random.default_rng(0)
     if (spec.tokenizer_path or "").startswith("hub:"):
-        # Speed and size do not depend on which words are said, so no vocabulary is fetched for them.
+        # Speed and size do not depend on the words: fetch no vocabulary for them.
         tokens = Tokenized([1] * spec.max_tokens, [1] * spec.max_tokens, False)
     else:
         tokens = load_tokenizer(spec)(TEXT)
@@ -230,7 +230,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _training_memory(method: Method, batch: Batch, device: torch.device, precision: Precision) -> float:
-    """Peak MiB of a forward and backward pass; the optimiser's own state is not in it."""
+    """Peak MiB of a forward and backward pass, without the optimiser's own state."""
     with unchanged(method):
         method.train()
         torch.cuda.reset_peak_memory_stats(device)

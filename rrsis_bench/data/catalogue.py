@@ -1,4 +1,4 @@
-"""The data sets that a name stands for: the settings in its YAML file, checked, and what is known of it. No torch.
+"""What the name of a data set stands for: the checked settings of its YAML file, and what is known of it. No torch.
 
 A data set's file, `datasets/<name>.yaml`, may hold `info`: the fields of `SourceInfo` that the source does not state.
 
@@ -36,7 +36,7 @@ def settings(name: str) -> dict[str, Any]:
     """The `data` block of a data set's file, with `dataset` filled in.
 
     Raises:
-        UsageError: no such data set, or a key that nothing reads.
+        UsageError: an unknown data set, or a key that nothing reads.
     """
     return {**_read(name)["data"], "dataset": name}
 
@@ -44,16 +44,16 @@ def settings(name: str) -> dict[str, Any]:
 def describe(name: str, source: str | None = None) -> SourceInfo:
     """What is known of a data set: what its file says, and for the rest what its source says.
 
-    A source speaks for the data set of its own name. Under another name (the `manifest` and `coco` sources read any)
-    the title is the name, and the kind is `own` unless the file says otherwise. A name without a file is `unknown`: a
-    result may name a source, yet nobody can tell from it what was read.
+    A source speaks for the data set of its own name. Under another name the title is the name, and the kind is `own`
+    unless the file says otherwise: the `manifest` and `coco` sources read any data set. A name without a file is
+    `unknown`, since a result that names a source does not say what the source read.
 
     Args:
         name: of the data set.
         source: what reads it where that is known; a file that names another source says nothing of it.
 
     Raises:
-        UsageError: the file holds something that cannot be meant.
+        UsageError: the file holds an unknown key, or a value of the wrong type.
     """
     unknown = SourceInfo(name, kind="unknown")
     if name not in config.names("datasets"):
@@ -84,7 +84,7 @@ def _from_source(name: str, data: Mapping[str, Any]) -> SourceInfo:
     try:
         source = create(str(data.get("source") or name), **(data.get("source_options") or {}))
     except UserError:
-        # Somebody else's package, not installed here: whoever opens the data set is told; a board is still made.
+        # A package that is not installed here. Opening the data set raises this error; its board needs no source.
         return SourceInfo(name, kind="unknown")
     if source.name == name or source.info.kind == "synthetic":
         return source.info

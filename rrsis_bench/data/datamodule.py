@@ -1,4 +1,4 @@
-"""The data sets of a run as Lightning wants them."""
+"""The three splits of a data set as a Lightning data module."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from torch.utils.data import DataLoader
 
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import ReferringDataset, permuted
+from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.data.sampler import ResumableLoader, ResumableSampler, StridedSampler
-from rrsis_bench.errors import MissingResourceError, UsageError
+from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
 from rrsis_bench.types import Batch, InputSpec
 
 
 class ReferringDataModule(LightningDataModule):
-    """Train, val and test of one data set, fed by a method's InputSpec.
+    """Train, val and test of one data set, prepared for a method's InputSpec.
 
     Attributes:
         input_spec: set by the engine (from the method) before `setup`.
@@ -56,7 +57,7 @@ class ReferringDataModule(LightningDataModule):
         limit: dict[str, int] | None = None,
         select_on: str = "val",
     ) -> None:
-        """Read nothing yet.
+        """Keep the settings; `prepare_data` and `setup` read the data set.
 
         Args:
             dataset: name of the data set, for messages and result files.
@@ -73,9 +74,9 @@ class ReferringDataModule(LightningDataModule):
             source_options: what the source takes besides (for `coco`: images, annotations, group, min_area, ...).
             manifest: the file that lists the pairs, for the `manifest` source.
             permute_expressions: the language control, on all splits.
-            limit: split -> use only its first samples.
-            select_on: split that training validates on and so chooses the checkpoint by. `test` only repeats a paper
-                that did so; the result says it.
+            limit: split -> use only this many of its first samples.
+            select_on: split that training validates on; its best score chooses the checkpoint. `test` only repeats
+                a paper that selected on test; the result states the split.
         """
         super().__init__()
         if select_on not in ("val", "test"):
@@ -93,12 +94,17 @@ class ReferringDataModule(LightningDataModule):
             "source_options": source_options,
             "manifest": manifest,
         }
+        for split, count in self.limit.items():
+            if split not in SPLITS:
+                raise UsageError(f"data.limit: there is no split '{split}'.{did_you_mean(split, list(SPLITS))}")
+            if count < 1:
+                raise UsageError(f"data.limit.{split} must be at least 1, not {count}; leave it out for all samples.")
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             if value < 1:
                 raise UsageError(f"data.{name} must be at least 1, not {value}.")
 
     def prepare_data(self) -> None:
-        """Generate what is generated and write the manifest; one process of a node does it.
+        """Draw a generated data set and write the manifest. Lightning calls this in one process of a node.
 
         Raises:
             MissingResourceError: the data set is missing, or a file of it cannot be used.
@@ -110,7 +116,7 @@ class ReferringDataModule(LightningDataModule):
         """Open the splits.
 
         Args:
-            stage: `fit`, `validate`, `test`, `predict` or None; all splits are cheap to open, so all are.
+            stage: `fit`, `validate`, `test`, `predict` or None. All splits are opened in any stage; opening is cheap.
 
         Raises:
             MissingResourceError: the data set is missing.
@@ -120,6 +126,11 @@ class ReferringDataModule(LightningDataModule):
         self.train_dataset = self.open_split("train", training=True)
         self.val_dataset = self.open_split(self.select_on)
         self.test_dataset = self.open_split("test")
+        # Counting before the workers exist leaves them the tokens of all expressions.
+        if stage == "fit" and self._place()[0] == 0 and (cut := self.train_dataset.cut()):
+            share = f"{cut:,} of {len(self.train_dataset):,} ({cut / len(self.train_dataset):.1%})"
+            length = self.input_spec.max_tokens
+            print(f"{share} training expressions are longer than {length} tokens and lose their end", flush=True)
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint says of the data it was trained on: names, limits, and the sha256 of the manifest."""
@@ -130,7 +141,13 @@ class ReferringDataModule(LightningDataModule):
         return {**named, "manifest_sha256": self._manifest_sha256}
 
     def open_split(self, split: str, training: bool = False, limited: bool = True) -> ReferringDataset:
-        """A split as a data set, without its `limit` if asked so (it may be empty until a loader is asked for)."""
+        """A split as a data set. An empty split is an error only where a loader of it is made.
+
+        Args:
+            split: `train`, `val` or `test`.
+            training: augment, and leave the native truth out.
+            limited: obey `limit`; False opens the whole split.
+        """
         opened = Manifest.open(self.manifest_path, split)
         if limited and split in self.limit:
             opened = opened.head(self.limit[split])
@@ -138,7 +155,7 @@ class ReferringDataModule(LightningDataModule):
         return permuted(made, self.seed) if self.permute_expressions and len(made) else made
 
     def train_dataloader(self) -> ResumableLoader:
-        """Shuffled, resumable; the last, smaller batch is dropped where there is a full one."""
+        """The shuffled, resumable training loader. It drops the last, smaller batch unless that is the only one."""
         size = len(self._filled(self.train_dataset, "train"))
         rank, world_size = self._place()
         sampler = ResumableSampler(size, self.seed, True, rank, world_size)
@@ -150,11 +167,11 @@ class ReferringDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Every sample of the split that chooses the checkpoint, once over all processes."""
+        """The loader of the split that chooses the checkpoint; over all processes it gives each sample once."""
         return self._eval_loader(self.val_dataset, self.select_on)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Every sample once over all processes."""
+        """The loader of the test split; over all processes it gives each sample once."""
         return self._eval_loader(self.test_dataset, "test")
 
     def _eval_loader(self, dataset: ReferringDataset, split: str) -> DataLoader[Batch]:
@@ -172,7 +189,7 @@ class ReferringDataModule(LightningDataModule):
             "collate_fn": collate,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": self.num_workers > 0,
-            # One of its own, so that making an iterator draws nothing from the run's random numbers (exact resume).
+            # Its own generator: making an iterator must draw nothing from the run's random numbers (exact resume).
             "generator": torch.Generator().manual_seed(self.seed),
         }
 

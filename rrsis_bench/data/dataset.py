@@ -1,6 +1,6 @@
 """A split as a sequence of samples, ready for a method's InputSpec.
 
-Chance depends on (seed, epoch, index) alone: the number of workers, and which of them draws a sample, change nothing.
+Random draws depend on (seed, epoch, index) alone, not on the number of workers or on which of them loads a sample.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _REMEDY = "`rrsis-bench data verify NAME` lists all damaged files; replace them 
 
 @dataclass(frozen=True)
 class Item:
-    """One sample as a worker makes it; `collate` stacks them.
+    """One sample as a worker makes it; `collate` stacks items.
 
     Attributes:
         index: position in the split.
@@ -70,7 +70,7 @@ class ReferringDataset(Dataset[Item]):
         augment: Augment | Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
-        """Open nothing yet but the tokenizer.
+        """Load the tokenizer; images and masks are read sample by sample.
 
         Args:
             manifest: the pairs of the split.
@@ -78,7 +78,7 @@ class ReferringDataset(Dataset[Item]):
             spec: what the method wants to be fed.
             training: augment, and leave the native truth out.
             augment: augmentations, used in training only; None for none.
-            seed: of everything drawn by chance.
+            seed: of all random draws.
         """
         self.manifest = manifest
         self.root = Path(root)
@@ -90,7 +90,7 @@ class ReferringDataset(Dataset[Item]):
         self._augmenter = Augmenter(self.augment)
         self._tokenize = load_tokenizer(spec)
         self._tokens: OrderedDict[str, Tokenized] = OrderedDict()
-        # Shared memory, so that workers that live through all epochs see the epoch too.
+        # Shared memory: workers that live through all epochs must see the epoch too.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         boxed = np.random.default_rng((seed, 0x626F78)).permutation(len(manifest))
         self._boxed = frozenset(boxed[: round(self.augment.boxes * len(manifest))].tolist())
@@ -158,14 +158,18 @@ class ReferringDataset(Dataset[Item]):
                 self._tokens.popitem(last=False)
         return known
 
+    def cut(self) -> int:
+        """Number of samples whose expression is longer than the method's `max_tokens` and loses its end."""
+        return sum(self.tokens(self.pair(index).text).truncated for index in range(len(self)))
+
     def _input(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The image as the method wants it, (3, H, W); zeros for one that is blind to it."""
+        """The image as the method wants it, (3, H, W); zeros for a method that reads no image."""
         if not self.spec.reads_image:
             return np.zeros((3, *self.spec.image_size), np.float32)
         return normalise(resize_image(image, self.spec), self.spec)
 
     def _blind(self, index: int) -> Sample:
-        """A sample whose image is not opened, but black."""
+        """The sample with a black image in place of its file."""
         pair, index = self.pair(index), index % len(self)
         mask = self._mask(pair)
         image = np.zeros((*mask.shape, 3), np.uint8)
@@ -198,8 +202,8 @@ class ReferringDataset(Dataset[Item]):
 def permuted(dataset: ReferringDataset, seed: int) -> ReferringDataset:
     """The language control: the same pictures and truths, each with the expression of another sample.
 
-    No sample gets an expression of its own image and category (unknown categories count as equal), so that no
-    expression can be right by accident.
+    Every sample gets the expression of another image or another category; an expression is never right by accident.
+    Unknown categories count as equal.
 
     Args:
         dataset: the split to permute.

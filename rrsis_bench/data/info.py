@@ -11,8 +11,8 @@ SPLITS = ("train", "val", "test")
 Kind = Literal["benchmark", "development", "synthetic", "own", "unknown"]
 """What a data set is to the field.
 
-`benchmark` is one that papers report on, `development` a small one to work with, `synthetic` one that the generator
-draws, `own` a user's. Boards call a data set `unknown` if no configuration of its name exists on this machine.
+Papers report on a `benchmark`. A `development` set is a small one to work with, the generator draws a `synthetic` one,
+and `own` is a user's. A data set is `unknown` where no configuration of its name exists on this machine.
 """
 
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -1,6 +1,6 @@
-"""The manifest: one JSON line per image-expression pair, the same for every data set.
+"""The manifest: one JSON line per image-expression pair, with the same fields for every data set.
 
-Opening a manifest only finds where its lines begin and end. A line is parsed when its pair is asked for.
+Opening a manifest only finds where its lines begin and end. Reading a pair parses its line.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def write_manifest(path: Path, pairs: Iterable[Pair]) -> int:
 class Manifest:
     """A manifest file, or one split of it, as a sequence of pairs.
 
-    The file is mapped, not read; workers that receive a copy map it again.
+    The file is mapped into memory. A worker that receives a copy maps it again.
     """
 
     def __init__(self, path: Path, offsets: NDArray[np.int64]) -> None:
@@ -95,7 +95,7 @@ class Manifest:
             split: keep only the pairs of this split; None for all.
 
         Raises:
-            MissingResourceError: there is no such file.
+            MissingResourceError: the file does not exist.
             UserError: a line holds no image-expression pair.
         """
         path = Path(path)
@@ -154,7 +154,7 @@ class Manifest:
         return Manifest(self.path, self._offsets[np.asarray(positions, dtype=np.intp)])
 
     def content_hash(self, root: str | Path) -> str:
-        """What a result says its data were: sha256 over the sorted lines of all pairs.
+        """The hash by which a result names its data: sha256 over the sorted lines of all pairs.
 
         A line is `sample_id, image sha256, rle sha256, text`, joined by ", " and closed by a line feed. The image's
         sha256 is that of its file; the RLE's that of its compact JSON with sorted keys.

@@ -1,10 +1,10 @@
-"""The expression of a mirrored image: sides change places, and what cannot be mirrored safely is left alone.
+"""The expression of a mirrored image: sides change places, or the image must not be mirrored.
 
 1. Words of side change places, alone or in compounds: "left", "leftmost", "upperright", "top-left", "right-hand".
-2. West and east change places too, alone or in compounds. Who describes an image from above sees only the image, whose
-   upper edge is north; in the mirrored image the words are true only if they are swapped.
-3. "right" that only strengthens another word stays ("right next to", "right-angled"), as do words that merely contain a
-   side ("bright", "lowest").
+2. West and east change places too, alone or in compounds. Annotators see only the image and take its upper edge for
+   north. In the mirrored image their words are true only if west and east are swapped.
+3. "right" stays where it only strengthens another word ("right next to", "right-angled"). Words that merely contain a
+   side stay too ("bright", "lowest").
 4. An expression with a word of place that none of these rules covers has no mirrored form. Its image stays as it is.
 """
 
@@ -44,7 +44,7 @@ _UNCLEAR = re.compile(
     r"into|off|out|where|there|here|alone|open|behind)\b",
     re.IGNORECASE,
 )
-"""After a side without an article: "right in the middle" strengthens, "left by the pier" may be a verb."""
+"""After a side without an article: "right in the middle" strengthens, "left" in "left by the pier" may be a verb."""
 
 _PLACE_BEFORE = re.compile(
     r"(?:[-\w]-|\b(?:the|a|on|to|at|its|top|bottom|upper|lower|far|farthest|furthest|most|very|center|centre|middle|and|or)"
@@ -61,7 +61,7 @@ _COUNTED = re.compile(
     r"(?![\s-]+(?:\w+est|most)\b)",
     re.IGNORECASE,
 )
-"""A place in a row; where the count starts is known only if the expression says it. "second largest" is none."""
+"""A place in a row. Only the expression can say where the count starts. "second largest" is no place."""
 
 _START = re.compile(
     r"\bfrom\s+(?:the\s+)?(?:far\s+)?(?:left|right|top|bottom|upper|lower|west|east|north|south)", re.IGNORECASE
@@ -75,14 +75,14 @@ _OTHER_PLACE = re.compile(
 
 
 def flip_text(text: str) -> str | None:
-    """The expression for the mirrored image, by the four rules above; case is kept.
+    """The expression for the mirrored image, by the four rules above, in the same case.
 
     Args:
         text: the expression, in English.
 
     Returns:
-        the expression, or None if a word of place is not known: in another script, "clockwise", "the third from there",
-        "right in the middle".
+        the expression, or None if a word of place is not known: "clockwise", "the third car", "right in the middle",
+        any word in another script.
     """
     if any(letter.isalpha() and not letter.isascii() for letter in text):
         return None

@@ -1,4 +1,4 @@
-"""From a data set's configuration to a manifest in the cache. No torch."""
+"""A data set's configuration leads to a manifest in the cache. No torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Located:
-    """A data set found: its name, its source and the folder it is read from."""
+    """A data set on this machine: its name, its source, the folder it is read from, and the source's options."""
 
     dataset: str
     source: Source
@@ -32,14 +32,14 @@ class Located:
 
 
 def locate(data: Mapping[str, Any]) -> Located:
-    """Where a data set is and what reads it. A generated data set is generated if its folder does not exist.
+    """Find a data set's folder and its source. A generated data set is drawn if its folder does not exist.
 
     Args:
         data: the `data` block of a configuration: `dataset`, `source`, `source_options`, `root`, `manifest`,
             `generator`. Without `root`, a `manifest` file's own folder is the root.
 
     Returns:
-        the data set; that its files are complete is for `ensure_manifest` to find out.
+        the data set. `ensure_manifest` checks whether its files are complete.
     """
     dataset, generator = str(data["dataset"]), data.get("generator")
     options, named = dict(data.get("source_options") or {}), str(data.get("source") or dataset)
@@ -80,7 +80,7 @@ def _recipe(generator: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ensure_manifest(located: Located) -> Path:
-    """The manifest of a data set, written once; an up-to-date one is used again.
+    """The manifest of a data set. It is written once and used again while it is up to date.
 
     Args:
         located: the data set.
@@ -102,7 +102,7 @@ def ensure_manifest(located: Located) -> Path:
 
 
 def manifest_path(located: Located) -> Path:
-    """Where the manifest of a data set in its present state belongs.
+    """The path of the manifest of a data set in its present state.
 
     Raises:
         MissingResourceError: the data set is missing.

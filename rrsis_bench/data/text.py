@@ -25,7 +25,7 @@ TINY_SPECIAL = ("[pad]", "[start]", "[end]", "[unk]")
 
 
 class Tokenizer(Protocol):
-    """Turns any text, empty or endless, into exactly `spec.max_tokens` ids. Built as `Class(spec)`."""
+    """Turns a text of any length into exactly `spec.max_tokens` ids. Built as `Class(spec)`."""
 
     def __call__(self, text: str) -> Tokenized:
         """Token ids of a text."""
@@ -56,8 +56,7 @@ def load_tokenizer(spec: InputSpec) -> Tokenizer:
 class TinyTokenizer:
     """Whole words of the synthetic grammar: [pad] 0, [start] 1, [end] 2, [unk] 3, then the words in file order.
 
-    Case and punctuation are dropped; a hyphen separates words. A text that is too long is cut, and its last place
-    goes to [end].
+    Case and punctuation are dropped; a hyphen separates words. A text that is too long is cut and still ends in [end].
     """
 
     def __init__(self, spec: InputSpec) -> None:
@@ -94,7 +93,7 @@ def read_vocabulary(path: Path) -> Mapping[str, int]:
         UserError: the file is not UTF-8.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise MissingResourceError(
             f"vocabulary {path} cannot be read ({error.strerror}); reinstall rrsis-bench."
@@ -112,8 +111,8 @@ def normalise_text(text: str) -> str:
 def class_spans(text: str, names: Sequence[str]) -> list[tuple[int, int, str]]:
     """Where an expression names a class: (start, end, name) in the order of the text.
 
-    Whole words only, in any case; plurals and hyphens for blanks count ("Storage-Tanks"). Of several names at one place
-    the longest wins ("road marking" over "road").
+    Only whole words count, in any case, also plurals and with hyphens for blanks ("Storage-Tanks"). Of several names at
+    one place the longest wins ("road marking" over "road").
 
     Args:
         text: the expression.

@@ -1,4 +1,4 @@
-"""Resizing by a method's InputSpec, and the augmentations. The only file that imports albumentations."""
+"""Resizing by a method's InputSpec, and the augmentations. Only this file imports albumentations."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _table(mean: tuple[float, ...], std: tuple[float, ...], scale: float) -> NDA
 
 @dataclass(frozen=True)
 class Augment:
-    """What happens to training samples; nothing by default.
+    """Augmentations of training samples; none by default.
 
     Attributes:
         flip: probability of mirroring; left and right, west and east in the expression change places too. A sample
@@ -95,7 +95,7 @@ class Augment:
 
 
 class Augmenter:
-    """Applies augmentations; all chance comes from the generator passed in, none from global state."""
+    """Applies augmentations. All random draws come from the generator passed in, none from global state."""
 
     def __init__(self, augment: Augment) -> None:
         """Keep the settings; albumentations is imported at the first use, in the worker that needs it."""
@@ -114,9 +114,9 @@ class Augmenter:
             rng: the sample's own generator.
 
         Returns:
-            image, mask and expression; inputs are left alone.
+            image, mask and expression. The inputs are not changed.
         """
-        # Always the same draws in the same order, so that switching one augmentation leaves the others as they were.
+        # Always the same draws in the same order: switching one augmentation leaves the others as they were.
         flips, jitters = rng.random(2)
         seeds = [int(seed) for seed in rng.integers(0, 2**31, 2)]
         if flips < self.augment.flip and (mirrored := flip_text(text)) is not None:

@@ -1,4 +1,4 @@
-"""From entries to pairs, and every check on the way: `prepare` stops at the first bad file, `verify` lists all."""
+"""Makes pairs of a source's entries: `prepare` stops at the first bad file, `verify` lists all bad files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _CHUNK = 512
 
 @dataclass(frozen=True)
 class Examined:
-    """An entry with what its files hold; `pair` is None when a file cannot be used."""
+    """An entry with the content of its files; `pair` is None when a file cannot be used."""
 
     entry: ListedPair
     pair: Pair | None
@@ -135,7 +135,7 @@ def prepare_entries(
 
 
 def verify_entries(root: Path, scan: Callable[[Report], Iterable[ListedPair]], info: SourceInfo) -> list[Finding]:
-    """Every check on every entry. Errors come first, then warnings, then what is only worth knowing.
+    """Every check on every entry. Errors come first, then warnings, then notes.
 
     Args:
         root: data root.
@@ -157,7 +157,7 @@ def verify_entries(root: Path, scan: Callable[[Report], Iterable[ListedPair]], i
 
 
 class ScannedSource:
-    """A source that lists its folder entry by entry; preparing and verifying are then the same for all.
+    """Base class of sources that list their folder entry by entry; it prepares and verifies for all of them.
 
     Attributes:
         name: of the source, for messages.
@@ -186,7 +186,7 @@ class ScannedSource:
 
 
 class _ImageIds:
-    """Readable image ids: the stem of the first file that shows a photograph, its path where the stem is taken."""
+    """Readable image ids: the stem of the first file that shows a photograph, or its path if the stem is taken."""
 
     def __init__(self) -> None:
         self._by_pixels: dict[str, str] = {}
@@ -260,7 +260,7 @@ def _duplicates(examined: Sequence[Examined]) -> Iterator[Finding]:
 
 
 def _copies(examined: Sequence[Examined]) -> Iterator[Finding]:
-    """Same pixels in two splits are an error; copies within one are worth knowing (RefSegRS is built of them)."""
+    """Report equal pixels: an error between two splits, a note within one (RefSegRS has a copy for every line)."""
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for item in examined:
         if item.pixels and item.entry.image not in groups[item.pixels][item.entry.split]:

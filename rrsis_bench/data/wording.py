@@ -1,4 +1,4 @@
-"""What the wording of an expression says, by words alone, for breakdowns: its length, a position, a relation."""
+"""Length of an expression, and whether its words name a position or a relation, for breakdowns."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ WORD_NAMES = ("0", "1-5", "6-10", "11-15", "16-20", "21-30", "31-40", ">40")
 
 
 def count_words(text: str) -> int:
-    """Number of words of an expression, whatever a method's tokenizer makes of them.
+    """Number of words of an expression, the same for every method.
 
-    A word is a run of letters and digits, in any script. Hyphens, slashes and underscores separate words, since data
-    sets write "storage tank" and "storage-tank" alike. An apostrophe between letters ("ship's"), a point or comma
-    between digits ("3.5") and accents belong to the word; other punctuation alone is none. In Chinese and Japanese,
-    which write no blanks, each character counts as a word, as word processors count. Thai, Lao, Khmer and Burmese
-    need a dictionary to be split: there a run between blanks counts as one.
+    A word is a run of letters and digits in any script. Hyphens, slashes and underscores separate words, since data
+    sets write both "storage tank" and "storage-tank". An apostrophe between letters ("ship's"), a point or comma
+    between digits ("3.5") and accents belong to the word. Other punctuation counts nothing. Chinese and Japanese are
+    written without blanks: each of their characters counts as a word, as in word processors. Thai, Lao, Khmer and
+    Burmese can be split only with a dictionary: a run between blanks counts as one word.
 
     Args:
         text: the expression as the data set gives it.
@@ -59,7 +59,7 @@ def count_words(text: str) -> int:
 
 
 def _plain(letter: str) -> str:
-    """Nothing for accents, vowel signs, joiners and soft hyphens, which end no word; a blank for a zero-width space."""
+    """A letter; a blank for a zero-width space; nothing for accents, joiners and soft hyphens, which end no word."""
     if letter == "\u200b":
         return " "
     return "" if unicodedata.category(letter) in ("Mn", "Mc", "Me", "Cf") else letter
@@ -72,7 +72,7 @@ def _folded(text: str) -> str:
 def names_position(text: str) -> bool:
     """Whether the expression says where in the image the referent is ("in the upper left", "the leftmost").
 
-    A side of another object ("to the left of the ship") is none.
+    A side of another object ("to the left of the ship") is no position.
     """
     return bool(_POSITION.search(_NO_POSITION.sub(" ", _folded(text))))
 

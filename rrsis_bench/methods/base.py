@@ -21,19 +21,19 @@ from rrsis_bench.types import Batch, InputSpec, MethodOutput
 class Method(nn.Module):
     """Base class of every method.
 
-    A subclass sets `name` and `Options` (a frozen dataclass whose fields are all of its named choices, with their
-    defaults), builds its network in `__init__(options)` with random weights (on the meta device too), and loads base
-    weights only in `load_pretrained`.
+    A subclass sets `name` and `Options`, and builds its network in `__init__(options)` with random weights, on the meta
+    device too. It loads base weights only in `load_pretrained`.
 
-    A method without trainable parameters is one, too: it learns from what its forward pass keeps in buffers while it is
-    in training mode, as BatchNorm does, and is given no optimiser.
+    A method may have no trainable parameters. The suite then gives it no optimiser, and it learns in the forward passes
+    of training: it keeps what it needs in buffers, as BatchNorm does.
 
     Attributes:
         name: registry name, lower case.
-        Options: dataclass of the method's options.
-        training_only: prefixes of the names of tensors that only training needs, such as `rebuild.`: a checkpoint that
-            lacks all tensors of a prefix is still one to score and predict with.
-        input_spec: what the shared transforms must produce for it.
+        Options: frozen dataclass of the method's named choices with their defaults. The type of a field says which
+            values the option may have; a closed set is a `Literal` (see `methods/options.py`).
+        training_only: prefixes of the names of tensors that only training needs, such as `rebuild.`. A checkpoint
+            without them can be scored and predicted with.
+        input_spec: what the shared transforms produce for the method.
     """
 
     name: ClassVar[str]
@@ -51,13 +51,14 @@ class Method(nn.Module):
         return cls(build_options(cls.name, cls.Options, options))  # type: ignore[call-arg]
 
     def load_pretrained(self) -> dict[str, str]:
-        """Load the base weights the options name into the encoders.
+        """Load the base weights that the options name into the encoders. By default there are none.
 
         Returns:
-            encoder name -> sha256 of the weights file it started from; empty when nothing is pretrained.
+            encoder name -> sha256 of the weights file it starts from; empty when nothing is pretrained.
 
         Raises:
-            MissingResourceError: a weight that is not on disk and cannot be fetched. Never a silent random start.
+            MissingResourceError: weights are neither on disk nor fetched; the method never starts from random ones
+                instead.
         """
         return {}
 
@@ -81,37 +82,48 @@ class Method(nn.Module):
         )
 
     def forward(self, batch: Batch) -> MethodOutput:
-        """Logits (B, 1, h, w) for a batch, at any resolution the method likes.
+        """Foreground logits (B, 1, h, w) of a batch, at a resolution of the method's choice.
+
+        Args:
+            batch: in training mode with its truth, in scoring and prediction a blind one (see `Batch.blind`).
 
         Returns:
-            the foreground logits and whatever `loss` needs besides.
+            the logits, and in `aux` what `loss` needs besides.
         """
         raise NotImplementedError
 
     def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
-        """Named scalar losses, each a mean over the batch; the suite sums them with the configured weights."""
+        """Named losses of a training step; the suite sums them with the configured weights.
+
+        Args:
+            output: of `forward` for the batch.
+            batch: with its truth.
+
+        Returns:
+            name -> scalar, each a mean over the batch. Every step gives the same names.
+        """
         raise NotImplementedError
 
     def calibrate(self, batches: Iterable[Batch]) -> None:
-        """Choose on the validation split what the method's recipe chooses there, such as a level of its own.
+        """Choose on the validation split what the method's recipe chooses there, such as a threshold.
 
-        Called in evaluation mode before each validation of a training. Default: nothing, and no batch is read.
+        Called in evaluation mode before each validation of a training. By default the method reads no batch.
 
         Args:
-            batches: the validation split, on the method's device; `masks` hold the truth at input size.
+            batches: the validation split with its truth, on the method's device.
         """
 
     def progress(self, epochs: float) -> None:
-        """Hear how far the training has come, before each of its steps. Default: nothing.
+        """Called before each training step with the epochs done.
 
-        A method that is told nothing behaves as late in a training.
+        If it is never called, behave as at the end of training. By default the method ignores the epochs.
 
         Args:
             epochs: epochs done, the part of the present one included.
         """
 
     def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Optimiser groups over the trainable parameters. Default: one group with everything that requires a gradient.
+        """Optimiser groups over the trainable parameters. By default one group holds them all.
 
         Args:
             base_lr: learning rate of the recipe.
@@ -120,11 +132,14 @@ class Method(nn.Module):
         return [{"params": trainable(self.parameters()), "lr": base_lr, "weight_decay": weight_decay}]
 
     def checkpoint_activations(self) -> None:
-        """Trade time for memory in training: keep few activations and compute the rest again. Default: nothing."""
+        """Trade time for memory in training: keep few activations and compute the others again.
+
+        By default the method keeps all of them.
+        """
 
     def encoders(self) -> dict[str, nn.Module]:
-        """The pretrained backbones by name, adapters inside them included.
+        """The pretrained encoders by name, adapters inside them included.
 
-        Their trainable share is the figure that parameter-efficient papers print.
+        Papers on parameter-efficient tuning report their trainable share. By default there are none.
         """
         return {}

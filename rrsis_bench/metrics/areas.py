@@ -17,11 +17,11 @@ from rrsis_bench.metrics.protocols import EmptyUnion, Protocol, get
 Counts = NDArray[np.int64]
 
 NOT_FINITE = -1
-"""What the counting puts in place of each integer of a sample whose logits are not finite."""
+"""Stands for each integer of a sample whose logits are not finite."""
 
 
 def validate(counts: NDArray[Any]) -> Counts:
-    """Check an (N, 3) array of counts.
+    """Check an (N, 3) array of counts, and return it as int64.
 
     Raises:
         UserError: wrong shape or type, no samples, logits that were not finite, or integers no masks can have.
@@ -45,7 +45,7 @@ def validate(counts: NDArray[Any]) -> Counts:
 
 
 def divide(numerator: NDArray[Any], denominator: NDArray[Any], empty: EmptyUnion) -> NDArray[np.float64]:
-    """Quotients of two arrays of one shape; where the denominator is 0, what the protocol says of an empty union."""
+    """Divide two arrays of one shape; where the denominator is 0, `empty` says what an empty union gives."""
     # One correctly rounded float64 division, so that comparing with a literal such as 0.7 decides as the exact
     # fraction would: 7/10 and 0.7 round to the same number, and no union is large enough to blur a neighbour.
     value = {"one_if_both_empty": 1.0, "zero": 0.0, "nan": np.nan}[empty]
@@ -84,6 +84,6 @@ class Areas:
         return divide(self.inter, self.union, self.protocol.empty_union)
 
     def reaches(self, threshold: float) -> NDArray[np.bool_]:
-        """Whether the IoU of each sample counts as a hit at the threshold, (N,); NaN never does."""
+        """Tell whether the IoU of each sample is a hit at the threshold, (N,); NaN never is."""
         hit: NDArray[np.bool_] = self.iou >= threshold if self.protocol.comparison == ">=" else self.iou > threshold
         return hit

@@ -1,4 +1,4 @@
-"""Integers from logits, on the device: the only place where a prediction is thresholded for scoring.
+"""Integers from logits, on the device. `binarise` is the only function that thresholds a prediction.
 
 Shape legend: `B` batch, `n` samples of one native size, `V` views, `h w` pixels of the logits, `Hn Wn` native pixels.
 """
@@ -22,9 +22,8 @@ from rrsis_bench.types import Batch
 def count(logits: Tensor, batch: Batch, input_size: tuple[int, int], views: Sequence[View]) -> Tensor:
     """Count truth, prediction and intersection of every sample under every view.
 
-    Samples are handled together per native size. Nothing here waits for the device: that logits are finite is decided
-    there, and samples whose logits are not get `NOT_FINITE` in place of their integers, which `SampleCounts.compute`
-    and `functional.scores` refuse.
+    Samples of one native size are counted together. The host never waits for the device: a sample whose logits are not
+    finite gets `NOT_FINITE` in place of its integers, and `SampleCounts.compute` and `Areas` refuse it.
 
     Args:
         logits: (B, 1, h, w) foreground logits, any floating type.
@@ -65,7 +64,7 @@ def count(logits: Tensor, batch: Batch, input_size: tuple[int, int], views: Sequ
 def _count_group(
     logits: Tensor, truths: Tensor, size: tuple[int, int], input_size: tuple[int, int], views: Sequence[View]
 ) -> Tensor:
-    """Counts (n, V, 3) of samples that share one native size; `truths` may be padded beyond it."""
+    """Count (n, V, 3) samples that share one native size; `truths` may be padded beyond it."""
     native = truths[:, : size[0], : size[1]] != 0
     columns = []
     for view in views:
@@ -78,13 +77,16 @@ def _count_group(
 
 
 def binarise(logits: Tensor, target: tuple[int, int], input_size: tuple[int, int], view: View) -> Tensor:
-    """Binary prediction (n, H, W) of logits (n, 1, h, w) at the target size.
+    """Bring logits to the target size by a view's rule and threshold them there.
 
     Args:
         logits: (n, 1, h, w) float32 foreground logits.
         target: (height, width) wanted.
         input_size: (height, width) of the method's input.
         view: how to bring logits to a mask.
+
+    Returns:
+        (n, H, W) bool, True for foreground.
     """
     if view.upsample == "bicubic-probability":
         probability = logits.sigmoid()

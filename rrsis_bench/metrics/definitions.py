@@ -1,7 +1,7 @@
-"""What is measured: one table of metrics. Scores, schema, intervals, comparisons, tables and boards all read it.
+"""The one table of metrics. Scores, schema, intervals, comparisons, tables and boards all read it.
 
-A further metric is one entry of `METRICS` and nothing else: its name, its title, how it follows from the integers, and
-where tables show it. Results made before lack it until `rrsis-bench results rescore` adds it from their samples.
+A further metric is one entry of `METRICS`: its name, its title, how it follows from the integers, and where tables show
+it. Earlier results lack it until `rrsis-bench results rescore` adds it from their samples.
 
 Shape legend: `N` samples, `R` resamples.
 """
@@ -22,8 +22,8 @@ Kind = Literal["mean", "ratio"]
 Place = Literal["headline", "tables", "terminal", "files"]
 
 PLACES: tuple[Place, ...] = ("headline", "tables", "terminal", "files")
-"""From few metrics to all: beside the progress and where two are compared part by part; boards and sweep tables; the
-table after a test; result files and whole comparisons."""
+"""From few metrics to all. `headline`: beside the progress, and where two methods are compared part by part. `tables`:
+boards and sweep tables. `terminal`: the table after a test. `files`: result files and whole comparisons."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Metric:
         title: in tables.
         kind: `mean`: the mean over samples of a value of each. `ratio`: a sum over samples by another.
         values: for a mean (N,) values, for a ratio (N, 2) numerators and denominators.
-        shown: the narrowest of `PLACES` that shows it; all wider ones do too.
+        shown: the first of `PLACES` that shows it; all later ones do too.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Metric:
     shown: Place = "files"
 
     def score(self, areas: Areas) -> float:
-        """The metric of the samples."""
+        """Compute the metric of the samples."""
         values = self.values(areas)
         if self.kind == "mean":
             return float(np.mean(values))
@@ -53,11 +53,11 @@ class Metric:
         return float(divide(numerator, denominator, areas.protocol.empty_union)[0])
 
     def columns(self, areas: Areas) -> NDArray[np.float64]:
-        """What the metric sums over samples: (N, 1) for a mean, (N, 2) for a ratio."""
+        """Return what the metric sums over samples: (N, 1) for a mean, (N, 2) for a ratio."""
         return self.values(areas).astype(np.float64).reshape(len(areas.truth), -1)
 
     def of_sums(self, sums: NDArray[np.float64], n: NDArray[np.float64], protocol: Protocol) -> NDArray[np.float64]:
-        """The metric of each resample.
+        """Compute the metric of each resample.
 
         Args:
             sums: (R, 1) or (R, 2) sums of `columns`.
@@ -105,6 +105,6 @@ METRICS: dict[str, Metric] = {
 
 
 def shown(place: Place) -> list[Metric]:
-    """The metrics that a place shows, in order."""
+    """List the metrics that a place shows, in order."""
     reach = PLACES.index(place)
     return [metric for metric in METRICS.values() if PLACES.index(metric.shown) <= reach]

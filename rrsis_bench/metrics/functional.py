@@ -19,7 +19,7 @@ from rrsis_bench.nearest import resize_mask
 
 
 def scores(counts: NDArray[Any], protocol: Protocol | str) -> dict[str, float]:
-    """All metrics of one view's counts.
+    """Compute all metrics of one view's counts.
 
     Args:
         counts: (N, 3) integers: truth, prediction and intersection in pixels.
@@ -38,7 +38,7 @@ def scores(counts: NDArray[Any], protocol: Protocol | str) -> dict[str, float]:
 
 
 def counts_from_masks(truth: NDArray[Any], pred: NDArray[Any]) -> Counts:
-    """Truth, prediction and intersection in pixels of two masks (H, W); any value other than 0 is foreground.
+    """Count truth, prediction and intersection of two masks (H, W); any value other than 0 is foreground.
 
     Returns:
         (3,) int64.
@@ -54,7 +54,7 @@ def counts_from_masks(truth: NDArray[Any], pred: NDArray[Any]) -> Counts:
 
 
 def counts_under(truth: NDArray[Any], pred: NDArray[Any], protocol: Protocol | str) -> Counts:
-    """Counts of two binary masks under a protocol's size rule: both are brought to its size with exact nearest.
+    """Count two binary masks after bringing both to the protocol's size with exact nearest.
 
     Returns:
         (3,) int64.
@@ -68,7 +68,7 @@ def counts_under(truth: NDArray[Any], pred: NDArray[Any], protocol: Protocol | s
 def score_masks(
     truths: Sequence[NDArray[Any]], preds: Sequence[NDArray[Any]], protocol: Protocol | str
 ) -> dict[str, float]:
-    """Score binary masks, from whatever framework, by a protocol's rules.
+    """Score the binary masks of any framework by a protocol's rules.
 
     Args:
         truths: true masks (H, W), one per sample; sizes may differ between samples.

@@ -26,7 +26,7 @@ class View:
     """How logits and truth become two binary masks of one size.
 
     Attributes:
-        name: short name; further views than `native` carry it in the column names of `samples.csv.gz`.
+        name: short name; the columns of `samples.csv.gz` carry it, but for `native`.
         size: `native` for each sample's own mask size, or (height, width) in pixels.
         upsample: how logits reach that size. `bilinear`: the logits, align_corners false. `bilinear-corners`: the
             logits, align_corners true. `bicubic-probability`: probabilities to the input size by bicubic interpolation
@@ -49,16 +49,12 @@ class Protocol:
         view: where the integers come from.
         comparison: how Pr@X compares a sample's IoU with X.
         empty_union: IoU of a sample whose truth and prediction are both empty: 1, 0, or 0/0.
-        source: whose rule it is.
-        names: how the source calls our metrics, where it calls them otherwise.
     """
 
     name: str
     view: View
     comparison: Comparator
     empty_union: EmptyUnion
-    source: str
-    names: Mapping[str, str]
 
 
 NATIVE = View("native", "native", "bilinear", 0.5)
@@ -68,24 +64,14 @@ DETRIS_WARP = View("warp35", "native", "bicubic-probability", 0.35)
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol("native-v1", NATIVE, ">=", "one_if_both_empty", "this project", {}),
-        Protocol("paper-lavt480-v1", LAVT_480, ">=", "zero", "released test script of LAVT, RMSIN and FIANet", {}),
-        Protocol(
-            "paper-rsrefseg2-v1",
-            NATIVE,
-            ">",
-            "nan",
-            "released metric of RSRefSeg 2; its 0/0 makes the whole mean NaN and is a miss for Pr@X",
-            {"miou": "gIoU", "oiou": "cIoU"},
-        ),
-        Protocol(
-            "paper-detris-v1",
-            DETRIS_WARP,
-            ">",
-            "zero",
-            "released evaluation of the DETRIS line; the 1e-6 it adds to each union is left out",
-            {"miou": "mIoU", "oiou": "oIoU"},
-        ),
+        Protocol("native-v1", NATIVE, ">=", "one_if_both_empty"),
+        # The released test script of LAVT, RMSIN and FIANet.
+        Protocol("paper-lavt480-v1", LAVT_480, ">=", "zero"),
+        # The released metric of RSRefSeg 2, which calls mIoU gIoU and oIoU cIoU. One 0/0 makes the whole mean NaN; for
+        # Pr@X it is a miss.
+        Protocol("paper-rsrefseg2-v1", NATIVE, ">", "nan"),
+        # The released evaluation of the DETRIS line. The 1e-6 that it adds to each union is left out.
+        Protocol("paper-detris-v1", DETRIS_WARP, ">", "zero"),
     )
 }
 
@@ -96,7 +82,7 @@ ALL = "all"
 
 
 def get(name: str) -> Protocol:
-    """A protocol by name.
+    """Return a protocol by name.
 
     Raises:
         UsageError: the name is unknown; the message lists the known ones.
@@ -107,12 +93,12 @@ def get(name: str) -> Protocol:
 
 
 def views(names: Iterable[str]) -> tuple[View, ...]:
-    """The distinct views a list of protocols needs, in order of first use."""
+    """Return the distinct views that protocols need, in order of first use."""
     return tuple(dict.fromkeys(get(name).view for name in names))
 
 
 def expand(select_by: str | None = None, score_by: str | Sequence[str] = ALL) -> list[str]:
-    """The protocols of a run, by name: a test scores by all of them, the first one chooses the checkpoint on val.
+    """List the protocols of a run. A test scores by all of them; the first one chooses the checkpoint on val.
 
     Args:
         select_by: the protocol that chooses; None for the first of a `score_by` that lists names, else `native-v1`.
@@ -131,5 +117,5 @@ def expand(select_by: str | None = None, score_by: str | Sequence[str] = ALL) ->
 
 
 def of_masks() -> tuple[str, ...]:
-    """Names of the protocols by which binary masks of native size can be scored; the others need logits."""
+    """Name the protocols by which binary masks of native size can be scored; the others need logits."""
     return tuple(name for name, protocol in PROTOCOLS.items() if protocol.view == NATIVE)

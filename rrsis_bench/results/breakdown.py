@@ -67,7 +67,7 @@ def _split(values: NDArray[Any], names: list[str]) -> dict[str, NDArray[np.int64
 
 
 def breakdown(table: SampleTable, protocol: Protocol) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Scores of every part under a protocol: breakdown -> part -> metric -> value (None for NaN)."""
+    """Score every part under a protocol: breakdown -> part -> metric -> value (None for NaN)."""
     counts = table.view(protocol.view.name)
     return {
         kind: {name: plain(scores(counts[rows], protocol)) for name, rows in parts.items()}
@@ -76,5 +76,5 @@ def breakdown(table: SampleTable, protocol: Protocol) -> dict[str, dict[str, dic
 
 
 def plain(values: dict[str, float]) -> dict[str, float | None]:
-    """Scores as JSON can hold them: NaN becomes None."""
+    """Replace NaN by None, since JSON has no NaN."""
     return {name: None if value != value else value for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Two methods side by side: the difference of every metric with its interval, per category and per size too."""
+"""Compares two methods: the difference of every metric with its interval, on the whole split and on its parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from rrsis_bench.results.counts import run_counts
 from rrsis_bench.results.samples import SampleTable, read_samples
 from rrsis_bench.run.folder import RESULT, RunFolder
 from rrsis_bench.stats.bootstrap import LEVEL, RESAMPLES, SEED
+from rrsis_bench.stats.exact import EXACT_UP_TO, FEWEST
 from rrsis_bench.stats.paired import Difference, RunCounts, compare, holm
+
+TOO_FEW = "too few photographs"
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,10 @@ class MethodRuns:
 
 
 def load(path: Path, protocol: str = DEFAULT) -> MethodRuns:
-    """The runs of a method: a run folder, or a folder of `seed<k>` folders.
+    """Read the runs of a method from a run folder, or from a folder of `seed<k>` folders.
 
     Raises:
-        UsageError: no result is there, or those of several methods.
+        UsageError: the folder holds no result, or results of several methods.
         UserError: a result cannot be trusted, lacks the protocol, or is not of the same split as its neighbours.
     """
     if not path.exists():
@@ -79,7 +82,7 @@ def _is_seed(folder: Path) -> bool:
 
 
 def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """What `results compare` prints, as JSON can hold it.
+    """Compare two methods; the result is what JSON can hold.
 
     Args:
         a: folder of A's run, or of its seeds.
@@ -89,8 +92,9 @@ def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAM
 
     Returns:
         `a`, `b`: `name`, `folder`, `seeds`; `dataset`, `split`, `protocol`, `n_samples`, `n_images`, `bootstrap`;
-        `overall`: metric -> `a`, `b`, `difference`, `interval`, `p`; `by`: `category`, `size` -> part -> `n` and
-        metric -> the same with `p_holm`, adjusted over the parts of that breakdown.
+        `test` (how few photographs are tested); `overall`: metric -> `a`, `b`, `difference`, `interval`, `p`,
+        `n_images`; `by`: `category`, `size` -> part -> `n` and metric -> the same with `p_holm`, adjusted over those
+        parts of the breakdown that have photographs enough to be tested.
 
     Raises:
         UsageError: see `load`; an unknown protocol.
@@ -115,6 +119,7 @@ def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAM
         "n_samples": len(here.table),
         "n_images": len(set(here.table.image_id)),
         "bootstrap": {"unit": "image", "resamples": resamples, "seed": SEED, "level": LEVEL},
+        "test": {"unit": "image", "fewest": FEWEST, "exact_up_to": EXACT_UP_TO},
         "overall": {metric: _plain(value) for metric, value in overall.items()},
         "by": by,
     }
@@ -177,8 +182,9 @@ def show(found: Mapping[str, Any]) -> None:
             table.add_row(part, str(entry["n"]), *cells)
         console.print(table)
     console.print(
-        "* in the tables by part: Holm-adjusted p of that breakdown below 0.05. p: two-sided, paired, "
-        f"{found['bootstrap']['resamples']:,} resamples."
+        "* in the tables by part: Holm-adjusted p of that breakdown below 0.05. p: two-sided, paired by photograph, "
+        f"exact for {EXACT_UP_TO} or fewer, else from {found['bootstrap']['resamples']:,} resamples.\n"
+        f"{TOO_FEW}: with fewer than {FEWEST}, chance alone could explain any difference."
     )
 
 
@@ -187,7 +193,9 @@ def _named(entry: Mapping[str, Any]) -> str:
 
 
 def _cells(value: Mapping[str, Any], p_holm: float | None = None) -> list[str]:
-    interval = "" if value["interval"] is None else "{:+.2f} {:+.2f}".format(*(100 * x for x in value["interval"]))
+    interval = TOO_FEW if value["n_images"] < FEWEST else ""
+    if value["interval"] is not None:
+        interval = "{:+.2f} {:+.2f}".format(*(100 * x for x in value["interval"]))
     star = "*" if p_holm is not None and p_holm < 1 - LEVEL else ""
     numbers = ["" if value[name] is None else f"{100 * value[name]:.2f}" for name in ("a", "b")]
     gap = "" if value["difference"] is None else f"{100 * value['difference']:+.2f}{star}"

@@ -1,4 +1,4 @@
-"""From a run's samples to the integers that `stats` compares and ranks by."""
+"""Takes from a run's samples the integers that `stats` compares and ranks by."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rrsis_bench.stats.paired import RunCounts
 
 
 def run_counts(table: SampleTable, protocol: str = DEFAULT, where: str = "a run") -> RunCounts:
-    """The integers of a sample table under one protocol.
+    """Take the integers of a sample table under one protocol.
 
     Args:
         table: a run's samples.

@@ -1,8 +1,8 @@
-"""Pictures for the boards: a handful of drawn scenes, and what each run predicted on them.
+"""Pictures for the boards: ten drawn scenes, and the predictions of each run on them.
 
-The scenes (image, expression, truth) of the tiny split come with the package; a run's `gallery.json` holds its
-predictions on them as COCO RLE, kept while the split was scored. A prediction is shown only if its pixels are the
-integers of the run's own `samples.csv.gz`: nobody can show prettier masks than were scored.
+The package holds the scenes (image, expression, truth) of the tiny split. `test` keeps a run's predictions on them in
+`gallery.json`, as COCO RLE. Boards show a prediction only if its pixels give the integers of the run's own
+`samples.csv.gz`: nobody can show prettier masks than were scored.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def read(folder: RunFolder, dataset: Mapping[str, Any], table: SampleTable | Non
 
     Args:
         folder: of the run.
-        dataset: the `dataset` block of its result; another content than the gallery's has no gallery.
+        dataset: the `dataset` block of its result; only the content that the scenes are of has a gallery.
         table: its samples, if they have been read already.
 
     Returns:

@@ -221,16 +221,19 @@ def parse(content: str, path: Path) -> SampleTable:
         raise UserError(f"{path} has unexpected columns: {', '.join(header)[:200]}.")
     table: list[list[str]] = []
     numbers: list[list[int]] = []
-    for row in rows:
-        try:
-            numbers.append([int(value) for value in row[3:]])
-        except ValueError:
-            numbers.append([])
-        if len(row) != len(header) or not numbers[-1] or min(numbers[-1]) < 0 or max(numbers[-1][-2:]) > 1:
-            raise UserError(f"{path} line {rows.line_num} is not a row of {len(header)} valid values.")
-        if table and row[0] <= table[-1][0]:
-            raise UserError(f"{path} line {rows.line_num}: sample '{row[0]}' is out of order or occurs twice.")
-        table.append(row)
+    try:
+        for row in rows:
+            try:
+                numbers.append([int(value) for value in row[3:]])
+            except ValueError:
+                numbers.append([])
+            if len(row) != len(header) or not numbers[-1] or min(numbers[-1]) < 0 or max(numbers[-1][-2:]) > 1:
+                raise UserError(f"{path} line {rows.line_num} is not a row of {len(header)} valid values.")
+            if table and row[0] <= table[-1][0]:
+                raise UserError(f"{path} line {rows.line_num}: sample '{row[0]}' is out of order or occurs twice.")
+            table.append(row)
+    except csv.Error as error:
+        raise UserError(f"{path} line {rows.line_num}: {error}.") from error
     values = np.array(numbers, np.int64).reshape(len(table), -1)
     if not len(table):
         raise UserError(f"{path} holds no samples.")

@@ -13,7 +13,7 @@ SCHEMA = Path(__file__).with_name("schema.json")
 
 
 def schema() -> dict[str, Any]:
-    """The schema in `schema.json`, with the metrics that a result must hold under each protocol."""
+    """Read `schema.json`, and require the metrics that a result must hold under each protocol."""
     found: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
     scores = found["$defs"]["scores"]
     scores["properties"] |= dict.fromkeys(METRICS, scores["additionalProperties"])
@@ -23,7 +23,7 @@ def schema() -> dict[str, Any]:
 
 
 def violations(result: Mapping[str, Any]) -> list[str]:
-    """Where a result departs from the schema, one sentence each; empty if nowhere."""
+    """Say where a result departs from the schema, one sentence each; empty if nowhere."""
     from jsonschema import Draft202012Validator  # 0.1 s to import: only where results are checked
 
     validator = Draft202012Validator(schema())

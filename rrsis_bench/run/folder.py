@@ -7,7 +7,6 @@ and nothing writes to it.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import shlex
 import zlib
@@ -30,6 +29,8 @@ CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 STATE, LOG, JOB = "cell.json", "cell.log", "cell.job"
 _BOOKKEEPING = (STATE, LOG, JOB, locks.FILE, locks.GUARD)
 """Files of the process that starts a run, not of the run: a folder that holds only these counts as empty."""
+LARGEST_SAMPLES = 256 * 2**20
+"""Bytes of an unpacked table (three million samples) above which it is refused, before it fills the memory."""
 
 
 @dataclass(frozen=True)
@@ -165,12 +166,18 @@ class RunFolder:
         return content.decode("utf-8")
 
     def _unpacked_samples(self) -> bytes:
+        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # with the header and checksum of gzip
         try:
-            return gzip.decompress(self.samples_path.read_bytes())
-        except (OSError, EOFError, zlib.error) as error:
+            content = unpacker.decompress(self.samples_path.read_bytes(), LARGEST_SAMPLES)
+            if unpacker.unconsumed_tail:
+                raise OSError(f"it unpacks to more than {LARGEST_SAMPLES:,} bytes, which no table of samples does")
+            if not unpacker.eof:
+                raise OSError("it is truncated")
+        except (OSError, zlib.error) as error:
             raise UserError(
                 f"cannot read {self.samples_path}: {error}. Test the run again, or restore the file."
             ) from error
+        return content
 
     def checkpoint(self) -> Path:
         """The checkpoint to score and predict with: `best.ckpt`, or `last.ckpt` if the run has no best one.

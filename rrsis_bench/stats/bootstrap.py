@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rrsis_bench.metrics.areas import Areas, Counts
 from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.stats.exact import sums_by_cluster
 
 RESAMPLES = 10_000
 SEED = 20_240_501
@@ -28,9 +29,9 @@ Interval = tuple[float, float] | None
 def resample(
     blocks: Sequence[NDArray[np.float64]], clusters: Sequence[str], resamples: int = RESAMPLES, seed: int = SEED
 ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Sums of columns in each resample of the clusters, all columns in the same resamples.
+    """Sum columns in each resample of the clusters, all columns in the same resamples.
 
-    The sums are exact and the same on every machine: processors add in different orders, see `exactly_summable`.
+    Processors add in different orders. The sums are exact, and hence the same on every machine: see `exactly_summable`.
 
     Args:
         blocks: (N, K) values of the samples; blocks may differ in K.
@@ -42,11 +43,8 @@ def resample(
         for each block its sums (R, K), and the number of samples drawn (R,). Clusters of different sizes make it vary.
     """
     values = np.concatenate([*blocks, np.ones((len(clusters), 1))], axis=1)
-    _, membership = np.unique(np.asarray(clusters), return_inverse=True)
-    n_clusters = int(membership.max()) + 1
-    sums = np.zeros((n_clusters, values.shape[1]))
-    np.add.at(sums, membership, values)
-    sums = exactly_summable(sums)
+    sums = exactly_summable(sums_by_cluster(values, clusters))
+    n_clusters = len(sums)
     rng = np.random.default_rng(seed)
     result = np.empty((resamples, values.shape[1]))
     for start in range(0, resamples, _CHUNK):
@@ -59,7 +57,7 @@ def resample(
 
 
 def exactly_summable(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums (C, K) rounded to a power of two for each column, of which any C draws add up without further rounding."""
+    """Round sums (C, K) to a power of two for each column; any C draws of them then add up without rounding."""
     largest = len(sums) * np.where(np.isnan(sums), 0, np.abs(sums)).max(axis=0)
     step = np.exp2(np.frexp(largest)[1] - 53)  # every sum is a whole multiple of it, and at most 2^53 times as large
     rounded: NDArray[np.float64] = np.round(sums / step) * step
@@ -69,7 +67,7 @@ def exactly_summable(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 def intervals(
     counts: Mapping[str, Counts], clusters: Sequence[str], resamples: int = RESAMPLES, seed: int = SEED
 ) -> dict[str, dict[str, Interval]]:
-    """95 % percentile intervals of every metric under every protocol, all from the same resamples.
+    """Compute 95 % percentile intervals of every metric under every protocol, all from the same resamples.
 
     Args:
         counts: protocol name -> (N, 3) counts.
@@ -92,7 +90,7 @@ def intervals(
 
 
 def percentile_interval(spread: NDArray[np.float64]) -> Interval:
-    """The middle 95 % of a metric's values in the resamples (R,); None if one of them is NaN."""
+    """Return the middle 95 % of a metric's values in the resamples (R,); None if one of them is NaN."""
     if np.isnan(spread).any():
         return None
     low, high = np.quantile(spread, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

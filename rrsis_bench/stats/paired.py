@@ -1,9 +1,12 @@
 """Is one method better than another? Paired differences on the same samples, resampled by image.
 
-A method's value is the mean over its seeds. Every method is scored in the very same resamples, so that what makes an
-image hard cancels in the difference. The p value turns the interval round (Efron and Tibshirani 1993, section 15.4):
-twice the smaller share of resamples on either side of zero, with one added to count and total, so that it is never 0
-(Davison and Hinkley 1997, equation 4.11).
+A method's value is the mean over its seeds. All methods are scored in the same resamples: what makes an image hard
+cancels in the difference. How the p value is found depends on the number of photographs C:
+
+- C < `FEWEST`: not at all. No difference could be more than chance.
+- C <= `EXACT_UP_TO`: exactly, see `exact`.
+- above: by turning the bootstrap interval round (Efron and Tibshirani 1993, section 15.4). The p value is twice the
+  smaller share of resamples on either side of zero, one added to count and total (Davison and Hinkley 1997, eq. 4.11).
 
 Shape legend: `N` samples, `E` entries (methods), `R` resamples.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +25,7 @@ from rrsis_bench.metrics.areas import Areas, Counts
 from rrsis_bench.metrics.definitions import METRICS
 from rrsis_bench.metrics.protocols import DEFAULT, get
 from rrsis_bench.stats.bootstrap import RESAMPLES, SEED, Interval, percentile_interval, resample
+from rrsis_bench.stats.exact import EXACT_UP_TO, FEWEST, TIE, exact_p, sums_by_cluster
 
 _BLOCK = 256
 
@@ -48,6 +53,11 @@ class RunCounts:
         """The integers with their protocol, which metrics are computed from."""
         return Areas(self.counts, self.protocol)
 
+    @cached_property
+    def n_images(self) -> int:
+        """Number of photographs C."""
+        return len(set(self.image_id))
+
     def rows(self, index: NDArray[np.int64]) -> RunCounts:
         """The run on some of its samples only."""
         ids, images = (tuple(column[i] for i in index) for column in (self.sample_id, self.image_id))
@@ -56,14 +66,15 @@ class RunCounts:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far A lies above B.
+    """The difference of two methods in one metric.
 
     Attributes:
         a: value of A, the mean over its seeds; None for NaN.
         b: value of B.
         difference: a - b.
-        interval: 95 % percentile interval of the difference; None with fewer than two images, or where it is NaN.
+        interval: 95 % percentile interval of the difference; None with fewer than `FEWEST` images, or where it is NaN.
         p: two-sided p value of "no difference"; None as the interval.
+        n_images: number of photographs.
     """
 
     a: float | None
@@ -71,10 +82,11 @@ class Difference:
     difference: float | None
     interval: Interval
     p: float | None
+    n_images: int
 
 
 def why_not_paired(first: RunCounts, second: RunCounts) -> str | None:
-    """Why two runs cannot be compared sample by sample, in words; None if they can."""
+    """Say why two runs cannot be compared sample by sample; None if they can."""
     if first.protocol != second.protocol:
         return f"{first.where} is scored by {first.protocol}, {second.where} by {second.protocol}"
     if first.sample_id != second.sample_id:
@@ -97,7 +109,7 @@ def why_not_paired(first: RunCounts, second: RunCounts) -> str | None:
 
 
 def means(runs: Sequence[RunCounts], metrics: Iterable[str]) -> dict[str, float]:
-    """A method's values: metric -> mean over its seeds (NaN where the protocol says so)."""
+    """Compute a method's values: metric -> mean over its seeds (NaN where the protocol says so)."""
     areas = [run.areas for run in runs]
     return {name: float(np.mean([METRICS[name].score(each) for each in areas])) for name in metrics}
 
@@ -105,7 +117,7 @@ def means(runs: Sequence[RunCounts], metrics: Iterable[str]) -> dict[str, float]
 def resampled(
     entries: Sequence[Sequence[RunCounts]], metrics: Iterable[str], resamples: int = RESAMPLES, seed: int = SEED
 ) -> dict[str, NDArray[np.float64]]:
-    """Metrics of every entry in every resample of the images, all entries and metrics in the same resamples.
+    """Compute the metrics of every entry in every resample of the images, all of them in the same resamples.
 
     Args:
         entries: E methods, each with one or more seeds; all of the same samples.
@@ -134,7 +146,7 @@ def resampled(
 
 
 def _columns(runs: Sequence[RunCounts], metrics: Sequence[str]) -> dict[str, list[NDArray[np.float64]]]:
-    """What each metric of an entry sums over samples, (N, K) for each seed."""
+    """List what each metric of an entry sums over samples, (N, K) for each seed."""
     areas = [run.areas for run in runs]
     found = {name: [METRICS[name].columns(each) for each in areas] for name in metrics}
     # Means over the same samples can be averaged over seeds first: one column to resample in place of one a seed.
@@ -143,11 +155,34 @@ def _columns(runs: Sequence[RunCounts], metrics: Sequence[str]) -> dict[str, lis
     }
 
 
-def p_value(differences: NDArray[np.float64]) -> float | None:
-    """Two-sided p value of "no difference" from the differences in the resamples (R,); None if one is NaN."""
+def p_value(
+    a: Sequence[RunCounts], b: Sequence[RunCounts], metric: str, differences: NDArray[np.float64]
+) -> float | None:
+    """Compute the two-sided p value of "no difference"; None with fewer than `FEWEST` photographs, or for NaN.
+
+    Args:
+        a: the runs of A, one for each seed.
+        b: the runs of B, of the same samples.
+        metric: name of the metric.
+        differences: (R,) differences in the resamples, which decide where there are many photographs.
+    """
+    first = a[0]
+    if first.n_images < FEWEST:
+        return None
+    if first.n_images > EXACT_UP_TO:
+        return bootstrap_p(differences)
+    measure, rule, n = METRICS[metric], get(first.protocol), np.array([float(len(first.sample_id))])
+    # A ratio's sums are averaged over seeds too: methods with other numbers of seeds can then be exchanged.
+    sides = [np.mean([measure.columns(run.areas) for run in runs], axis=0) for runs in (a, b)]
+    here, there = (sums_by_cluster(side, first.image_id) for side in sides)
+    return exact_p(here, there, lambda sums: measure.of_sums(sums, n, rule))
+
+
+def bootstrap_p(differences: NDArray[np.float64]) -> float | None:
+    """Compute the two-sided p value from the differences in the resamples (R,); None if one is NaN."""
     if np.isnan(differences).any():
         return None
-    tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    tail = min(int((differences <= TIE).sum()), int((differences >= -TIE).sum()))
     return float(min(1.0, 2 * (tail + 1) / (len(differences) + 1)))
 
 
@@ -158,7 +193,7 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> dict[str, Difference]:
-    """The difference of two methods on the same samples.
+    """Compare two methods on the same samples.
 
     Args:
         a: the runs of A, one for each seed.
@@ -177,17 +212,17 @@ def compare(
         if (reason := why_not_paired(a[0], run)) is not None:
             raise UserError(f"{a[0].where} and {run.where} cannot be compared: {reason}.")
     names = list(metrics)
-    several = len(set(a[0].image_id)) > 1
-    spread = resampled([a, b], names, resamples, seed) if several else {}
+    images = a[0].n_images
+    spread = resampled([a, b], names, resamples, seed) if images >= FEWEST else {}
     left, right = means(a, names), means(b, names)
     found = {}
     for metric in names:
         here, there = left[metric], right[metric]
         interval, p = None, None
-        if several:
+        if spread:
             differences = spread[metric][0] - spread[metric][1]
-            interval, p = percentile_interval(differences), p_value(differences)
-        found[metric] = Difference(_known(here), _known(there), _known(here - there), interval, p)
+            interval, p = percentile_interval(differences), p_value(a, b, metric, differences)
+        found[metric] = Difference(_known(here), _known(there), _known(here - there), interval, p, images)
     return found
 
 
@@ -196,9 +231,9 @@ def _known(value: float) -> float | None:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjusted p values of several comparisons: the chance of any false finding stays below the level.
+    """Adjust the p values of several comparisons: the chance of any false finding stays below the level.
 
-    Holm 1979: the k-th smallest of m is multiplied by m - k + 1, none becomes smaller than one before it, none
+    Holm 1979: the k-th smallest of m is multiplied by m - k + 1; none becomes smaller than the one before it, and none
     exceeds 1.
     """
     order = sorted(p_values, key=lambda name: (p_values[name], name))

@@ -61,24 +61,28 @@ def rank_groups(
     order = sorted((name for name in common if not np.isnan(values[name])), key=lambda name: (-values[name], name))
     placed: dict[str, Placement] = {}
     if order:
-        several = len(set(entries[order[0]][0].image_id)) > 1
+        several = entries[order[0]][0].n_images > 1
         spread = resampled([entries[name] for name in order], [metric], resamples, seed)[metric] if several else None
-        placed = _share(order, spread)
+        placed = _share({name: entries[name] for name in order}, metric, spread)
     for name in values:
         if name not in placed:
             placed[name] = Placement(None, _interval(entries[name], metric, resamples, seed))
     return placed
 
 
-def _share(order: Sequence[str], spread: NDArray[np.float64] | None) -> dict[str, Placement]:
-    """Ranks of entries that are sorted by mean; `spread` (E, R) is None where nothing can be resampled."""
-    rows = {} if spread is None else dict(zip(order, spread, strict=True))
+def _share(
+    entries: Mapping[str, Sequence[RunCounts]], metric: str, spread: NDArray[np.float64] | None
+) -> dict[str, Placement]:
+    """Rank entries that are sorted by mean; `spread` (E, R) is None where nothing can be resampled."""
+    rows = {} if spread is None else dict(zip(entries, spread, strict=True))
     ranks: dict[str, int] = {}
-    left = list(order)
+    order, left = list(entries), list(entries)
     while left:
         leader, others = left[0], left[1:]
         rank = 1 + len(order) - len(left)
-        p_values = {name: p_value(rows[name] - rows[leader]) for name in others if rows}
+        p_values = {
+            name: p_value(entries[name], entries[leader], metric, rows[name] - rows[leader]) for name in others if rows
+        }
         adjusted = holm({name: p for name, p in p_values.items() if p is not None})
         group = {leader, *(name for name in others if adjusted.get(name, 1.0) > 1 - LEVEL)}
         ranks |= dict.fromkeys(group, rank)
@@ -87,8 +91,8 @@ def _share(order: Sequence[str], spread: NDArray[np.float64] | None) -> dict[str
 
 
 def _interval(runs: Sequence[RunCounts], metric: str, resamples: int, seed: int) -> Interval:
-    """The interval of an entry that has no rank; None where its own runs are of different samples."""
-    if len({_samples_key(run) for run in runs}) != 1 or len(set(runs[0].image_id)) < 2:
+    """Compute the interval of an entry without a rank; None where its own runs are of different samples."""
+    if len({_samples_key(run) for run in runs}) != 1 or runs[0].n_images < 2:
         return None
     return percentile_interval(resampled([runs], [metric], resamples, seed)[metric][0])
 
@@ -102,7 +106,7 @@ def _samples_key(run: RunCounts) -> bytes:
 
 
 def _common_samples(entries: Mapping[str, Sequence[RunCounts]]) -> set[str]:
-    """Names of the entries whose runs were all scored on the samples that most entries were scored on."""
+    """Name the entries whose runs were all scored on the samples that most entries were scored on."""
     keys = {name: {_samples_key(run) for run in runs} for name, runs in entries.items() if runs}
     votes = Counter(next(iter(own)) for own in keys.values() if len(own) == 1)
     if not votes:

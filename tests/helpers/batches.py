@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from rrsis_bench.types import Batch, TextTokens
 
@@ -28,3 +29,8 @@ def make_batch(sizes, seed=0, junk=False):
         truths=torch.from_numpy(truths),
         sizes=tuple(sizes),
     )
+
+
+def smooth_logits(n, h, w, seed=0):
+    noise = torch.randn(n, 1, 5, 5, generator=torch.Generator().manual_seed(seed)) * 3
+    return F.interpolate(noise, size=(h, w), mode="bicubic", align_corners=False)

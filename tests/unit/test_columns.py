@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 
 import pytest
-from test_results_record import write
 
+from helpers.results import write
 from rrsis_bench.boards.leaderboard import outputs
 from rrsis_bench.boards.render import columns
 from rrsis_bench.boards.render.cells import Column, Field

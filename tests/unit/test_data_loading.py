@@ -206,6 +206,22 @@ def test_missing_root_empty_split_limit_and_wrong_numbers(tmp_path, root):
         module(root).val_dataloader()
     with pytest.raises(UsageError, match="at least 1"):
         module(root, batch_size=0)
+    for count in (-3, 0):
+        with pytest.raises(UsageError, match=f"data.limit.train must be at least 1, not {count}"):
+            module(root, limit={"train": count})
+    with pytest.raises(UsageError, match=r"no split 'tain'.* Did you mean 'train'"):
+        module(root, limit={"tain": 3})
+
+
+def test_a_fit_is_told_how_many_expressions_lose_their_end(root, capsys):
+    made = module(root)
+    made.setup("fit")
+    assert capsys.readouterr().out == ""
+    made.input_spec = InputSpec((48, 40), "tiny", 6)
+    made.setup("test")
+    assert capsys.readouterr().out == ""
+    made.setup("fit")
+    assert "9 of 9 (100.0%) training expressions are longer than 6 tokens" in capsys.readouterr().out
 
 
 def test_empty_and_endless_expressions_load(root):

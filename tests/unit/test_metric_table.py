@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_results_record import make_result, make_table, write
 
+from helpers.results import make_result, make_table, write
 from rrsis_bench.boards import sweep_table
 from rrsis_bench.boards.leaderboard import outputs
 from rrsis_bench.boards.tables import print_scores, values
@@ -150,6 +150,13 @@ def test_a_further_metric_is_in_a_sweep_s_table(toy):
     if toy is PRECISION:
         gap = float(second[toy.name]) - float(first[toy.name])
         assert float(second[f"{toy.name}_difference"]) == pytest.approx(gap)
+
+
+def test_a_sweep_s_table_of_results_from_before_leaves_its_cells_empty(monkeypatch):
+    member = sweep_table.Member("tiny", "a", (make_result(),), 1)
+    monkeypatch.setitem(METRICS, RECALL.name, RECALL)
+    (line,) = csv.DictReader(sweep_table.csv_text(sweep_table.rows([member])).splitlines())
+    assert (line["recall"], line["recall_sd"]) == ("", "")
 
 
 def test_a_further_metric_may_choose_the_checkpoint_and_is_logged(toy):

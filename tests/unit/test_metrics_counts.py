@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from helpers.batches import make_batch
+from helpers.batches import make_batch, smooth_logits
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.functional import scores
@@ -18,11 +18,6 @@ from rrsis_bench.metrics.protocols import DETRIS_WARP, LAVT_480, NATIVE, PROTOCO
 from rrsis_bench.types import Batch
 
 ALL = (NATIVE, LAVT_480, DETRIS_WARP)
-
-
-def smooth_logits(n, h, w, seed=0):
-    noise = torch.randn(n, 1, 5, 5, generator=torch.Generator().manual_seed(seed)) * 3
-    return F.interpolate(noise, size=(h, w), mode="bicubic", align_corners=False)
 
 
 def ints(truth, pred):

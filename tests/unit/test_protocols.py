@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from test_metrics_counts import make_batch, smooth_logits
 
+from helpers.batches import make_batch, smooth_logits
+from helpers.resolved import configured
 from helpers.results import make_table, write
 from rrsis_bench import config, registry
 from rrsis_bench.errors import UsageError
@@ -18,7 +19,6 @@ from rrsis_bench.metrics.protocols import DEFAULT, PROTOCOLS, Protocol, View, ex
 from rrsis_bench.results.maintain import check
 from rrsis_bench.results.samples import read_samples
 from rrsis_bench.run.folder import RunFolder
-from tests.helpers.resolved import configured
 
 ORDER = ["native-v1", "paper-lavt480-v1", "paper-rsrefseg2-v1", "paper-detris-v1"]
 
@@ -79,7 +79,7 @@ def test_files_may_list_what_to_score_by(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Protocol:
     """A protocol of its own view, added where all others stand and nowhere else."""
-    protocol = Protocol("toy-v1", View("half", (20, 30), "bilinear", 0.25), ">", "zero", "this test", {})
+    protocol = Protocol("toy-v1", View("half", (20, 30), "bilinear", 0.25), ">", "zero")
     monkeypatch.setitem(PROTOCOLS, protocol.name, protocol)
     return protocol
 

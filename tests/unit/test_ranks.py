@@ -10,7 +10,7 @@ from scipy import stats
 
 from rrsis_bench.errors import UserError
 from rrsis_bench.stats.bootstrap import SEED, intervals, percentile_interval
-from rrsis_bench.stats.paired import RunCounts, compare, holm, means, p_value, resampled
+from rrsis_bench.stats.paired import RunCounts, bootstrap_p, compare, holm, means, resampled
 from rrsis_bench.stats.ranks import Placement, rank_groups
 
 
@@ -119,11 +119,12 @@ def test_one_image_or_no_number_gives_no_interval_and_no_p():
     lone = RunCounts(("a", "b"), ("i", "i"), np.array([[10, 10, 5], [10, 10, 6]]))
     found = compare([lone], [lone], ["miou"])["miou"]
     assert (found.difference, found.interval, found.p) == (0, None, None)
-    empty = RunCounts(("a", "b"), ("i", "j"), np.array([[10, 10, 5], [0, 0, 0]]), "paper-rsrefseg2-v1")
+    names = tuple("abcdefg")
+    empty = RunCounts(names, names, np.array([*[[10, 10, 5]] * 6, [0, 0, 0]]), "paper-rsrefseg2-v1")
     found = compare([empty], [empty], ["miou", "pr50"])
     assert (found["miou"].a, found["miou"].difference, found["miou"].p) == (None, None, None)
     assert found["pr50"].p == 1
-    assert p_value(np.array([np.nan, 1.0])) is None
+    assert bootstrap_p(np.array([np.nan, 1.0])) is None
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
-from test_results_record import make_table, write
 
+from helpers.results import make_table, write
 from rrsis_bench import files
 from rrsis_bench.boards.board import collect
 from rrsis_bench.boards.rows import score_tables

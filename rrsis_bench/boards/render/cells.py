@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 
@@ -20,7 +21,7 @@ class Column:
         best: `max` or `min` where the best cell is to be set bold; "" elsewhere.
         help: what the heading means.
         printed: whether a printed page has room for it.
-        folders: the run folders a cell names, which formats that can link to them do; None for other columns.
+        folders: the run folders that a cell names, for formats with links; None for other columns.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Field:
-    """A column for programs. Each getter takes the table (or the board) and the row, and returns None for "not known".
+    """A column for programs. Each getter takes the table (or the board) and the row; None stands for "not known".
 
     Attributes:
         name: its heading.
@@ -51,16 +52,16 @@ class Field:
     cost: Callable[[Any, Any], Any] | None = None
 
 
-def percent(value: float | None, digits: int = 2) -> str:
-    """A fraction as percent; empty for None."""
-    return "" if value is None else f"{100 * value:.{digits}f}"
+def percent(value: float | None) -> str:
+    """Write a fraction as percent with two decimals; empty for None and NaN."""
+    return "" if value is None or isnan(value) else f"{100 * value:.2f}"
 
 
 def number(value: float | None, scale: float = 1.0, digits: int = 1) -> str:
-    """A scaled number; empty for None."""
+    """Write a scaled number; empty for None."""
     return "" if value is None else f"{value * scale:,.{digits}f}"
 
 
 def spread(mean: float | None, sd: float | None) -> str:
-    """A mean over seeds in percent, with its standard deviation where there is one; empty for None."""
+    """Write a mean over seeds in percent, with its standard deviation if there is one; empty for None."""
     return percent(mean) + ("" if sd is None else f" ± {percent(sd)}")

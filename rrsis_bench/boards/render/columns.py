@@ -1,4 +1,4 @@
-"""What the boards' tables say, column by column: `Column` is for people, `Field` for programs (CSV).
+"""The columns of the boards' tables: `Column` for people, `Field` for programs (CSV).
 
 A further column is an entry here and, where it needs a value that no row holds yet, an attribute of `rows.Row`. Every
 format follows: Markdown, LaTeX and HTML from the columns, CSV from the fields, JSON from the rows themselves.
@@ -16,15 +16,24 @@ from rrsis_bench.metrics.definitions import Metric, shown
 # --- columns -------------------------------------------------------------------------------------------------------
 
 
+def _attribute(name: str) -> Callable[[Any], Any]:
+    return lambda row: getattr(row, name)
+
+
+def _item(attribute: str, key: str) -> Callable[[Any], Any]:
+    return lambda row: getattr(row, attribute).get(key)
+
+
 def _said(name: str, title: str = "", help: str = "", printed: bool = True) -> Column:
     """A column of text that the row holds under this name."""
-    get: Callable[[Any], str] = lambda row: getattr(row, name)  # noqa: E731
-    return Column(name, title or name, get, get, left=True, help=help, printed=printed)
+    return Column(name, title or name, _attribute(name), _attribute(name), left=True, help=help, printed=printed)
 
 
 def _card(name: str, help: str = "", printed: bool = True) -> Column:
-    get: Callable[[Row], str] = lambda row: row.card[name] or ""  # noqa: E731
-    return Column(name, name, get, get, left=True, help=help, printed=printed)
+    def text(row: Row) -> str:
+        return row.card[name] or ""
+
+    return Column(name, name, text, text, left=True, help=help, printed=printed)
 
 
 def _metric(metric: Metric) -> Column:
@@ -35,18 +44,18 @@ def _metric(metric: Metric) -> Column:
 
 
 def _printed_metric(metric: Metric) -> Column:
-    get: Callable[[Any], float | None] = lambda row: row.values.get(metric.name)  # noqa: E731
-    return Column(metric.name, metric.title, lambda row: percent(get(row)), get)
+    value = _item("values", metric.name)
+    return Column(metric.name, metric.title, lambda row: percent(value(row)), value)
 
 
 def _cost(name: str, title: str, scale: float = 1.0, digits: int = 1, best: str = "min", help: str = "") -> Column:
-    get: Callable[[Row], float | None] = lambda row: row.efficiency[name]  # noqa: E731
-    return Column(name, title, lambda row: number(get(row), scale, digits), get, best=best, help=help)
+    value = _item("efficiency", name)
+    return Column(name, title, lambda row: number(value(row), scale, digits), value, best=best, help=help)
 
 
 def _number(name: str, title: str, help: str = "") -> Column:
-    get: Callable[[Any], float | None] = lambda row: getattr(row, name)  # noqa: E731
-    return Column(name, title, lambda row: number(get(row), digits=2), get, help=help)
+    value = _attribute(name)
+    return Column(name, title, lambda row: number(value(row), digits=2), value, help=help)
 
 
 def _interval(row: Row) -> str:
@@ -100,7 +109,7 @@ RUNS = Column(
 
 
 def score_columns() -> list[Column]:
-    """Columns of a table of measured scores."""
+    """List the columns of a table of measured scores."""
     scores = [_metric(metric) for metric in shown("tables")]
     place = 1 + [column.name for column in scores].index(RANKED_BY)
     return [
@@ -167,7 +176,7 @@ def score_columns() -> list[Column]:
 
 
 def cost_columns() -> list[Column]:
-    """Columns of a table of measured costs."""
+    """List the columns of a table of measured costs."""
     return [
         METHOD,
         VENUE,
@@ -195,7 +204,7 @@ def cost_columns() -> list[Column]:
 
 
 def published_columns() -> list[Column]:
-    """Columns of a table of published scores."""
+    """List the columns of a table of published scores."""
     return [
         PUBLISHED_METHOD,
         _said("source", help="paper or page it is from"),
@@ -209,7 +218,7 @@ def published_columns() -> list[Column]:
 
 
 def published_cost_columns() -> list[Column]:
-    """Columns of a table of published costs."""
+    """List the columns of a table of published costs."""
     return [
         PUBLISHED_METHOD,
         _number("parameters_m", "parameters", help="millions"),
@@ -228,6 +237,10 @@ def _own(name: str) -> Callable[[Any, Any], Any]:
     return lambda _, row: getattr(row, name)
 
 
+def _always(text: str) -> Callable[[Any, Any], str]:
+    return lambda _, row: text
+
+
 def _of_counterpart(name: str) -> Callable[[Any, Any], Any]:
     return lambda _, row: None if row.published is None else getattr(row.published, name)
 
@@ -241,13 +254,12 @@ def _entry(attribute: str, key: str) -> Callable[[Any, Any], Any]:
 
 
 def fields() -> list[Field]:
-    """Columns of the CSV files. Published values have fields of their own: none stands among measured ones."""
+    """List the columns of the CSV files. Published values have fields apart from measured ones."""
     metrics = [metric.name for metric in shown("tables")]
-    published: Callable[[Any, Any], str] = lambda _, row: "published"  # noqa: E731
     return [
         Field("dataset", lambda table, row: table.dataset, lambda board, row: board.name),
         Field("split", lambda table, row: table.split, _own("split")),
-        Field("kind", lambda table, row: table.kind, published, published),
+        Field("kind", lambda table, row: table.kind, _always("published"), _always("published")),
         Field("rank", _own("rank")),
         Field("method", _own("method"), _own("method"), _own("method")),
         Field("variant", _own("variant")),
@@ -268,7 +280,7 @@ def fields() -> list[Field]:
         Field("published_protocol", _of_counterpart("protocol"), _own("protocol")),
         Field("published_protocol_miou", _of_counterpart("measured")),
         Field("published_difference", _of_counterpart("difference")),
-        Field("verdict", _of_counterpart("verdict"), lambda _, row: "published only"),
+        Field("verdict", _of_counterpart("verdict"), _always("published only")),
         Field("source", _of_counterpart("source"), _own("source"), _own("source")),
         Field("read_in", published=_own("table")),
         Field("quoted_by", _of_counterpart("quoted_by"), _own("quoted_by")),

@@ -13,7 +13,7 @@ from rrsis_bench.boards.render.columns import fields
 
 
 def page(board: Board) -> str:
-    """All tables of a board in one file; `dataset`, `split` and `kind` tell them apart."""
+    """Write all tables of a board in one file; `dataset`, `split` and `kind` tell them apart."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     known = fields()
@@ -28,7 +28,7 @@ Getters = list[Callable[[Any, Any], Any] | None]
 
 
 def _rows(board: Board, known: list[Field]) -> Iterator[tuple[Getters, Any, Any]]:
-    """Every row with what reads its fields, and the table or board it stands in."""
+    """Yield every row with the getters of its fields, and the table or board it stands in."""
     measured: Getters = [field.measured for field in known]
     published: Getters = [field.published for field in known]
     cost: Getters = [field.cost for field in known]

@@ -1,4 +1,4 @@
-"""All boards in one self-contained HTML page: no network, works without scripts, better with them."""
+"""Sets all boards in one self-contained HTML page, which needs no network and works without scripts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rrsis_bench.results.breakdown import PARTS
 
 
 def page(boards: Sequence[Board], link: str = "../") -> str:
-    """The page; its plots are slots that `drawings.fill` draws in.
+    """Write the page; its plots are slots that `drawings.fill` draws in.
 
     Args:
         boards: in the order they are to be shown.
@@ -47,7 +47,7 @@ def _asset(name: str) -> Markup:
 
 
 def _script_json(value: Any) -> Markup:
-    """JSON that cannot end the script element it stands in."""
+    """Write JSON that cannot end the script element around it."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
 
@@ -69,12 +69,12 @@ def _board(board: Board, link: str) -> dict[str, Any]:
 
 
 def _code(text: str) -> Markup:
-    """A sentence of the legend with its `names` set as code."""
+    """Set the `names` in a sentence of the legend as code."""
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(Markup.escape(text))))
 
 
 def _comparable(table: Table) -> dict[str, Any]:
-    """What the side-by-side comparison needs of a table: mIoU by part, in percent to two decimals."""
+    """Collect what the side-by-side comparison needs of a table: mIoU by part, in percent to two decimals."""
     return {
         "title": f"{table.dataset}, {table.split} split, {table.kind}",
         "methods": [{"name": row.name, "parts": _part_values(table, row)} for row in table.rows if _has_parts(row)],
@@ -95,7 +95,7 @@ def _part_values(table: Table, row: Row) -> dict[str, list[float | None]]:
 
 
 def _scenes(boards: Sequence[Board]) -> list[Mapping[str, Any]]:
-    """The gallery's scenes, if any board has pictures of them."""
+    """List the gallery's scenes, if any board has pictures of them."""
     if not any(board.pictures for board in boards):
         return []
     return [

@@ -16,12 +16,12 @@ _ESCAPES = {
 
 
 def escape(text: str) -> str:
-    """A text that LaTeX prints as it stands."""
+    """Escape a text: LaTeX then prints it as it stands."""
     return " ".join("".join(_ESCAPES.get(sign, sign) for sign in text).split())
 
 
 def page(board: Board) -> str:
-    """One `table` for each of the board's tables; what has no data is a comment."""
+    """Write one `table` for each of the board's tables; a board without tables is a comment."""
     template = environment("tex").get_template("board.tex.j2")
     return template.render(views=[_view(view) for view in views(board)], status=escape(status(board))).rstrip() + "\n"
 

@@ -22,7 +22,7 @@ def _shown(column: Column, row: object, text: str, link: str) -> str:
 
 
 def table(view: TableView, link: str) -> str:
-    """One table with its caption and remarks; `link` leads from the page to the results folder."""
+    """Write one table with its caption and remarks; `link` leads from the page to the results folder."""
     lines = [[column.title for column in view.columns], [":---" if column.left else "---:" for column in view.columns]]
     lines += [
         [_shown(column, row, text, link) for column, text in zip(view.columns, texts, strict=True)]
@@ -33,7 +33,7 @@ def table(view: TableView, link: str) -> str:
 
 
 def section(board: Board, link: str, published: bool = True) -> str:
-    """A board's notice and tables, without its title.
+    """Write a board's notice and tables, without its title.
 
     Args:
         board: what to show.
@@ -49,12 +49,12 @@ def section(board: Board, link: str, published: bool = True) -> str:
 
 
 def page(board: Board) -> str:
-    """The board's own page, for the folder `leaderboard/`."""
+    """Write the board's own page, for the folder `leaderboard/`."""
     return f"{GENERATED}\n\n# {board.title}\n\n{section(board, '../')}\n"
 
 
 def index(boards: Sequence[Board]) -> str:
-    """The page that lists the boards."""
+    """Write the page that lists the boards."""
     lines = ["| board | measured rows | published rows |", "|:---|---:|---:|"]
     for board in boards:
         printed = len(board.published) + len(board.costs)

@@ -28,7 +28,7 @@ _SIZE = (4.8, 3.3)  # inches: small, so that its words can still be read at phon
 
 
 def plots(board: Board) -> dict[str, dict[str, Any]]:
-    """File stem -> data of every plot of a board; empty where nothing was measured."""
+    """Collect the data of every plot of a board by file stem; empty where nothing was measured."""
     found: dict[str, dict[str, Any]] = {}
     for table in board.tables if board.layout == "scores" else ():
         stem = "-".join(dict.fromkeys((board.name, table.dataset, table.split, table.kind)))
@@ -39,12 +39,12 @@ def plots(board: Board) -> dict[str, dict[str, Any]]:
 
 
 def page(data: Mapping[str, Any]) -> str:
-    """An SVG file that waits for its drawing."""
+    """Write an SVG file that waits for its drawing."""
     return slot(data) + "\n"
 
 
 def accuracy(table: Table) -> dict[str, Any] | None:
-    """Scatter of mIoU against trainable parameters; None if no row has both."""
+    """Collect a scatter of mIoU against trainable parameters; None if no row has both."""
     points = [
         {
             "label": row.name,
@@ -60,7 +60,7 @@ def accuracy(table: Table) -> dict[str, Any] | None:
 
 
 def parts(table: Table) -> dict[str, Any] | None:
-    """Bars of mIoU by category and by size of the best methods; None if nothing is broken down."""
+    """Collect bars of mIoU by category and by size of the best methods; None if nothing is broken down."""
     rows = [row for row in table.rows if any(row.parts[kind] for kind in row.parts)][:BARS]
     panels = [
         {
@@ -80,14 +80,14 @@ def parts(table: Table) -> dict[str, Any] | None:
 
 
 def part_names(kind: str, rows: Sequence[Row]) -> list[str]:
-    """Parts that any row has, sizes from small to large, categories by name."""
+    """List the parts that any row has, sizes from small to large, categories by name."""
     present = {name for row in rows for name in row.parts.get(kind, {})}
     known = [name for name in SIZE_NAMES if name in present] if kind == "size" else []
     return known + sorted(present - set(known))
 
 
 def draw(data: Mapping[str, Any]) -> str:
-    """The SVG of a plot, without declaration, date or random ids: the same library gives the same bytes.
+    """Draw a plot as SVG, without declaration, date or random ids: the same library gives the same bytes.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -160,7 +160,7 @@ def _draw_accuracy(figure: Any, data: Mapping[str, Any]) -> None:
 
 
 def _label(axes: Any, points: Sequence[tuple[float, float]], labels: Sequence[str]) -> None:
-    """Names beside the points, each at the first place around its point where it hides nothing."""
+    """Write names beside the points, each at the first place around its point where it hides nothing."""
     axes.autoscale_view()  # limits are found when drawn, and the places hang on them
     placed = [(float(x), float(y)) for x, y in axes.transData.transform(points)]  # in points: the figure has 72 dpi
     taken: list[tuple[float, ...]] = [(x - 4, y - 4, x + 4, y + 4) for x, y in placed]

@@ -50,7 +50,7 @@ class TableView:
 
 @lru_cache(maxsize=64)
 def views(board: Board) -> tuple[TableView, ...]:
-    """A board's tables in order: measured, then published. Every format asks for the same ones."""
+    """Make a board's tables: measured ones first, then published ones. All formats ask for the same ones."""
     found = [_measured_view(table, board) for table in board.tables]
     splits = sorted(
         {row.split for row in board.published},
@@ -95,7 +95,7 @@ def _view(
 
 
 def best(column: Column, rows: Sequence[Any]) -> float | None:
-    """The value to set bold in a column; None where there is none, or nothing to compare it with."""
+    """Find the value to set bold in a column; None where fewer than two are known."""
     known = [value for row in rows if isinstance(value := column.value(row), int | float)]
     if not column.best or len(known) < 2:
         return None
@@ -103,14 +103,14 @@ def best(column: Column, rows: Sequence[Any]) -> float | None:
 
 
 def status(board: Board) -> str:
-    """A sentence on what was measured for a board; "" where the tables say it."""
+    """Say that nothing was measured for a board; "" where something was."""
     if board.measured:
         return ""
     return NONE_MEASURED if board.published or board.layout == "costs" else "No results yet."
 
 
 def legend(board: Board) -> str:
-    """What the columns mean, as far as the board has such tables."""
+    """Say what the columns of the board's tables mean."""
     parts = []
     if board.measured and board.layout == "scores":
         parts.append(

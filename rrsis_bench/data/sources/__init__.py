@@ -1,4 +1,4 @@
-"""One file per data set: how its folder becomes a manifest. Found by name, so that none is imported unused."""
+"""One file per data set, which makes a manifest of its folder. `create` imports a source only when it is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every data set's source gives, and the small pieces sources share."""
+"""The protocol of a data set's source, and the small pieces that sources share."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ class Source(Protocol):
     """A data set on disk.
 
     Attributes:
-        name: of the source; a data set of this name is the one that `info` speaks of.
-        info: what a user should know of it. A data set's YAML file may say more: its words replace these.
+        name: of the source; `info` is about the data set of this name.
+        info: what a user should know of it. `locate` replaces it by what the YAML file of the data set says.
     """
 
     name: str
@@ -128,7 +128,7 @@ class Source(Protocol):
 
 
 def read_mask_file(path: Path, threshold: int) -> MaskRead:
-    """A mask that stands in an image file; values other than 0 and 255 are remarked upon.
+    """Read a mask from an image file, with a remark on values other than 0 and 255.
 
     Args:
         path: the file.
@@ -153,7 +153,7 @@ def require(paths: Sequence[Path], root: Path, name: str, info: SourceInfo) -> l
     """The given paths, if all exist.
 
     Raises:
-        MissingResourceError: one does not; the message says where the data set is to be had and how to verify it.
+        MissingResourceError: one does not exist; the message says where to get the data set and how to verify it.
     """
     missing = [path for path in paths if not path.exists()]
     if missing:
@@ -168,10 +168,10 @@ def require(paths: Sequence[Path], root: Path, name: str, info: SourceInfo) -> l
 
 
 def match_category(text: str, names: tuple[str, ...], synonyms: Mapping[str, str] | None = None) -> str:
-    """The class an expression speaks of, for data sets that keep none on disk.
+    """The class that an expression names, for data sets that store no class.
 
-    Whole words only (plural allowed). The first class named is the target, what follows is a relation ("sidewalk along
-    with tree"); of several names at one place the longest wins ("road marking" over "road").
+    Only whole words count (plurals too). The first class named is the target; a later one is part of a relation
+    ("sidewalk along with tree"). Of several names at one place the longest wins ("road marking" over "road").
 
     Args:
         text: the expression.

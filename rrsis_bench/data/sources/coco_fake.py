@@ -1,4 +1,4 @@
-"""Drawn scenes written as a COCO-format data set, with faults to order."""
+"""Writes drawn scenes as a COCO-format data set, with faults by name."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write_fake(
         root: folder to write into.
         n_per_split: scenes of each split; nearly all of their objects get an expression.
         seed: draws the scenes.
-        faults: named as the checks that find them; the first spoils the first training image, and so on.
+        faults: named as the checks that find them; the k-th fault spoils the k-th training image.
         images: image folder below the root.
         annotations: annotation file below the root.
         splits: split file below the root.

@@ -1,4 +1,4 @@
-"""Data sets whose pairs stand in line files: `<file><blank><expression>`, one image copy and one mask a line."""
+"""Data sets with line files: each line, `<file><blank><expression>`, has its own image copy and its own mask."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from rrsis_bench.data.verify import ScannedSource
 class LineSource(ScannedSource):
     """A folder of images, a folder of masks with the same names, and `output_phrase_<split>.txt`.
 
-    The first word of a line names both files, with or without its suffix. Lines split once on the first blank; line
-    ends of any system and trailing blanks are dropped.
+    The first word of a line names both files, with or without the suffix; the rest is the expression. Line ends of any
+    system and trailing blanks are dropped.
 
     Attributes:
         images: folder of the images.

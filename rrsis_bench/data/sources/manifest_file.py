@@ -1,4 +1,4 @@
-"""A data set of one's own: a JSONL or CSV file that lists image, mask (file or RLE) and expression."""
+"""A user's own data set: a JSONL or CSV file that lists image, mask (file or RLE) and expression."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class ManifestFile(ScannedSource):
 
 
 def _rows(listing: Path, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each line with its place in the file; a line that cannot be read is reported and left out."""
+    """Each line with its place in the file. A line that cannot be read is reported and left out."""
     try:
         data = listing.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
@@ -125,6 +125,7 @@ def _rows(listing: Path, report: Report) -> Iterator[tuple[str, Mapping[str, Any
             report(Finding("error", f"{listing.name}:{number}", "line is not UTF-8", "non-utf8"))
             lines.append("")
     if listing.suffix.lower() == ".csv":
+        csv.field_size_limit(max(csv.field_size_limit(), len(data)))  # Python's own is 128 KiB; an RLE may have more
         reader = csv.DictReader(io.StringIO("\n".join(lines)))
         for row in reader:
             yield f"{listing.name}:{reader.line_num}", row

@@ -1,7 +1,7 @@
 """RRSIS-D (Liu et al., RMSIN, CVPR 2024): a REFER pickle, a COCO-like instance file, JPEG images of DIOR.
 
-Read as found in copies of the data set: `bbox` is x1,y1,x2,y2 (and not used here); `segmentation` is a list with one
-compressed RLE, though dicts and polygons are read too; the mask is the union of its parts; splits match exactly.
+In copies of the data set `bbox` is x1,y1,x2,y2 (not used here) and `segmentation` a list with one compressed RLE. This
+source reads dicts and polygons too. A mask is the union of its parts. Names of splits must match exactly.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class RRSISD(ScannedSource):
 
 
 def _mask(segmentation: Any, image: Mapping[str, Any], size: tuple[int, int]) -> MaskRead:
-    """Polygons live in the frame the file states; only if it states none, in that of the image itself."""
+    """Read a mask. Polygons are in the frame that the file states, or else in that of the image."""
     height, width = image.get("height") or size[0], image.get("width") or size[1]
     if not isinstance(height, int) or not isinstance(width, int):
         raise MaskError("frame has no integer height and width")
@@ -144,7 +144,7 @@ def _mask(segmentation: Any, image: Mapping[str, Any], size: tuple[int, int]) ->
 
 
 def _load(root: Path, report: Report) -> tuple[list[Any], dict[str, list[dict[str, Any]]]]:
-    """The pickle and the instance file; what cannot be read is reported and taken as empty."""
+    """The pickle and the instance file. A file that cannot be read is reported and counts as empty."""
     nothing: dict[str, list[dict[str, Any]]] = {"annotations": [], "categories": [], "images": []}
     try:
         refs = load_plain(root / REFS)
@@ -155,7 +155,7 @@ def _load(root: Path, report: Report) -> tuple[list[Any], dict[str, list[dict[st
         report(Finding("error", REFS, "pickle holds no list of references", "format"))
         return [], nothing
     try:
-        instances = json.loads((root / INSTANCES).read_text(encoding="utf-8"))
+        instances = json.loads((root / INSTANCES).read_text(encoding="utf-8-sig"))
         parts = {key: instances[key] for key in nothing}
         if not all(isinstance(part, list) and all(isinstance(one, dict) for one in part) for part in parts.values()):
             raise TypeError("images, annotations and categories must be lists of mappings")
@@ -169,7 +169,7 @@ def _load(root: Path, report: Report) -> tuple[list[Any], dict[str, list[dict[st
 
 
 def write_layout(root: Path, items: Iterable[LayoutItem]) -> None:
-    """Write pairs as an RRSIS-D folder, the two surprises of the real one (bbox corners, listed RLE) included.
+    """Write pairs as an RRSIS-D folder, with the two surprises of the real one: bbox corners, listed RLE.
 
     Args:
         root: folder to write into.

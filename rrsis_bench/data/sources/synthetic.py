@@ -1,6 +1,6 @@
 """The synthetic data sets: drawn scenes and checked expressions, written in the real folder layouts.
 
-`generate` draws a preset into a folder that the real sources read; `Synthetic` is those two in one source.
+`generate` draws a preset into a folder that the real sources read. `Synthetic` is a source that generates and reads.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ LAYOUTS = {"rrsisd": "RRSISD", "refsegrs": "RefSegRS", "risbench": "RISBench"}
 def generate(root: Path, preset: str = "tiny", seed: int | None = None, layout: str = "rrsisd") -> None:
     """Write a synthetic data set, unless `root` already holds just this one.
 
-    It is built beside `root` and renamed, so an interrupted run leaves no `root`, and of two at once the second finds
-    the first one's.
+    The data set is built beside `root` and renamed: an interrupted run leaves no `root`. Of two processes at once, the
+    second uses what the first one wrote.
 
     Args:
         root: folder to make.
@@ -57,7 +57,7 @@ def generate(root: Path, preset: str = "tiny", seed: int | None = None, layout: 
 
 
 def write(root: Path, recipe: Mapping[str, Any], side: int, counts: Mapping[str, int]) -> None:
-    """What `generate` does, for any image side and numbers of expressions; `recipe` is kept in the marker file."""
+    """Generate with any image side and numbers of expressions; `recipe` is kept in the marker file."""
     layout, seed = str(recipe["layout"]), int(recipe["seed"])
     _check_layout(layout)
     if seed < 0:
@@ -81,7 +81,7 @@ def _check_layout(layout: str) -> None:
 
 
 def _holds(root: Path, marker: Mapping[str, Any]) -> bool:
-    """Whether `root` is the data set of a marker; an absent or empty folder is not, anything else is an error."""
+    """Whether `root` is the data set of a marker. False for an absent or empty folder, an error for any other."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     try:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from rrsis_bench import config, registry
 from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.contract import network, outputs, training
-from rrsis_bench.methods.contract.subject import Finding, Subject, seeds
+from rrsis_bench.methods.contract.subject import Outcome, Subject, seeds
 
-CHECKS: Mapping[str, Callable[[Subject], Finding]] = {
+CHECKS: Mapping[str, Callable[[Subject], Outcome]] = {
     "builds": network.builds,
     "form of the logits at two image sizes": outputs.have_form,
     "logits are logits": outputs.are_logits,

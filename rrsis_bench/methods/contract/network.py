@@ -7,13 +7,13 @@ import io
 import torch
 
 from rrsis_bench.methods.base import Method
-from rrsis_bench.methods.contract.subject import Finding, Subject, gap, random_batch, score
+from rrsis_bench.methods.contract.subject import Outcome, Subject, gap, random_batch, score
 from rrsis_bench.types import InputSpec
 
 PARAMETER_SHARE = 0.02  # a network may differ this much from the published size
 
 
-def builds(subject: Subject) -> Finding:
+def builds(subject: Subject) -> Outcome:
     """The method is a `Method` with an input specification and with something to store."""
     method = subject.build()
     spec = method.input_spec
@@ -22,7 +22,7 @@ def builds(subject: Subject) -> Finding:
     return known, f"{len(names)} parameters, input {spec.image_size[0]}x{spec.image_size[1]}, {spec.max_tokens} tokens"
 
 
-def reloads(subject: Subject) -> Finding:
+def reloads(subject: Subject) -> Outcome:
     """Another instance that loads the stored state gives the same logits."""
     method = subject.seeded(0)
     batch = random_batch(method.input_spec)
@@ -36,7 +36,7 @@ def reloads(subject: Subject) -> Finding:
     return largest == 0, f"largest difference {largest:.1e}"
 
 
-def has_published_size(subject: Subject) -> Finding:
+def has_published_size(subject: Subject) -> Outcome:
     """The variants that the card gives a published number of parameters for have it, but for `PARAMETER_SHARE`."""
     if not subject.published:
         return True, "the card gives no published number of parameters"

@@ -15,7 +15,7 @@ from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.contract.subject import (
     LEARNING_RATE,
     TEXTS,
-    Finding,
+    Outcome,
     Subject,
     backward,
     gap,
@@ -30,7 +30,7 @@ from rrsis_bench.types import Batch, MethodOutput
 PUSHES = 100  # training steps towards one class before logits that do not follow are refused
 
 
-def have_form(subject: Subject) -> Finding:
+def have_form(subject: Subject) -> Outcome:
     """Logits are finite floats (B, 1, h, w) on the images' device; a larger image gives larger ones of its shape."""
     method = subject.seeded().eval()
     height, width = method.input_spec.image_size
@@ -61,7 +61,7 @@ def form_problem(output: object, batch: Batch) -> str | None:
     return None if bool(torch.isfinite(logits).all()) else "logits that are NaN or infinite"
 
 
-def are_logits(subject: Subject) -> Finding:
+def are_logits(subject: Subject) -> Outcome:
     """The logits take both signs: below 0 for background, above 0 for the referent, with values in between.
 
     Probabilities and masks are never negative, their logarithms never positive, and a thresholded map has two values.
@@ -111,7 +111,7 @@ def pushed(subject: Subject, truth: int) -> float:
     return extreme
 
 
-def ignore_the_truth(subject: Subject) -> Finding:
+def ignore_the_truth(subject: Subject) -> Outcome:
     """Two batches that differ in their truth alone, and the blind batch, have the same logits in evaluation.
 
     A fresh network scores each batch twice: a truth that the first pass keeps would show in the second one.
@@ -144,7 +144,7 @@ def evaluate(method: Method, batch: Batch) -> Tensor:
     return logits
 
 
-def permute(subject: Subject) -> Finding:
+def permute(subject: Subject) -> Outcome:
     """A permuted batch has the permuted logits: no sample sees its neighbours."""
     method = subject.seeded()
     order = [2, 0, 3, 1]
@@ -168,7 +168,7 @@ def permute(subject: Subject) -> Finding:
     return good, f"largest difference {largest:.1e}"
 
 
-def ignore_padding(subject: Subject) -> Finding:
+def ignore_padding(subject: Subject) -> Outcome:
     """The same expressions with fewer padding tokens have the same logits."""
     method = subject.seeded()
     long = random_batch(method.input_spec)
@@ -180,7 +180,7 @@ def ignore_padding(subject: Subject) -> Finding:
     return good, f"largest difference between L = {needed} and L = {method.input_spec.max_tokens}: {largest:.1e}"
 
 
-def take_any_text(subject: Subject) -> Finding:
+def take_any_text(subject: Subject) -> Outcome:
     """Empty, over-long and wordless expressions have finite logits."""
     method = subject.seeded()
     logits = score(method, random_batch(method.input_spec, ("", "ship " * 1000, "???", "the bridge")))
@@ -188,7 +188,7 @@ def take_any_text(subject: Subject) -> Finding:
     return all(finite), f"finite logits for empty, 1000-word, sign-only and plain text: {finite}"
 
 
-def are_deterministic(subject: Subject) -> Finding:
+def are_deterministic(subject: Subject) -> Outcome:
     """Two passes over one batch have the same logits."""
     method = subject.seeded()
     batch = random_batch(method.input_spec)

@@ -25,7 +25,7 @@ TEXTS = ("the red ship", "a white airplane on the left", "the largest storage ta
 LEARNING_RATE = 1e-3
 TOLERANCE = 1e-4
 
-Finding = tuple[bool, str]
+Outcome = tuple[bool, str]
 """Whether a check passed, and the figures behind it."""
 
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from rrsis_bench.methods.contract.subject import LEARNING_RATE, Finding, Subject, backward, random_batch, total_loss
+from rrsis_bench.methods.contract.subject import LEARNING_RATE, Outcome, Subject, backward, random_batch, total_loss
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, reduce_mask
 from rrsis_bench.types import MethodOutput
@@ -18,7 +18,7 @@ STEPS = 20
 EPOCHS = (0.0, 0.5, 1.0, 50.0)  # a loss may rise or fade with the training, but must keep its name
 
 
-def losses_are_scalars(subject: Subject) -> Finding:
+def losses_are_scalars(subject: Subject) -> Outcome:
     """Every loss is a finite scalar with a gradient, under the same name in every step, for any truth.
 
     The truth may be empty: a small referent vanishes at the input's size.
@@ -78,7 +78,7 @@ def scalar_problem(name: str, value: object, output: MethodOutput) -> str | None
     return None if bool(torch.isfinite(value)) else f"'{name}' is {float(value.detach())}"
 
 
-def gradients_arrive(subject: Subject) -> Finding:
+def gradients_arrive(subject: Subject) -> Outcome:
     """Every trainable parameter gets a gradient, but for those the card excuses, and no frozen one does."""
     method = subject.seeded().train()
     wanted = {name for name, p in method.named_parameters() if p.requires_grad}
@@ -94,7 +94,7 @@ def gradients_arrive(subject: Subject) -> Finding:
     return True, f"{len(wanted & reached)} reached, {len(excused)} excused by the card"
 
 
-def frozen_stays(subject: Subject) -> Finding:
+def frozen_stays(subject: Subject) -> Outcome:
     """The optimiser's groups hold each trainable parameter once, and a step leaves the frozen ones as they are."""
     method = subject.seeded().train()
     before = {name: p.detach().clone() for name, p in method.named_parameters() if not p.requires_grad}
@@ -117,7 +117,7 @@ def frozen_stays(subject: Subject) -> Finding:
     return not moved, f"{len(before)} frozen tensors, {len(moved)} moved by a step {moved[:3] or ''}".rstrip()
 
 
-def loss_falls(subject: Subject) -> Finding:
+def loss_falls(subject: Subject) -> Outcome:
     """The method's own loss falls, and with it the cross-entropy of its logits: a turned sign lowers only one."""
     method = subject.seeded().train()
     batch = random_batch(method.input_spec)
@@ -140,7 +140,7 @@ def loss_falls(subject: Subject) -> Finding:
     return fell[0][0] and fell[1][0], detail
 
 
-def runs_in_bf16(subject: Subject) -> Finding:
+def runs_in_bf16(subject: Subject) -> Outcome:
     """A training step under bf16 autocast has a finite loss and finite gradients."""
     method = subject.seeded().train()
     batch = random_batch(method.input_spec)

@@ -12,7 +12,7 @@ from rrsis_bench.nearest import nearest_index
 
 
 def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Masks (..., H, W) at `size` = (height, width), of the same type; the masks themselves if they have that size."""
+    """Resize masks (..., H, W) to `size` = (height, width); masks of that size are returned themselves."""
     height, width = masks.shape[-2:]
     if (height, width) == size:
         return masks
@@ -28,6 +28,6 @@ def _line(source: int, target: int, device: torch.device) -> Tensor:
 
 
 def index_on(positions: Sequence[int], device: torch.device) -> Tensor:
-    """Positions as an int64 index on the device; through page-locked memory, because other copies block the host."""
+    """Put positions on the device as an int64 index, through page-locked memory: other copies block the host."""
     index = torch.tensor(positions, dtype=torch.int64)
     return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)
