@@ -60,20 +60,8 @@ def fit(
     Raises:
         UserError: whatever error `rrsis-bench fit` would print.
     """
-    request = RunRequest(
-        method,
-        dataset,
-        variant,
-        trainer,
-        recipe,
-        protocol,
-        seed,
-        _paths(config),
-        values or {},
-        None,
-        _path(out),
-        logger,
-    )
+    names = (method, dataset, variant, trainer, recipe, protocol)
+    request = RunRequest(*names, seed, _paths(config), values or {}, out=_path(out), logger=logger)
     return fit_run(request, resume, overwrite, accept_changes).result()
 
 

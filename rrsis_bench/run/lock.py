@@ -2,7 +2,7 @@
 
 A lock is dead when its process is gone (same host) or its heartbeat is old (another host). Another process may take a
 dead lock over. `flock` excludes other processes for the moment of taking the lock. On a file system without `flock`, a
-process reads the lock again after half a second and gives up if another process has overwritten the lock.
+process reads the lock again after half a second. It gives up if another process has overwritten the lock.
 """
 
 from __future__ import annotations
