@@ -1,7 +1,7 @@
 """The few objects that data, methods, metrics and engine exchange.
 
-Shape legend: `B` batch, `L` tokens, `H W` pixels of the method's input, `h w` pixels of its logits, `Hn Wn` the native
-mask size (in a batch, the largest).
+Shape legend: `B` batch, `L` tokens, `H W` pixels of the method's input, `h w` pixels of its logits. `Hn Wn` is the
+largest native mask size of a batch.
 
 This module imports no torch at run time, because modules without torch name these types too.
 """

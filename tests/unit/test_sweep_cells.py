@@ -127,7 +127,7 @@ def test_other_data_outdate_a_result(cell: Cell, tmp_path: Path) -> None:
     kept = know_data(cell, tmp_path)
     assert verdict(cell)[0] == "done"
     kept.write_text("1" * 64)
-    assert verdict(cell) == ("outdated", "the test split of tiny is another now")
+    assert verdict(cell) == ("outdated", "the test split of tiny has changed since")
     elsewhere = {**cell.config["data"], "generator": None, "root": str(tmp_path / "nowhere")}
     assert data.state(elsewhere) == ""
     assert data.content(elsewhere) is None
