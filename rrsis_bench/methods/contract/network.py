@@ -1,4 +1,4 @@
-"""What a method is made of: its network, its parameters, its stored state."""
+"""Checks of a method's network: its parameters and its saved state."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.contract.subject import Outcome, Subject, gap, random_batch, score
 from rrsis_bench.types import InputSpec
 
-PARAMETER_SHARE = 0.02  # a network may differ this much from the published size
+PARAMETER_SHARE = 0.02  # allowed difference from the published number of parameters
 
 
 def builds(subject: Subject) -> Outcome:
-    """The method is a `Method` with an input specification and with something to store."""
+    """The method is a `Method`, has an input specification, and its `state_dict` is not empty."""
     method = subject.build()
     spec = method.input_spec
     names = [name for name, _ in method.named_parameters()]
@@ -23,10 +23,10 @@ def builds(subject: Subject) -> Outcome:
 
 
 def reloads(subject: Subject) -> Outcome:
-    """Another instance that loads the stored state gives the same logits."""
+    """Another instance that loads the saved state gives the same logits."""
     method = subject.seeded(0)
     batch = random_batch(method.input_spec)
-    method.train()(batch)  # moves running statistics off their start
+    method.train()(batch)  # changes running statistics, so that the check covers them
     stored = io.BytesIO()
     torch.save(method.state_dict(), stored)
     stored.seek(0)
@@ -37,7 +37,7 @@ def reloads(subject: Subject) -> Outcome:
 
 
 def has_published_size(subject: Subject) -> Outcome:
-    """The variants that the card gives a published number of parameters for have it, but for `PARAMETER_SHARE`."""
+    """Each variant has the number of parameters that the card states, within `PARAMETER_SHARE`."""
     if not subject.published:
         return True, "the card gives no published number of parameters"
     good, seen = True, []
