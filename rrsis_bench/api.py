@@ -1,6 +1,7 @@
 """The verbs from Python: `rrsis_bench.fit(method="s4eca", seed=1)` is `rrsis-bench fit --method s4eca --seed 1`.
 
-Errors are raised as `rrsis_bench.errors.UserError` instead of printed. Torch is imported once a run really starts.
+A function raises `rrsis_bench.errors.UserError` where the command line prints one line. The functions import torch when
+they need it, after they have checked their arguments.
 """
 
 from __future__ import annotations
@@ -38,41 +39,29 @@ def fit(
     """Train a method, test its best checkpoint, write the result.
 
     Args:
-        method: registry name; None where a file of `config` names it.
-        dataset: data set by name; None for `tiny`.
-        variant: of the method; None for the one meant for the data set.
-        trainer: trainer preset by name.
-        recipe: the method's way of training, by name.
-        protocol: the protocol that chooses the checkpoint.
-        seed: of everything random; None for 0.
-        config: own configuration files.
+        method: registry name; None if a file of `config` names the method.
+        dataset: name of the data set; None for `tiny`.
+        variant: name of the method's variant; None for the data set's default.
+        trainer: name of the trainer preset; None for one device of any kind.
+        recipe: name of the method's recipe; None for the variant's default.
+        protocol: name of the protocol that chooses the checkpoint; None for the recipe's, or `native-v1`.
+        seed: seed of all random numbers; None for 0.
+        config: the user's own configuration files; a later file wins over an earlier one.
         values: configuration values by dotted key, such as `{"trainer.max_epochs": 5}`.
         out: run folder; None for the usual one.
-        logger: `wandb` to log there too.
-        resume: `auto`, or a checkpoint to continue from.
-        overwrite: where the folder holds a run, move it aside and start anew.
-        accept_changes: continue with other data or settings than the run was begun with.
+        logger: `wandb` to log to it besides CSV and TensorBoard.
+        resume: `auto` to continue from the folder's last checkpoint, or the checkpoint to continue from.
+        overwrite: move a run that the folder holds aside, and start anew.
+        accept_changes: continue even if data or settings have changed since the run began.
 
     Returns:
         the content of `result.json`.
 
     Raises:
-        UserError: whatever the verb would print.
+        UserError: whatever error `rrsis-bench fit` would print.
     """
-    request = RunRequest(
-        method,
-        dataset,
-        variant,
-        trainer,
-        recipe,
-        protocol,
-        seed,
-        _paths(config),
-        values or {},
-        None,
-        _path(out),
-        logger,
-    )
+    names = (method, dataset, variant, trainer, recipe, protocol)
+    request = RunRequest(*names, seed, _paths(config), values or {}, out=_path(out), logger=logger)
     return fit_run(request, resume, overwrite, accept_changes).result()
 
 
@@ -93,26 +82,29 @@ def test(
     out: Path | str | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Score a checkpoint on the test split: that of a run, or one given with the names of what it is of.
+    """Score a checkpoint on the test split and write the result.
 
     Args:
-        run: a run folder of `fit`.
-        method: registry name, where `run` is not given.
-        dataset: data set by name, likewise.
-        variant: of the method, likewise.
-        trainer: trainer preset by name.
-        recipe: the method's way of training, by name.
-        protocol: the protocol that stands first in the result.
-        seed: of everything random.
-        config: own configuration files.
+        run: run folder of `fit`; None if `ckpt` or `weights` names the checkpoint.
+        method: registry name; None for the run's.
+        dataset: name of the data set; None for the run's, else `tiny`.
+        variant: name of the method's variant; None for the run's, else the data set's default.
+        trainer: name of the trainer preset.
+        recipe: name of the method's recipe.
+        protocol: name of the protocol that stands first in the result.
+        seed: seed of all random numbers.
+        config: the user's own configuration files.
         values: configuration values by dotted key.
         ckpt: a checkpoint; None for the run's best.
-        weights: a paper's own checkpoint in place of one of ours.
-        out: folder for the result; None for the run's own.
-        overwrite: replace a result that is already there.
+        weights: `official`, or the file of a paper's own checkpoint, to score in place of one of this suite.
+        out: folder for the result; None for the run folder. `weights` needs it.
+        overwrite: replace a result that the folder holds.
 
     Returns:
         the content of `result.json`.
+
+    Raises:
+        UserError: whatever error `rrsis-bench test` would print.
     """
     request = RunRequest(
         method, dataset, variant, trainer, recipe, protocol, seed, _paths(config), values or {}, _path(run), _path(out)
@@ -123,16 +115,16 @@ def test(
 def fit_run(
     request: RunRequest, resume: Path | str | None = None, overwrite: bool = False, accept_changes: bool = False
 ) -> RunFolder:
-    """Train what a request asks for; see `fit`. A finished run is left alone under `resume="auto"`.
+    """Train as a request says; see `fit`. With `resume="auto"` and a finished run, do nothing.
 
     Returns:
-        the run's folder.
+        the run folder.
     """
     run = _resolved(request)
     folder = run.folder
     checkpoint = _resume_from(folder, resume, overwrite)
     if resume == "auto" and folder.is_finished:
-        # Every process that torchrun started must end here; those that wait for the others would wait for ever.
+        # Every process of torchrun must return here: a process that went on would wait for the others for ever.
         if is_first_process():
             print(f"nothing to do: {folder} holds a finished run.")
         return folder
@@ -181,7 +173,7 @@ def _with_checkpoint(request: RunRequest, ckpt: Path | None) -> tuple[ResolvedRu
     """The run and the checkpoint that `validate` and `test` score.
 
     Raises:
-        UsageError: neither a run nor a checkpoint is given, or there is no such file.
+        UsageError: neither a run nor a checkpoint is given, or the checkpoint does not exist.
     """
     if request.run is None and ckpt is None:
         raise UsageError("name what to score: --run DIR, or --method M --dataset D --ckpt PATH.")
@@ -192,11 +184,11 @@ def _with_checkpoint(request: RunRequest, ckpt: Path | None) -> tuple[ResolvedRu
 
 
 def _resolved(request: RunRequest) -> ResolvedRun:
-    """A request resolved, its notes printed, its data found: what fails here fails in milliseconds.
+    """Resolve a request, print its notes and look for its data set, all before torch is imported.
 
     Raises:
         UsageError: see `resolve`.
-        MissingResourceError: the data set is not on disk; says where to get it.
+        MissingResourceError: the data set is not on disk; the message says where to get it.
     """
     from rrsis_bench.data.prepare import locate, manifest_path
 
@@ -213,7 +205,7 @@ def _resume_from(folder: RunFolder, resume: Path | str | None, overwrite: bool) 
     """The checkpoint to continue from, or None to start anew.
 
     Raises:
-        UsageError: the folder is not ours, or holds a run and nothing says what to do with it.
+        UsageError: the folder is not ours; or it holds a run, and neither `resume` nor `overwrite` is given.
     """
     if not is_first_process():
         return (
@@ -247,7 +239,7 @@ def _resume_from(folder: RunFolder, resume: Path | str | None, overwrite: bool) 
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that reads and writes the run folder; helpers of it start with a rank."""
+    """Whether this process reads and writes the run folder: the one of rank 0, or the only one."""
     if "RANK" in os.environ:  # torchrun
         return int(os.environ["RANK"]) == 0
     return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
@@ -270,16 +262,16 @@ def predict(
     """Segment what an expression refers to in an image, and write mask, overlay and report.
 
     Args:
-        run: run folder that `fit` wrote.
+        run: run folder of `fit`.
         image: PNG, JPEG, TIFF, or GeoTIFF.
         text: the expression.
         out: folder to write to; None for `predictions`.
         ckpt: a checkpoint; None for the run's best.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
-        tile: images with a longer side, in pixels, are cut into tiles; None for twice the input size.
-        overlap: share that tiles overlap.
+        tile: an image whose longer side exceeds this number of pixels is cut into tiles; None for twice the input size.
+        overlap: share of a tile's side by which neighbouring tiles overlap.
         batch_size: tiles in a batch.
-        bands: bands of a GeoTIFF from 1, such as `4,3,2`.
+        bands: red, green and blue band of a GeoTIFF, counted from 1, such as `4,3,2`; None for `1,2,3`.
         plain: treat a georeferenced file as an ordinary image.
     """
     from rrsis_bench.engine.device import pick_device
@@ -300,17 +292,21 @@ def leaderboard(
     out: Path | str | None = None,
     check: bool = False,
 ) -> list[Path]:
-    """Make the tables from the result files.
+    """Make the boards from the result files.
 
     Args:
-        board: only this board; None for all.
+        board: name of the only board to make; None for all.
         format: some of `md`, `csv`, `json`, `tex`, `html`, `svg`; None for all.
         results: folder of results.
-        out: where to write; None for `<results>/leaderboard`.
-        check: write nothing, and raise `DriftError` if a file is not up to date.
+        out: folder to write to; None for `<results>/leaderboard`.
+        check: write nothing, and compare the files with what the results give.
 
     Returns:
         the files written.
+
+    Raises:
+        DriftError: with `check`, a file is not up to date.
+        UserError: a board is unknown, or a file cannot be written.
     """
     from rrsis_bench.boards import leaderboard as tables
 
@@ -333,30 +329,30 @@ def score(
     data: Mapping[str, Any] | None = None,
     out: Path | None = None,
     overwrite: bool = False,
-    **told: Any,
+    **details: Any,
 ) -> dict[str, Any]:
     """Score predictions of any framework: `rrsis-bench results score`.
 
     Args:
         predictions: a JSONL file of COCO RLE, a folder of PNG masks, or sample id -> mask (H, W) or RLE.
         dataset: name of the data set.
-        method: name of the row.
+        method: name of the method, as boards shall show it.
         split: name of the split.
         data: values of the `data` block to override, such as `root`.
-        out: run folder; None for the usual place.
-        overwrite: replace a result that is already there.
-        told: what else is known: `variant`, `seed`, `selected_on`, `about` (title, venue, year, encoders, url),
-            `parameters`, `trainable_parameters`.
+        out: run folder; None for the usual one.
+        overwrite: replace a result that the folder holds.
+        details: further facts on the method: `variant`, `seed`, `selected_on`, `about` (title, venue, year, encoders,
+            url), `parameters`, `trainable_parameters`.
 
     Returns:
         the content of `result.json`.
 
     Raises:
-        UserError: see `results.external.score_predictions`; a `PredictionError` lists every `problem`.
+        UserError: see `results.external.score_predictions`; a `PredictionError` lists its `problems`.
     """
     from rrsis_bench.results.external import External, score_predictions
 
-    external = External(method, **told)
+    external = External(method, **details)
     return score_predictions(predictions, dataset, external, split, data, out, overwrite).result()
 
 

@@ -1,9 +1,9 @@
-"""Configuration by name: the YAML files that methods, data sets, variants, recipes and presets are described in.
+"""Configuration by name: reads the YAML files of methods, data sets, trainer presets and sweeps. No torch.
 
-`run/resolve.py` says which of them wins over which. No torch: a misspelt name fails in milliseconds.
+`run/resolve.py` merges them and documents which value wins.
 
-A file says under `model` which protocol chooses the checkpoint (`select_by: NAME`) and which ones a test scores by
-(`score_by: all`, the default, or a list); `run/resolve.py` turns both into `model.protocols`, which the task takes.
+`model.select_by` names the protocol that chooses the checkpoint. `model.score_by` is `all` (the default) or the list of
+protocols that a test scores by. `run/resolve.py` turns both keys into `model.protocols`, an argument of the task.
 
 A method's file holds `published` (name of its published variant), `common`, `variants` and `datasets`:
 
@@ -15,11 +15,11 @@ A method's file holds `published` (name of its published variant), `common`, `va
     datasets:
       rrsisd: {trainer: {max_epochs: 65}}
 
-It may hold `recipes` by name: what a way of training changes, `select_by` among it. `paper` is what was published, and
-the default of the published variant; `suite` is ours.
+It may hold `recipes` by name: values that a recipe changes. The recipe `paper` is the published way of training and the
+default of the published variant; `suite` is our own.
 
-A data set's file holds `variant` (`tiny`, `lite` or `published`: which variant a method uses there by default) and
-`data`, and may hold `info` (what is known of it, see `data/catalogue.py`), `model` and `trainer`.
+A data set's file holds `variant`, the variant that methods use on it by default: `tiny`, `lite` or `published`. It also
+holds `data`, and may hold `info` (see `data/catalogue.py`), `model` and `trainer`.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ Config = dict[str, Any]
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML's plain values, and numbers such as `1e-4` as numbers, which YAML 1.1 reads as text.
+    """Loads plain YAML values. It reads `1e-4` as a number, which YAML 1.1 reads as text.
 
-    libyaml's loader where it is there: it is ten times as fast, and a table of many runs reads many files.
+    The base class is libyaml's loader if it is installed: it is ten times as fast, and a board reads many files.
     """
 
 
@@ -52,7 +52,7 @@ _Loader.add_implicit_resolver(
 
 
 def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> Config:
-    """Deep merge: mappings merge key by key, anything else of `high` replaces what `low` has."""
+    """Merge two mappings deeply: mappings merge key by key, and any other value of `high` replaces that of `low`."""
     merged: Config = deepcopy(dict(low))
     for key, value in high.items():
         here = merged.get(key)
@@ -62,10 +62,10 @@ def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> Config:
 
 
 def load_yaml(path: Path) -> Config:
-    """A YAML file that must hold a mapping (an empty file is an empty mapping).
+    """Read a YAML file that holds a mapping; an empty file is an empty mapping.
 
     Raises:
-        UsageError: not readable, not UTF-8, not YAML, or no mapping.
+        UsageError: the file is unreadable, not UTF-8, not YAML, or holds no mapping.
     """
     try:
         loaded = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
@@ -79,7 +79,7 @@ def load_yaml(path: Path) -> Config:
 
 
 def from_yaml(text: str) -> Any:
-    """The value of a flag, read as YAML. Text that is no YAML stays text; empty text is None."""
+    """The value of a flag's text, read as YAML. Invalid YAML stays text; empty text is None."""
     try:
         return yaml.load(text, _Loader) if text else None
     except yaml.YAMLError:
@@ -95,7 +95,7 @@ def find(kind: str, name: str) -> Path:
     """The first `<kind>/<name>.yaml` on the search path.
 
     Raises:
-        UsageError: there is none; the message lists the known names.
+        UsageError: there is no such file; the message lists the known names.
     """
     for folder in config_folders():
         path = folder / kind / f"{name}.yaml"
@@ -108,10 +108,10 @@ def find(kind: str, name: str) -> Path:
 
 
 def method_config(name: str) -> Config:
-    """A method's configuration: from the search path, else `config.yaml` in the method's own package.
+    """A method's configuration: `methods/<name>.yaml` of the search path, else `config.yaml` of the method's package.
 
     Raises:
-        UserError: there is none, or it holds no variants.
+        UserError: the method is unknown, or its configuration is missing or holds no variants.
     """
     registry.target(name)
     path = find("methods", name) if name in names("methods") else registry.method_folder(name) / "config.yaml"
@@ -124,7 +124,11 @@ def method_config(name: str) -> Config:
 
 
 def choose_variant(method: str, blocks: Mapping[str, Any], dataset: Mapping[str, Any], variant: str | None) -> str:
-    """The variant to use: the one asked for, else the data set's default, else the published one."""
+    """The variant to use: the given one, else the data set's default, else the published one.
+
+    Raises:
+        UsageError: the method has no variant of that name.
+    """
     known = list(blocks.get("variants", {}))
     if variant is None:
         default = str(dataset.get("variant", "published"))
@@ -135,7 +139,7 @@ def choose_variant(method: str, blocks: Mapping[str, Any], dataset: Mapping[str,
 
 
 def choose_recipe(method: str, blocks: Mapping[str, Any], variant: str, recipe: str | None) -> str | None:
-    """The recipe to use: the one asked for, else `paper` for the published variant of a method that has it.
+    """The recipe to use: the given one, else `paper` if the method has it and the variant is the published one.
 
     Raises:
         UsageError: the method has no recipe of that name.
@@ -151,7 +155,7 @@ def choose_recipe(method: str, blocks: Mapping[str, Any], variant: str, recipe: 
 
 
 def variant_options(method: str, variant: str) -> Config:
-    """The `model.options` of a method's variant, independent of any data set (for `profile` and the contract tests)."""
+    """The `model.options` of a method's variant, without the values of any data set or recipe."""
     blocks = method_config(method)
     chosen = choose_variant(method, blocks, {}, variant)
     merged = merge(blocks.get("common", {}), blocks["variants"][chosen] or {})

@@ -1,7 +1,8 @@
-"""Files that are there wholly or not at all: temporary file in the same folder, fsync, rename, fsync of the folder.
+"""Atomic writes: a file appears complete or not at all.
 
-Every file that this project writes for a user goes through here. A process that is killed leaves at most a temporary
-file, `.<name>.<8 hex digits>.tmp`; the next writer of that name removes it once it is an hour old.
+Each function writes a temporary file in the same folder, syncs it to the disk, renames it, and syncs the folder. Every
+file that this project writes for a user goes through here. A process that is killed leaves at most a temporary file,
+`.<name>.<8 hex digits>.tmp`. The next writer of that name removes the temporary file once it is an hour old.
 """
 
 from __future__ import annotations
@@ -29,22 +30,21 @@ _REMEDIES = {
 }
 _RANDOM = len("01234567.tmp")
 _LEFT_SECONDS = 3600
-"""Age of a temporary file after which nobody is writing it any more."""
+"""Age of a temporary file, in seconds, after which its writer counts as gone."""
 
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[IO[bytes]]:
-    """A stream whose content becomes the file when the block ends; if the block raises, an earlier file stays.
+    """Open a stream whose content becomes the file when the block ends. If the block raises, an earlier file stays.
 
-    The file's folder is made if need be. Permissions are those of any new file: 0666 less the umask.
+    The file's folder is created if it does not exist. Permissions are those of any new file: 0666 less the umask.
 
     Args:
         path: the file.
 
     Raises:
-        UserError: the file cannot be written (disk full, no permission), even where a library that wrote to the stream
-            reported that in its own words, or not at all; names the file and the remedy. Whatever else the block
-            raises passes through.
+        UserError: the file cannot be written (disk full, no permission); the message names the file and the remedy. A
+            library in the block may hide the disk's error or raise another one; this function still raises UserError.
     """
     path = Path(path)
     with ExitStack() as cleaning:
@@ -68,37 +68,37 @@ def atomic(path: Path | str) -> Iterator[IO[bytes]]:
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
-    """Write a file atomically. Raises as `atomic`."""
+    """Write a file atomically. Raises what `atomic` raises."""
     with atomic(path) as stream:
         stream.write(content)
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text atomically, with the line ends as given. Raises as `atomic`."""
+    """Write UTF-8 text atomically and keep its line ends. Raises what `atomic` raises."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def json_text(value: Any) -> str:
-    """The one way this project writes JSON: sorted keys, two blanks, UTF-8, no NaN, newline at the end."""
+    """A value as this project writes JSON: sorted keys, two blanks of indentation, no NaN, newline at the end."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write a value as JSON atomically. Raises as `atomic`."""
+    """Write a value as JSON atomically. Raises what `atomic` raises."""
     write_text(path, json_text(value))
 
 
 def write_together(files: Mapping[Path, bytes | str]) -> None:
-    """Write several files that belong together: all are on the disk before the first takes its place.
+    """Write several files that belong together: all temporary files are on the disk before the first one is renamed.
 
-    They take their places in the order given. A process that is killed in between leaves the first ones new and the
-    others as they were; so the file that says that all are there comes last.
+    The files are renamed in the given order. A process that is killed between two renames leaves the first files new
+    and the others old. The file that proves the others complete must come last.
 
     Args:
         files: content by path; text is written as UTF-8.
 
     Raises:
-        UserError: a file cannot be written; says whether nothing was changed, or else which files are new.
+        UserError: a file cannot be written. The message says that nothing was changed, or which files are new.
     """
     with ExitStack() as cleaning:
         staged: list[_Staged] = []
@@ -124,15 +124,16 @@ def write_together(files: Mapping[Path, bytes | str]) -> None:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A new folder that becomes `path` when the block ends; if the block raises, it is removed.
+    """Make a new folder that becomes `path` when the block ends. If the block raises, the new folder is removed.
 
-    Its files are not brought to the disk one by one: for what can be made again after a loss of power.
+    The folder's files are not synced to the disk: use this function for files that can be made again.
 
     Args:
-        path: the folder; may not be there, or be empty.
+        path: the folder; it must not exist, or be empty.
 
     Raises:
-        UserError: the disk refuses a file of the block or the move; names the folder and the remedy.
+        UserError: a file of the block cannot be written, or the folder cannot be renamed; the message names the folder
+            and the remedy.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +159,7 @@ def _refused(path: Path, error: OSError, state: str | None = None) -> UserError:
 
 
 class _Watched(io.FileIO):
-    """A file that remembers what the disk refused: a library that writes to it may hide that in an error of its own."""
+    """A file that keeps the disk's error, since a library that writes to the file may hide the error."""
 
     refusal: OSError | None = None
 
@@ -171,14 +172,14 @@ class _Watched(io.FileIO):
 
 
 class _Staged:
-    """A file that is being written beside the place it is to take.
+    """A temporary file that is to replace a file.
 
     Args:
-        path: that place.
-        cleaning: receives what is to be undone should anything fail before `move`: temporary file and new folders.
+        path: the file to replace.
+        cleaning: receives callbacks that remove the temporary file and new folders if a step before `move` fails.
 
     Raises:
-        OSError: folder or temporary file cannot be made.
+        OSError: the folder or the temporary file cannot be created.
     """
 
     def __init__(self, path: Path, cleaning: ExitStack) -> None:
@@ -191,19 +192,19 @@ class _Staged:
             self._made.append(folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = _beside(path)
-        # Not by `tempfile`, whose files are private: the umask then had to be read, which only setting it can, for all
-        # threads at once. The system itself applies it to a new file.
+        # `tempfile` would make a private file, and only `os.umask`, which acts on all threads, reads the umask.
+        # A file opened here gets the permissions that the system gives to any new file.
         self._raw = _Watched(self._temporary, "x")
         self.stream = io.BufferedWriter(self._raw)
         cleaning.callback(self._discard)
 
     @property
     def refusal(self) -> OSError | None:
-        """What the disk refused so far."""
+        """The error that the disk gave, or None."""
         return self._raw.refusal
 
     def settle(self) -> None:
-        """Bring the content to the disk."""
+        """Sync the content to the disk."""
         self.stream.flush()
         if self.refusal is not None:
             raise self.refusal
@@ -211,17 +212,17 @@ class _Staged:
         self.stream.close()
 
     def move(self) -> None:
-        """Take the place."""
+        """Replace the file by the temporary one."""
         self._sweep()
         os.replace(self._temporary, self.path)
 
     def sync(self) -> None:
-        """Make the move itself durable, and with it the new folders."""
+        """Sync the folders, so that the rename and new folders survive a loss of power."""
         for folder in (self.path.parent, *(made.parent for made in self._made)):
             _sync_folder(folder)
 
     def _sweep(self) -> None:
-        """Remove what killed writers of this file left behind; the file system's own clock tells their age."""
+        """Remove old temporary files of this file; their age is measured by the file system's clock."""
         name = re.compile(re.escape(self._temporary.name[:-_RANDOM]) + r"[0-9a-f]{8}\.tmp")
         now = self._temporary.stat().st_mtime
         with contextlib.suppress(OSError), os.scandir(self.path.parent) as entries:
@@ -236,7 +237,7 @@ class _Staged:
 
     def _remove_folders(self) -> None:
         for folder in self._made:
-            with contextlib.suppress(OSError):  # others may use it by now
+            with contextlib.suppress(OSError):  # another process may use the folder by now
                 folder.rmdir()
 
 
@@ -246,7 +247,7 @@ def _beside(path: Path) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    # Some file systems and Windows cannot, and need not.
+    # Windows and some file systems refuse to sync a folder, and do not need it.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

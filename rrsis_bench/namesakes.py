@@ -1,6 +1,6 @@
-"""Packages that share the name `baselines` with ours: found, named, and never imported.
+"""Finds other packages named `baselines`, the name of our package of methods, without importing them.
 
-Another package on the index installs under that name, and a user's own folder may carry it. Ours states in its
+Another package on PyPI installs under that name, and a user's own folder may have it. Our package states in its
 `__init__.py` which version of the suite it belongs to.
 """
 
@@ -27,11 +27,11 @@ _REINSTALL = f"pip install --force-reinstall --no-deps {PROJECT}"
 
 @dataclass(frozen=True)
 class Clash:
-    """Two packages of one name.
+    """Another package named `baselines`.
 
     Attributes:
-        problem: which they are; a sentence.
-        remedy: what to do about it; a sentence.
+        problem: sentence that names the package.
+        remedy: sentence that says what the user can do.
     """
 
     problem: str
@@ -39,10 +39,10 @@ class Clash:
 
 
 def instead() -> Clash | None:
-    """What `import baselines` would give in place of our methods; None if it gives them, or nothing at all."""
+    """The package that `import baselines` gives in place of ours; None if it gives ours or fails."""
     try:
         spec = find_spec(NAME)
-    except ValueError:  # somebody put a module without origin into sys.modules
+    except ValueError:  # the running program has put a module without origin into sys.modules
         return Clash(f"A module made by the running program is named '{NAME}' as our methods are.", "Rename it.")
     if spec is None or _version(spec) == __version__:
         return None
@@ -61,18 +61,18 @@ def instead() -> Clash | None:
 
 
 def hidden() -> list[Clash]:
-    """Packages of that name which our methods hide, in the order of `sys.path`."""
+    """Other packages of that name that our package hides, in the order of `sys.path`."""
     specs = (PathFinder.find_spec(NAME, [entry]) for entry in dict.fromkeys(sys.path))
     places = [_place(spec) for spec in specs if spec is not None and spec.origin is not None and not _version(spec)]
-    # A checkout of ours from before there was a marker is no stranger.
+    # An older checkout of this project has no marker, but the suite beside it.
     strangers = [place for place in places if not (place.parent / PACKAGE.name / "__init__.py").is_file()]
     return [_hidden(f"{place} ({_owner(place) or 'of no installed package'})") for place in strangers]
 
 
 def everywhere() -> list[Clash]:
-    """All packages of that name that can be found, for a report; reads the lists of files of all distributions.
+    """All other packages of that name, for a report.
 
-    Among them are those whose files ours have replaced, of which the folders show nothing.
+    It reads the file lists of all installed distributions, and finds packages whose files ours have replaced.
     """
     first = instead()
     found = hidden() if first is None else [first]
@@ -81,10 +81,10 @@ def everywhere() -> list[Clash]:
 
 
 def refuse() -> None:
-    """Stop where our methods would not be found, and say once where they hide another package.
+    """Raise an error if another package takes the place of ours; print a note, once, if ours hides another one.
 
     Raises:
-        UserError: `import baselines` would give another package; one line with the remedy.
+        UserError: `import baselines` gives another package; the message says what the user can do.
     """
     clash = instead()
     if clash is not None:
@@ -104,7 +104,7 @@ def _hidden(what: str) -> Clash:
 
 
 def _version(spec: ModuleSpec) -> str | None:
-    """The version that our marker in a package states; None if it is another's."""
+    """The version of the suite that a package's marker states; None if the package is not ours."""
     if spec.origin is None:
         return None
     try:
@@ -115,7 +115,7 @@ def _version(spec: ModuleSpec) -> str | None:
 
 
 def _place(spec: ModuleSpec) -> Path:
-    """The package's folder, or the file of a module."""
+    """The folder of a package, or the file of a module."""
     folders = list(spec.submodule_search_locations or ())
     return Path(folders[0] if folders else spec.origin or NAME).absolute()
 
@@ -129,7 +129,7 @@ def _others() -> list[Distribution]:
 
 
 def _owner(place: Path) -> str:
-    """Name and version of the distribution that installed a package; "" if none did."""
+    """Name and version of the distribution that installed a package; "" if no distribution did."""
     return next((_title(one) for one in _others() if Path(str(one.locate_file(place.name))) == place), "")
 
 

@@ -1,4 +1,4 @@
-"""Exact nearest: the one rule by which this project resizes masks. `nn.layers.nearest` applies it to tensors.
+"""Exact nearest: the rule by which this project resizes all masks. `nn.layers.nearest` applies it to tensors.
 
 The rule is PIL's. torch's `nearest-exact` computes in float32 and picks other pixels at some sizes.
 """
@@ -24,7 +24,7 @@ def nearest_index(source: int, target: int) -> NDArray[np.int64]:
         (target,) indices, 0 to source - 1; read-only.
     """
     step = source / target
-    # PIL sums the centres up step by step. Where a centre falls on a border (512 -> 480), a product rounds differently.
+    # PIL sums the centres up step by step. If a centre falls on a border (512 -> 480), a product rounds differently.
     centres = np.add.accumulate(np.concatenate([[step * 0.5], np.full(target - 1, step)]))
     index = np.minimum(centres.astype(np.int64), source - 1)
     index.setflags(write=False)

@@ -1,7 +1,6 @@
-"""Methods by name: strings only, so that listing them imports neither torch nor the methods.
+"""Methods by name, kept as strings: listing the methods imports neither torch nor a method.
 
-A third party's package joins through the entry-point group `rrsis_bench.methods`
-(`name = "package.module:Class"`); nothing here treats ours differently.
+Another package adds its methods by the entry-point group `rrsis_bench.methods` (`name = "package.module:Class"`).
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ ENTRY_POINT_GROUP = "rrsis_bench.methods"
 
 
 class MethodClass(Protocol):
-    """A method's class as far as this file knows it; `rrsis_bench.methods.base.Method` says the rest.
+    """The part of `rrsis_bench.methods.base.Method` that this file needs, without importing it.
 
     Attributes:
         name: registry name.
@@ -47,7 +46,7 @@ class MethodClass(Protocol):
     Options: type[Any]
 
     def from_options(self, options: Mapping[str, Any]) -> Any:
-        """A `Method` from plain options. Its type lies above this file, so callers there name it."""
+        """Build a `Method` from plain options. The return type is `Any`, since this file must not import `Method`."""
 
 
 @cache
@@ -61,7 +60,7 @@ def target(name: str) -> str:
     """The "module:Class" string of a method.
 
     Raises:
-        UsageError: the name is unknown; the message lists the known ones.
+        UsageError: the name is unknown; the message lists the known names.
     """
     targets = method_targets()
     if name not in targets:
@@ -70,20 +69,20 @@ def target(name: str) -> str:
 
 
 def method_folder(name: str) -> Path:
-    """The folder of a method's package (card, configuration), found without importing the package itself.
+    """The folder of a method's package, which holds its card; the package itself is not imported.
 
     Raises:
-        UserError: it is not installed, or another package of its name is found in its place.
+        UserError: the package is not installed, its parent fails to import, or another package of its name is found.
     """
     module = target(name).partition(":")[0]
     if module.partition(".")[0] == namesakes.NAME:
         namesakes.refuse()
     try:
         spec = find_spec(module)
-    except ModuleNotFoundError:  # of a package above it
+    except ModuleNotFoundError:  # a parent package is not installed
         spec = None
     except Exception as error:
-        # Packages above it are imported, and may be a third party's. One that fails must not stop the others.
+        # `find_spec` imports the parent packages. A failing one, perhaps of a third party, must not hide other methods.
         raise UserError(f"method '{name}': importing what '{module}' lies in fails: {_line(error)}") from error
     if spec is None or spec.origin is None:
         raise UsageError(f"method '{name}' names the module '{module}', which is not installed.")
@@ -94,7 +93,7 @@ def load_class(name: str) -> MethodClass:
     """Import a method's class (this imports torch).
 
     Raises:
-        UserError: as `method_folder`, or its module cannot be imported or lacks the class.
+        UserError: see `method_folder`; or the module cannot be imported, or lacks the class.
     """
     method_folder(name)
     module, _, attribute = target(name).partition(":")
@@ -108,7 +107,7 @@ def load_class(name: str) -> MethodClass:
 
 
 def dead_parameters(name: str) -> list[str]:
-    """Patterns of trainable parameters that a method's card says get no gradient; none for a method without a card."""
+    """Patterns of trainable parameters that get no gradient, from the method's card; empty without a card."""
     has_card = (method_folder(name) / "card.yaml").is_file()
     return list(card(name).get("no_gradient") or []) if has_card else []
 
@@ -117,7 +116,7 @@ def card(name: str) -> dict[str, Any]:
     """A method's card: title, paper, venue, year, fidelity, encoders, policy, choices. Read from its `card.yaml`.
 
     Raises:
-        UserError: there is none, or it holds no mapping; names the method and the file.
+        UserError: the card is missing, unreadable or no mapping; the message names the method and the file.
     """
     path = method_folder(name) / "card.yaml"
     if not path.is_file():

@@ -1,7 +1,7 @@
 """The few objects that data, methods, metrics and engine exchange.
 
-Shape legend: `B` batch, `L` tokens, `H W` pixels of the method's input, `h w` pixels of its logits,
-`Hn Wn` the largest native mask size of a batch.
+Shape legend: `B` batch, `L` tokens, `H W` pixels of the method's input, `h w` pixels of its logits. `Hn Wn` is the
+largest native mask size of a batch.
 
 This module imports no torch at run time, because modules without torch name these types too.
 """
@@ -81,12 +81,12 @@ class Tokenized:
     """One expression as token ids, as a tokenizer returns it.
 
     Attributes:
-        ids: L ids, padded.
+        ids: L token ids, padded.
         mask: L flags, 1 for real tokens (start and end included), 0 for padding.
-        truncated: whether words were cut off.
-        parts: further L flags by name.
-        spans: (start, end) characters of the text behind each id, (0, 0) for ids without any; empty if the tokenizer
-            does not know them.
+        truncated: whether the tokenizer cut words off.
+        parts: further lists of L flags by name.
+        spans: (start, end) positions in the text of each id's characters, (0, 0) for an id without characters; empty
+            if the tokenizer does not know the positions.
     """
 
     ids: list[int]

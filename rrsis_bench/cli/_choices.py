@@ -1,4 +1,4 @@
-"""The flags by which `fit`, `validate` and `test` choose what to run, and the request they make of them."""
+"""The flags that `fit`, `validate` and `test` share, and the `RunRequest` made of them."""
 
 from __future__ import annotations
 
@@ -14,32 +14,47 @@ from rrsis_bench.run.resolve import resolve
 
 MORE = (
     "further flags set any value of the configuration: --trainer.max_epochs=5 --model.optimizer.lr=1e-4 "
-    "--data.batch_size=4 (all of them: --help-all)"
+    "--data.batch_size=4 (--help-all lists all values)"
 )
 
 
 def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags by which every trainer verb chooses what to run."""
+    """Declare the flags of every trainer verb."""
     parser.epilog = MORE
-    parser.add_argument("--method", help="method by name (rrsis-bench methods list)")
-    parser.add_argument("--dataset", help="data set by name (rrsis-bench data list); default: tiny")
-    parser.add_argument("--variant", help="variant of the method; default: the one meant for the data set")
-    parser.add_argument("--trainer", help="trainer preset: cpu, gpu, ddp, fsdp, low-memory; default: any one device")
+    parser.add_argument("--method", help="name of the method (rrsis-bench methods list)")
+    parser.add_argument("--dataset", help="name of the data set (rrsis-bench data list); default: tiny")
+    parser.add_argument("--variant", help="variant of the method; default: the data set's (tiny, lite or published)")
     parser.add_argument(
-        "--recipe", help="paper (as published; default of published variants) or suite (ours), where a method has both"
+        "--trainer", help="trainer preset: cpu, gpu, ddp, fsdp, low-memory; default: one device of any kind"
+    )
+    parser.add_argument(
+        "--recipe", help="paper (as published; default of published variants) or suite (ours), if the method has both"
     )
     parser.add_argument("--protocol", help="protocol that chooses the checkpoint; default: the recipe's, or native-v1")
-    parser.add_argument("--seed", type=int, help="seed of everything random; default: 0")
-    parser.add_argument("--config", action="append", default=[], type=Path, metavar="FILE", help="own YAML; repeatable")
+    parser.add_argument("--seed", type=int, help="seed of all random numbers; default: 0")
+    parser.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a YAML file of your own with values of the configuration; repeatable, a later file wins",
+    )
     parser.add_argument(
         "--out", type=folder, metavar="DIR", help="run folder; default: runs/DATASET/METHOD@VARIANT/seedK"
     )
-    parser.add_argument("--logger", choices=["wandb"], help="log to this besides CSV and TensorBoard")
-    parser.add_argument("--help-all", action="store_true", help="every configuration value with its type and default")
+    parser.add_argument("--logger", choices=["wandb"], help="a further logger besides CSV and TensorBoard")
+    parser.add_argument(
+        "--help-all", action="store_true", help="show every value of the configuration with its type and default"
+    )
 
 
 def shows_all_values(args: argparse.Namespace, flags: Sequence[str]) -> bool:
-    """Print what `--help-all` or LightningCLI's `--print_config` asks for; False where neither was given."""
+    """Print all values for `--help-all`, or the configuration for LightningCLI's `--print_config`.
+
+    Returns:
+        whether one of the two flags was given.
+    """
     if args.help_all:
         from rrsis_bench.engine.trainer import print_help
 
@@ -54,18 +69,22 @@ def shows_all_values(args: argparse.Namespace, flags: Sequence[str]) -> bool:
 
 
 def folder(text: str) -> Path:
-    """A folder's name; an empty one would silently mean the current folder."""
+    """The path of a folder from a flag's text.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is empty; as a path it would mean the current folder.
+    """
     if not text.strip():
         raise argparse.ArgumentTypeError("the name of the folder is empty")
     return Path(text)
 
 
 def request_of(args: argparse.Namespace, flags: Sequence[str]) -> RunRequest:
-    """What the words of a trainer verb ask for.
+    """The request that the words of a trainer verb make.
 
     Args:
-        args: what `add_choice_arguments` parsed.
-        flags: words that argparse did not know.
+        args: the flags that `add_choice_arguments` declared.
+        flags: words that argparse does not know.
 
     Raises:
         UsageError: a word that is neither a flag nor a flag's value, or a flag without a value.
@@ -87,7 +106,7 @@ def request_of(args: argparse.Namespace, flags: Sequence[str]) -> RunRequest:
 
 
 def dotted_values(flags: Sequence[str]) -> dict[str, Any]:
-    """The `--a.b=v` and `--a.b v` flags by key, values read as YAML; the last of two wins.
+    """The values of `--a.b=v` and `--a.b v` flags by key, read as YAML. The last of two flags with one key wins.
 
     Raises:
         UsageError: a word that is neither a flag nor a flag's value, or a flag without a value.
@@ -103,6 +122,6 @@ def dotted_values(flags: Sequence[str]) -> dict[str, Any]:
             if not words or words[0].startswith("--"):
                 raise UsageError(f"--{key} needs a value: --{key}=VALUE; {MORE}.")
             text = words.pop(0)
-        values.pop(key, None)  # so that the order is that of the last words
+        values.pop(key, None)  # the key moves to the end: the order is that of the last words
         values[key] = from_yaml(text)
     return values

@@ -21,31 +21,31 @@ STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the words after `data`."""
+    """Declare the sub-verbs of `data` and their options."""
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
     words.add_parser("list", help="all data sets: title, kind, published sizes, folder", allow_abbrev=False)
     for word, summary in (
         ("prepare", "write the manifest that training and testing read"),
-        ("verify", "check every file and name each bad one; exit code 3 on errors"),
+        ("verify", "check every file and name each defect; exit code 3 if there are errors"),
         ("stats", "count splits, categories, sizes and words"),
-        ("show", "draw one pair into a PNG and print what is known of it"),
+        ("show", "draw one pair into a PNG file and print the pair's entry in the manifest"),
     ):
         sub = words.add_parser(
             word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
         )
         sub.add_argument("name", metavar="NAME", help="a data set that `rrsis-bench data list` names")
-        sub.add_argument("--root", type=Path, help="its folder (default: that of its configuration)")
-        sub.add_argument("--manifest", type=Path, help="the file that lists the pairs, for a data set of your own")
+        sub.add_argument("--root", type=Path, help="the data set's folder (default: that of its configuration)")
+        sub.add_argument("--manifest", type=Path, help="the file that lists the pairs of your own data set")
         if word == "show":
             sub.add_argument("--index", type=int, default=0, help="position in the split (default: 0)")
             sub.add_argument("--split", default="test", choices=SPLITS, help="default: test")
-            sub.add_argument("--out", type=Path, help="PNG to write (default: NAME-SPLIT-INDEX.png here)")
+            sub.add_argument("--out", type=Path, help="file to write (default: ./NAME-SPLIT-INDEX.png)")
         if word == "verify":
-            sub.add_argument("--quiet", action="store_true", help="leave out the notes")
+            sub.add_argument("--quiet", action="store_true", help="leave out notes; show errors and warnings")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the word says."""
+    """Run the sub-verb."""
     if args.word == "list":
         return _list()
     located = _locate(args)
@@ -80,12 +80,12 @@ def _list() -> int:
         counts = [f"{info.counts[split]:,}" if split in info.counts else "" for split in SPLITS]
         table.add_row(name, info.title, info.kind, *counts, found)
     _console(Console).print(table)
-    print("\nwhere to get one and what its folder must hold: rrsis-bench data verify NAME")
+    print("\nWhere to get a data set, and what its folder must hold: rrsis-bench data verify NAME")
     return 0
 
 
 def _console(cls: Any) -> Any:
-    """A console; where its output goes to a file, it is wide enough to cut no name."""
+    """A console that is 200 columns wide if its output goes to a file, so that no name is cut."""
     console = cls()
     return console if console.is_terminal else cls(width=200)
 
@@ -155,17 +155,17 @@ def _show(located: Located, args: argparse.Namespace) -> int:
         raise UsageError(
             f"--index {args.index} is not within 0..{len(manifest) - 1} of {args.name}'s {args.split} split."
         )
-    record = manifest[args.index]
+    pair = manifest[args.index]
     try:
-        image = read_rgb(located.root / record.image, PixelRule.from_config(record.pixels))
-        mask = decode(record.rle)
+        image = read_rgb(located.root / pair.image, PixelRule.from_config(pair.pixels))
+        mask = decode(pair.rle)
     except (ImageError, MaskError) as error:
         raise UserError(
-            f"{located.root / record.image}: {error}; `rrsis-bench data verify {args.name}` lists all damaged files."
+            f"{located.root / pair.image}: {error}; `rrsis-bench data verify {args.name}` lists all damaged files."
         ) from error
     values: Mapping[str, Any] = {
-        **asdict(record),
-        "rle": f"{record.rle['size']}, {len(record.rle['counts'])} characters",
+        **asdict(pair),
+        "rle": f"{pair.rle['size']}, {len(pair.rle['counts'])} characters",
     }
     width = max(map(len, values))
     for key, value in values.items():
@@ -174,7 +174,7 @@ def _show(located: Located, args: argparse.Namespace) -> int:
     out: Path = args.out or Path(f"{args.name}-{args.split}-{args.index}.png")
     mask = resize_mask(mask, (image.shape[0], image.shape[1]))
     try:
-        content = encoded(out.suffix, draw_overlay(image, mask, record.text))
+        content = encoded(out.suffix, draw_overlay(image, mask, pair.text))
     except ImageError as error:
         raise UsageError(f"--out {out}: {error}.") from error
     write_bytes(out, content)

@@ -1,4 +1,4 @@
-"""`rrsis-bench env`: versions, devices, and combinations known to be bad."""
+"""`rrsis-bench env`: versions, devices, and combinations of versions that are known to fail."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MALICIOUS_LIGHTNING = {"2.6.2", "2.6.3"}
 
 @dataclass(frozen=True)
 class EnvironmentProblem:
-    """A known-bad combination.
+    """A combination of versions or packages that is known to fail.
 
     Attributes:
-        problem: what is wrong.
-        remedy: what to do about it.
+        problem: sentence that says what is wrong.
+        remedy: sentence or command that mends it.
     """
 
     problem: str
@@ -33,12 +33,16 @@ class EnvironmentProblem:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Declare the verb's options."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the environment; exit code 1 if something known to be bad is found."""
+    """Print the environment.
+
+    Returns:
+        exit code 1 if a problem is found, else 0.
+    """
     from importlib.metadata import requires
 
     versions = installed()
@@ -61,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def installed(names: Iterable[str] = PACKAGES) -> dict[str, str | None]:
-    """Versions by distribution name, None where not installed; nothing is imported."""
+    """Versions by distribution name, None if it is not installed. No package is imported."""
     from importlib.metadata import PackageNotFoundError, version
 
     versions: dict[str, str | None] = {}
@@ -74,7 +78,7 @@ def installed(names: Iterable[str] = PACKAGES) -> dict[str, str | None]:
 
 
 def probe() -> tuple[list[str], str | None]:
-    """The devices torch sees, and the error that importing torchvision raises, if any."""
+    """The devices that torch finds, and the error that importing torchvision raises, or None."""
     try:
         import torch
     except Exception as error:
@@ -95,12 +99,12 @@ def probe() -> tuple[list[str], str | None]:
 def problems(
     versions: Mapping[str, str | None], requirements: Iterable[str], torchvision_error: str | None
 ) -> list[EnvironmentProblem]:
-    """What is known to be bad about a set of versions.
+    """Find the known problems of a set of versions.
 
     Args:
-        versions: installed versions by distribution name, None where not installed.
+        versions: installed versions by distribution name, None if a distribution is not installed.
         requirements: the project's requirements as its metadata states them.
-        torchvision_error: the message that importing torchvision raised, if any.
+        torchvision_error: the message that importing torchvision raised, or None.
     """
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name

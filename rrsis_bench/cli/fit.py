@@ -12,21 +12,25 @@ PASSES_ON = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of `fit`."""
+    """Declare the flags of `fit`."""
     add_choice_arguments(parser)
     parser.add_argument(
-        "--resume", metavar="auto|PATH", help="continue from the run folder's last.ckpt, or from a file"
+        "--resume",
+        metavar="auto|PATH",
+        help="continue from a checkpoint; auto: from the folder's last.ckpt, or start anew if it has none",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="start anew; a run that the folder holds is moved aside"
+        "--overwrite", action="store_true", help="move a run that the folder holds aside, and start anew"
     )
     parser.add_argument(
-        "--accept-changes", action="store_true", help="resume with other data or settings; no board takes the result"
+        "--accept-changes",
+        action="store_true",
+        help="resume even if data or settings have changed; no board shows the result",
     )
 
 
 def run(args: argparse.Namespace, flags: Sequence[str]) -> int:
-    """Train, test, report."""
+    """Train, test, print the scores."""
     if not shows_all_values(args, flags):
         api.fit_run(request_of(args, flags), args.resume, args.overwrite, args.accept_changes)
     return 0

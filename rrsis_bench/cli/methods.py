@@ -12,18 +12,22 @@ HEAD = ("title", "authors", "venue", "year", "paper", "code", "licence", "encode
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Sub-verbs and their options."""
+    """Declare the sub-verbs and their options."""
     verbs = parser.add_subparsers(dest="action", required=True, metavar="{list,show,check}")
     verbs.add_parser("list", help="all known methods")
     show = verbs.add_parser("show", help="a method's card, variants and choices")
     show.add_argument("name", help="registered name, such as s4eca")
-    check = verbs.add_parser("check", help="run the contract's checks on a method")
+    check = verbs.add_parser("check", help="check that a method fulfils the contract of all methods")
     check.add_argument("name", help="registered name")
-    check.add_argument("--variant", default="tiny", help="a variant small enough for a CPU (default: tiny)")
+    check.add_argument("--variant", default="tiny", help="variant to check, small enough for a CPU (default: tiny)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """List, show or check; a failed check gives exit code 1."""
+    """List, show or check.
+
+    Returns:
+        exit code 1 if a check failed, else 0.
+    """
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)
@@ -82,8 +86,8 @@ def _show(console: Console, name: str) -> int:
     for variant in blocks.get("variants", {}):
         star = " (published)" if variant == blocks.get("published") else ""
         options = config.variant_options(name, variant)
-        told = ", ".join(f"{key}={_short(value)}" for key, value in options.items()) or "the method's defaults"
-        console.print(f"  {variant}{star}: {told}", soft_wrap=True)
+        stated = ", ".join(f"{key}={_short(value)}" for key, value in options.items()) or "the method's defaults"
+        console.print(f"  {variant}{star}: {stated}", soft_wrap=True)
     for key, value in card.items():
         if key in {*HEAD, "name", "fidelity_note", "choices"} or value in (None, [], ""):
             continue
@@ -108,7 +112,7 @@ def _show(console: Console, name: str) -> int:
 
 
 def _short(value: Any) -> str:
-    """A value on one line; long references keep their beginning."""
+    """A value as text of at most 60 characters."""
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Declare the verb's options."""
     parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run folder that fit wrote")
     parser.add_argument("--image", required=True, type=Path, help="PNG, JPEG, TIFF, or GeoTIFF (extra geo)")
     parser.add_argument("--text", required=True, help="the expression, such as 'the white airplane on the left'")
@@ -16,16 +16,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ckpt", type=Path, metavar="PATH", help="checkpoint (default: the run's best)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument(
-        "--tile", type=int, metavar="PIXELS", help="images with a longer side are tiled (default: twice the input size)"
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="cut an image with a longer side into tiles (default: twice the input size)",
     )
-    parser.add_argument("--overlap", type=float, default=0.25, help="share that tiles overlap (default: 0.25)")
+    parser.add_argument(
+        "--overlap", type=float, default=0.25, help="share of a tile's side that neighbours overlap by (default: 0.25)"
+    )
     parser.add_argument("--batch-size", type=int, default=4, help="tiles in a batch (default: 4)")
-    parser.add_argument("--bands", metavar="R,G,B", help="bands of a GeoTIFF, from 1 (default: 1,2,3)")
+    parser.add_argument("--bands", metavar="R,G,B", help="bands of a GeoTIFF, counted from 1 (default: 1,2,3)")
     parser.add_argument("--plain", action="store_true", help="treat a georeferenced file as an ordinary image")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict and write; returns 0, also where nothing was found."""
+    """Predict and write the files.
+
+    Returns:
+        exit code 0, even if the mask is empty.
+    """
     from rrsis_bench.engine import geo
     from rrsis_bench.engine.device import pick_device
     from rrsis_bench.engine.load import load_run
@@ -60,7 +69,9 @@ def run(args: argparse.Namespace) -> int:
 def _notes(truncated: bool, tiles: int, more: tuple[str, ...]) -> list[str]:
     notes = list(more)
     if truncated:
-        notes.append("the expression is longer than the method reads; its end was cut")
+        notes.append("the expression is longer than the method reads; its end was cut off")
     if tiles > 1:
-        notes.append(f"the image was cut into {tiles} tiles; words of place are read within each (see --tile)")
+        notes.append(
+            f"the image was cut into {tiles} tiles; words of place, such as 'left', refer to each tile (see --tile)"
+        )
     return notes

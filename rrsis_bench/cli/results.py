@@ -1,4 +1,4 @@
-"""`rrsis-bench results`: check, rescore, compare, table and export results; score predictions from elsewhere."""
+"""`rrsis-bench results`: check, rescore, compare, tabulate and export results; score predictions of any framework."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ COMPARE = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the verb's sub-verbs and their options."""
+    """Declare the sub-verbs and their options."""
     verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = verbs.add_parser("check", help="checksums, schema, and metrics computed again; names each bad file")
+    check = verbs.add_parser("check", help="check checksums and schema, compute metrics again, name each bad file")
     check.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="folders or files (default: results)")
-    rescore = verbs.add_parser("rescore", help="compute every metric again from samples.csv.gz")
-    rescore.add_argument("paths", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of them")
+    rescore = verbs.add_parser("rescore", help="compute every metric again from samples.csv.gz and rewrite results")
+    rescore.add_argument("paths", nargs="+", type=Path, metavar="RUN", help="run folders, or folders that hold some")
     rescore.add_argument("--check", action="store_true", help="write nothing; exit 4 if a result would change")
-    score = verbs.add_parser("score", help="score predictions of any framework and write the same result file")
+    score = verbs.add_parser("score", help="score predictions of any framework and write a result file")
     _score_arguments(score)
-    compare = verbs.add_parser("compare", help="the difference of two methods with its interval, per category and size")
+    compare = verbs.add_parser("compare", help="compare two methods: differences, intervals, p values")
     compare.description = COMPARE
-    compare.add_argument("a", type=Path, metavar="A", help="run folder, or a method's folder of seed folders")
-    compare.add_argument("b", type=Path, metavar="B", help="the same of the other method")
-    compare.add_argument("--protocol", default="native-v1", help="rules to score by (default: native-v1)")
-    compare.add_argument("--json", action="store_true", help="print everything as JSON, with fractions, not percent")
-    table = verbs.add_parser("table", help="one table of a sweep's finished cells, each beside the first")
+    compare.add_argument("a", type=Path, metavar="A", help="run folder, or a method's folder that holds seed folders")
+    compare.add_argument("b", type=Path, metavar="B", help="run folder or seeds' folder of the other method")
+    compare.add_argument("--protocol", default="native-v1", help="protocol to score by (default: native-v1)")
+    compare.add_argument("--json", action="store_true", help="print all numbers as JSON, as fractions, not percent")
+    table = verbs.add_parser("table", help="make one table of a sweep's finished cells, each compared with the first")
     table.add_argument("sweep", metavar="SWEEP", help="a YAML file, or the name of one in configs/sweeps")
     table.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
     table.add_argument("--format", choices=("md", "csv"), default="md", help="default: md")
-    export = verbs.add_parser("export", help="copy a run's result into the repository, without local paths")
+    export = verbs.add_parser("export", help="copy a run's result into the repository, without paths and host names")
     export.add_argument("run", type=Path, metavar="RUN", help="run folder")
     export.add_argument("--to", type=Path, default=Path("results/runs"), help="default: results/runs")
 
@@ -50,26 +50,34 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Score binary masks at native size: a file of JSON lines {sample_id, rle} (COCO RLE, may be gzipped), or a "
         "folder of PNG masks named by sample id. "
-        f"Scored by {' and '.join(of_masks())}; the other protocols need logits."
+        f"The protocols {' and '.join(of_masks())} score them; the other protocols need logits."
     )
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="JSONL file, or folder of PNG masks")
-    parser.add_argument("--dataset", required=True, help="data set by name (rrsis-bench data list)")
+    parser.add_argument("--dataset", required=True, help="name of the data set (rrsis-bench data list)")
     parser.add_argument("--split", default="test", help="default: test")
-    parser.add_argument("--method", required=True, help="name of the row")
-    parser.add_argument("--variant", default="external", help="default: external")
-    parser.add_argument("--seed", type=int, default=0, help="tells several trainings of one method apart (default: 0)")
+    parser.add_argument("--method", required=True, help="name of the method, for its row of the boards")
+    parser.add_argument("--variant", default="external", help="name of the method's variant (default: external)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the training, one row for all seeds (default: 0)")
     parser.add_argument(
-        "--selected-on", default="unknown", choices=["val", "test", "none", "unknown"], help="checkpoint chosen on"
+        "--selected-on",
+        default="unknown",
+        choices=["val", "test", "none", "unknown"],
+        help="split that the checkpoint was chosen on (default: unknown)",
     )
-    for name in ("title", "venue", "encoders", "url"):
-        parser.add_argument(f"--{name}", help="of the method, for the tables")
-    parser.add_argument("--year", type=int, help="of publication")
-    parser.add_argument("--parameters", type=int, help="number of parameters")
-    parser.add_argument("--trainable-parameters", type=int, help="how many of them were trained")
-    parser.add_argument("--root", metavar="DIR", help="folder of the data set; default: as for the other verbs")
-    parser.add_argument("--manifest", metavar="FILE", help="list of the pairs, for --dataset own")
+    for name, what in (
+        ("title", "title of the method, for the boards"),
+        ("venue", "where the method was published, for the boards"),
+        ("encoders", "names of the method's encoders, for the boards"),
+        ("url", "page of the method, for the boards"),
+    ):
+        parser.add_argument(f"--{name}", help=what)
+    parser.add_argument("--year", type=int, help="year of publication")
+    parser.add_argument("--parameters", type=int, help="number of the method's parameters")
+    parser.add_argument("--trainable-parameters", type=int, help="number of parameters that were trained")
+    parser.add_argument("--root", metavar="DIR", help="folder of the data set (default: that of its configuration)")
+    parser.add_argument("--manifest", metavar="FILE", help="the file that lists the pairs, for --dataset own")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/DATASET/METHOD@VARIANT/seedK")
-    parser.add_argument("--overwrite", action="store_true", help="replace a result the folder already holds")
+    parser.add_argument("--overwrite", action="store_true", help="replace a result that the folder holds")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -142,7 +150,7 @@ def _score(args: argparse.Namespace) -> int:
     from rrsis_bench.results import external
     from rrsis_bench.results.predictions import PredictionError
 
-    told = external.External(
+    described = external.External(
         method=args.method,
         variant=args.variant,
         seed=args.seed,
@@ -154,14 +162,14 @@ def _score(args: argparse.Namespace) -> int:
     data = {name: getattr(args, name) for name in ("root", "manifest") if getattr(args, name) is not None}
     try:
         folder = external.score_predictions(
-            args.predictions, args.dataset, told, args.split, data, args.out, args.overwrite
+            args.predictions, args.dataset, described, args.split, data, args.out, args.overwrite
         )
     except PredictionError as error:
         for problem in error.problems:
             print(f"rrsis-bench: bad prediction: {problem}", file=sys.stderr)
         raise
     print_scores(f"{args.dataset} {args.split}: {args.method}", values(folder.result()))
-    print(f"not scored, since a binary mask does not hold what they need: {', '.join(external.left_out())}")
+    print(f"not scored by {', '.join(external.left_out())}: these protocols need logits, not binary masks")
     print(f"files: {folder}/ ({', '.join(folder.written())})")
     return 0
 

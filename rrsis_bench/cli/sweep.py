@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from rrsis_bench.sweep.agenda import Agenda
     from rrsis_bench.sweep.launchers.base import Launcher
 
-EPILOG = """each cell is an ordinary `rrsis-bench fit` in a process of its own, so that it can be repeated by hand.
-Finished cells are skipped; one whose settings or data have changed since is run anew, and its old files are moved to
-<run folder>.replaced-1. A cell that was stopped continues at its last checkpoint. A cell that fails costs only itself:
-its log is cell.log in its run folder. Ctrl-C lets the running cells save and end."""
+EPILOG = """Each cell is an ordinary `rrsis-bench fit` in a process of its own: you can repeat it by hand.
+The sweep skips finished cells. It runs a cell anew if its settings or data have changed, and moves the old files to
+<run folder>.replaced-1. A cell that was stopped continues at its last checkpoint. A cell that fails does not stop the
+others; its log is cell.log in its run folder. On Ctrl-C, the running cells save a checkpoint and end."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,17 +31,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="; ".join(f"{name}: {what}" for name, (_, what) in LAUNCHERS.items()),
     )
     parser.add_argument(
-        "--only", action="append", default=[], metavar="PATTERN", help="only cells whose names hold this; repeatable"
+        "--only",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="only cells whose names contain PATTERN; repeatable",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="cells at a time; default: one per GPU, one on a CPU")
     parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
-    parser.add_argument("--retry-failed", action="store_true", help="run cells again that failed")
-    parser.add_argument("--force", action="store_true", help="run finished and failed cells anew; old files are kept")
-    parser.add_argument("--dry-run", action="store_true", help="show what would be run, in which order; run nothing")
+    parser.add_argument("--retry-failed", action="store_true", help="run failed cells again")
+    parser.add_argument("--force", action="store_true", help="run all cells anew; the sweep moves old files aside")
+    parser.add_argument("--dry-run", action="store_true", help="show the cells that would run, in order; run nothing")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run what is to be run; exit code 1 if a cell failed."""
+    """Run the cells that are not finished.
+
+    Returns:
+        exit code 1 if a cell failed, else 0.
+    """
     from rrsis_bench.sweep.agenda import survey
     from rrsis_bench.sweep.grid import read_sweep
     from rrsis_bench.sweep.launchers.base import Orders

@@ -13,10 +13,12 @@ PASSES_ON = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of `test`."""
+    """Declare the flags of `test`."""
     validation.add_arguments(parser)
-    parser.add_argument("--weights", metavar="official|FILE", help="the paper's own checkpoint instead of one of ours")
-    parser.add_argument("--overwrite", action="store_true", help="replace a result the folder already holds")
+    parser.add_argument(
+        "--weights", metavar="official|FILE", help="the paper's own checkpoint, in place of --run and --ckpt"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a result that the folder holds")
 
 
 def run(args: argparse.Namespace, flags: Sequence[str]) -> int:

@@ -13,8 +13,8 @@ PASSES_ON = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of `validate`."""
-    parser.add_argument("--run", type=Path, metavar="DIR", help="a run folder of fit; its best checkpoint is scored")
+    """Declare the flags of `validate`."""
+    parser.add_argument("--run", type=Path, metavar="DIR", help="run folder of fit, whose best checkpoint to score")
     parser.add_argument("--ckpt", type=Path, metavar="PATH", help="a checkpoint; default: the run's best.ckpt")
     add_choice_arguments(parser)
 

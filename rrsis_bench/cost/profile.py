@@ -53,15 +53,15 @@ def efficiency(
         device: where the network is.
         flops: count the operations of one forward pass of one sample.
         latency: measure time and memory too.
-        batch_size: batch of the throughput and of the training memory.
+        batch_size: batch size for throughput and training memory.
         precision: `32`, or autocast to `bf16` or `16`.
-        warmup: passes before the measured ones.
-        repeats: measured passes.
+        warmup: number of passes before the measured ones.
+        repeats: number of measured passes.
 
     Returns:
-        `parameters`, `trainable_parameters`, `encoders` (see `encoder_rows`), and on request `gflops`,
-        `latency_ms` (p50 at batch 1), `latency_p95_ms`, `throughput` (samples per second), `memory_mb`,
-        `training_memory_mb` (None where the device does not report it) with the settings they hold for.
+        the numbers that `parameters` returns. With `flops` also `gflops`. With `latency` also `latency_ms` (median at
+        batch size 1), `latency_p95_ms`, `throughput` (samples per second), `memory_mb` and `training_memory_mb` (MiB,
+        None without CUDA), and the settings of the measurement.
 
     Raises:
         UsageError: a batch size or a number of measured passes below 1, or of warm-up passes below 0.
@@ -101,7 +101,7 @@ def parameters(method: Method) -> dict[str, Any]:
 
 
 def count(module: nn.Module, only_trainable: bool = False) -> int:
-    """Parameters of a module, each counted once."""
+    """Number of a module's parameters; a shared parameter counts once."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not only_trainable)
 
 
@@ -168,12 +168,12 @@ def sample_batch(method: Method, size: int, device: torch.device | str) -> Batch
 
 
 def gflops(method: Method, device: torch.device | str) -> float:
-    """GFLOPs of one forward pass of one sample, multiply-add as 2; works on the meta device."""
+    """GFLOPs of one forward pass of one sample; a multiply-add counts as 2. Works on the meta device too."""
     batch = sample_batch(method, 1, device).blind()
-    # Only the plain attention is made of operations that the counter sees alike on every device.
+    # The plain attention (MATH) consists of operations that the counter counts alike on every device.
     counter = FlopCounterMode(display=False)
     with unchanged(method), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        # The counter hangs hooks on whatever could have a gradient, and stumbles over views made without one.
+        # The counter adds hooks to tensors that may have a gradient, and fails on views made without one.
         method.eval().requires_grad_(False)
         method(batch)
     return float(counter.get_total_flops()) / 1e9
@@ -210,7 +210,7 @@ def _speed(
 
 
 def _times(step: Callable[[], Any], device: torch.device, warmup: int, repeats: int) -> list[float]:
-    """Seconds of each pass, the device's queue emptied before and after."""
+    """Seconds of each measured pass; the device's queue is empty before and after a pass."""
     seconds = []
     for k in range(warmup + repeats):
         _wait(device)

@@ -1,4 +1,4 @@
-"""Latency and memory of finished runs, measured when the machine has nothing else to do, and kept in their results."""
+"""Measures latency and memory of finished runs' networks, and writes them into the runs' results."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ SAME = ("parameters", "trainable_parameters")
 
 
 def remeasure(folder: Path, device: torch.device, **settings: Any) -> dict[str, Any]:
-    """Measure the network of a run and write the figures into its `result.json`; scores and samples stay.
+    """Measure the network of a run and write the figures into its `result.json`; scores and samples stay the same.
 
-    Neither checkpoint nor base weights are needed: speed and size do not depend on them.
+    The network has random weights: speed and size do not depend on their values.
 
     Args:
         folder: run folder, or the folder of a committed result.
-        device: where to measure.
-        settings: of `efficiency`.
+        device: device to measure on.
+        settings: arguments of `efficiency`.
 
     Returns:
         the new `efficiency` block.
 
     Raises:
-        UsageError: no result of a network of this suite, or one whose code has changed since.
+        UsageError: the folder holds no result of a network of this suite, or the method's code has changed since.
         UserError: the result cannot be read or written.
     """
     run = RunFolder(folder)

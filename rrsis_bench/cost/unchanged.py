@@ -1,4 +1,4 @@
-"""A network that is left as it was found, whatever was done with it meanwhile."""
+"""Restores a network after it was measured."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 @contextmanager
 def unchanged(network: nn.Module) -> Iterator[None]:
-    """Restore a network and the random state at the end, after an error too.
+    """Restore a network and the random state when a block ends, also after an error.
 
     Every submodule gets its attributes back: mode, children, parameters, buffers and hooks. Parameters get device,
-    type, gradient and `requires_grad` back, and buffers their values. Values of parameters are not copied: whoever
-    steps an optimiser inside changes them.
+    type, gradient and `requires_grad` back, and buffers their values. Values of parameters are not copied: an optimiser
+    step in the block changes them for good.
 
-    Inside, the network has no gradients. They and the buffers' values wait in the host's memory, to leave the device's
-    to what is measured.
+    In the block, the network has no gradients. The gradients and the buffers' values are kept in the host's memory, so
+    that they take no memory of the device.
     """
     modules = [(module, _attributes(module)) for module in network.modules()]
     parameters = [(p, p.data, p.requires_grad, _aside(p.grad)) for p in network.parameters()]
@@ -48,7 +48,7 @@ def unchanged(network: nn.Module) -> Iterator[None]:
 
 
 def _attributes(module: nn.Module) -> dict[str, tuple[Any, dict[Any, Any] | None]]:
-    """A module's attributes by name; of dictionaries (children, parameters, buffers, hooks) the entries too."""
+    """A module's attributes by name, each with a copy of its entries if it is a dictionary (such as the children)."""
     return {name: (value, dict(value) if isinstance(value, dict) else None) for name, value in vars(module).items()}
 
 
@@ -58,13 +58,13 @@ def _give_back(module: nn.Module, attributes: dict[str, tuple[Any, dict[Any, Any
     for name, (value, entries) in attributes.items():
         held[name] = value
         if entries is not None:
-            # The handle of a hook refers to this very dictionary.
+            # The handle of a hook refers to this dictionary, so that a new one would not do.
             value.clear()
             value.update(entries)
 
 
 def _aside(tensor: Tensor | None) -> Any:
-    """A copy in the host's memory, or on the meta device of what is there; None for None."""
+    """A copy of a tensor in the host's memory (on the meta device for a meta tensor); None for None."""
     if tensor is None:
         return None
     return tensor.detach().to("meta" if tensor.is_meta else "cpu", copy=True)

@@ -1,7 +1,7 @@
 """The contract between the suite and a method.
 
-A method is a plain `torch.nn.Module`. It never imports Lightning, never thresholds, never resizes to native size and
-never scores itself: it returns logits and named losses.
+A method is a plain `torch.nn.Module` that returns logits and named losses. The suite trains the method, resizes its
+logits to native size, applies the threshold and scores the masks. A method imports neither Lightning nor the engine.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Method(nn.Module):
     A subclass sets `name` and `Options`, and builds its network in `__init__(options)` with random weights, on the meta
     device too. It loads base weights only in `load_pretrained`.
 
-    A method may have no trainable parameters. The suite then gives it no optimiser, and it learns in the forward passes
-    of training: it keeps what it needs in buffers, as BatchNorm does.
+    A method may have no trainable parameters. The suite then gives the method no optimiser. The method learns in the
+    forward passes of training, which change its buffers as those of BatchNorm.
 
     Attributes:
         name: registry name, lower case.
@@ -43,10 +43,10 @@ class Method(nn.Module):
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """Build the network from a plain mapping, as it stands in a configuration file.
+        """Build the network from a plain mapping, as a configuration file holds it.
 
         Raises:
-            UsageError: an option that the method lacks, or a value that the option's type does not allow.
+            UsageError: the method lacks an option, or an option's type does not allow its value.
         """
         return cls(build_options(cls.name, cls.Options, options))  # type: ignore[call-arg]
 
@@ -63,18 +63,18 @@ class Method(nn.Module):
         return {}
 
     def load_official(self, path: Path) -> str:
-        """Load a checkpoint that the method's authors released. Default: refuse.
+        """Load a checkpoint that the method's authors released. Default: raise UsageError.
 
         Args:
-            path: the file, in the released layout.
+            path: file in the released layout.
 
         Returns:
             sha256 of the file.
 
         Raises:
-            UsageError: the method has no released weights that it could load.
+            UsageError: the method cannot load released weights.
             MissingResourceError: the file is missing, unreadable or of another network; the message names the first
-                parameters at fault.
+                parameters that do not fit.
         """
         raise UsageError(
             f"{self.name} has no released weights that could be loaded; "
@@ -88,7 +88,7 @@ class Method(nn.Module):
             batch: in training mode with its truth, in scoring and prediction a blind one (see `Batch.blind`).
 
         Returns:
-            the logits, and in `aux` what `loss` needs besides.
+            the logits, and in `aux` further values that `loss` needs.
         """
         raise NotImplementedError
 
@@ -96,8 +96,8 @@ class Method(nn.Module):
         """Named losses of a training step; the suite sums them with the configured weights.
 
         Args:
-            output: of `forward` for the batch.
-            batch: with its truth.
+            output: what `forward` returned for the batch.
+            batch: the batch with its truth.
 
         Returns:
             name -> scalar, each a mean over the batch. Every step gives the same names.
@@ -105,12 +105,13 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def calibrate(self, batches: Iterable[Batch]) -> None:
-        """Choose on the validation split what the method's recipe chooses there, such as a threshold.
+        """Choose values on the validation split, such as a threshold of the method's own.
 
-        Called in evaluation mode before each validation of a training. By default the method reads no batch.
+        The suite calls this in evaluation mode before each validation of a training. By default the method reads no
+        batch.
 
         Args:
-            batches: the validation split with its truth, on the method's device.
+            batches: batches of the validation split with their truth, on the method's device.
         """
 
     def progress(self, epochs: float) -> None:

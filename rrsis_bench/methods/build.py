@@ -1,4 +1,4 @@
-"""A method by name, variant and options, with its base weights."""
+"""Builds a method by name, variant and options, and loads its base weights."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from rrsis_bench.nn.weights.refs import MissingDownloadError
 def build_method(
     name: str, variant: str, options: Mapping[str, Any], pretrained: bool = True
 ) -> tuple[Method, dict[str, str]]:
-    """Build a method's network and load the base weights its options name.
+    """Build a method's network and load the base weights that its options name.
 
     Args:
         name: registry name.
-        variant: the variant's name, for messages only; the options say what it is.
+        variant: name of the variant, for messages; the options alone define the network.
         options: the method's options as plain values.
-        pretrained: load base weights; False leaves the random start (only for what is overwritten afterwards).
+        pretrained: load base weights. False keeps random weights, for a network whose weights do not matter, or are
+            loaded afterwards.
 
     Returns:
-        the method, and the sha256 of the weights file of each encoder.
+        the method, and encoder name -> sha256 of its weights file.
 
     Raises:
         UsageError: unknown method or option, or a value that the option's type does not allow.
-        MissingResourceError: base weights that are not there.
+        MissingResourceError: base weights are missing.
     """
     method: Method = registry.load_class(name).from_options(options)
     if not pretrained:

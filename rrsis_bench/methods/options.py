@@ -1,6 +1,6 @@
-"""A method's options from a configuration file: names and values are checked against the fields of its dataclass.
+"""Makes a method's options from a configuration file, and checks them against the fields of the options' dataclass.
 
-The type of a field is the one place that says what its option may be. A closed set of values is a `Literal`.
+The type of a field states which values its option may have. The type of a closed set of values is a `Literal`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ KINDS: Mapping[Any, str] = {
     str: "text",
     NoneType: "null",
 }
-"""Types of single values, and how messages call them."""
+"""Types of single values, and their names in messages."""
 
 
 def build_options(method: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """A method's options from plain values.
+    """Make a method's options from plain values.
 
     Args:
-        method: the method's name, for messages.
+        method: name of the method, for messages.
         kind: dataclass of the options.
-        values: option -> value, as a configuration file gives them. Lists become tuples, since options are immutable.
+        values: option -> value, as a configuration file holds them. Lists become tuples, since options are immutable.
 
     Returns:
         an instance of `kind`.
 
     Raises:
-        UsageError: an option that `kind` lacks, a value that the field's type does not allow, or no value for a field
-            without a default.
+        UsageError: `kind` lacks an option, a field's type does not allow a value, or a field without default gets no
+            value.
     """
     known = {field.name: field for field in fields(kind) if field.init}
     hints = _hints(method, kind)
@@ -55,11 +55,11 @@ def build_options(method: str, kind: type[Any], values: Mapping[str, Any]) -> An
 def allows(hint: Any, value: Any) -> bool:
     """Whether a field of a type may hold a value.
 
-    A whole number is also a number; true and false are neither. A list serves for a tuple.
+    An int is allowed for a float, and a bool for neither int nor float. A list is allowed for a tuple.
 
     Args:
-        hint: type of the field. It may be a `Literal`, a union, a tuple or another sequence of these; what is no class
-            (such as `Any`) allows every value.
+        hint: type of the field: a class, a `Literal`, a union, or a sequence of these. A type that is no class, such as
+            `Any`, allows every value.
         value: a plain value.
     """
     hint = getattr(hint, "__value__", hint)  # a `type` statement's alias
@@ -79,7 +79,7 @@ def allows(hint: Any, value: Any) -> bool:
 
 
 def describe(hint: Any) -> str:
-    """What a field of a type may hold, in words: "one of bce, bce-dice" or "a whole number or null"."""
+    """The values that a field of a type may hold, in words: "one of bce, bce-dice" or "a whole number or null"."""
     hint = getattr(hint, "__value__", hint)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
@@ -102,7 +102,7 @@ def _allows_items(kind: type[Any], arguments: tuple[Any, ...], items: Sequence[A
 
 
 def _hint(hint: Any, value: Any) -> str:
-    """The nearest of a closed set of values, or how YAML wants a number."""
+    """A hint to append to the error: the nearest of a closed set of values, or how YAML writes a number."""
     if not isinstance(value, str):
         return ""
     words = [one for one in _literals(hint) if isinstance(one, str)]

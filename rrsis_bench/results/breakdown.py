@@ -13,22 +13,22 @@ from rrsis_bench.metrics.protocols import NATIVE, Protocol
 from rrsis_bench.results.samples import SampleTable
 
 PARTS = ("category", "size")
-"""Breakdowns that boards and comparisons show."""
+"""The breakdowns that boards and comparisons show."""
 
 SIZE_EDGES = (0.0025, 0.01, 0.04, 0.16)
-"""Upper bounds of the size bins, as the object's share of the image."""
+"""Upper bounds of the bins of object size, as the object's share of the image's area."""
 SIZE_NAMES = ("<0.25%", "0.25-1%", "1-4%", "4-16%", ">16%")
 
 TOKEN_EDGES = (5, 10, 15, 20)
-"""Upper bounds of the bins of tables of version 1, which hold the tokens of a method's tokenizer, inclusive."""
+"""Inclusive upper bounds of the bins of length in tables of version 1, which count tokens of a method's tokenizer."""
 TOKEN_NAMES = ("1-5", "6-10", "11-15", "16-20", ">20")
 
 
 def groups(table: SampleTable) -> dict[str, dict[str, NDArray[np.int64]]]:
-    """Which rows belong to which part: breakdown -> part -> row numbers. Empty parts are left out.
+    """The rows of each part: breakdown -> part -> row numbers. Empty parts are left out.
 
-    The size is the native truth's share of the native image; a share on an edge belongs to the larger bin, except
-    16 %, since the largest bin is "more than 16 %".
+    The size is the native truth's share of the native image. A share on an edge belongs to the larger bin, except
+    16 %: the largest bin is "more than 16 %".
     """
     shares = _shares(table)
     size = np.searchsorted(np.array(SIZE_EDGES), shares, side="right")
@@ -48,7 +48,7 @@ def groups(table: SampleTable) -> dict[str, dict[str, NDArray[np.int64]]]:
 
 
 def _by_length(table: SampleTable) -> dict[str, dict[str, NDArray[np.int64]]]:
-    """The breakdown `words`, or `length` of a table of version 1: tokens and words never share a name."""
+    """The breakdown `words`, or `length` for a table of version 1, whose lengths are tokens."""
     if table.unit == "tokens":
         place = np.searchsorted(np.array(TOKEN_EDGES), table.lengths, side="left")
         return {"length": {name: np.flatnonzero(place == i) for i, name in enumerate(TOKEN_NAMES)}}

@@ -30,10 +30,10 @@ class MethodRuns:
 
     Attributes:
         name: `method@variant`.
-        folder: what the user named.
+        folder: path that the user named.
         dataset: name of the data set.
         split: name of the split.
-        runs: the integers, one for each seed.
+        runs: the integers of each seed's run.
         table: samples of the first run.
     """
 
@@ -46,11 +46,15 @@ class MethodRuns:
 
 
 def load(path: Path, protocol: str = DEFAULT) -> MethodRuns:
-    """Read the runs of a method from a run folder, or from a folder of `seed<k>` folders.
+    """Read the runs of a method.
+
+    Args:
+        path: a run folder, its `result.json`, or a folder of `seed<k>` folders.
+        protocol: name of the protocol to score by.
 
     Raises:
-        UsageError: the folder holds no result, or results of several methods.
-        UserError: a result cannot be trusted, lacks the protocol, or is not of the same split as its neighbours.
+        UsageError: the path holds no result, or results of more than one method, data set or split.
+        UserError: a result fails its checks, or lacks the protocol.
     """
     if not path.exists():
         raise UsageError(f"there is no {path}; name a run folder, or a method's folder of seed folders.")
@@ -82,23 +86,23 @@ def _is_seed(folder: Path) -> bool:
 
 
 def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """Compare two methods; the result is what JSON can hold.
+    """Compare two methods; the values are those of JSON.
 
     Args:
-        a: folder of A's run, or of its seeds.
-        b: folder of B's.
-        protocol: rules to score by.
-        resamples: how many resamples of the images.
+        a: run folder of method A, or the folder of its seeds.
+        b: run folder of method B, or the folder of its seeds.
+        protocol: name of the protocol to score by.
+        resamples: number of resamples of the photographs.
 
     Returns:
-        `a`, `b`: `name`, `folder`, `seeds`; `dataset`, `split`, `protocol`, `n_samples`, `n_images`, `bootstrap`;
-        `test` (how few photographs are tested); `overall`: metric -> `a`, `b`, `difference`, `interval`, `p`,
-        `n_images`; `by`: `category`, `size` -> part -> `n` and metric -> the same with `p_holm`, adjusted over those
-        parts of the breakdown that have photographs enough to be tested.
+        `a` and `b` hold `name`, `folder`, `seeds`. `dataset`, `split`, `protocol`, `n_samples`, `n_images`, `bootstrap`
+        and `test` describe the comparison. `overall`: metric -> `a`, `b`, `difference`, `interval`, `p`, `n_images`.
+        `by`: `category` and `size` -> part -> `n` and metric -> the same keys with `p_holm`. The Holm adjustment
+        covers the parts of a breakdown that have enough photographs to be tested.
 
     Raises:
-        UsageError: see `load`; an unknown protocol.
-        UserError: the runs are not of the same samples, or cannot be trusted.
+        UsageError: see `load`; or the protocol is unknown.
+        UserError: the runs have different samples, or a result fails its checks.
     """
     get(protocol)
     here, there = load(a, protocol), load(b, protocol)
@@ -154,7 +158,7 @@ def _plain(value: Difference) -> dict[str, Any]:
 
 
 def show(found: Mapping[str, Any]) -> None:
-    """Print a comparison as tables, in percent; a terminal cuts what is wider than it, a file or pipe gets all."""
+    """Print a comparison as tables, in percent. A terminal cuts wide tables; a file or a pipe gets them whole."""
     from rich.console import Console
     from rich.table import Table
 
@@ -182,7 +186,7 @@ def show(found: Mapping[str, Any]) -> None:
             table.add_row(part, str(entry["n"]), *cells)
         console.print(table)
     console.print(
-        "* in the tables by part: Holm-adjusted p of that breakdown below 0.05. p: two-sided, paired by photograph, "
+        "* in the tables by part: Holm-adjusted p of that breakdown is below 0.05. p: two-sided, paired by photograph, "
         f"exact for {EXACT_UP_TO} or fewer, else from {found['bootstrap']['resamples']:,} resamples.\n"
         f"{TOO_FEW}: with fewer than {FEWEST}, chance alone could explain any difference."
     )

@@ -1,4 +1,4 @@
-"""Takes from a run's samples the integers that `stats` compares and ranks by."""
+"""Takes from a run's samples the integers that `stats` compares and ranks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def run_counts(table: SampleTable, protocol: str = DEFAULT, where: str = "a run"
     Args:
         table: a run's samples.
         protocol: name of the protocol.
-        where: what errors call the run.
+        where: name of the run in error messages.
 
     Raises:
         UsageError: the protocol is unknown.

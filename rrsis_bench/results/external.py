@@ -1,8 +1,8 @@
-"""Somebody else's predictions, scored by the same integers and written as the same result.
+"""Scores predictions of any framework, and writes a result of kind `external`.
 
-Binary masks at native size hold all that the protocols of the native view need (`protocols.of_masks`). The others need
-logits or probabilities, which no mask gives back: `paper-lavt480-v1` resizes the *logits* to 480 x 480,
-`paper-detris-v1` thresholds the *probability* at 0.35. Results of masks leave these protocols out.
+Binary masks at native size are enough for the protocols of the native view (`protocols.of_masks`). The other protocols
+need logits or probabilities: `paper-lavt480-v1` resizes the *logits* to 480 x 480, and `paper-detris-v1` thresholds the
+*probability* at 0.35. A result of masks leaves these protocols out.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class External:
-    """What the one who made the predictions says of them.
+    """The method that made the predictions, as the user describes it.
 
     Attributes:
-        method: name of the row.
-        variant: tells several of one method apart.
-        seed: tells several trainings of one method apart.
-        selected_on: split the checkpoint was chosen on (`val`, `test`, `none`), or `unknown`.
-        about: `title`, `venue`, `year`, `encoders`, `url`, as far as told.
-        parameters: of the method; None if not told.
-        trainable_parameters: of them trained; None if not told.
+        method: name of the method, for its row of the boards.
+        variant: name of the method's variant.
+        seed: seed of the training.
+        selected_on: split that the checkpoint was chosen on (`val`, `test`, `none`), or `unknown`.
+        about: some of `title`, `venue`, `year`, `encoders`, `url`.
+        parameters: number of the method's parameters; None if unknown.
+        trainable_parameters: number of parameters that were trained; None if unknown.
     """
 
     method: str
@@ -69,19 +69,20 @@ def score_predictions(
     Args:
         predictions: see `predictions.count_predictions`.
         dataset: name of the data set.
-        external: what is told of the method.
+        external: the method that made the predictions.
         split: name of the split.
         data: values of the `data` block to override, such as `root` or `manifest`.
         out: run folder; None for `<runs>/<dataset>/<method>@<variant>/seed<k>`.
-        overwrite: replace a result that is already there.
+        overwrite: replace a result that the folder holds.
 
     Returns:
         the run folder.
 
     Raises:
-        UsageError: a name that cannot be one, an unknown data set, an empty split, or a result that is already there.
-        MissingResourceError: the data set is missing.
-        PredictionError: predictions that cannot be scored; nothing is written.
+        UsageError: the name of method or variant has a character that is not allowed. Or data set or split are unknown,
+            or the folder holds a result or foreign files.
+        MissingResourceError: the data set is missing, or its split is empty.
+        PredictionError: the predictions cannot be scored; nothing is written.
     """
     started = Start()
     for what, name in (("--method", external.method), ("--variant", external.variant)):

@@ -1,8 +1,8 @@
 """Pictures for the boards: ten drawn scenes, and the predictions of each run on them.
 
-The package holds the scenes (image, expression, truth) of the tiny split. `test` keeps a run's predictions on them in
+The package holds the scenes (image, expression, truth) of the tiny split. `test` saves a run's predictions on them in
 `gallery.json`, as COCO RLE. Boards show a prediction only if its pixels give the integers of the run's own
-`samples.csv.gz`: nobody can show prettier masks than were scored.
+`samples.csv.gz`. Nobody can show better masks than those that were scored.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class GalleryScene:
     """One image-expression pair of the gallery.
 
     Attributes:
-        sample_id: its id in the split.
+        sample_id: id of the sample in the split.
         category: class of the referent.
         text: the expression.
         size: height and width in pixels.
         truth: COCO RLE counts of the annotated mask.
-        jpeg: the image, JPEG in base64.
+        jpeg: the image as JPEG in base64.
     """
 
     sample_id: str
@@ -50,7 +50,7 @@ class GalleryScene:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The gallery's scenes, and the data set they are of, by name and content hash."""
+    """The scenes of the gallery, with name and content hash of their data set."""
 
     dataset: str
     content_hash: str
@@ -59,33 +59,38 @@ class Gallery:
 
 @cache
 def bundled() -> Gallery:
-    """The scenes that come with the package."""
+    """The gallery that the package holds."""
     loaded = json.loads(SCENES.read_text(encoding="utf-8"))
     found = tuple(GalleryScene(**{**entry, "size": tuple(entry["size"])}) for entry in loaded["scenes"])
     return Gallery(loaded["dataset"], loaded["content_hash"], found)
 
 
 def wanted(dataset: str) -> frozenset[str]:
-    """Ids of the samples whose predictions a run on that data set should keep; empty where there is no gallery."""
+    """Ids of the samples whose predictions a run saves; empty for a data set without a gallery."""
     known = bundled()
     return frozenset(scene.sample_id for scene in known.scenes) if dataset == known.dataset else frozenset()
 
 
 def write(folder: RunFolder, predictions: Mapping[str, str]) -> None:
-    """Write a run's `gallery.json` atomically: sample id -> COCO RLE counts of its prediction."""
+    """Write a run's `gallery.json` atomically.
+
+    Args:
+        folder: the run folder.
+        predictions: sample id -> COCO RLE counts of the prediction.
+    """
     write_json(folder.gallery_path, {"format": FORMAT, "predictions": dict(sorted(predictions.items()))})
 
 
 def read(folder: RunFolder, dataset: Mapping[str, Any], table: SampleTable | None = None) -> dict[str, str]:
-    """A run's predictions on the gallery's scenes, checked against its own integers.
+    """A run's predictions on the gallery's scenes, after they are compared with the run's integers.
 
     Args:
-        folder: of the run.
+        folder: the run folder.
         dataset: the `dataset` block of its result; only the content that the scenes are of has a gallery.
-        table: its samples, if they have been read already.
+        table: the run's samples; None to read them.
 
     Returns:
-        sample id -> COCO RLE counts; empty if the run kept none.
+        sample id -> COCO RLE counts; empty if the run saved none.
 
     Raises:
         UserError: the file is damaged, or a mask is not the one that was scored.
@@ -117,11 +122,11 @@ def read(folder: RunFolder, dataset: Mapping[str, Any], table: SampleTable | Non
 
 
 def _mask(counts: str, size: tuple[int, int], path: Path) -> NDArray[np.bool_]:
-    from rrsis_bench.data.masks import MaskError, runs  # cv2 and pycocotools: only where there are pictures
+    from rrsis_bench.data.masks import MaskError, runs  # imports cv2 and pycocotools, which most calls do not need
 
     try:
         lengths = runs({"size": list(size), "counts": counts})
     except MaskError as error:
         raise UserError(f"{path} holds a mask that does not decode: {error}. Test the run again.") from error
-    # Runs go down the columns, background first; for areas and intersections the order of pixels does not matter.
+    # Runs go down the columns, background first. Areas and intersections do not depend on the order of the pixels.
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)

@@ -1,4 +1,4 @@
-"""Keeping result files honest: check them, score them again from their integers, copy them into the repository."""
+"""Checks result files, scores them again from their integers, and copies them into the repository."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ from rrsis_bench.run.folder import RunFolder
 
 
 def check(path: Path) -> list[str]:
-    """What is wrong with one `result.json` and its companions; empty if nothing is.
+    """Check one `result.json` and the files beside it.
 
-    Checked: checksum, kind, schema, the three files, that the samples are those the result was made from, and that
-    every metric, interval and breakdown computed from them again is what the file says.
+    The check covers checksum, kind, schema and the presence of the three files. It compares the samples' checksum with
+    the one in the result, computes every metric, interval and breakdown again, and compares them with the result's.
+
+    Returns:
+        one sentence for each problem; none if all is well.
     """
     try:
         result = seal.read(path)
@@ -52,7 +55,7 @@ def check(path: Path) -> list[str]:
     except UserError as error:
         return [str(error)]
     if (table.unit == "tokens") != (result["schema"] == 1):
-        found.append(f"{path} is of schema version {result['schema']}, but its samples count {table.unit}.")
+        found.append(f"{path} has schema version {result['schema']}, but its samples count {table.unit}.")
     sizes = (len(table), len(set(table.image_id)))
     if sizes != (result["dataset"]["n_samples"], result["dataset"]["n_images"]):
         found.append(f"{path}: the samples hold {sizes[0]} samples of {sizes[1]} images, the result says otherwise.")
@@ -63,7 +66,7 @@ def check(path: Path) -> list[str]:
 
 
 def difference(here: Any, there: Any, where: str = "") -> str | None:
-    """Where two JSON values differ by more than rounding (1e-9), such as `.native-v1.miou`; None if nowhere."""
+    """The first place where two JSON values differ by more than rounding (1e-9), such as `.native-v1.miou`, or None."""
     if isinstance(here, dict) and isinstance(there, dict):
         for key in sorted(here.keys() | there.keys()):
             if key not in here or key not in there:
@@ -86,12 +89,12 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Rescored:
-    """What scoring a result again comes to.
+    """A result before and after scoring it again.
 
     Attributes:
-        before: the result as it stands.
-        after: what its samples give today; the same object where that is the same.
-        table: its samples, in the version of `after`.
+        before: the result in the file.
+        after: the result that the samples give today; the same object if it does not differ.
+        table: the result's samples, in the schema version of `after`.
         left: why a result of version 1 keeps its version; "" for all others.
     """
 
@@ -102,15 +105,15 @@ class Rescored:
 
     @property
     def changed(self) -> bool:
-        """Whether the result would be another."""
+        """Whether `after` differs from `before`."""
         return self.after is not self.before
 
 
 def rescored(path: Path, upgrader: Upgrader | None = None) -> Rescored:
-    """What a result would be if it were made from its samples today; version 1 becomes version 2 where it can.
+    """Compute a result again from its samples, and upgrade version 1 to version 2 if the data set is available.
 
     Raises:
-        UserError: the result or its samples cannot be read or trusted.
+        UserError: the result or its samples are missing, unreadable or fail their checksums.
     """
     result = seal.read(path)
     table = read_samples(RunFolder(path.parent), result["samples_sha256"])
@@ -126,7 +129,7 @@ def rescored(path: Path, upgrader: Upgrader | None = None) -> Rescored:
 
 
 def rescore(path: Path, write: bool = True, upgrader: Upgrader | None = None) -> Rescored:
-    """Compute every metric of a result again from its samples; rewrite its files together if it changes.
+    """Compute a result again from its samples; with `write`, rewrite its files if it changes.
 
     Raises:
         UserError: see `rescored`.
@@ -141,18 +144,18 @@ def rescore(path: Path, write: bool = True, upgrader: Upgrader | None = None) ->
 _TAIL = r"(?:[^\s'\":,\]})]*[\\/])*([^\s'\":,\]}/\\)]*)"
 _ABSOLUTE = re.compile(rf"(?<![\w./~:-])(?:~\w*(?=[\\/])|\$\w+(?=[\\/])|\.\.(?=[\\/])|/|\\\\|[A-Za-z]:[\\/]){_TAIL}")
 _REMOTE = re.compile(rf"(?<![\w.-])(?:file://|(?:[\w.-]+@)?[\w-]+(?:\.[\w-]+)*:(?=~|/(?!/))){_TAIL}")
-"""A `file:` address, or `user@host:/path` as ssh and scp write it."""
+"""A `file:` address, or `user@host:/path` as for ssh and scp."""
 
 _OUTSIDE = re.compile(r"(?:~\w*[\\/]|\$\w+[\\/]|\.\.[\\/]|/|\\\\|[A-Za-z]:[\\/])")
 
 _WHOLE = re.compile(r"(?m)((?:^|(?<=\s))[\w.+-]+: (['\"]?))((?:~|/|\.\./|\\\\|[A-Za-z]:[\\/])[^'\"\n]*)\2$")
-"""A YAML entry whose whole value is a path, which may hold blanks."""
+"""A YAML entry whose whole value is a path; the path may hold blanks."""
 
 
 def strip_paths(text: str) -> str:
-    """A text without folders outside the project and without this machine's name.
+    """Remove folders outside the project and this machine's names from a text.
 
-    An absolute, home or network path keeps its last part only; one that leads out of the working folder (`../`) too.
+    An absolute path, a home path, a network path and a path that begins with `../` keep their last part only.
     """
     text = _WHOLE.sub(lambda match: match.group(1) + _last(match.group(3)) + match.group(2), text)
     text = _REMOTE.sub(lambda match: match.group(1) or ".", text)
@@ -163,7 +166,7 @@ def strip_paths(text: str) -> str:
 
 
 def strip_command(command: str) -> str:
-    """A command line without paths, word by word: a quoted word may hold blanks."""
+    """Remove paths from a command line, word by word: a quoted word may hold blanks."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -181,7 +184,7 @@ def _last(path: str) -> str:
 
 
 def _machine_names() -> list[str]:
-    """The names this machine goes by, longest first; those too common or too short to be told from words left out."""
+    """The names of this machine, longest first, without `localhost` and names of up to three letters."""
     names = {platform.node(), socket.gethostname(), platform.node().partition(".")[0]}
     return sorted((name for name in names if len(name) > 3 and name != "localhost"), key=len, reverse=True)
 
@@ -201,13 +204,13 @@ def _stripped(value: Any) -> Any:
 def export(run: Path, to: Path) -> Path:
     """Copy a run's files to `<to>/<dataset>/<method>@<variant>/seed<k>`, without host names and absolute paths.
 
-    An earlier result of that seed is replaced.
+    The copy replaces an earlier result of the same seed.
 
     Returns:
         the folder written.
 
     Raises:
-        UserError: the run has no sound result, or lies there already.
+        UserError: the run has no result, its result fails the check, or the run already lies in that folder.
     """
     source = RunFolder(run if run.is_dir() else run.parent)
     path = source.result_path if run.is_dir() else run
@@ -223,7 +226,7 @@ def export(run: Path, to: Path) -> Path:
         raise UserError(f"{run} is already in its place under {to}.")
     config = strip_paths(source.config_path.read_text(encoding="utf-8"))
     table = read_samples(source, result["samples_sha256"])
-    # Metrics are left alone: a category's name may hold a slash.
+    # Metrics keep their text: a category's name may hold a slash.
     cleaned = _stripped({key: value for key, value in result.items() if key != "metrics"})
     if (cleaned.get("provenance") or {}).get("config_sha256") is not None:
         cleaned["provenance"]["config_sha256"] = sha256_text(config)

@@ -1,7 +1,7 @@
-"""Predictions of any framework: masks by sample id, read with suspicion, counted against the truth.
+"""Reads predictions of any framework, checks them, and counts their pixels against the truth.
 
-Three forms: JSON lines of `{"sample_id": ..., "rle": {"size": [h, w], "counts": ...}}` (COCO RLE, compressed or not;
-the file may be gzipped), a folder of PNG masks named by sample id, or a mapping in memory.
+Predictions are JSON lines of `{"sample_id": ..., "rle": {"size": [h, w], "counts": ...}}`, a folder of PNG masks named
+by sample id, or a mapping in memory. The RLE is COCO's, compressed or not; the file may be gzipped.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Predictions = Path | str | Mapping[str, Any]
 
 
 class PredictionError(UserError):
-    """Predictions that cannot be scored.
+    """The predictions cannot be scored.
 
     Attributes:
-        problems: one sentence for each.
+        problems: one sentence for each problem.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -41,18 +41,19 @@ class PredictionError(UserError):
 
 
 def count_predictions(predictions: Predictions, pairs: Sequence[Pair]) -> Counts:
-    """Truth, prediction and intersection of every sample at its truth's own size.
+    """Areas of truth, prediction and intersection of every sample, at the size of its truth.
 
     Args:
         predictions: a JSONL file, a folder of PNG masks, or sample id -> mask (H, W) or RLE.
         pairs: the split, N samples.
 
     Returns:
-        (N, 3) int64, in the order of the pairs.
+        (N, 3) int64 pixels, in the order of the pairs.
 
     Raises:
-        UsageError: there is no such file or folder, or nothing in it.
-        PredictionError: missing, unknown or duplicate ids, wrong sizes, masks that cannot be decoded: all of them.
+        UsageError: the file or folder does not exist, or is empty.
+        PredictionError: missing, unknown or duplicate ids, wrong sizes, or masks that cannot be decoded; the error
+            lists every problem.
     """
     place = {pair.sample_id: number for number, pair in enumerate(pairs)}
     counts = np.zeros((len(pairs), 3), np.int64)
@@ -80,7 +81,7 @@ def count_predictions(predictions: Predictions, pairs: Sequence[Pair]) -> Counts
 
 
 def _count(mask: Any, pair: Pair) -> tuple[int, int, int]:
-    """Areas by run lengths, without decoding a pixel."""
+    """Areas of truth, prediction and intersection in pixels, computed from the run lengths."""
     rle = _rle(mask)
     truth = pair.rle
     if list(rle["size"]) != list(truth["size"]):
@@ -108,7 +109,14 @@ def _rle(mask: Any) -> Rle:
 
 
 def _binary(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    """A mask (H, W) with at most one value besides 0; or (H, W, 3) with at most one colour besides black."""
+    """The foreground (H, W) of a mask with at most one value besides 0.
+
+    Args:
+        mask: (H, W), or (H, W, 3) with at most one colour besides black.
+
+    Raises:
+        MaskError: another shape, or more values.
+    """
     if not mask.size or not (mask.ndim == 2 or (mask.ndim == 3 and mask.shape[2] == 3)):
         raise MaskError(f"a mask has one channel or three, not the shape {mask.shape}")
     marked = foreground(mask)
@@ -122,7 +130,7 @@ def _binary(mask: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _read(predictions: Predictions) -> Iterator[tuple[str, str | None, Any]]:
-    """Where it stands, sample id, mask; for what is none: where, None, and why not."""
+    """Yield (place, sample id, mask) for each prediction, and (place, None, reason) for each unreadable one."""
     if isinstance(predictions, Mapping):
         yield from ((f"entry {number}", str(key), value) for number, (key, value) in enumerate(predictions.items(), 1))
         return

@@ -1,4 +1,4 @@
-"""What a `result.json` says, made from the integers of a split."""
+"""Makes a `result.json` from the integers of a split."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from rrsis_bench.stats import bootstrap
 
 
 def language_control(table: SampleTable, permuted: SampleTable, protocol: str = rules.DEFAULT) -> dict[str, Any]:
-    """The language-control block: the scores with permuted expressions, and their ratio to the true ones.
+    """The `language_control` block: the scores with permuted expressions, and their ratios to the true scores.
 
     Args:
         table: samples scored with their own expressions.
-        permuted: the same samples scored with permuted ones.
-        protocol: which rules to score by.
+        permuted: the same samples scored with permuted expressions.
+        protocol: name of the protocol to score by.
 
     Returns:
-        `protocol`, `miou` and `oiou` with permuted expressions, `miou_ratio` and `oiou_ratio` to the true ones
-        (None where that score is 0 or NaN), `n`.
+        `protocol`, `n`, `miou` and `oiou` with permuted expressions, and `miou_ratio` and `oiou_ratio`: these scores
+        over the true ones (None if the true score is 0 or NaN).
     """
     view = rules.get(protocol).view.name
     true, control = (scores(part.view(view), protocol) for part in (table, permuted))
@@ -45,7 +45,7 @@ def _ratio(part: float, whole: float) -> float:
 def score_block(table: SampleTable, protocols: Iterable[str]) -> dict[str, Any]:
     """The `metrics` block: protocol -> metric -> value and interval, `n`, `n_empty`, and the breakdowns `by`.
 
-    A value that is not a number is None; an interval that cannot be given is None.
+    A value that is NaN becomes None. An interval that cannot be computed is None.
     """
     names = list(dict.fromkeys(protocols))
     counts = {name: table.view(rules.get(name).view.name) for name in names}
@@ -79,26 +79,26 @@ def build_result(
     """Make a result from the integers of a split.
 
     Args:
-        status: `complete`; `partial` where a part of the split was scored; `changed` where the run continued with other
-            data or settings than it was begun with. Boards take complete results alone.
+        status: `complete`, `partial` (only a part of the split was scored) or `changed` (data or settings changed
+            between the parts of a resumed training). Boards show complete results only.
         kind: `retrained`, `official-weights`, `external`, or `smoke` for a synthetic data set.
-        method: `name`, `variant`, `target` ("module:Class"), and what else is known of it: `card_sha256`, `fidelity`,
+        method: `name`, `variant`, `target` ("module:Class"), and what the card states: `card_sha256`, `fidelity`,
             `policy`, `venue`, `year`, `encoders`.
-        dataset: `name`, `split`, `source`, `synthetic` (bool), `content_hash`, and what else is known: `revision`,
-            `n_skipped` (reason -> number). Numbers of samples and images are added here.
-        samples: the integers.
-        protocols: names of the protocols to score by; the first is the one the boards show.
-        selected_on: split the checkpoint was chosen on, or "none".
-        training: how it was trained; None if it was not trained here.
-        efficiency: parameters, GFLOPs, latency and memory as far as they were measured.
-        language_control: from the function of that name.
-        provenance: from `provenance.provenance`.
+        dataset: `name`, `split`, `source`, `synthetic` (bool), `content_hash`, and optionally `revision` and
+            `n_skipped` (reason -> number). This function adds the numbers of samples and images.
+        samples: the integers of the split.
+        protocols: names of the protocols to score by; boards show the first one.
+        selected_on: split that the checkpoint was chosen on, or "none".
+        training: the `training` block; None if the method was not trained here.
+        efficiency: parameters, GFLOPs, latency and memory, as far as they were measured; None if nothing was.
+        language_control: what the function `language_control` returned.
+        provenance: what `provenance.provenance` returned.
 
     Returns:
-        the result, complete with its own checksum.
+        the result with its checksum.
 
     Raises:
-        UserError: an unknown kind, a smoke result of a real data set or the reverse, or samples that cannot be scored.
+        UserError: the kind is unknown or does not fit the data set, or the samples cannot be scored.
     """
     check_kind(kind, dataset)
     names = list(dict.fromkeys(protocols))
@@ -137,10 +137,10 @@ def _optional(block: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def samples_sha256(table: SampleTable) -> str:
-    """sha256 of the uncompressed sample table: independent of the compressor's version."""
+    """sha256 of the uncompressed sample table, which does not depend on the compressor's version."""
     return hashlib.sha256(table_file.text(table).encode("utf-8")).hexdigest()
 
 
 def write_run(folder: RunFolder, result: Mapping[str, Any], samples: SampleTable, config_yaml: str) -> None:
-    """Write the three files of a run, the result last; see `RunFolder.write_result`."""
+    """Write the three files of a run; see `RunFolder.write_result`."""
     folder.write_result(dict(result), table_file.encode(samples), config_yaml)

@@ -23,7 +23,7 @@ from rrsis_bench.run.folder import RunFolder
 Unit = Literal["words", "tokens"]
 _IDENTITY = ("sample_id", "image_id", "category")
 _LENGTHS: dict[str, Unit] = {"n_words": "words", "n_tokens": "tokens"}
-"""Column of the expressions' lengths -> what it counts; files of version 1 hold the tokens of a method's tokenizer."""
+"""Column of the expressions' lengths -> unit. Files of version 1 count tokens of a method's own tokenizer."""
 _SIZES = ("height", "width")
 _AREAS = ("truth", "pred", "inter")
 _WORDING = ("position", "relation")
@@ -34,17 +34,17 @@ class SampleTable:
     """One row per sample. `N` samples, `V` views.
 
     Attributes:
-        sample_id: ids, unique.
-        image_id: ids of the photographs; intervals resample by them.
-        category: class names, "" where unknown.
-        lengths: (N,) int64 length of the expression.
+        sample_id: N unique ids.
+        image_id: N ids of the photographs; intervals resample photographs.
+        category: N class names of the referents, "" if unknown.
+        lengths: (N,) int64 length of each expression, in `unit`.
         height: (N,) int64 native height in pixels.
         width: (N,) int64 native width in pixels.
-        position: (N,) bool, the expression names a position in the image.
-        relation: (N,) bool, the expression names a relation to something else.
-        views: names of the views counted.
-        counts: (N, V, 3) int64: truth, prediction, intersection in pixels.
-        unit: what `lengths` counts: words, or in a table of version 1 tokens.
+        position: (N,) bool, True if the expression names a position in the image.
+        relation: (N,) bool, True if the expression names a relation to another object.
+        views: names of the V views.
+        counts: (N, V, 3) int64 areas of truth, prediction and intersection in pixels.
+        unit: unit of `lengths`: words, or tokens in a table of version 1.
     """
 
     sample_id: tuple[str, ...]
@@ -72,10 +72,20 @@ class SampleTable:
         views: Sequence[str],
         counts: NDArray[Any],
     ) -> SampleTable:
-        """Make a table, sorted by sample id; words and wording flags come from the expressions, which are not kept.
+        """Make a table, sorted by sample id. `lengths`, `position` and `relation` are computed from the expressions.
+
+        Args:
+            sample_id: N ids.
+            image_id: N ids of the photographs.
+            category: N class names.
+            text: N expressions; the table does not keep them.
+            height: N native heights in pixels.
+            width: N native widths in pixels.
+            views: names of the V views.
+            counts: (N, V, 3) areas of truth, prediction and intersection in pixels.
 
         Raises:
-            UserError: columns of different lengths, or a sample id that occurs twice.
+            UserError: the columns have different lengths, or a sample id occurs twice.
         """
         lengths = {len(column) for column in (sample_id, image_id, category, text, height, width, counts)}
         if len(lengths) != 1 or counts.shape[1:] != (len(views), 3):
@@ -106,7 +116,7 @@ class SampleTable:
         """Counts (N, 3) of one view.
 
         Raises:
-            UserError: the table does not hold that view.
+            UserError: the table does not hold the view.
         """
         if name not in self.views:
             raise UserError(f"the samples hold no view '{name}'.{did_you_mean(name, list(self.views))}")
@@ -129,7 +139,7 @@ def text(table: SampleTable) -> str:
 
 
 def encode(table: SampleTable) -> bytes:
-    """The bytes of `samples.csv.gz`: the same table always gives the same bytes."""
+    """The bytes of `samples.csv.gz`, which depend on the table alone: the file holds no time and no name."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=9, mtime=0) as stream:
         stream.write(text(table).encode("utf-8"))
@@ -146,12 +156,12 @@ def _rows(table: SampleTable) -> Iterator[list[str | int]]:
 
 @dataclass(frozen=True, eq=False)
 class NativeCounts:
-    """What ranks need of a sample table.
+    """The part of a sample table that ranks need.
 
     Attributes:
         sample_id: N ids, sorted.
         image_id: N ids of the photographs.
-        counts: (N, 3) int64 truth, prediction and intersection at native size.
+        counts: (N, 3) int64 areas of truth, prediction and intersection at native size, in pixels.
     """
 
     sample_id: tuple[str, ...]
@@ -160,13 +170,13 @@ class NativeCounts:
 
 
 def read_native(folder: RunFolder, sha256: str) -> NativeCounts:
-    """The native integers of a run's samples, seven times as fast as `read_samples`.
+    """The native integers of a run's samples, read seven times as fast as by `read_samples`.
 
-    A table with the checksum that its result states is one this suite wrote: its values need no further check.
+    This suite wrote a table that has the checksum of its result, so that this function does not check its values.
 
     Args:
-        folder: the run.
-        sha256: of the table, as the result states it.
+        folder: the run folder.
+        sha256: checksum of the table, as the result states it.
 
     Raises:
         UserError: see `RunFolder.samples`.
@@ -184,17 +194,17 @@ def read_native(folder: RunFolder, sha256: str) -> NativeCounts:
 
 
 def _views(header: Sequence[str]) -> tuple[str, ...]:
-    """Names of the views a header has columns of, in their order in the file."""
+    """Names of the views whose columns a header holds, in the order of the columns."""
     found = [view.name for view in views(PROTOCOLS) if _area_columns(view.name)[0] in header]
     return tuple(sorted(found, key=lambda view: header.index(_area_columns(view)[0])))
 
 
 def read_samples(folder: RunFolder, sha256: str | None = None) -> SampleTable:
-    """A run's samples, proven to be those its result was made from.
+    """A run's samples, after their checksum is compared with the one in the result.
 
     Args:
-        folder: the run.
-        sha256: of the table, where its result was read already.
+        folder: the run folder.
+        sha256: checksum of the table, as the result states it; None to read it from the result.
 
     Raises:
         UserError: see `RunFolder.samples` and `parse`.
@@ -206,11 +216,11 @@ def parse(content: str, path: Path) -> SampleTable:
     """The table in the text of a samples file.
 
     Args:
-        content: CSV.
-        path: the file it came from, for messages.
+        content: CSV text.
+        path: file that the text came from, for messages.
 
     Raises:
-        UserError: not sorted, or a value that no run writes; the message names file and line.
+        UserError: the rows are not sorted, or a value is one that no run writes; the message names file and line.
     """
     rows = csv.reader(io.StringIO(content, newline=""))
     header = next(rows, [])

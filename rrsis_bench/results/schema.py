@@ -1,4 +1,4 @@
-"""The shape a `result.json` must have."""
+"""The JSON schema of `result.json`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def schema() -> dict[str, Any]:
 
 
 def violations(result: Mapping[str, Any]) -> list[str]:
-    """Say where a result departs from the schema, one sentence each; empty if nowhere."""
-    from jsonschema import Draft202012Validator  # 0.1 s to import: only where results are checked
+    """The values of a result that violate the schema: one sentence for each, none if the result is valid."""
+    from jsonschema import Draft202012Validator  # takes 0.1 s to import
 
     validator = Draft202012Validator(schema())
     errors = sorted(validator.iter_errors(result), key=lambda error: error.json_path)

@@ -1,7 +1,7 @@
-"""Results of schema version 1, brought to version 2: words of the expressions in place of a tokenizer's tokens.
+"""Upgrades results of schema version 1 to version 2, which counts an expression in words, not in tokens.
 
-A result does not hold its expressions. They are joined to it by sample id where the data set is on this machine and has
-the content that was scored.
+A result does not hold its expressions. The upgrade takes them from the data set, by sample id. It needs the data set on
+this machine, with the content that was scored.
 """
 
 from __future__ import annotations
@@ -29,18 +29,21 @@ from rrsis_bench.run.folder import RunFolder
 
 
 class Upgrader:
-    """Upgrades results one after another; a split that several results were made on is read once."""
+    """Upgrades results, and reads a split that several results share only once."""
 
     def __init__(self) -> None:
         self._read: dict[tuple[str, tuple[str, ...]], tuple[str, Mapping[str, str]]] = {}
 
     def upgraded(self, result: seal.Result, table: SampleTable, folder: RunFolder) -> tuple[seal.Result, SampleTable]:
-        """A result of version 1 and its samples in version 2: other lengths, their breakdown, and hashes.
+        """Convert a result of version 1 and its samples to version 2: lengths, their breakdown, and hashes change.
 
         Args:
-            result: the result, its metrics as its samples give them.
-            table: its samples.
-            folder: of the run, for the data settings in its `config.yaml`.
+            result: the result; its metrics must be those that its samples give.
+            table: the result's samples.
+            folder: the run folder, whose `config.yaml` may say how to read the data set.
+
+        Returns:
+            the result and the samples in version 2.
 
         Raises:
             UserError: the scored data set is not on this machine; the message says what was found instead.
@@ -62,9 +65,9 @@ class Upgrader:
         """Sample id -> expression of the samples that a result was made on.
 
         Raises:
-            UserError: the samples are not here, or not as they were scored.
+            UserError: the samples are not on this machine, or have another content than those that were scored.
         """
-        reason = f"no configuration here says how data set '{dataset['name']}' is read"
+        reason = f"no configuration on this machine says how data set '{dataset['name']}' is read"
         for block in _candidates(str(dataset["name"]), folder):
             try:
                 content_hash, texts = self._scored(block, str(dataset["split"]), sample_ids)
@@ -90,9 +93,9 @@ class Upgrader:
 
 
 def _candidates(name: str, folder: RunFolder) -> Iterator[dict[str, Any]]:
-    """Settings the data set may be read by: those of the run itself, then those of this machine."""
+    """Settings to try for reading the data set: the run's own, then those of this machine."""
     own = (config.load_yaml(folder.config_path).get("data") if folder.config_path.is_file() else None) or {}
-    # A result may come from anybody: of its configuration only the suite's own sources are called.
+    # A result may come from anybody, and a source runs code: only the suite's own sources are used.
     if own.get("source") in SOURCES:
         yield {**own, "dataset": name}
     if name in config.names("datasets"):

@@ -1,4 +1,4 @@
-"""What has changed between the settings a run was begun with and those it is to continue with. No torch."""
+"""Compares the configuration a run was begun with to the one it is to continue with. No torch."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ FREE = frozenset(
         "trainer.profiler",
     }
 )
-"""Settings that cannot change a result: a run may continue with others."""
+"""Settings that cannot change a result: a run may continue with other values of them."""
 
 
 def changes(saved: Config, now: Config) -> list[str]:
-    """The settings that differ and may change the result, one `key: old -> new` each, sorted.
+    """List the settings that differ and may change the result.
 
-    A key that the saved configuration lacks came with a later version of the suite; switched off, it changes nothing.
+    A key that the saved configuration lacks was added by a later version of the suite. The key counts as a change
+    unless its value is false, zero, empty or None.
 
     Args:
         saved: the whole configuration a run was begun with.
         now: the whole configuration it is to continue with.
+
+    Returns:
+        one `key: old -> new` for each such setting, sorted.
     """
     before, after = dict(_flat(saved)), dict(_flat(now))
     found = []

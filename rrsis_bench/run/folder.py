@@ -1,7 +1,8 @@
-"""A run's folder: the one place that knows the names of its files and whether they belong together. No torch.
+"""The run folder: no other file knows the names of a run's files, or whether they belong together. No torch.
 
-A folder is ours when it holds the mark that `claim` writes, or, from before there was a mark, a result or both a
-configuration and a checkpoint of ours. Whatever else lies in a folder is the user's: such a folder is never written to.
+A folder is ours if it holds the mark that `RunFolder.claim` writes. Older versions wrote no mark: a folder without one
+is ours if it holds a result, or a configuration and a checkpoint. Every other folder that holds files is the user's,
+and nothing writes to it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ METRICS, GALLERY, MARK = "metrics.csv", "gallery.json", ".rrsis_run.json"
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 STATE, LOG, JOB = "cell.json", "cell.log", "cell.job"
 _BOOKKEEPING = (STATE, LOG, JOB, locks.FILE, locks.GUARD)
-"""Written beside a run by whoever starts it: a folder that holds only these is as good as empty."""
+"""Files of the process that starts a run, not of the run: a folder that holds only these counts as empty."""
 LARGEST_SAMPLES = 256 * 2**20
-"""Bytes of an unpacked table, three million samples: a file that holds more is refused before it fills the memory."""
+"""Bytes of an unpacked table (three million samples) above which it is refused, before it fills the memory."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, dataset: str, method: str, variant: str, seed: int, runs: Path | None = None) -> RunFolder:
-        """`<runs>/<dataset>/<method>@<variant>/seed<k>`; None for the usual folder of runs."""
+        """`<runs>/<dataset>/<method>@<variant>/seed<k>`; `runs` is None for the usual folder of runs."""
         return cls((runs or runs_root()) / dataset / f"{method}@{variant}" / f"seed{seed}")
 
     def __str__(self) -> str:
@@ -90,28 +91,28 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The checkpoint to continue from."""
+        """The checkpoint that training continues from."""
         return self.checkpoints / LAST
 
     @property
     def log_path(self) -> Path:
-        """What a sweep's cell printed."""
+        """The output of a sweep's cell."""
         return self.path / LOG
 
     @property
     def job_path(self) -> Path:
-        """The scheduler's job of a queued cell."""
+        """The file that names the scheduler's job of a queued cell."""
         return self.path / JOB
 
     # --- what is in it ------------------------------------------------------------------------------------------
 
     @property
     def is_finished(self) -> bool:
-        """Whether it holds a result."""
+        """Whether the folder holds a result."""
         return self.result_path.is_file()
 
     def is_ours(self) -> bool:
-        """Whether `fit`, `test` or `results score` wrote it."""
+        """Whether `fit`, `test` or `results score` wrote the folder."""
         if (self.path / MARK).is_file():
             return True
         if self.is_finished:
@@ -125,7 +126,7 @@ class RunFolder:
             return False
 
     def content(self) -> list[Path]:
-        """What lies in it besides locks and the notes of a sweep, sorted."""
+        """The folder's files and folders besides those of locks and sweeps, sorted."""
         if not self.path.is_dir():
             return []
         return sorted(path for path in self.path.iterdir() if path.name not in _BOOKKEEPING)
@@ -134,27 +135,27 @@ class RunFolder:
         """The configuration the run was made with.
 
         Raises:
-            UsageError: the folder is no run folder, or its configuration names no method.
+            UsageError: the folder is no run folder, or its configuration is unreadable or names no method.
         """
         if not self.config_path.is_file():
             raise UsageError(f"{self} is no run folder: it has no {CONFIG}.")
         loaded = load_yaml(self.config_path)
         if not isinstance(loaded.get("model"), dict) or "method" not in loaded["model"]:
-            raise UsageError(f"{self.config_path} names no method; it is not the configuration of a run.")
+            raise UsageError(f"{self.config_path} is not the configuration of a run: it names no method.")
         return loaded
 
     def result(self, brief: bool = False) -> seal.Result:
-        """The run's result, checked as far as that goes without its samples; see `seal.read`."""
+        """The run's result, checked as `seal.read` checks it: without the table of samples."""
         return seal.read(self.result_path, brief)
 
     def samples(self, sha256: str | None = None) -> str:
-        """The table of samples as CSV, proven to be the one the result was made from.
+        """The table of samples as CSV, after its hash is checked against the one in the result.
 
         Args:
-            sha256: of the table as the result states it, where that was read already.
+            sha256: the table's hash as the result states it; None to read it from the result.
 
         Raises:
-            UserError: missing, truncated, or not the file that the result was made from.
+            UserError: the table is missing, truncated, or not the one that the result was made from.
         """
         stated = self.result()["samples_sha256"] if sha256 is None else sha256
         content = self._unpacked_samples()
@@ -179,10 +180,10 @@ class RunFolder:
         return content
 
     def checkpoint(self) -> Path:
-        """The checkpoint to score and predict with: the best one, or the last where none was validated.
+        """The checkpoint to score and predict with: `best.ckpt`, or `last.ckpt` if the run has no best one.
 
         Raises:
-            UsageError: there is none yet.
+            UsageError: the folder holds no checkpoint yet.
         """
         found = next((path for path in (self.best, self.last) if path.is_file()), None)
         if found is None:
@@ -190,11 +191,11 @@ class RunFolder:
         return found
 
     def state(self) -> State | None:
-        """What the runner of a sweep's cell noted; None where there is nothing."""
+        """The state that the runner of a sweep's cell saved; None if there is none."""
         return State.read(self.path / STATE)
 
-    def note(self, state: State) -> None:
-        """Keep a cell's state."""
+    def save_state(self, state: State) -> None:
+        """Save a cell's state."""
         state.write(self.path / STATE)
 
     def forget_state(self) -> None:
@@ -202,22 +203,22 @@ class RunFolder:
         (self.path / STATE).unlink(missing_ok=True)
 
     def job(self) -> str:
-        """The job a cell was queued as; "" for none."""
+        """The scheduler's job that the cell was queued as; "" if there is none."""
         try:
             return self.job_path.read_text(encoding="utf-8").strip()
         except OSError:
             return ""
 
     def holder(self) -> locks.Holder | None:
-        """The living process that works in the folder; None for none."""
+        """The living process that works in the folder; None if there is none."""
         return locks.holder(self.path)
 
     def hold(self) -> AbstractContextManager[None]:
-        """Keep other processes out while a block runs; see `lock.hold`."""
+        """Keep other processes out of the folder while a block runs; see `lock.hold`."""
         return locks.hold(self.path)
 
     def written(self) -> list[str]:
-        """Names of the run's files that are there, as a user wants to see them."""
+        """Names of the run's files that exist, for messages."""
         names = (RESULT, SAMPLES, CONFIG, f"{CHECKPOINTS}/", METRICS)
         return [name for name in names if (self.path / name).exists()]
 
@@ -234,8 +235,8 @@ class RunFolder:
         found = self.content()
         if found and not self.is_ours():
             raise UsageError(
-                f"{self} holds files that rrsis-bench did not write ({found[0].name}); it would mix a run with them. "
-                "Choose another --out."
+                f"{self} holds files that rrsis-bench did not write ({found[0].name}), and a run is not mixed with "
+                "them. Choose another --out."
             )
 
     def claim(self) -> None:
@@ -253,10 +254,10 @@ class RunFolder:
         write_text(self.config_path, text)
 
     def write_result(self, result: seal.Result, samples: bytes, config: str) -> None:
-        """Write a run's three files together, the result last: where it is, the run is complete.
+        """Write a run's three files together. The result comes last: a folder with a result holds the other two.
 
         Args:
-            result: sealed.
+            result: the result; `seal` adds its checksum.
             samples: bytes of `samples.csv.gz`.
             config: text of `config.yaml`.
 
@@ -267,18 +268,18 @@ class RunFolder:
         write_together({**files, self.result_path: seal.text_of(result)})
 
     def keep_metrics(self) -> None:
-        """Before a run continues: rename its `metrics.csv`, which the logger would replace."""
+        """Rename `metrics.csv` before a run continues, since the logger would overwrite it."""
         if self.metrics_path.is_file():
             number = 1 + len(list(self.path.glob("metrics-before-resume-*.csv")))
             self.metrics_path.rename(self.path / f"metrics-before-resume-{number}.csv")
 
     def set_aside(self) -> Path | None:
-        """Move everything but locks and logs to `<folder>.replaced-<n>`, so that no work is ever lost.
+        """Move everything but locks and the mark to `<folder>.replaced-<n>`, so that no work is lost.
 
-        There, `result.json` is called `result.json.replaced`: no board takes it.
+        `result.json` becomes `result.json.replaced` there, so that no board reads it.
 
         Returns:
-            the new folder; None where there was nothing.
+            the new folder; None if there was no run to move.
         """
         found = [path for path in self.content() if path.name != MARK]
         found += [path for path in (self.path / name for name in (STATE, LOG, JOB)) if path.exists()]
@@ -298,7 +299,11 @@ class RunFolder:
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
-    """All `result.json` files under folders (or named themselves), sorted."""
+    """All `result.json` files, sorted.
+
+    Args:
+        paths: folders to search, and result files.
+    """
     found: set[Path] = set()
     for path in paths:
         found |= set(path.rglob(RESULT)) if path.is_dir() else {path}

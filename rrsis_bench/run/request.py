@@ -1,4 +1,4 @@
-"""What a user asks for when a run is to be made, scored or looked at: names, files and values. No torch."""
+"""What a user asks for when a run is to be made or scored: names, files and values. No torch."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 from typing import Any, Self
 
 NAMES = ("method", "dataset", "variant", "trainer", "protocol", "recipe")
-"""Choices that stand for configuration files."""
+"""Fields of a request that hold a name; `resolve` maps each to a block of configuration."""
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A run as the command line, the Python API and a sweep ask for it. `resolve` says what it means.
+    """A run as the command line, the Python API or a sweep requests it; `resolve` makes its configuration.
 
     Attributes:
-        method: registry name; None where `run` or a file names it.
-        dataset: data set by name; None for what a file names, else `tiny`.
-        variant: the method's variant; None for the one meant for the data set.
-        trainer: trainer preset by name; None for any one device.
-        recipe: the method's way of training, by name.
-        protocol: name of the protocol that chooses the checkpoint.
-        seed: of everything random.
+        method: registry name; None if `run` or a file names the method.
+        dataset: name of the data set; None for the one that a file names, else `tiny`.
+        variant: name of the method's variant; None for the one that a file names, else the data set's default.
+        trainer: name of the trainer preset; None for no preset: one device of any kind.
+        recipe: name of the method's recipe; None for the method's default.
+        protocol: name of the protocol that chooses the checkpoint; None for the one that the configuration names.
+        seed: seed of all random numbers; None for the one of the configuration.
         files: the user's own configuration files; a later file wins over an earlier one.
         values: configuration values by dotted key (`trainer.max_epochs`); they win over everything else.
-        run: a run folder whose saved configuration is the start, in place of names.
-        out: the run folder to write; None for the usual place.
+        run: a run folder whose saved configuration takes the place of the names' configuration.
+        out: the run folder to write; None for the usual one.
         logger: a further logger (`wandb`), or None.
     """
 
@@ -45,7 +45,7 @@ class RunRequest:
     logger: str | None = None
 
     def choice_words(self) -> list[str]:
-        """The command line's words for everything but `values`."""
+        """The command line's words for all fields but `values`."""
         words: list[str] = []
         for name in (*NAMES, "seed", "run", "out", "logger"):
             value = getattr(self, name)
@@ -57,16 +57,16 @@ class RunRequest:
         return [f"--{key}={as_word(value)}" for key, value in self.values.items()]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, for another process."""
+        """The request as plain JSON values, for another process."""
         return json.loads(json.dumps({entry.name: getattr(self, entry.name) for entry in fields(self)}, default=str))  # type: ignore[no-any-return]
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Self:
-        """The request that `to_json` gave the values of."""
+        """The request whose `to_json` gave these values."""
         paths = {name: Path(plain[name]) for name in ("run", "out") if plain[name] is not None}
         return cls(**{**plain, **paths, "files": tuple(map(Path, plain["files"]))})
 
 
 def as_word(value: Any) -> str:
-    """A value as it stands on the command line, which is read as YAML."""
+    """A value as text of the command line, which reads it as YAML."""
     return value if isinstance(value, str) else json.dumps(value, default=str)

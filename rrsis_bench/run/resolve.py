@@ -1,11 +1,18 @@
-"""What a request means: the one place that knows which configuration wins over which. No torch.
+"""Turns a request into a configuration and a run folder; only this file knows which value wins. No torch.
 
-From low to high: code defaults < `base.yaml` < the data set < the method < its
-variant < the method's block for the data set < the method's default recipe < the user's files in order < a typed
-recipe < a typed trainer preset < a typed protocol < typed values and the seed.
+Each layer of this list wins over those above it:
 
-Whatever the user typed wins over every file. Names that files give (`model.method`, `data.dataset`, ...) hold where the
-user typed none. With `RunRequest.run`, the run's saved configuration takes the place of all layers below the files.
+1. the defaults in the code
+2. `base.yaml`
+3. the data set's file
+4. the method's file: its block `common`, then its variant, its block for the data set, its recipe
+5. the user's own files, in order
+6. `--recipe`, `--trainer` and `--protocol`, in this order
+7. values by dotted key (`--trainer.max_epochs=5`) and `--seed`
+
+"Typed" below means given by a flag, by a dotted key or by an argument of the Python API: layers 6 and 7. A name that
+the user did not type may come from a file (`model.method`, `data.dataset`, ...). With `RunRequest.run`, the run's saved
+configuration takes the place of layers 2 to 4.
 """
 
 from __future__ import annotations
@@ -30,18 +37,18 @@ _PLACES: Mapping[str, tuple[str, ...]] = {
     "dataset": ("data", "dataset"),
     "seed": ("seed_everything",),
 }
-"""Choice -> where a configuration states it."""
+"""Keys that lead to a name or the seed in a configuration."""
 
 
 @dataclass(frozen=True)
 class ResolvedRun:
-    """A request resolved.
+    """The configuration and the folder of a run.
 
     Attributes:
-        config: the whole configuration, merged; code defaults are not in it.
+        config: the merged configuration of all layers but the defaults in the code.
         folder: the run folder.
         logger: a further logger (`wandb`), or None.
-        notes: what a user might not expect, one sentence each.
+        notes: sentences that name values of the user's files which a typed preset replaces.
     """
 
     config: Config
@@ -51,10 +58,10 @@ class ResolvedRun:
 
 
 def resolve(request: RunRequest) -> ResolvedRun:
-    """The configuration and the folder that a request stands for.
+    """Merge all layers of a request and name its run folder.
 
     Raises:
-        UsageError: an unknown name, no method, choices that contradict each other, or an unreadable file.
+        UsageError: an unknown name, no method, flags or files that contradict each other, or an unreadable file.
     """
     files = [(path, _choosing(config.load_yaml(path))) for path in request.files]
     values = _choosing(nested(request.values))
@@ -88,16 +95,16 @@ def resolve(request: RunRequest) -> ResolvedRun:
 
 
 def nested(values: Mapping[str, Any]) -> Config:
-    """Values by dotted key as nested mappings; a key that ends in `+` appends to a list.
+    """Turn values by dotted key into nested mappings. LightningCLI appends to a list if its key ends in `+`.
 
     Raises:
-        UsageError: an empty part of a key.
+        UsageError: a part of a key is empty.
     """
     found: Config = {}
     for key, value in values.items():
         parts = key.split(".")
         if not all(parts):
-            raise UsageError(f"--{key} is no key of the configuration, such as trainer.max_epochs.")
+            raise UsageError(f"--{key} is no key of a configuration; a key looks like trainer.max_epochs.")
         entry: Any = value
         for part in reversed(parts):
             entry = {part: entry}
@@ -106,22 +113,22 @@ def nested(values: Mapping[str, Any]) -> Config:
 
 
 def _typed(request: RunRequest, values: Config, name: str) -> Any:
-    """A choice as the user typed it, by its own flag or by its key; the more exact of both.
+    """The value of a name as the user typed it, by its own flag or by its dotted key.
 
     Raises:
-        UsageError: both were typed and contradict each other.
+        UsageError: both were typed, and they contradict each other.
     """
     flag, value = getattr(request, name), _at(values, _PLACES[name])
     if flag is None or value is None or flag == value:
         return value if flag is None else flag
     if name == "variant" and str(value).startswith(f"{flag}+"):
-        return value  # the label of a sweep's named cell
+        return value  # "variant+label": a named cell of a sweep, which is more exact than the flag
     key = ".".join(_PLACES[name])
     raise UsageError(f"--{name} {flag} and --{key}={value} contradict each other; leave one of them out.")
 
 
 def _names(typed: Mapping[str, Any], files: Sequence[tuple[Path, Config]]) -> dict[str, Any]:
-    """Method, data set, variant and recipe by name: typed, else of the last file that names them."""
+    """The names of method, data set, variant and recipe: the typed one, else that of the last file with one."""
     found = {name: _stem(typed[name] or _last(files, place)) for name, place in _PLACES.items() if name != "seed"}
     if found["method"] is None:
         raise UsageError("name a method: --method s4eca (rrsis-bench methods list shows them all).")
@@ -133,7 +140,7 @@ def _names(typed: Mapping[str, Any], files: Sequence[tuple[Path, Config]]) -> di
 
 
 def _named_layers(names: Mapping[str, Any], request: RunRequest) -> Config:
-    """What the names alone stand for, without the typed recipe, trainer and protocol."""
+    """Merge layers 2 to 4 of the module's list."""
     method, dataset, variant = names["method"], names["dataset"], names["variant"]
     blocks, data = config.method_config(method), config.load_yaml(config.find("datasets", dataset))
     recipe = config.choose_recipe(method, blocks, variant, names["recipe"])
@@ -153,7 +160,11 @@ def _named_layers(names: Mapping[str, Any], request: RunRequest) -> Config:
 
 
 def _choosing(layer: Mapping[str, Any]) -> Config:
-    """A layer that lists `model.protocols`, as a run's saved configuration does, with what the list stands for."""
+    """Replace `model.protocols`, as a saved configuration lists them, by `model.select_by` and `model.score_by`.
+
+    Raises:
+        UsageError: `model.protocols` is no list, or an empty one.
+    """
     listed = _at(layer, ("model", "protocols"))
     if listed is None:
         return dict(layer)
@@ -171,9 +182,13 @@ def _with_typed(
     method: str,
     files: Sequence[tuple[Path, Config]],
 ) -> tuple[Config, list[str]]:
-    """The lower layers under the recipe, the trainer preset and the protocol that the user typed, and notes.
+    """Merge the typed recipe, trainer preset and protocol into the lower layers.
 
-    A preset that replaces a value of the user's own file is named, since both were asked for.
+    Returns:
+        the merged configuration, and a note for each flag that replaces values of one of the user's files.
+
+    Raises:
+        UsageError: the recipe or the protocol is unknown, or two typed protocols contradict each other.
     """
     layers: list[tuple[str, Mapping[str, Any]]] = []
     if typed["recipe"] is not None:
@@ -182,7 +197,7 @@ def _with_typed(
         if typed["recipe"] not in known:
             hint = did_you_mean(str(typed["recipe"]), known)
             raise UsageError(f"method '{method}' has no recipe '{typed['recipe']}'.{hint}")
-        # A recipe that names no protocol chooses by ours, whatever stood there before.
+        # A recipe without a protocol chooses by the default one, even if a lower layer names another.
         overlay = merge({"model": {"select_by": DEFAULT}}, blocks["recipes"][typed["recipe"]] or {})
         layers.append((f"--recipe {typed['recipe']}", overlay))
     if request.trainer is not None:
@@ -206,7 +221,7 @@ def _with_typed(
 
 
 def _replaced(low: Any, high: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Keys to which both mappings give a value, and not the same."""
+    """Yield (dotted key, low's value, high's value) for each key with different values in two mappings."""
     for key in low.keys() & high.keys():
         name = f"{where}.{key}" if where else str(key)
         if isinstance(low[key], Mapping) and isinstance(high[key], Mapping):
@@ -216,7 +231,7 @@ def _replaced(low: Any, high: Any, where: str = "") -> Iterator[tuple[str, Any, 
 
 
 def _refuse_another(request: RunRequest, typed: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
-    """Raise UsageError where a name is typed that is not the run's own: its checkpoint is of nothing else."""
+    """Raise UsageError if a typed name differs from the run's own: its checkpoint fits no other name."""
     for name in ("method", "dataset", "variant"):
         if typed[name] is not None and _stem(typed[name]) != saved[name]:
             raise UsageError(
@@ -226,7 +241,7 @@ def _refuse_another(request: RunRequest, typed: Mapping[str, Any], saved: Mappin
 
 
 def _refuse_mixture(typed: Mapping[str, Any], path: Path, content: Config) -> None:
-    """Raise UsageError where a file holds the settings of another method, variant or data set than the typed one."""
+    """Raise UsageError if a file holds settings of another method, variant or data set than the typed one."""
     for name, block, part in (("method", "model", "options"), ("variant", "model", "options"), ("dataset", "data", "")):
         stated = _at(content, _PLACES[name])
         if typed[name] is None or stated is None or _stem(stated) == _stem(typed[name]):
@@ -240,7 +255,7 @@ def _refuse_mixture(typed: Mapping[str, Any], path: Path, content: Config) -> No
 
 
 def _seeded_data(merged: Config, saved: Config, stated: Sequence[Config]) -> Config:
-    """With `data.seed` following the run's seed, unless it was set apart from it."""
+    """Set `data.seed` to the run's seed, unless a file, a typed value or the saved run sets it apart."""
     seed = merged.get("seed_everything", 0)
     apart = any(_at(content, ("data", "seed")) is not None for content in stated)
     apart |= saved != {} and _at(saved, ("data", "seed")) not in {None, saved.get("seed_everything")}
@@ -269,7 +284,7 @@ def _at(content: Any, place: Sequence[str]) -> Any:
 
 
 def _stem(name: Any) -> Any:
-    """A variant without the label of a sweep's named cell."""
+    """A name without the "+label" that a sweep's named cell appends to its variant."""
     return name.partition("+")[0] if isinstance(name, str) else name
 
 

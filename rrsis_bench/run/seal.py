@@ -1,4 +1,4 @@
-"""A result file: its checksum, and what can be checked of it without its samples. No torch."""
+"""A result file: its checksum, and the checks that need no table of samples. No torch."""
 
 from __future__ import annotations
 
@@ -15,23 +15,27 @@ from rrsis_bench.metrics import protocols as rules
 
 SCHEMA_VERSION = 2
 READABLE = (1, 2)
-"""Versions that are still read. In version 1 the lengths of expressions are tokens of the method's own tokenizer."""
+"""Schema versions that this suite reads. Version 1 counts an expression in tokens of the method's own tokenizer."""
 
 KINDS = ("retrained", "official-weights", "external", "smoke")
 SYNTHETIC_NAMES = frozenset({*PRESETS, "synthetic"})
-"""Data sets that are drawn by the generator, whatever a result says of itself."""
+"""Names that only data sets of the generator may have, whatever a result states."""
 
 Result = dict[str, Any]
 
 
 def is_synthetic(dataset: Mapping[str, Any]) -> bool:
-    """Whether a result's data set is drawn by the generator; any one sign is enough."""
+    """Whether the generator drew a result's data set; its name, its source, or either flag is enough."""
     names = {str(dataset.get(key, "")).lower() for key in ("name", "source")}
     return bool(dataset.get("synthetic")) or bool(names & SYNTHETIC_NAMES) or bool(dataset.get("generator"))
 
 
 def check_kind(kind: str, dataset: Mapping[str, Any]) -> None:
-    """Raise UserError for an unknown kind, a smoke result of a real data set, or the reverse."""
+    """Check that a result's kind is known and fits its data set.
+
+    Raises:
+        UserError: unknown kind, `smoke` on a real data set, or another kind on a synthetic one.
+    """
     if kind not in KINDS:
         raise UserError(f"unknown kind of result '{kind}'. Known: {', '.join(KINDS)}.")
     if (kind == "smoke") != is_synthetic(dataset):
@@ -40,23 +44,27 @@ def check_kind(kind: str, dataset: Mapping[str, Any]) -> None:
 
 
 def sealed(result: Mapping[str, Any]) -> Result:
-    """The result with the checksum of everything else in it, by which a hand edit or a damaged file shows."""
+    """The result with the checksum of all its other values, which reveals a hand edit or a damaged file.
+
+    Raises:
+        UserError: JSON cannot hold a value, such as NaN.
+    """
     content = {key: value for key, value in result.items() if key != "sha256"}
     try:
         text = json_text(content)
     except (TypeError, ValueError) as error:
-        raise UserError(f"a result holds a value that JSON cannot: {error}.") from error
-    # Through the text, so that tuples and non-string keys are what a reader will find in the file.
+        raise UserError(f"a result holds a value that JSON cannot hold: {error}.") from error
+    # Parsing the text gives tuples and non-string keys the form that a reader of the file will find.
     return {**json.loads(text), "sha256": hashlib.sha256(text.encode("utf-8")).hexdigest()}
 
 
 def text_of(result: Mapping[str, Any]) -> str:
-    """The text of `result.json`, sealed."""
+    """The text of `result.json`, with the checksum."""
     return json_text(sealed(result))
 
 
 def looks_like_a_result(path: Path) -> bool:
-    """Whether a file is, at a glance, a result of this suite, sound or not."""
+    """Whether a file has the keys of a result of this suite; its values are not checked."""
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -65,15 +73,15 @@ def looks_like_a_result(path: Path) -> bool:
 
 
 def read(path: Path | str, brief: bool = False) -> Result:
-    """Read a `result.json` and check everything that can be checked without its samples.
+    """Read a `result.json` and check its version, checksum and kind.
 
     Args:
         path: the file.
-        brief: leave out the breakdowns under other protocols than the first, which is most of the file and which no
-            board shows; the checksum is of the whole file all the same. Three times as fast.
+        brief: leave out the breakdowns under all protocols but the default one, which no board shows. They are most of
+            the file: reading takes a third of the time. The checksum is still that of the whole file.
 
     Raises:
-        UserError: missing, truncated, not a result, edited by hand, or of a kind its data set forbids.
+        UserError: the file is missing, truncated, no result, edited by hand, or of a kind that its data set forbids.
     """
     path = Path(path)
     remedy = "Test the run again, or restore the file."
@@ -105,7 +113,7 @@ def read(path: Path | str, brief: bool = False) -> Result:
 
 
 def _stated(text: str) -> str:
-    """The checksum a file states at its outermost level; "" if it is not laid out by `json_text`."""
+    """The checksum that a file states at its outermost level; "" if `json_text` did not write the file."""
     _, found, rest = text.rpartition('\n  "sha256": "')
     return rest[:64] if found else ""
 
@@ -113,7 +121,7 @@ def _stated(text: str) -> str:
 def _without_other_breakdowns(text: str) -> str:
     """A result's text with empty breakdowns under all protocols but the default one.
 
-    Only for text that is known to be laid out by `json_text`, where indentation tells the level.
+    The text must be one that `json_text` made: the indentation shows the level of a line.
     """
     opening, closing = '\n      "by": {\n', "\n      },\n"
     before, *parts = text.split(opening)
@@ -128,9 +136,9 @@ def _without_other_breakdowns(text: str) -> str:
 
 
 def _as_written(text: str, sha256: Any) -> bool:
-    """Whether a file is, byte for byte, one that `write_run` wrote with that checksum: no need to write it again.
+    """Whether a file's text is byte for byte what `text_of` gives for a result with this checksum.
 
-    What was sealed is the text without the line of the checksum, which stands once, at the outermost level.
+    `sealed` hashes the text without the checksum's line, which stands once, at the outermost level.
     """
     before, line, after = text.partition(f'\n  "sha256": "{sha256}",\n')
     sealed_text = f"{before}\n{after}"

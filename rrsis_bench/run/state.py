@@ -1,4 +1,4 @@
-"""What the runner of a cell notes in its run folder. No torch."""
+"""The state of a sweep's cell, which its runner saves in the run folder. No torch."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from rrsis_bench.files import write_json
 
 @dataclass
 class State:
-    """How far a cell of a sweep has come.
+    """The state of a sweep's cell.
 
     Attributes:
-        state: `queued`, `running`, `done`, `failed` or `interrupted`.
-        config_hash: of the cell as it was run.
-        config: that configuration, to name what has changed since.
-        command: its command line.
-        host: where it ran.
+        state: `missing`, `queued`, `running`, `done`, `failed` or `interrupted`.
+        config_hash: hash of the configuration that the cell was run with.
+        config: that configuration, kept to name later changes of it.
+        command: the cell's command line.
+        host: name of the machine that ran the cell.
         job: the scheduler's job, or "".
-        launcher: that queued it.
-        attempts: how often it was started.
+        launcher: name of the launcher that queued the cell.
+        attempts: number of times the cell was started.
         started: UTC time of the last start.
-        seconds: of all attempts that ended, wall clock.
-        exit_code: of the last attempt; None while it runs.
-        message: why it ended, in one line.
-        result_sha256: the checksum of the result it made.
-        data_state: the state of the data it was made from.
+        seconds: wall-clock time of all attempts that ended.
+        exit_code: exit code of the last attempt; None while it runs.
+        message: why the last attempt ended, in one line.
+        result_sha256: checksum of the result that the cell made.
+        data_state: state of the data that the result was made from.
     """
 
     state: str = "missing"
@@ -53,7 +53,7 @@ class State:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """The state in a file; None where there is none that can be read."""
+        """The state in a file; None if the file is missing or unreadable."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             known = {entry.name for entry in fields(cls)}

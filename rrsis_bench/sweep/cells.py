@@ -1,4 +1,4 @@
-"""What has become of a cell: judged from its run folder, its lock and its state file. No torch."""
+"""Judges the state of a cell from its run folder, its lock and its state file. No torch."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.grid import Cell
 
 STATES = ("done", "running", "queued", "failed", "interrupted", "outdated", "missing")
-"""done: finished with these settings and data. outdated: with others. interrupted: can be continued."""
+"""done: finished with these settings and data. outdated: run with others. interrupted: the next sweep continues it."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What has become of a cell.
+    """The state of a cell.
 
     Attributes:
         state: one of `STATES`.
-        detail: in words.
-        seconds: it took, where it is done.
-        scores: mIoU and oIoU of the result, where it is done.
-        started: UTC time, where it runs.
+        detail: reason for the state, in words; "" if there is none.
+        seconds: wall-clock time of a cell that is done, if known.
+        scores: mIoU and oIoU of a cell that is done, as fractions.
+        started: UTC time when a running cell was started, if known.
     """
 
     state: str
@@ -37,12 +37,12 @@ class Verdict:
 
 
 def judge(cell: Cell, data: DataStates, own: Holder | None = None) -> Verdict:
-    """What has become of a cell.
+    """Judge the state of a cell.
 
     Args:
         cell: the cell.
-        data: the data sets as they are now.
-        own: our own hold on its lock, which does not count as running.
+        data: present states of the data sets.
+        own: the holder of the cell's lock that this process is; it does not count as running.
     """
     state, held = cell.folder.state(), cell.folder.holder()
     if held is not None and held != own:
@@ -79,7 +79,7 @@ def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
     block = cell.config["data"]
     known = ours and state is not None and state.data_state and state.data_state == data.state(block)
     if not known and data.content(block) not in {None, result["dataset"].get("content_hash")}:
-        return Verdict("outdated", f"the test split of {cell.dataset} is another now")
+        return Verdict("outdated", f"the test split of {cell.dataset} has changed since")
     seconds = state.seconds if ours and state is not None else (result.get("training") or {}).get("seconds")
     first = result["metrics"][result["protocols"][0]]
     scores = (first["miou"]["value"], first["oiou"]["value"])
@@ -87,7 +87,7 @@ def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
 
 
 def _difference_from_file(cell: Cell) -> str | None:
-    """Where a run's saved configuration contradicts the cell's, in words; None if nowhere."""
+    """The first difference between a run's saved configuration and the cell's, in words; None if there is none."""
     try:
         saved = cell.folder.config()
     except UserError as error:
@@ -96,15 +96,15 @@ def _difference_from_file(cell: Cell) -> str | None:
 
 
 def _changed(before: config.Config, now: config.Config) -> str | None:
-    """What differs between two configurations of a cell, in words; None for nothing of weight."""
+    """The first difference between two configurations of a cell that may change results, in words; None for none."""
     return _contradiction(now, before) or _dropped(before, now)
 
 
 def _contradiction(asked: Any, saved: Any, where: str = "") -> str | None:
-    """The first value that was asked for and is not what was saved; the saved file holds all defaults besides.
+    """The first value of the cell's configuration that differs from the saved one, in words; None for none.
 
-    A value that the saved configuration does not know, and that is off, came with a later version of the suite; among
-    a method's options, which are saved as they were given, it counts.
+    The saved configuration also holds all defaults. A key that it lacks was added by a later version of the suite: a
+    false, zero or empty value there is no difference. It is one among a method's options, which are saved as given.
     """
     if isinstance(asked, Mapping) and isinstance(saved, Mapping | None):
         for key, value in asked.items():
@@ -121,7 +121,7 @@ def _contradiction(asked: Any, saved: Any, where: str = "") -> str | None:
 
 
 def _dropped(before: Any, now: Any, where: str = "") -> str | None:
-    """The first value that was given before and is left to its default now."""
+    """The first value that was given before and is now left to its default, in words; None for none."""
     if not isinstance(before, Mapping) or not isinstance(now, Mapping):
         return None
     for key, value in before.items():
@@ -135,7 +135,7 @@ def _dropped(before: Any, now: Any, where: str = "") -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """YAML reads `1e-4` as text and the parser as a number."""
+    """A value to compare: YAML reads `1e-4` as text, the parser as a number."""
     try:
         return float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else value
     except ValueError:

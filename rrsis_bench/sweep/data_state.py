@@ -1,7 +1,8 @@
-"""Whether a result was made from the data that are here now. No torch.
+"""The present state of data sets, which shows whether a result was made from them. No torch.
 
-Hashing the images of a test split takes a while, so the hash is kept in the cache beside a cheap state of the data
-set: its folder, and the sizes and times of its key files; or, for a generated one, its recipe.
+Hashing the images of a test split takes minutes. The cache keeps the hash under the data set's state, which is cheap to
+compute. The state consists of the folder, and of sizes and times of key files. For a generated data set it consists of
+the generator's settings.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ _KEYS = ("dataset", "source", "root", "generator", "source_options", "manifest",
 
 
 class DataStates:
-    """The data sets of a sweep, each looked at once.
+    """The states of a sweep's data sets, each computed once.
 
     Args:
-        compute: hash a test split whose hash is not in the cache; off, it stays unknown.
+        compute: hash a test split whose hash is not in the cache; if False, the hash stays unknown.
     """
 
     def __init__(self, compute: bool) -> None:
@@ -31,7 +32,7 @@ class DataStates:
         self._contents: dict[str, str | None] = {}
 
     def state(self, data: Mapping[str, Any]) -> str:
-        """A cheap name for the present state of a data set; "" where it is not on this machine.
+        """The present state of a data set, as a short text; "" if the data set is not on this machine.
 
         Args:
             data: the `data` block of a configuration.
@@ -45,7 +46,7 @@ class DataStates:
         return self._states[key]
 
     def content(self, data: Mapping[str, Any]) -> str | None:
-        """The content hash of its test split, as results have it; None where it is not known.
+        """The content hash of a data set's test split, as results state it; None if it is unknown.
 
         Args:
             data: the `data` block of a configuration.
@@ -72,7 +73,7 @@ class DataStates:
         opened = Manifest.open(ensure_manifest(located), "test")
         limit = (data["limit"] or {}).get("test")
         content = (opened if limit is None else opened.head(int(limit))).content_hash(located.root)
-        with contextlib.suppress(UserError):  # a cache that cannot be written only costs the time again
+        with contextlib.suppress(UserError):  # without the cache, the next sweep hashes again
             write_text(kept, content + "\n")
         return content
 

@@ -1,19 +1,19 @@
-"""A sweep's file: methods x data sets x variants x seeds, and named cells; each an ordinary `rrsis-bench fit`.
+"""A sweep's file: methods x data sets x variants x seeds, and named cells. Each cell is a `rrsis-bench fit`. No torch.
 
-No torch. The file:
+The file:
 
     methods: [s4eca, lavt]            # or: all
     datasets: [rrsisd, refsegrs]
     seeds: [0, 1, 2]
     variants: {s4eca: [base, swin-b]} # or a list for all methods; default: the data set's default
-    trainer: gpu                      # preset, as fit's --trainer; protocol, recipe: likewise
+    trainer: gpu                      # as fit's --trainer; the keys protocol and recipe are as its other flags
     flags: {trainer.max_epochs: 40}   # configuration values for every cell
     cells:                            # named cells beside the grid, such as ablations
       no-proxies: {method: s4eca, flags: {model.options.proxies: mean}}
     slurm: {slurm_partition: gpu, timeout_min: 1440}   # submitit's own names
 
-A named cell is the variant `<variant>+<name>`, so that its runs and rows stand apart from the method's own. It takes
-the sweep's data sets, seeds, trainer, protocol, recipe and flags unless it has its own.
+A named cell has the variant `<variant>+<name>`, so that its runs and rows differ from the method's own. It takes data
+sets, seeds, trainer, protocol, recipe and flags from the sweep unless it states its own.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _GROUPS = ("model", "data", "trainer", "checkpoint_every_n_steps")
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a sweep: a request and what it stands for.
+    """One run of a sweep: a request, its configuration and its run folder.
 
     Attributes:
-        name: `<dataset>/<method>@<variant>/seed<k>`, as its folder under the runs.
-        request: what `fit` is asked for.
-        folder: its run folder.
-        config: the request's configuration.
+        name: `<dataset>/<method>@<variant>/seed<k>`, the path of the run folder under the folder of runs.
+        request: the request that `fit` gets.
+        folder: the run folder.
+        config: the configuration that the request resolves to.
     """
 
     name: str
@@ -58,27 +58,27 @@ class Cell:
 
     @property
     def dataset(self) -> str:
-        """Data set by name."""
+        """Name of the data set."""
         return str(self.config["data"]["dataset"])
 
     @property
     def method(self) -> str:
-        """Method by name."""
+        """Name of the method."""
         return str(self.config["model"]["method"])
 
     @property
     def variant(self) -> str:
-        """The variant; of a named cell `<variant>+<name>`."""
+        """Name of the variant; `<variant>+<name>` for a named cell."""
         return str(self.config["model"]["variant"])
 
     @property
     def seed(self) -> int:
-        """Its seed."""
+        """The run's seed."""
         return int(self.config["seed_everything"])
 
     @property
     def words(self) -> tuple[str, ...]:
-        """What follows `rrsis-bench` on its command line."""
+        """The words of the cell's command line after `rrsis-bench`."""
         return ("fit", *self.request.choice_words(), "--resume", "auto", *self.request.value_words())
 
     @property
@@ -87,7 +87,7 @@ class Cell:
         return hashlib.sha256(json.dumps(self.config, sort_keys=True, default=str).encode("utf-8")).hexdigest()
 
     def to_json(self) -> str:
-        """As one line, for the process that runs it."""
+        """The cell as one line of JSON, for the process that runs it."""
         plain = {
             "name": self.name,
             "request": self.request.to_json(),
@@ -98,7 +98,7 @@ class Cell:
 
     @classmethod
     def from_json(cls, text: str) -> Cell:
-        """What `to_json` gave."""
+        """The cell whose `to_json` gave a text."""
         plain = json.loads(text)
         request, folder = RunRequest.from_json(plain["request"]), RunFolder(Path(plain["folder"]))
         return cls(plain["name"], request, folder, plain["config"])
@@ -106,13 +106,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's file, read.
+    """The content of a sweep's file.
 
     Attributes:
-        name: of the file, without its ending.
+        name: name of the file without its ending.
         path: the file.
-        runs: folder the runs are under.
-        cells: in the order of the file.
+        runs: folder that holds the run folders.
+        cells: all cells, in the order of the file.
         slurm: submitit's parameters.
     """
 
@@ -124,14 +124,14 @@ class Sweep:
 
 
 def read_sweep(name: str, runs: Path | None = None) -> Sweep:
-    """Read a sweep by the name of a file in `configs/sweeps/`, or by path.
+    """Read a sweep's file.
 
     Args:
-        name: such as `tiny`, or `my/sweep.yaml`.
+        name: name of a file in `configs/sweeps/`, such as `tiny`, or a path, such as `my/sweep.yaml`.
         runs: folder for the runs; None for `RRSIS_RUNS`.
 
     Raises:
-        UsageError: no such file, or anything in it that is unknown or of the wrong kind; says which.
+        UsageError: the file does not exist, or holds an unknown key or name, or a value of the wrong type.
     """
     path = Path(name)
     if not (path.is_file() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1):
@@ -152,7 +152,7 @@ def read_sweep(name: str, runs: Path | None = None) -> Sweep:
 
 
 class _Reader:
-    """Checks a sweep's mapping and expands it."""
+    """Checks the mapping of a sweep's file, and makes its cells."""
 
     def __init__(self, path: Path, loaded: Config, runs: Path | None) -> None:
         self.path, self.loaded, self.runs = path, loaded, runs
@@ -162,7 +162,7 @@ class _Reader:
         self.flags = self._flags(loaded, "")
 
     def cells(self) -> Iterator[Cell]:
-        """The grid, then the named cells."""
+        """Yield the cells of the grid, then the named cells."""
         methods = self._names(self.loaded, "methods", "")
         if methods == ["all"]:
             methods = sorted(registry.method_targets())
@@ -261,7 +261,11 @@ class _Reader:
         return flags
 
     def mapping(self, block: Mapping[str, Any], key: str, where: str = "") -> dict[str, Any]:
-        """A part that must be a mapping; missing is empty."""
+        """The mapping under a key; empty if the key is missing.
+
+        Raises:
+            UsageError: the value is no mapping.
+        """
         value = block.get(key)
         if value is None:
             return {}

@@ -86,7 +86,7 @@ def test_a_crash_costs_one_cell_and_finished_cells_are_skipped(root: Path, tmp_p
         (annotations,) = (root / "data" / "toyset").rglob("instances.json")
         os.utime(annotations)
         other = run(root, runs, "sweep", str(changed), "--dry-run")
-        assert "the test split of toyset is another now" in other.stdout
+        assert "the test split of toyset has changed since" in other.stdout
     finally:
         prepare_again(root)
 

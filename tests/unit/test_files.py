@@ -231,7 +231,7 @@ MAY = {
     "rrsis_bench/run/lock.py:_guard": "makes an empty file to lock",
     "rrsis_bench/sweep/launchers/local.py:_start": "appends to a log",
     "rrsis_bench/sweep/run_cell.py:_supervise": "appends to a log",
-    "rrsis_bench/methods/contract.py:_reloads": "saves into memory",
+    "rrsis_bench/methods/contract/network.py:reloads": "saves into memory",
     "rrsis_bench/engine/checkpoint.py:write": "saves into the stream of files.atomic",
     "rrsis_bench/data/pixels.py:write_image": "for made-up data sets",
     "rrsis_bench/data/fake.py:cut_short": "for made-up data sets",

@@ -58,7 +58,7 @@ def test_a_queued_cell_is_asked_of_the_launcher_that_queued_it(
     cell.folder.path.mkdir(parents=True)
     from rrsis_bench.run.state import State
 
-    cell.folder.note(State(state="queued", launcher="notice", config_hash=cell.config_hash, config=cell.config))
+    cell.folder.save_state(State(state="queued", launcher="notice", config_hash=cell.config_hash, config=cell.config))
     cell.folder.job_path.write_text("7\n")
     assert main(["status", str(sweep)]) == 0
     assert f"1 {state}" in capsys.readouterr().out

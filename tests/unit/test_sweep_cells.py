@@ -100,12 +100,12 @@ def test_a_setting_left_to_its_default_since_is_noticed(cell: Cell) -> None:
     finish(cell)
     result = json.loads((cell.folder.path / "result.json").read_text())
     state = State(state="done", config_hash=cell.config_hash, config=cell.config, result_sha256=result["sha256"])
-    cell.folder.note(state)
+    cell.folder.save_state(state)
     assert verdict(cell)[0] == "done"
     given = {**cell.config, "trainer": {**cell.config["trainer"], "max_steps": 5}}
-    cell.folder.note(replace(state, config_hash="another", config=given))
+    cell.folder.save_state(replace(state, config_hash="another", config=given))
     assert verdict(cell) == ("outdated", "trainer.max_steps was 5 and is left to its default now")
-    cell.folder.note(replace(state, config_hash="another", config=given, result_sha256="of another result"))
+    cell.folder.save_state(replace(state, config_hash="another", config=given, result_sha256="of another result"))
     assert verdict(cell)[0] == "done", "the state of another run says nothing about this one"
 
 
@@ -127,7 +127,7 @@ def test_other_data_outdate_a_result(cell: Cell, tmp_path: Path) -> None:
     kept = know_data(cell, tmp_path)
     assert verdict(cell)[0] == "done"
     kept.write_text("1" * 64)
-    assert verdict(cell) == ("outdated", "the test split of tiny is another now")
+    assert verdict(cell) == ("outdated", "the test split of tiny has changed since")
     elsewhere = {**cell.config["data"], "generator": None, "root": str(tmp_path / "nowhere")}
     assert data.state(elsewhere) == ""
     assert data.content(elsewhere) is None
@@ -136,14 +136,14 @@ def test_other_data_outdate_a_result(cell: Cell, tmp_path: Path) -> None:
 def test_failed_interrupted_and_queued(cell: Cell) -> None:
     cell.folder.path.mkdir(parents=True)
     state = State(state="failed", config_hash=cell.config_hash, config=cell.config, message="exit code 2: bad")
-    cell.folder.note(state)
+    cell.folder.save_state(state)
     assert verdict(cell) == ("failed", "exit code 2: bad")
     other = {**cell.config, "model": {**cell.config["model"], "monitor": "pr50"}}
-    cell.folder.note(replace(state, config_hash="another", config=other))
+    cell.folder.save_state(replace(state, config_hash="another", config=other))
     assert verdict(cell) == ("outdated", "failed, model.monitor was 'pr50' and is 'oiou' now")
-    cell.folder.note(replace(state, state="running", message=""))
+    cell.folder.save_state(replace(state, state="running", message=""))
     assert verdict(cell) == ("interrupted", "its process is gone")
-    cell.folder.note(replace(state, state="queued"))
+    cell.folder.save_state(replace(state, state="queued"))
     assert verdict(cell)[0] == "queued"
     (cell.folder.path / "cell.json").write_text("half a fi")
     assert verdict(cell) == ("missing", "")
@@ -298,7 +298,7 @@ def test_status_shows_the_grid(sweep: Sweep, tmp_path: Path, capsys: pytest.Capt
     finish(sweep.cells[0])
     sweep.cells[1].folder.path.mkdir(parents=True)
     failed = State(state="failed", config_hash=sweep.cells[1].config_hash, message="exit code 1: no")
-    sweep.cells[1].folder.note(failed)
+    sweep.cells[1].folder.save_state(failed)
     assert main(["status", str(sweep.path), "--runs", str(sweep.runs)]) == 0
     out = capsys.readouterr().out
     assert "done 40.0" in out

@@ -1,7 +1,7 @@
-"""The checks every method must pass, whoever wrote it: `rrsis-bench methods check NAME`.
+"""The contract of all methods, as checks: `rrsis-bench methods check NAME`.
 
-They run on a small variant with random weights, so they need neither downloads nor a GPU. `network.py` checks what the
-method is made of, `outputs.py` what it answers, `training.py` how it learns; `checks.py` runs them.
+The checks run on a small variant with random weights, without downloads and without a GPU. `network.py` checks the
+network and its parameters, `outputs.py` the logits, `training.py` the losses. `checks.py` runs all checks.
 """
 
 from rrsis_bench.methods.contract.checks import CHECKS, Check, check_method, run_check, run_checks

@@ -1,4 +1,4 @@
-"""The table of checks, and running them."""
+"""The table of all checks, and functions that run them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from rrsis_bench import config, registry
 from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.contract import network, outputs, training
-from rrsis_bench.methods.contract.subject import Finding, Subject, seeds
+from rrsis_bench.methods.contract.subject import Outcome, Subject, seeds
 
-CHECKS: Mapping[str, Callable[[Subject], Finding]] = {
+CHECKS: Mapping[str, Callable[[Subject], Outcome]] = {
     "builds": network.builds,
     "form of the logits at two image sizes": outputs.have_form,
     "logits are logits": outputs.are_logits,
@@ -31,12 +31,12 @@ CHECKS: Mapping[str, Callable[[Subject], Finding]] = {
 
 @dataclass(frozen=True)
 class Check:
-    """Outcome of one check.
+    """One check and its outcome.
 
     Attributes:
-        name: what was checked.
-        passed: whether it holds.
-        detail: the figures behind it.
+        name: name of the check in `CHECKS`.
+        passed: whether the method passed.
+        detail: the measured figures, in words.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Check:
 def check_method(name: str, variant: str = "tiny") -> list[Check]:
     """Run all checks on a registered method.
 
-    A card may declare `no_gradient`, glob patterns of parameters that the published design leaves without a gradient,
-    and `published_parameters`, variant -> number of parameters of the published network.
+    A method's card may hold `no_gradient`: glob patterns of parameters that get no gradient in the published design. It
+    may hold `published_parameters`: variant -> number of parameters of the published network.
 
     Args:
         name: registry name.
-        variant: a variant small enough for a CPU.
+        variant: name of a variant that is small enough for a CPU.
 
     Raises:
         UsageError: unknown method or variant, or a method without a card.
@@ -69,7 +69,7 @@ def check_method(name: str, variant: str = "tiny") -> list[Check]:
 
 
 def run_checks(subject: Subject) -> list[Check]:
-    """Run every check; an exception inside one is its failure, not the end."""
+    """Run every check. A check that raises an exception counts as failed."""
     return [run_check(name, subject) for name in CHECKS]
 
 
@@ -78,7 +78,7 @@ def run_check(name: str, subject: Subject) -> Check:
     try:
         with seeds(0):
             passed, detail = CHECKS[name](subject)
-    except Exception as error:  # whatever a foreign method raises is the finding
+    except Exception as error:  # a method of another package may raise anything
         reason = " ".join(str(error).split())[:200]
         return Check(name, False, f"{type(error).__name__}: {reason}")
     return Check(name, passed, detail)

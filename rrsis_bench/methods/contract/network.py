@@ -1,4 +1,4 @@
-"""What a method is made of: its network, its parameters, its stored state."""
+"""Checks of a method's network: its parameters and its saved state."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import io
 import torch
 
 from rrsis_bench.methods.base import Method
-from rrsis_bench.methods.contract.subject import Finding, Subject, gap, random_batch, score
+from rrsis_bench.methods.contract.subject import Outcome, Subject, gap, random_batch, score
 from rrsis_bench.types import InputSpec
 
-PARAMETER_SHARE = 0.02  # a network may differ this much from the published size
+PARAMETER_SHARE = 0.02  # allowed difference from the published number of parameters
 
 
-def builds(subject: Subject) -> Finding:
-    """The method is a `Method` with an input specification and with something to store."""
+def builds(subject: Subject) -> Outcome:
+    """The method is a `Method`, has an input specification, and its `state_dict` is not empty."""
     method = subject.build()
     spec = method.input_spec
     names = [name for name, _ in method.named_parameters()]
@@ -22,11 +22,11 @@ def builds(subject: Subject) -> Finding:
     return known, f"{len(names)} parameters, input {spec.image_size[0]}x{spec.image_size[1]}, {spec.max_tokens} tokens"
 
 
-def reloads(subject: Subject) -> Finding:
-    """Another instance that loads the stored state gives the same logits."""
+def reloads(subject: Subject) -> Outcome:
+    """Another instance that loads the saved state gives the same logits."""
     method = subject.seeded(0)
     batch = random_batch(method.input_spec)
-    method.train()(batch)  # moves running statistics off their start
+    method.train()(batch)  # changes running statistics, so that the check covers them
     stored = io.BytesIO()
     torch.save(method.state_dict(), stored)
     stored.seek(0)
@@ -36,8 +36,8 @@ def reloads(subject: Subject) -> Finding:
     return largest == 0, f"largest difference {largest:.1e}"
 
 
-def has_published_size(subject: Subject) -> Finding:
-    """The variants that the card gives a published number of parameters for have it, but for `PARAMETER_SHARE`."""
+def has_published_size(subject: Subject) -> Outcome:
+    """Each variant has the number of parameters that the card states, within `PARAMETER_SHARE`."""
     if not subject.published:
         return True, "the card gives no published number of parameters"
     good, seen = True, []

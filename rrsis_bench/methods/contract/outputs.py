@@ -1,4 +1,4 @@
-"""What a method answers: the form of its logits, what they mean, and what they may depend on.
+"""Checks of a method's logits: their form, their meaning, and the inputs that they may depend on.
 
 Shape legend: `B` batch, `L` tokens, `H W` pixels of the input, `h w` pixels of the logits.
 """
@@ -15,7 +15,7 @@ from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.contract.subject import (
     LEARNING_RATE,
     TEXTS,
-    Finding,
+    Outcome,
     Subject,
     backward,
     gap,
@@ -27,11 +27,11 @@ from rrsis_bench.methods.contract.subject import (
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.types import Batch, MethodOutput
 
-PUSHES = 100  # training steps towards one class before logits that do not follow are refused
+PUSHES = 100  # training steps towards one class, after which the logits must have its sign
 
 
-def have_form(subject: Subject) -> Finding:
-    """Logits are finite floats (B, 1, h, w) on the images' device; a larger image gives larger ones of its shape."""
+def have_form(subject: Subject) -> Outcome:
+    """Logits are finite floats (B, 1, h, w) on the images' device. Larger images give larger logits of their shape."""
     method = subject.seeded().eval()
     height, width = method.input_spec.image_size
     shapes: list[tuple[int, ...]] = []
@@ -48,7 +48,7 @@ def have_form(subject: Subject) -> Finding:
 
 
 def form_problem(output: object, batch: Batch) -> str | None:
-    """What is wrong with the form of an output for a batch; None where nothing is."""
+    """The error in the form of an output for a batch, in words; None if there is none."""
     if not isinstance(output, MethodOutput) or not isinstance(output.logits, Tensor):
         return f"forward returns {type(output).__name__}, not a MethodOutput with a tensor of logits"
     logits = output.logits
@@ -61,18 +61,18 @@ def form_problem(output: object, batch: Batch) -> str | None:
     return None if bool(torch.isfinite(logits).all()) else "logits that are NaN or infinite"
 
 
-def are_logits(subject: Subject) -> Finding:
+def are_logits(subject: Subject) -> Outcome:
     """The logits take both signs: below 0 for background, above 0 for the referent, with values in between.
 
-    Probabilities and masks are never negative, their logarithms never positive, and a thresholded map has two values.
-    A method whose logits show one sign only is trained towards the other one before it is refused.
+    Probabilities and masks are never negative, logarithms of probabilities never positive, and a thresholded map has
+    two values. If all logits have one sign, the check trains the method towards the other sign before it fails.
     """
     found: set[float] = set()
     for seed in range(3):
         method = subject.seeded(seed)
         batch = random_batch(method.input_spec, seed=seed)
         if not trainable(method.parameters()):
-            method.train()(batch)  # it has learned nothing before
+            method.train()(batch)  # such a method learns in this forward pass, and has no logits of use before
         found |= set(score(method, batch).flatten().tolist())
         if min(found) < 0 < max(found) and len(found) > 2:
             break
@@ -88,7 +88,12 @@ def are_logits(subject: Subject) -> Finding:
 
 
 def pushed(subject: Subject, truth: int) -> float:
-    """The most extreme logit after training towards background (truth 0: the lowest) or foreground (1: the highest)."""
+    """Train a method towards one class, and return its most extreme logit.
+
+    Args:
+        subject: the method.
+        truth: 0 trains towards background and returns the lowest logit, 1 towards foreground and the highest.
+    """
     method = subject.seeded()
     batch = random_batch(method.input_spec)
     batch = replace(batch, masks=torch.full_like(batch.masks, truth))
@@ -111,10 +116,10 @@ def pushed(subject: Subject, truth: int) -> float:
     return extreme
 
 
-def ignore_the_truth(subject: Subject) -> Finding:
-    """Two batches that differ in their truth alone, and the blind batch, have the same logits in evaluation.
+def ignore_the_truth(subject: Subject) -> Outcome:
+    """Two batches that differ only in their truth, and the blind batch, have the same logits in evaluation.
 
-    A fresh network scores each batch twice: a truth that the first pass keeps would show in the second one.
+    A new network scores each batch twice: if the first pass stored the truth, the second one could show it.
     """
     batch = random_batch(subject.build().input_spec)
     found = []
@@ -129,7 +134,7 @@ def ignore_the_truth(subject: Subject) -> Finding:
 
 
 def with_truth(batch: Batch, masks: Tensor) -> Batch:
-    """A batch as the evaluation loader gives it, with masks (B, H, W) as the truth; size and category follow it."""
+    """A batch as the evaluation loader gives it, whose truth is `masks` (B, H, W); sizes and categories follow."""
     inside = bool(masks.flatten()[0])
     native = F.pad(masks, (0, 8 * inside, 0, 8 * inside))
     size = (native.shape[-2], native.shape[-1])
@@ -138,14 +143,14 @@ def with_truth(batch: Batch, masks: Tensor) -> Batch:
 
 
 def evaluate(method: Method, batch: Batch) -> Tensor:
-    """Logits (B, 1, h, w) of a batch that need not be blind; a method that draws numbers draws the same ones."""
+    """Logits (B, 1, h, w) of a batch as it is, with a fixed random seed."""
     with torch.no_grad(), seeds(0):
         logits: Tensor = method(batch).logits.float()
     return logits
 
 
-def permute(subject: Subject) -> Finding:
-    """A permuted batch has the permuted logits: no sample sees its neighbours."""
+def permute(subject: Subject) -> Outcome:
+    """A permuted batch has the permuted logits: no sample's logits depend on the others."""
     method = subject.seeded()
     order = [2, 0, 3, 1]
     batch = random_batch(method.input_spec)
@@ -168,7 +173,7 @@ def permute(subject: Subject) -> Finding:
     return good, f"largest difference {largest:.1e}"
 
 
-def ignore_padding(subject: Subject) -> Finding:
+def ignore_padding(subject: Subject) -> Outcome:
     """The same expressions with fewer padding tokens have the same logits."""
     method = subject.seeded()
     long = random_batch(method.input_spec)
@@ -180,7 +185,7 @@ def ignore_padding(subject: Subject) -> Finding:
     return good, f"largest difference between L = {needed} and L = {method.input_spec.max_tokens}: {largest:.1e}"
 
 
-def take_any_text(subject: Subject) -> Finding:
+def take_any_text(subject: Subject) -> Outcome:
     """Empty, over-long and wordless expressions have finite logits."""
     method = subject.seeded()
     logits = score(method, random_batch(method.input_spec, ("", "ship " * 1000, "???", "the bridge")))
@@ -188,7 +193,7 @@ def take_any_text(subject: Subject) -> Finding:
     return all(finite), f"finite logits for empty, 1000-word, sign-only and plain text: {finite}"
 
 
-def are_deterministic(subject: Subject) -> Finding:
+def are_deterministic(subject: Subject) -> Outcome:
     """Two passes over one batch have the same logits."""
     method = subject.seeded()
     batch = random_batch(method.input_spec)

@@ -1,4 +1,4 @@
-"""What the checks share: the method under test, noise to feed it, and how it is run.
+"""Shared by all checks: the method under test, random batches, and functions that run the method.
 
 Shape legend: `B` batch, `L` tokens, `h w` pixels of the logits.
 """
@@ -25,8 +25,8 @@ TEXTS = ("the red ship", "a white airplane on the left", "the largest storage ta
 LEARNING_RATE = 1e-3
 TOLERANCE = 1e-4
 
-Finding = tuple[bool, str]
-"""Whether a check passed, and the figures behind it."""
+Outcome = tuple[bool, str]
+"""What a check returns: whether the method passed, and the measured figures in words."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Subject:
     """A method under test.
 
     Attributes:
-        build: makes it afresh with random weights.
-        no_gradient: glob patterns of trainable parameters that may go without a gradient.
-        published: variant -> (number of parameters published, builder of that variant for the meta device).
+        build: builds a new instance with random weights.
+        no_gradient: glob patterns of trainable parameters that need not get a gradient.
+        published: variant -> (published number of parameters, function that builds the variant on the meta device).
     """
 
     build: Callable[[], Method]
@@ -44,9 +44,9 @@ class Subject:
     published: Mapping[str, tuple[int, Callable[[], Method]]] = field(default_factory=dict)
 
     def seeded(self, seed: int = 0) -> Method:
-        """A network whose trainable parameters are off their starting point.
+        """Build an instance, and add noise to its trainable parameters.
 
-        Zero-initialised projections would hide what lies behind them from every check.
+        Without noise, a projection that starts at zero would hide the layers behind it from every check.
         """
         with seeds(seed):
             method = self.build()
@@ -58,19 +58,19 @@ class Subject:
 
 @contextmanager
 def seeds(seed: int) -> Iterator[None]:
-    """A fixed random state inside, the caller's own afterwards."""
+    """Seed torch's CPU generator while a block runs, and restore its state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
 
 def random_batch(spec: InputSpec, texts: Sequence[str] = TEXTS, seed: int = 0) -> Batch:
-    """Noise images with a darker rectangle each as the truth, by the suite's own transforms and tokenizer.
+    """Make a batch of noise images. The truth of each image is a darker rectangle in it.
 
     Args:
         spec: the method's input.
         texts: B expressions.
-        seed: of images and rectangles.
+        seed: seed of images and rectangles.
     """
     rng = np.random.default_rng(seed)
     tokenizer = load_tokenizer(spec)
@@ -87,7 +87,7 @@ def random_batch(spec: InputSpec, texts: Sequence[str] = TEXTS, seed: int = 0) -
 
 
 def score(method: Method, batch: Batch) -> Tensor:
-    """Logits (B, 1, h, w) in float32 as scoring gets them: in evaluation mode, from a blind batch."""
+    """Logits (B, 1, h, w) in float32, made as in scoring: in evaluation mode, from a blind batch."""
     method.eval()
     with torch.no_grad():
         logits: Tensor = method(batch.blind()).logits.float()
@@ -95,18 +95,18 @@ def score(method: Method, batch: Batch) -> Tensor:
 
 
 def total_loss(method: Method, batch: Batch) -> Tensor:
-    """The sum of the method's losses on a batch, in the mode it is in."""
+    """The sum of the method's losses on a batch; the method's mode stays as it is."""
     return torch.stack(list(method.loss(method(batch), batch).values())).sum()
 
 
 def backward(method: Method, loss: Tensor) -> None:
-    """Gradients of a loss. A method without trainable parameters has none: it learns in its forward pass."""
+    """Compute the gradients of a loss, unless the method has no trainable parameters."""
     if trainable(method.parameters()):
         torch.autograd.backward(loss)
 
 
 def gap(first: Tensor, second: Tensor) -> tuple[float, bool]:
-    """Largest difference, and whether it is within the tolerance of the logits' spread."""
+    """Largest absolute difference of two tensors, and whether `TOLERANCE` allows it (relative to values above 1)."""
     if first.shape != second.shape:
         return float("inf"), False
     largest = float((first - second).abs().max())

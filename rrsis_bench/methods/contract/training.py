@@ -1,4 +1,4 @@
-"""How a method learns: its losses, where their gradients go, and whether they fall."""
+"""Checks of a method's training: its losses, their gradients, and whether the losses fall."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from rrsis_bench.methods.contract.subject import LEARNING_RATE, Finding, Subject, backward, random_batch, total_loss
+from rrsis_bench.methods.contract.subject import LEARNING_RATE, Outcome, Subject, backward, random_batch, total_loss
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, reduce_mask
 from rrsis_bench.types import MethodOutput
 
 STEPS = 20
-EPOCHS = (0.0, 0.5, 1.0, 50.0)  # a loss may rise or fade with the training, but must keep its name
+EPOCHS = (0.0, 0.5, 1.0, 50.0)  # a loss may change its weight during training, but must keep its name
 
 
-def losses_are_scalars(subject: Subject) -> Finding:
+def losses_are_scalars(subject: Subject) -> Outcome:
     """Every loss is a finite scalar with a gradient, under the same name in every step, for any truth.
 
-    The truth may be empty: a small referent vanishes at the input's size.
+    The truth may be empty, since a small referent can vanish at the input's size.
     """
     method = subject.seeded().train()
     learns = bool(trainable(method.parameters()))
@@ -43,12 +43,12 @@ def losses_are_scalars(subject: Subject) -> Finding:
 
 
 def loss_problem(losses: object, output: MethodOutput, learns: bool) -> str | None:
-    """What is wrong with the losses of a step; None where nothing is.
+    """The error in the losses of a step, in words; None if there is none.
 
     Args:
-        losses: what `loss` returned.
-        output: what it was computed from.
-        learns: the method has trainable parameters.
+        losses: value that the method's `loss` returned.
+        output: output that the losses were computed from.
+        learns: whether the method has trainable parameters.
     """
     if not isinstance(losses, Mapping) or not losses:
         return f"loss returns {'no loss' if isinstance(losses, Mapping) else type(losses).__name__}; name at least one"
@@ -61,14 +61,14 @@ def loss_problem(losses: object, output: MethodOutput, learns: bool) -> str | No
 
 
 def watched_problem(watched: object, output: MethodOutput) -> str | None:
-    """What is wrong with the scalars that are only logged; None where nothing is."""
+    """The error in the scalars of `aux["watched"]`, in words; None if there is none."""
     if not isinstance(watched, Mapping):
         return f"aux['watched'] is {type(watched).__name__}, not scalars by name"
     return next((found for name, value in watched.items() if (found := scalar_problem(name, value, output))), None)
 
 
 def scalar_problem(name: str, value: object, output: MethodOutput) -> str | None:
-    """Why a value is no finite scalar tensor on the logits' device; None where it is one."""
+    """The reason why a value is no finite scalar tensor on the logits' device; None if it is one."""
     if not isinstance(value, Tensor):
         return f"'{name}' is {type(value).__name__}, not a tensor"
     if value.ndim or not value.is_floating_point():
@@ -78,12 +78,12 @@ def scalar_problem(name: str, value: object, output: MethodOutput) -> str | None
     return None if bool(torch.isfinite(value)) else f"'{name}' is {float(value.detach())}"
 
 
-def gradients_arrive(subject: Subject) -> Finding:
-    """Every trainable parameter gets a gradient, but for those the card excuses, and no frozen one does."""
+def gradients_arrive(subject: Subject) -> Outcome:
+    """Every trainable parameter gets a gradient, except those that the card excuses. No frozen parameter gets one."""
     method = subject.seeded().train()
     wanted = {name for name, p in method.named_parameters() if p.requires_grad}
     reached: set[str] = set()
-    for seed in range(3):  # a ReLU may be shut for one batch
+    for seed in range(3):  # a ReLU may give zero for all of one batch
         method.zero_grad()
         backward(method, total_loss(method, random_batch(method.input_spec, seed=seed)))
         reached |= {name for name, p in method.named_parameters() if p.grad is not None and bool(p.grad.any())}
@@ -94,8 +94,8 @@ def gradients_arrive(subject: Subject) -> Finding:
     return True, f"{len(wanted & reached)} reached, {len(excused)} excused by the card"
 
 
-def frozen_stays(subject: Subject) -> Finding:
-    """The optimiser's groups hold each trainable parameter once, and a step leaves the frozen ones as they are."""
+def frozen_stays(subject: Subject) -> Outcome:
+    """The optimiser's groups hold each trainable parameter once. A step does not change the frozen parameters."""
     method = subject.seeded().train()
     before = {name: p.detach().clone() for name, p in method.named_parameters() if not p.requires_grad}
     groups = method.param_groups(LEARNING_RATE, 1e-2)
@@ -117,8 +117,8 @@ def frozen_stays(subject: Subject) -> Finding:
     return not moved, f"{len(before)} frozen tensors, {len(moved)} moved by a step {moved[:3] or ''}".rstrip()
 
 
-def loss_falls(subject: Subject) -> Finding:
-    """The method's own loss falls, and with it the cross-entropy of its logits: a turned sign lowers only one."""
+def loss_falls(subject: Subject) -> Outcome:
+    """The method's loss and the cross-entropy of its logits both fall; with a wrong sign, only the loss would."""
     method = subject.seeded().train()
     batch = random_batch(method.input_spec)
     optimizer = torch.optim.AdamW(method.param_groups(LEARNING_RATE, 0.0))
@@ -140,7 +140,7 @@ def loss_falls(subject: Subject) -> Finding:
     return fell[0][0] and fell[1][0], detail
 
 
-def runs_in_bf16(subject: Subject) -> Finding:
+def runs_in_bf16(subject: Subject) -> Outcome:
     """A training step under bf16 autocast has a finite loss and finite gradients."""
     method = subject.seeded().train()
     batch = random_batch(method.input_spec)

@@ -1,4 +1,4 @@
-"""How the cells of a sweep are started: a launcher is a class of its own file and a line of this table. No torch."""
+"""The launchers of a sweep's cells. A launcher is a class in a file of its own, and a line of this table. No torch."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from rrsis_bench.sweep.launchers.base import Launcher
 
 LAUNCHERS: Mapping[str, tuple[str, str]] = {
-    "local": ("local:LocalLauncher", "here (default)"),
-    "print": ("printed:PrintLauncher", "show the commands, for any scheduler"),
-    "slurm": ("slurm:SlurmLauncher", "submit a job array"),
+    "local": ("local:LocalLauncher", "run the cells on this machine (default)"),
+    "print": ("printed:PrintLauncher", "print one shell line per cell, for any scheduler"),
+    "slurm": ("slurm:SlurmLauncher", "submit job arrays to SLURM"),
 }
-"""Name -> class in this folder, and what it does, for the help text."""
+"""Name -> class in this folder, and a phrase for the help text."""
 
 
 def load(name: str) -> type[Launcher]:
-    """A launcher's class by name."""
+    """The class of a launcher by name."""
     module, _, attribute = LAUNCHERS[name][0].partition(":")
     found: type[Launcher] = getattr(import_module(f"{__name__}.{module}"), attribute)
     return found

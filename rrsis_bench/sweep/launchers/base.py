@@ -1,4 +1,4 @@
-"""What a launcher of a sweep's cells is. No torch."""
+"""The interface of all launchers. No torch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rrsis_bench.sweep.grid import Cell, Sweep
 
 @dataclass(frozen=True)
 class Orders:
-    """What a launcher needs to know besides the cells.
+    """The settings of a launcher.
 
     Attributes:
-        sweep: where the cells come from.
-        estimates: of their lengths.
-        anew: names of cells that start from nothing: their old files are moved aside.
-        force: the user asked for that; else the cells are outdated.
-        workers: cells at a time; None for the launcher's own choice.
+        sweep: the sweep of the cells.
+        estimates: estimates of how long cells take.
+        anew: names of cells that start anew; their old files are moved aside.
+        force: the user asked to run all cells anew (`--force`).
+        workers: number of cells that run at a time; None for the launcher's default.
     """
 
     sweep: Sweep
@@ -32,10 +32,10 @@ class Orders:
 
 
 class Launcher(ABC):
-    """Starts cells, each as the `rrsis-bench fit` of its own command line.
+    """Starts cells; the command line of each is a `rrsis-bench fit`.
 
     Attributes:
-        only_lines: `start` prints the cells' lines and nothing else may be printed beside them.
+        only_lines: True if `start` prints command lines, so that the sweep must print nothing else to standard output.
     """
 
     only_lines: bool = False
@@ -44,7 +44,7 @@ class Launcher(ABC):
         self.orders = orders
 
     def lines(self, cells: Sequence[Cell]) -> list[str]:
-        """What would be started, one text for each cell: the command, to be run by hand as it stands."""
+        """The shell line of each cell, which can be run by hand."""
         return [command_line(cell) for cell in cells]
 
     @abstractmethod
@@ -52,19 +52,19 @@ class Launcher(ABC):
         """Start cells in order.
 
         Returns:
-            cell name -> exit code, for those that have ended when this returns.
+            cell name -> exit code, for the cells that have ended by now.
         """
 
     @classmethod
     def poll(cls) -> set[str] | None:
-        """Ids of all jobs that the launcher's scheduler knows of; None where there is none, or it cannot be asked."""
+        """Ids of all jobs in the scheduler's queue; None if there is no scheduler, or it does not answer."""
         return None
 
 
 def command_line(cell: Cell) -> str:
-    """A shell line that runs a cell from this folder, on any machine that sees the same files.
+    """A shell line that runs a cell in this working folder, on any machine with the same files.
 
-    It begins with the environment's own `RRSIS_*` variables.
+    The line begins with the present `RRSIS_*` environment variables.
     """
     variables = [
         f"{name}={shlex.quote(value)}" for name, value in sorted(os.environ.items()) if name.startswith("RRSIS_")

@@ -10,18 +10,17 @@ from rrsis_bench.sweep.launchers.base import Launcher
 
 
 class PrintLauncher(Launcher):
-    """Prints the command lines; whoever runs them does the rest."""
+    """Prints the command lines of the cells; the user runs them."""
 
     only_lines = True
 
     def start(self, cells: Sequence[Cell]) -> Mapping[str, int]:
-        """Print the lines, and on stderr the names of cells that their lines alone would not start anew."""
+        """Print the lines, and on stderr the names of cells whose lines do not start them anew."""
         held = [cell.name for cell in cells if cell.name in self.orders.anew]
         if held:
             print(
-                f"rrsis-bench: note: {', '.join(held)}: the run folder holds a run with other settings or data, or is "
-                "run anew by --force; add --overwrite in place of --resume auto, or use another launcher, which keeps "
-                "the old run.",
+                f"rrsis-bench: note: {', '.join(held)}: to run these cells anew, replace --resume auto in their lines "
+                "by --overwrite, or use another launcher. Both move the old run aside.",
                 file=sys.stderr,
             )
         for line in self.lines(cells):
