@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import struct
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -21,6 +24,26 @@ def write_image(path: Path, image: NDArray[np.uint8], quality: int = 95) -> None
     if not done:
         raise ImageError(f"cannot encode as {path.suffix}")
     path.write_bytes(data.tobytes())
+
+
+def grey_png(height: int, width: int, strips: Iterable[NDArray[np.uint8]]) -> bytes:
+    """A PNG of one 8-bit channel that is never held in one piece.
+
+    Args:
+        height: H.
+        width: W.
+        strips: rows (h, W) from the top, H in all.
+    """
+    packer = zlib.compressobj()
+    parts = [b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))]
+    for strip in strips:
+        # Each row begins with the number of its filter: none.
+        parts.append(_chunk(b"IDAT", packer.compress(np.pad(strip, ((0, 0), (1, 0))).tobytes())))
+    return b"".join([*parts, _chunk(b"IDAT", packer.flush()), _chunk(b"IEND", b"")])
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def pixel_hash(image: NDArray[np.uint8]) -> str:
