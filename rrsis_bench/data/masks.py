@@ -31,6 +31,12 @@ def encode(mask: NDArray[Any]) -> Rle:
     return {"size": [int(side) for side in coded["size"]], "counts": coded["counts"].decode("ascii")}
 
 
+def from_runs(height: int, width: int, lengths: NDArray[np.int64]) -> Rle:
+    """The compressed RLE of run lengths, background first."""
+    coded = coco_mask.frPyObjects({"size": [height, width], "counts": lengths.tolist()}, height, width)
+    return {"size": [height, width], "counts": coded["counts"].decode("ascii")}
+
+
 def runs(rle: Mapping[str, Any]) -> NDArray[np.int64]:
     """Run lengths of a compressed RLE, background first.
 
@@ -127,7 +133,7 @@ def _part(part: Any, height: int, width: int) -> Rle:
                 lengths = np.asarray(part["counts"], np.int64)
                 if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != rows * columns:
                     raise MaskError(f"uncompressed RLE runs do not cover its size {rows}x{columns}")
-                part = coco_mask.frPyObjects({"size": [rows, columns], "counts": lengths.tolist()}, rows, columns)
+                part = from_runs(rows, columns, lengths)
             counts = part.get("counts")
             text = counts.decode("latin-1") if isinstance(counts, bytes) else counts
             coded = {"size": list(_size(part)), "counts": text}

@@ -15,7 +15,7 @@ from rrsis_bench.data.pixels.labels import foreground, read_labels
 from rrsis_bench.data.pixels.opening import open_image, opened, read_rgb
 from rrsis_bench.data.pixels.reader import DecodedImage, ImageReader, Note, Window
 from rrsis_bench.data.pixels.rule import PixelRule, Stretch
-from rrsis_bench.data.pixels.writing import encoded, pixel_hash, write_image
+from rrsis_bench.data.pixels.writing import encoded, grey_png, pixel_hash, write_image
 
 __all__ = [
     "DecodedImage",
@@ -30,6 +30,7 @@ __all__ = [
     "Window",
     "encoded",
     "foreground",
+    "grey_png",
     "open_image",
     "opened",
     "pixel_hash",

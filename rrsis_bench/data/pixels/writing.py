@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import struct
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -34,6 +37,26 @@ def encoded(suffix: str, image: NDArray[np.uint8], quality: int = 95) -> bytes:
         raise ImageError(f"no image format has the suffix '{suffix}'; use .png or .jpg")
     content: bytes = data.tobytes()
     return content
+
+
+def grey_png(height: int, width: int, strips: Iterable[NDArray[np.uint8]]) -> bytes:
+    """A PNG of one 8-bit channel that is never held in one piece.
+
+    Args:
+        height: H.
+        width: W.
+        strips: rows (h, W) from the top, H in all.
+    """
+    packer = zlib.compressobj()
+    parts = [b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))]
+    for strip in strips:
+        # Each row begins with the number of its filter: none.
+        parts.append(_chunk(b"IDAT", packer.compress(np.pad(strip, ((0, 0), (1, 0))).tobytes())))
+    return b"".join([*parts, _chunk(b"IDAT", packer.flush()), _chunk(b"IEND", b"")])
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def pixel_hash(image: NDArray[np.uint8]) -> str:
