@@ -1,8 +1,9 @@
 """What a request means: the one place that knows which configuration wins over which. No torch.
 
 From low to high: code defaults < `base.yaml` < the data set < the method < its
-variant < the method's block for the data set < the method's default recipe < the user's files in order < a typed
-recipe < a typed trainer preset < a typed protocol < typed values and the seed.
+variant < what the method says of the data set for that variant (`config.dataset_layers`) < the method's default
+recipe < the user's files in order < a typed recipe < a typed trainer preset < a typed protocol < typed values and the
+seed.
 
 Whatever the user typed wins over every file. Names that files give (`model.method`, `data.dataset`, ...) hold where the
 user typed none. With `RunRequest.run`, the run's saved configuration takes the place of all layers below the files.
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rrsis_bench import config
-from rrsis_bench.config import Config, merge
+from rrsis_bench.config import Config, flat, merge
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.metrics import protocols
 from rrsis_bench.metrics.protocols import DEFAULT
@@ -61,16 +62,21 @@ def resolve(request: RunRequest) -> ResolvedRun:
     typed = {name: _typed(request, values, name) for name in _PLACES}
     if request.run is None:
         names = _names(typed, files)
-        lower = _named_layers(names, request)
+        lower, left_out = _named_layers(names)
     else:
         saved = _choosing(RunFolder(request.run).config())
         names = {name: _stem(_at(saved, place)) for name, place in _PLACES.items()}
         _refuse_another(request, typed, names)
-        lower = saved
+        lower, left_out = saved, []
     for path, content in files:
         _refuse_mixture(typed, path, content)
         lower = merge(lower, content)
     merged, notes = _with_typed(lower, request, typed, values, str(names["method"]), files)
+    if left_out:
+        notes.append(
+            f"variant {names['variant']} of {names['method']} keeps its own values; what the method says of "
+            f"{names['dataset']} is for its published variants ({', '.join(left_out)})."
+        )
     if request.run is None:
         label = typed["variant"] or _last(files, _PLACES["variant"]) or names["variant"]
         merged = merge(merged, {"model": {"method": names["method"], "variant": label}})
@@ -132,24 +138,29 @@ def _names(typed: Mapping[str, Any], files: Sequence[tuple[Path, Config]]) -> di
     return found
 
 
-def _named_layers(names: Mapping[str, Any], request: RunRequest) -> Config:
-    """What the names alone stand for, without the typed recipe, trainer and protocol."""
+def _named_layers(names: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """What the names alone stand for, without the typed recipe, trainer and protocol.
+
+    The second value holds keys of the method's block for the data set that are for other variants.
+    """
     method, dataset, variant = names["method"], names["dataset"], names["variant"]
     blocks, data = config.method_config(method), config.load_yaml(config.find("datasets", dataset))
     recipe = config.choose_recipe(method, blocks, variant, names["recipe"])
+    of_dataset, left_out = config.dataset_layers(blocks, dataset, variant)
     layers: list[Mapping[str, Any]] = [
         config.load_yaml(config.find(".", "base")),
         {key: value for key, value in data.items() if key in {"model", "data", "trainer"}},
         blocks.get("common") or {},
         blocks["variants"][variant] or {},
-        (blocks.get("datasets") or {}).get(dataset) or {},
+        *of_dataset,
         (blocks.get("recipes") or {}).get(recipe) or {},
         {"model": {"recipe": recipe}} if recipe else {},
     ]
     merged: Config = {}
     for layer in layers:
         merged = merge(merged, _choosing(layer))
-    return merged
+    here = flat(merged)
+    return merged, sorted(key for key, value in flat(left_out).items() if value not in ({}, here.get(key)))
 
 
 def _choosing(layer: Mapping[str, Any]) -> Config:
