@@ -51,8 +51,8 @@ PROOF = {
 def run(line: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     words = shlex.split(line)
     assert words[0] == "rrsis-bench"
-    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "RRSIS_DATA": str(tmp_path / "data")}
-    env |= {"RRSIS_RUNS": str(tmp_path / "runs"), "RRSIS_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    env |= {f"RRSIS_{name.upper()}": str(tmp_path / name) for name in ("data", "runs", "cache")}
     command = [sys.executable, "-m", "rrsis_bench", *words[1:]]
     return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
 

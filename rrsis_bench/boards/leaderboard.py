@@ -28,7 +28,7 @@ def select(boards: Sequence[Board], name: str | None) -> list[Board]:
     """Choose all boards, or the one named.
 
     Raises:
-        UsageError: there is no such board; the message lists those there are.
+        UsageError: the board is unknown; the message lists the known ones.
     """
     known = [board.name for board in boards]
     if name is not None and name not in known:

@@ -192,5 +192,5 @@ def title(name: str, members: Sequence[Member]) -> str:
             method = result["method"]
             methods[str(method.get("title") or method["name"])] = str(method.get("fidelity") or "")
             kinds[f"{member.dataset}{', drawn scenes' if result['kind'] == 'smoke' else ''}"] = None
-    told = "; ".join(f"{label} ({fidelity})" if fidelity else label for label, fidelity in methods.items())
-    return f"{name}: {told}; {', '.join(kinds)}"
+    named = "; ".join(f"{label} ({fidelity})" if fidelity else label for label, fidelity in methods.items())
+    return f"{name}: {named}; {', '.join(kinds)}"

@@ -32,7 +32,7 @@ class Upgrader:
     """Upgrades results, and reads a split that several results share only once."""
 
     def __init__(self) -> None:
-        self._read: dict[str, tuple[str, Mapping[str, str]]] = {}
+        self._read: dict[tuple[str, tuple[str, ...]], tuple[str, Mapping[str, str]]] = {}
 
     def upgraded(self, result: seal.Result, table: SampleTable, folder: RunFolder) -> tuple[seal.Result, SampleTable]:
         """Convert a result of version 1 and its samples to version 2: lengths, their breakdown, and hashes change.
@@ -48,7 +48,7 @@ class Upgrader:
         Raises:
             UserError: the scored data set is not on this machine; the message says what was found instead.
         """
-        texts = self._expressions(result["dataset"], folder)
+        texts = self._expressions(result["dataset"], table.sample_id, folder)
         words = np.array([count_words(texts[sample_id]) for sample_id in table.sample_id], np.int64)
         counted = replace(table, lengths=words, unit="words")
         metrics = {}
@@ -59,16 +59,18 @@ class Upgrader:
         changes = {"schema": seal.SCHEMA_VERSION, "metrics": metrics, "samples_sha256": hashed}
         return seal.sealed({**result, **changes}), counted
 
-    def _expressions(self, dataset: Mapping[str, Any], folder: RunFolder) -> Mapping[str, str]:
-        """Sample id -> expression of the split that a result was made on.
+    def _expressions(
+        self, dataset: Mapping[str, Any], sample_ids: tuple[str, ...], folder: RunFolder
+    ) -> Mapping[str, str]:
+        """Sample id -> expression of the samples that a result was made on.
 
         Raises:
-            UserError: the split is not on this machine, or has another content than the one that was scored.
+            UserError: the samples are not on this machine, or have another content than the scored ones.
         """
         reason = f"no configuration on this machine says how data set '{dataset['name']}' is read"
         for block in _candidates(str(dataset["name"]), folder):
             try:
-                content_hash, texts = self._split(block, str(dataset["split"]))
+                content_hash, texts = self._scored(block, str(dataset["split"]), sample_ids)
             except UserError as error:
                 reason = str(error)
                 continue
@@ -77,16 +79,16 @@ class Upgrader:
             reason = f"data set '{dataset['name']}' on this machine has another content than the one scored"
         raise UserError(reason)
 
-    def _split(self, data: Mapping[str, Any], split: str) -> tuple[str, Mapping[str, str]]:
-        """Content hash and expressions of a split."""
-        key = json.dumps([data, split], sort_keys=True, default=str)
+    def _scored(
+        self, data: Mapping[str, Any], split: str, sample_ids: tuple[str, ...]
+    ) -> tuple[str, Mapping[str, str]]:
+        """Content hash and expressions of those samples of a split that are in a result."""
+        key = (json.dumps([data, split], sort_keys=True, default=str), sample_ids)
         if key not in self._read:
             located = locate(data)
-            opened = Manifest.open(ensure_manifest(located), split)
-            if split in (data.get("limit") or {}):
-                opened = opened.head(int(data["limit"][split]))
-            texts = {pair.sample_id: pair.text for pair in opened}
-            self._read[key] = (opened.content_hash(located.root), texts)
+            opened, wanted = Manifest.open(ensure_manifest(located), split), set(sample_ids)
+            scored = opened.take([place for place, pair in enumerate(opened) if pair.sample_id in wanted])
+            self._read[key] = (scored.content_hash(located.root), {pair.sample_id: pair.text for pair in scored})
         return self._read[key]
 
 

@@ -2,8 +2,8 @@
 
 If two methods are equally good, each photograph might have been labelled the other way round. The p value is the share
 of all such exchanges that give a difference at least as large as the one observed (sign-flip test; Fisher 1935, section
-21). With C photographs it is at least 2 / 2^C, whatever the methods are. A bootstrap of few photographs knows no such
-bound: with two, both in favour of A, it gives 2 / 10001.
+21). With C photographs it is at least 2 / 2^C, whatever the methods are. A bootstrap of few photographs has no
+lower bound: with two, both in favour of A, it gives 2 / 10001.
 
 Shape legend: `N` samples, `C` photographs, `K` columns, `P` exchanges.
 """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
+from functools import cache
 
 import numpy as np
 
@@ -32,6 +34,12 @@ def make_table(n=25, seed=0, quality=0.8, **changes):
     return SampleTable.build(**{**columns, **changes})
 
 
+@cache
+def made():
+    """A provenance; made once, since the versions of a dozen packages are looked up for it."""
+    return provenance(config_yaml="a: 1\n", started=Start("2024-01-01T00:00:00Z"))
+
+
 def make_result(table=None, kind="smoke", dataset="tiny", method="lavt", variant="tiny", seed=0, **changes):
     table = make_table(seed=seed) if table is None else table
     return record.build_result(
@@ -48,7 +56,7 @@ def make_result(table=None, kind="smoke", dataset="tiny", method="lavt", variant
             "training": {"seed": seed},
             "efficiency": {"parameters": 10, "trainable_parameters": 5},
             "language_control": record.language_control(table, make_table(seed=99, quality=0.1)),
-            "provenance": provenance(config_yaml="a: 1\n", started=Start("2024-01-01T00:00:00Z")),
+            "provenance": deepcopy(made()),
             **changes,
         }
     )  # fmt: skip

@@ -168,9 +168,16 @@ def test_a_loss_that_is_not_finite_stops_the_run(folder: Path, tmp_path: Path) -
 
 
 def test_overwrite_starts_anew(folder: Path, tmp_path: Path) -> None:
-    short = (*FIT, "--trainer.max_epochs=1", "--out", str(tmp_path))
+    run, aside = tmp_path / "run", tmp_path / "run.replaced-1"
+    short = (*FIT, "--trainer.max_epochs=1", "--out", str(run))
     assert toy_data.run(folder, *short).returncode == 0
-    (tmp_path / "notes.txt").write_text("mine")
+    (run / "notes.txt").write_text("mine")
+    before = {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
     done = toy_data.run(folder, *short, "--overwrite")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert str(aside) in done.stdout
+    kept = {path.relative_to(aside): path.read_bytes() for path in aside.rglob("*") if path.is_file()}
+    renamed = {Path("result.json.replaced"): before.pop(Path("result.json"))}
+    ours = {".rrsis_run.json", ".cell.lock.guard"}
+    assert {path: content for path, content in before.items() if path.name not in ours} | renamed == kept
+    assert not (run / "notes.txt").exists()

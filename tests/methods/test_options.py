@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from helpers.resolved import configured
 from rrsis_bench import config, registry
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.options import allows, build_options, describe
@@ -20,6 +21,7 @@ from rrsis_bench.methods.options import allows, build_options, describe
 if TYPE_CHECKING:
     from fractions import Fraction
 
+RUNS = Path(__file__).resolve().parents[2] / "results" / "runs"
 METHODS = sorted(registry.BUILT_IN)
 INNER = ("lavt", "prior-image", "prior-text", "s4eca")
 """Methods that the inner loop builds; `make test` builds them all."""
@@ -120,8 +122,18 @@ def test_every_configuration_file_gives_options_of_the_right_types(name: str) ->
     for variant in blocks["variants"]:
         for dataset in config.names("datasets"):
             for recipe in (None, *(blocks.get("recipes") or {})):
-                options = config.resolve(name, dataset, variant, recipe=recipe)["model"].get("options", {})
+                options = configured(name, dataset, variant, recipe=recipe)["model"].get("options", {})
                 build(name, **options)
+
+
+def test_the_options_of_committed_results_are_still_allowed() -> None:
+    """A run is measured again, scored again and predicted with from its own `config.yaml`."""
+    files = sorted(RUNS.rglob("config.yaml"))
+    models = [config.load_yaml(path).get("model") or {} for path in files]
+    own = [model for model in models if model.get("method") in METHODS]
+    assert len(own) >= 30
+    for model in own:
+        build(model["method"], **(model.get("options") or {}))
 
 
 def test_the_tables_above_are_not_empty() -> None:

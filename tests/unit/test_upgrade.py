@@ -107,6 +107,32 @@ def test_without_its_data_a_result_stays_at_version_1(scored, tmp_path, capsys):
     assert files_of(scored) == old
 
 
+def test_a_result_of_some_samples_of_a_split_is_upgraded_too(scored, tmp_path):
+    """A `limit`, or a trainer's share of the batches: the hash is of what was scored."""
+    whole, result = read_samples(RunFolder(scored)), seal.read(scored / RESULT)
+    kept = [1, 2, 4]
+    some = replace(
+        whole, sample_id=tuple(whole.sample_id[k] for k in kept), image_id=tuple(whole.image_id[k] for k in kept),
+        category=tuple(whole.category[k] for k in kept), counts=whole.counts[kept],
+        **{name: getattr(whole, name)[kept] for name in ("lengths", "height", "width", "position", "relation")},
+    )  # fmt: skip
+    located = locate({"dataset": "risbench"})
+    test = Manifest.open(ensure_manifest(located), "test")
+    content = test.take([k for k, pair in enumerate(test) if pair.sample_id in some.sample_id])
+    result |= {
+        "dataset": {
+            **result["dataset"], "content_hash": content.content_hash(located.root), "n_samples": 3,
+            "n_images": len(set(some.image_id)),
+        },
+        "metrics": record.score_block(some, result["protocols"]), "samples_sha256": record.samples_sha256(some),
+    }  # fmt: skip
+    record.write_run(RunFolder(scored), result, some, (scored / CONFIG).read_text())
+    today = files_of(scored)
+    as_version_1(scored)
+    assert main(["results", "rescore", str(scored)]) == 0
+    assert files_of(scored) == today
+
+
 def test_a_runs_own_settings_say_where_its_data_are(scored, tmp_path, capsys):
     today = files_of(scored)
     (tmp_path / "data" / "risbench").rename(tmp_path / "elsewhere")

@@ -125,8 +125,8 @@ def _named(svg: str, data: Mapping[str, Any]) -> str:
     label = html.escape(f"{kind}: {data['title']}")
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     for number, point in enumerate(data.get("points", ())):
-        told = html.escape(f"{point['label']}: mIoU {100 * point['y']:.2f}, {point['x'] / 1e6:,.2f} M trainable")
-        svg = svg.replace(f'<g id="point-{number}">', f'<g id="point-{number}"><title>{told}</title>', 1)
+        words = html.escape(f"{point['label']}: mIoU {100 * point['y']:.2f}, {point['x'] / 1e6:,.2f} M trainable")
+        svg = svg.replace(f'<g id="point-{number}">', f'<g id="point-{number}"><title>{words}</title>', 1)
     # Ids must be unique in a page that holds several plots.
     prefix = re.sub(r"\W+", "-", f"{data['plot']}-{data['title']}").strip("-").lower()
     svg = re.sub(r'(?<=\bid=")(?=[^"])', f"{prefix}-", svg)
