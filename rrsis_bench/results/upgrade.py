@@ -65,7 +65,7 @@ class Upgrader:
         """Sample id -> expression of the samples that a result was made on.
 
         Raises:
-            UserError: the samples are not on this machine, or have another content than those that were scored.
+            UserError: the samples are not on this machine, or have another content than the scored ones.
         """
         reason = f"no configuration on this machine says how data set '{dataset['name']}' is read"
         for block in _candidates(str(dataset["name"]), folder):
