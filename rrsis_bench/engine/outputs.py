@@ -23,7 +23,7 @@ from rrsis_bench.errors import UsageError
 from rrsis_bench.files import write_bytes, write_json
 
 if TYPE_CHECKING:
-    from rrsis_bench.engine.predict import Prediction
+    from rrsis_bench.engine.bitmask import Prediction
 
 OVERLAY_LIMIT = 4096  # longest side of the overlay in pixels; the mask keeps the image's own size
 SUFFIXES = ("_mask.png", "_overlay.png", ".json", "_mask.tif", ".geojson")
