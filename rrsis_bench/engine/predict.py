@@ -25,7 +25,7 @@ from rrsis_bench.data.pixels import DecodedImage, ImageError, ImageReader, Pixel
 from rrsis_bench.data.text import load_tokenizer, normalise_text
 from rrsis_bench.data.transforms import normalise, resize_image
 from rrsis_bench.engine import geo, load
-from rrsis_bench.engine.bitmask import BitMask
+from rrsis_bench.engine.bitmask import BitMask, Prediction
 from rrsis_bench.engine.device import pick_device
 from rrsis_bench.engine.outputs import Destination, write_prediction
 from rrsis_bench.engine.tiling import TilePlan, blend, plan
@@ -36,30 +36,6 @@ from rrsis_bench.metrics.counts import binarise
 from rrsis_bench.run.folder import RunFolder
 
 TILE_FACTOR = 2  # default tile limit over the method's input size; scenes squashed more lose their small objects
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a method makes of an image and an expression.
-
-    Attributes:
-        bits: the mask (H, W).
-        mean_probability: mean foreground probability inside the mask; None where the mask is empty.
-        threshold: a pixel is foreground where its probability is greater.
-        tiles: number of tiles.
-        truncated: whether the expression has more tokens than the method reads.
-    """
-
-    bits: BitMask
-    mean_probability: float | None
-    threshold: float
-    tiles: int
-    truncated: bool
-
-    @property
-    def mask(self) -> NDArray[np.uint8]:
-        """The mask (H, W) in {0, 1}, at one byte a pixel."""
-        return self.bits.array()
 
 
 @dataclass(frozen=True)
