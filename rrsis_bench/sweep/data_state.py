@@ -1,7 +1,7 @@
 """Whether a result was made from the data that are here now. No torch.
 
-Hashing the images of a test split takes a while, so the hash is kept in the cache beside a cheap state of the data
-set: its folder, and the sizes and times of its key files; or, for a generated one, its recipe.
+Hashing the images of a test split takes a while. The cache keeps the hash under a name of the data set's state: that
+of its manifest, which stands for every file; or the recipe of a generated data set that is still to be drawn.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class DataStates:
     """The data sets of a sweep, each looked at once.
 
     Args:
-        compute: hash a test split whose hash is not in the cache; off, it stays unknown.
+        compute: read files whose hashes are not in the cache; off, a data set never read stays unknown.
     """
 
     def __init__(self, compute: bool) -> None:
@@ -31,7 +31,7 @@ class DataStates:
         self._contents: dict[str, str | None] = {}
 
     def state(self, data: Mapping[str, Any]) -> str:
-        """A cheap name for the present state of a data set; "" where it is not on this machine.
+        """A name for the present state of a data set; "" where it is not on this machine, or not read yet.
 
         Args:
             data: the `data` block of a configuration.
@@ -39,7 +39,7 @@ class DataStates:
         wanted, key = _wanted(data)
         if key not in self._states:
             try:
-                self._states[key] = _state(wanted, key)
+                self._states[key] = self._state(wanted, key)
             except MissingResourceError:
                 self._states[key] = ""
         return self._states[key]
@@ -57,6 +57,18 @@ class DataStates:
             except MissingResourceError:
                 self._contents[key] = None
         return self._contents[key]
+
+    def _state(self, data: Mapping[str, Any], key: str) -> str:
+        from rrsis_bench.data.prepare import folder, is_recorded, locate, manifest_path
+
+        if data["generator"] and not folder(data).is_dir():
+            from rrsis_bench.data.synthetic.presets import VERSION
+
+            return f"generated-{_digest(f'{VERSION} {key}')}"
+        located = locate(data)
+        if not self.compute and not is_recorded(located):
+            return ""  # all files are to be read the first time
+        return f"{manifest_path(located).stem}-{_digest(key)}"
 
     def _content(self, data: Mapping[str, Any], state: str) -> str | None:
         kept = paths.cache_root() / "content" / f"{state}.sha256"
@@ -80,16 +92,6 @@ class DataStates:
 def _wanted(data: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     wanted = {key: data.get(key) for key in _KEYS}
     return wanted, json.dumps(wanted, sort_keys=True, default=str)
-
-
-def _state(data: Mapping[str, Any], key: str) -> str:
-    if data["generator"]:
-        from rrsis_bench.data.synthetic.presets import VERSION
-
-        return f"generated-{_digest(f'{VERSION} {key}')}"
-    from rrsis_bench.data.prepare import locate, manifest_path
-
-    return f"{manifest_path(locate(data)).stem}-{_digest(key)}"
 
 
 def _digest(text: str) -> str:
