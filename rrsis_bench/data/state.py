@@ -23,7 +23,7 @@ from rrsis_bench.errors import MissingResourceError, UserError
 from rrsis_bench.files import write_bytes
 
 Stamp = tuple[int, int, int]
-"""Size in bytes, time of the last change of the content and of the entry in ns. `_ABSENT` for a file that is missing."""
+"""Size in bytes, and the times in ns when the content and the entry last changed. Unpacking may set the former back."""
 
 _FORMAT = 1
 _ABSENT: Stamp = (-1, 0, 0)
@@ -120,25 +120,28 @@ def scan(root: Path, places: Iterable[Path]) -> dict[str, Stamp]:
     Raises:
         MissingResourceError: a folder cannot be listed.
     """
-    top = os.path.join(os.path.abspath(root), "")
+    given, top = os.path.join(root, ""), os.path.join(os.path.abspath(root), "")
     found: dict[str, Stamp] = {}
     for place in places:
-        path = os.path.abspath(place)
-        name = path.removeprefix(top).replace(os.sep, "/")
+        path = os.fspath(place)
+        if not path.startswith(given):
+            path = os.path.abspath(path)
+        name = path.removeprefix(given).removeprefix(top).replace(os.sep, "/")
         try:
             status = os.stat(path)
         except OSError:
             found[name] = _ABSENT
             continue
         if S_ISDIR(status.st_mode):
-            found.update(_folder(path, "" if path + os.sep == top else f"{name}/", ((status.st_dev, status.st_ino),)))
+            prefix = "" if os.path.join(path, "") in (given, top) else f"{name}/"
+            found.update(_folder(path, prefix, ((status.st_dev, status.st_ino),)))
         else:
             found[name] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return found
 
 
 def _folder(path: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, Stamp]]:
-    """Files of a folder and its subfolders. `above` holds device and inode of each folder on the way: links may loop."""
+    """Files of a folder and its subfolders. `above` is device and inode of each folder on the way: links may loop."""
     try:
         with os.scandir(path) as entries:
             for entry in entries:
@@ -155,9 +158,8 @@ def _folder(path: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Itera
                     inner = (*above, (status.st_dev, status.st_ino))
                     yield from _folder(entry.path, f"{prefix}{entry.name}/", inner)
     except OSError as error:
-        raise MissingResourceError(
-            f"folder {path} cannot be listed ({error.strerror}); check its permissions."
-        ) from error
+        message = f"folder {path} cannot be listed ({error.strerror}); check its permissions."
+        raise MissingResourceError(message) from error
 
 
 def _is_clutter(name: str) -> bool:
