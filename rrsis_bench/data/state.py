@@ -135,8 +135,10 @@ def scan(root: Path, places: Iterable[Path]) -> dict[str, Stamp]:
         if S_ISDIR(status.st_mode):
             prefix = "" if os.path.join(path, "") in (given, top) else f"{name}/"
             found.update(_folder(path, prefix, ((status.st_dev, status.st_ino),)))
-        else:
+        elif S_ISREG(status.st_mode):
             found[name] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        else:
+            found[name] = _ABSENT  # a pipe or a device: no file
     return found
 
 

@@ -160,8 +160,7 @@ def _file_mask(path: Path, size: tuple[int, int]) -> MaskRead:
 
 
 def _inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts
+    return not name.startswith("/") and ".." not in name.split("/")
 
 
 def _dealt(image: str) -> str:
