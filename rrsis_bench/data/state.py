@@ -30,6 +30,7 @@ _ABSENT: Stamp = (-1, 0, 0)
 _UNSETTLED: Stamp = (-2, 0, 0)
 _SETTLED_NS = 2_000_000_000
 """A file changed this shortly before the scan may change again without another time: file systems round times."""
+_UNREADABLE = "unreadable: "
 _CLUTTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
 _IMAGES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif"})
 
@@ -82,8 +83,7 @@ class FileState:
             hashed = dict(zip(changed, pool.map(lambda path: _sha256(self.root / path), changed), strict=True))
         contents = {path: hashed[path] if path in hashed else known[path][1] for path in found}
         settled = {
-            path: _UNSETTLED if any(abs(started - when) < _SETTLED_NS for when in stamp[1:]) else stamp
-            for path, stamp in found.items()
+            path: stamp if _is_settled(stamp, started, contents[path]) else _UNSETTLED for path, stamp in found.items()
         }
         rows = {path: (stamp, contents[path]) for path, stamp in settled.items()}
         if rows != kept:
@@ -164,6 +164,14 @@ def _folder(path: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Itera
         raise MissingResourceError(message) from error
 
 
+def _is_settled(stamp: Stamp, scanned: int, content: str) -> bool:
+    """Whether an equal stamp means an equal file from now on. What could not be read is tried again each time."""
+    if stamp == _ABSENT:
+        return True
+    recent = any(abs(scanned - when) < _SETTLED_NS for when in stamp[1:])
+    return not recent and not content.startswith(_UNREADABLE)
+
+
 def _is_clutter(name: str) -> bool:
     """Whether a file browser or a file system left it. A hidden image may be one that a listing names: it counts."""
     if name[0] == ".":
@@ -186,4 +194,4 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        return f"unreadable: {error.strerror}"
+        return f"{_UNREADABLE}{error.strerror}"

@@ -254,6 +254,13 @@ def test_a_change_within_the_grain_of_the_clock_is_noticed(root: Path, monkeypat
     assert manifest_path(located(root)) != before
 
 
+def test_a_file_that_could_not_be_read_is_tried_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(state, "_sha256", lambda path: "unreadable: Input/output error")
+        failed = manifest_path(located(root))
+    assert ensure_manifest(located(root)) != failed
+
+
 def test_files_that_change_during_a_preparation_leave_no_manifest(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = type(located(root).source)
     plain = kind.prepare
