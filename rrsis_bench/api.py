@@ -193,14 +193,15 @@ def _resolved(request: RunRequest) -> ResolvedRun:
         UsageError: see `resolve`.
         MissingResourceError: the data set is not on disk; the message says where to get it.
     """
-    from rrsis_bench.data.prepare import locate, manifest_path
+    from rrsis_bench.data.prepare import locate
 
     run = resolve(request)
     if is_first_process():
         for note in run.notes:
             print(f"rrsis-bench: note: {note}", file=sys.stderr)
     if not run.config["data"].get("generator"):
-        manifest_path(locate(run.config["data"]))
+        located = locate(run.config["data"])
+        located.source.key_files(located.root)
     return run
 
 
