@@ -33,13 +33,13 @@ def test_a_bit_mask_is_the_mask(size: tuple[int, int], share: float) -> None:
     assert (joined == mask).all()
 
 
-def test_the_covered_share_of_a_coarser_grid() -> None:
+@pytest.mark.parametrize(("share", "found"), [(0.25, [[1, 1], [0, 0]]), (0.5, [[1, 0], [0, 0]])])
+def test_a_coarser_grid_keeps_what_covers_more_than_a_share(share: float, found: list[list[int]]) -> None:
     mask = np.zeros((40, 60), bool)
-    mask[:20, :15] = True
+    mask[:20, :45] = True  # all of the first cell, half of the second
     bits = BitMask(40, 60)
     bits.put(0, mask)
-    expected = mask.reshape(4, 10, 6, 10).mean(axis=(1, 3))
-    assert np.allclose(bits.covered(4, 6), expected)
+    assert bits.reduced(2, 2, share).tolist() == np.array(found, bool).tolist()
 
 
 def test_no_two_inputs_share_a_name(tmp_path: Path) -> None:
