@@ -11,12 +11,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rrsis_bench.errors import DriftError, UsageError
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import RunRequest
 from rrsis_bench.run.resolve import ResolvedRun, resolve
+
+if TYPE_CHECKING:
+    from rrsis_bench.engine.predict import Predicted
 
 
 def fit(
@@ -190,14 +193,15 @@ def _resolved(request: RunRequest) -> ResolvedRun:
         UsageError: see `resolve`.
         MissingResourceError: the data set is not on disk; the message says where to get it.
     """
-    from rrsis_bench.data.prepare import locate, manifest_path
+    from rrsis_bench.data.prepare import locate
 
     run = resolve(request)
     if is_first_process():
         for note in run.notes:
             print(f"rrsis-bench: note: {note}", file=sys.stderr)
     if not run.config["data"].get("generator"):
-        manifest_path(locate(run.config["data"]))
+        located = locate(run.config["data"])
+        located.source.key_files(located.root)
     return run
 
 
@@ -247,8 +251,8 @@ def is_first_process() -> bool:
 
 def predict(
     run: Path | str,
-    image: Path | str,
-    text: str,
+    image: Path | str | Sequence[Path | str],
+    text: str | Sequence[str],
     *,
     out: Path | str | None = None,
     ckpt: Path | str | None = None,
@@ -257,31 +261,39 @@ def predict(
     overlap: float = 0.25,
     batch_size: int = 4,
     bands: str | None = None,
+    stretch: str | None = None,
     plain: bool = False,
-) -> None:
-    """Segment what an expression refers to in an image, and write mask, overlay and report.
+    overwrite: bool = False,
+) -> list[Predicted]:
+    """Segment what each expression refers to in each image, and write mask, overlay and report. Loads the run once.
 
     Args:
         run: run folder of `fit`.
-        image: PNG, JPEG, TIFF, or GeoTIFF.
-        text: the expression.
+        image: PNG, JPEG, TIFF, or GeoTIFF; one or several.
+        text: the expression; one or several.
         out: folder to write to; None for `predictions`.
         ckpt: a checkpoint; None for the run's best.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         tile: an image whose longer side exceeds this number of pixels is cut into tiles; None for twice the input size.
         overlap: share of a tile's side by which neighbouring tiles overlap.
         batch_size: tiles in a batch.
-        bands: red, green and blue band of a GeoTIFF, counted from 1, such as `4,3,2`; None for `1,2,3`.
+        bands: red, green and blue band of a GeoTIFF, counted from 1 (`4,3,2`); None for the run's, or the file's.
+        stretch: values that become black and white in images deeper than 8 bits; None for the run's.
         plain: treat a georeferenced file as an ordinary image.
-    """
-    from rrsis_bench.engine.device import pick_device
-    from rrsis_bench.engine.load import load_run
-    from rrsis_bench.engine.predict import predict_file
+        overwrite: replace earlier predictions of the same image and expression.
 
-    chosen = pick_device(device)
-    loaded = load_run(RunFolder(Path(run)), chosen, _path(ckpt))
-    settings = {"tile": tile, "overlap": overlap, "batch_size": batch_size}
-    predict_file(loaded, Path(image), text, Path(out or "predictions"), chosen, bands, plain, **settings)
+    Returns:
+        each prediction and the files it was written to.
+    """
+    from rrsis_bench.engine.predict import predict_files
+
+    texts = [text] if isinstance(text, str) else list(text)
+    made = predict_files(
+        Path(run), _paths(image), texts, _path(out) or Path("predictions"), checkpoint=_path(ckpt), device=device,
+        tile=tile, overlap=overlap, batch_size=batch_size, bands=bands, stretch=stretch, plain=plain,
+        overwrite=overwrite,
+    )  # fmt: skip
+    return list(made)
 
 
 def leaderboard(

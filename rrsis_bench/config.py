@@ -13,7 +13,13 @@ A method's file holds `published` (name of its published variant), `common`, `va
       tiny: {model: {options: {...}}}
       base: {...}
     datasets:
-      rrsisd: {trainer: {max_epochs: 65}}
+      rrsisd:
+        trainer: {max_epochs: 65}                            # the published variants
+        common: {model: {options: {classes: rrsisd}}}        # every variant
+        variants: {tiny: {model: {optimizer: {lr: 5e-4}}}}   # one variant
+
+A data set's block holds what was published for it. It leaves the small variants (`SMALL`) as they are: their rate,
+epochs and batch belong to their size. `common` and `variants` inside the block say what other variants take from it.
 
 It may hold `recipes` by name: values that a recipe changes. The recipe `paper` is the published way of training and the
 default of the published variant; `suite` is our own.
@@ -25,7 +31,7 @@ holds `data`, and may hold `info` (see `data/catalogue.py`), `model` and `traine
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -37,6 +43,14 @@ from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.paths import config_folders
 
 Config = dict[str, Any]
+
+GROUPS = ("model", "data", "trainer", "seed_everything", "checkpoint_every_n_steps")
+"""Keys of a configuration. A layer of a method's file holds some of them."""
+
+SMALL = ("tiny", "lite")
+"""The suite's own sizes, for trials. Every other variant is a published one, and so is the one `published` names."""
+
+_METHOD_KEYS = ("published", "common", "variants", "datasets", "recipes")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -120,7 +134,76 @@ def method_config(name: str) -> Config:
     loaded = load_yaml(path)
     if not isinstance(loaded.get("variants"), dict):
         raise UsageError(f"configuration {path} of method '{name}' must hold `variants` by name.")
+    _check_method(path, loaded)
     return loaded
+
+
+def _check_method(path: Path, loaded: Config) -> None:
+    """Refuse a method's file with a key that nothing reads: its settings would be left out without a word."""
+    only(path, "", loaded, _METHOD_KEYS)
+    variants = list(loaded["variants"])
+    layers = {"common": loaded.get("common")}
+    for kind in ("variants", "recipes"):
+        layers |= {f"{kind}.{name}": layer for name, layer in mapping(path, kind, loaded.get(kind)).items()}
+    for name, block in mapping(path, "datasets", loaded.get("datasets")).items():
+        where = f"datasets.{name}"
+        block = mapping(path, where, block)
+        only(path, f"{where}.", block, (*GROUPS, "common", "variants"))
+        layers[f"{where}.common"] = block.get("common")
+        own = mapping(path, f"{where}.variants", block.get("variants"))
+        only(path, f"{where}.variants.", own, variants)
+        layers |= {f"{where}.variants.{variant}": layer for variant, layer in own.items()}
+    for where, layer in layers.items():
+        only(path, f"{where}.", mapping(path, where, layer), GROUPS)
+
+
+def mapping(path: Path, where: str, value: Any) -> Config:
+    """A part of a file that must be a mapping; nothing is an empty one.
+
+    Raises:
+        UsageError: it is something else; names the file and the part.
+    """
+    if not isinstance(value, dict | None):
+        raise UsageError(f"{path}: {where} must be a mapping, not {value!r}.")
+    return value or {}
+
+
+def only(path: Path, where: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raise UsageError where a part of a file holds a key that nothing reads; `where` is the part, with its dot."""
+    for key in given:
+        if key not in known:
+            raise UsageError(f"{path}: unknown key '{where}{key}'.{did_you_mean(str(key), list(known))}")
+
+
+def dataset_layers(blocks: Config, dataset: str, variant: str) -> tuple[list[Config], Config]:
+    """What a method's file says of a data set.
+
+    Args:
+        blocks: the method's file.
+        dataset: the data set by name.
+        variant: one of the method's variants.
+
+    Returns:
+        the layers for the variant, from low to high; and what was left out, since it is for other variants.
+    """
+    block = (blocks.get("datasets") or {}).get(dataset) or {}
+    published = {key: value for key, value in block.items() if key in GROUPS}
+    own = (block.get("variants") or {}).get(variant) or {}
+    small = variant in SMALL and variant != blocks.get("published")
+    common = block.get("common") or {}
+    return ([common, own], published) if small else ([common, published, own], {})
+
+
+def flat(config: Mapping[str, Any], where: str = "") -> Config:
+    """A configuration's values by dotted key, tuples as lists. An empty mapping is a value."""
+    found: Config = {}
+    for key, value in config.items():
+        name = f"{where}.{key}" if where else str(key)
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, name)
+        else:
+            found[name] = list(value) if isinstance(value, tuple) else value
+    return found
 
 
 def choose_variant(method: str, blocks: Mapping[str, Any], dataset: Mapping[str, Any], variant: str | None) -> str:

@@ -24,7 +24,7 @@ BLOCKS = ("variant", "info", "data", "model", "trainer")
 
 SETTINGS = (
     "dataset", "source", "root", "batch_size", "eval_batch_size", "global_batch", "num_workers", "seed", "augment",
-    "generator", "source_options", "manifest", "permute_expressions", "limit", "select_on",
+    "generator", "source_options", "manifest", "permute_expressions", "limit", "select_on", "pixels",
 )  # fmt: skip
 """What its `data` block may hold: the arguments of `ReferringDataModule`, named here because that one needs torch."""
 
@@ -95,24 +95,14 @@ def _read(name: str) -> dict[str, dict[str, Any]]:
     """The `info` and `data` blocks of a data set's file, checked."""
     path = config.find("datasets", name)
     loaded = config.load_yaml(path)
-    _only(path, "", loaded, BLOCKS)
-    blocks = {block: _mapping(path, block, loaded.get(block)) for block in ("info", "data")}
-    _only(path, "data.", blocks["data"], SETTINGS)
-    _only(path, "data.generator.", _mapping(path, "data.generator", blocks["data"].get("generator")), GENERATOR)
-    _only(path, "info.", blocks["info"], INFO)
+    config.only(path, "", loaded, BLOCKS)
+    blocks = {block: config.mapping(path, block, loaded.get(block)) for block in ("info", "data")}
+    config.only(path, "data.", blocks["data"], SETTINGS)
+    config.only(
+        path, "data.generator.", config.mapping(path, "data.generator", blocks["data"].get("generator")), GENERATOR
+    )
+    config.only(path, "info.", blocks["info"], INFO)
     return {"data": blocks["data"], "info": _checked_info(path, blocks["info"])}
-
-
-def _mapping(path: Path, block: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping | None):
-        raise UsageError(f"{path}: {block} must be a mapping, not {value!r}.")
-    return dict(value or {})
-
-
-def _only(path: Path, block: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for key in given:
-        if key not in known:
-            raise UsageError(f"{path}: unknown key '{block}{key}'.{did_you_mean(str(key), list(known))}")
 
 
 def _checked_info(path: Path, info: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from rrsis_bench.data import masks
 from rrsis_bench.data.manifest import Manifest, Pair
-from rrsis_bench.data.pixels import ImageError, read_rgb
+from rrsis_bench.data.pixels import ImageError, PixelRule, RefusedImageError, read_rgb
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.data.transforms import Augment, Augmenter, normalise, resize_image
 from rrsis_bench.data.verify import sizes_agree
@@ -186,9 +186,10 @@ class ReferringDataset(Dataset[Item]):
     def _read(self, pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         path = self.root / pair.image
         try:
-            image = read_rgb(path)
+            image = read_rgb(path, PixelRule.from_config(pair.pixels))
         except ImageError as error:
-            raise MissingResourceError(f"image {path} of sample {pair.sample_id}: {error}. {_REMEDY}") from error
+            remedy = "" if isinstance(error, RefusedImageError) else f" {_REMEDY}"
+            raise MissingResourceError(f"image {path} of sample {pair.sample_id}: {error}.{remedy}") from error
         mask = self._mask(pair)
         height, width = image.shape[:2]
         if not sizes_agree((mask.shape[0], mask.shape[1]), (height, width)):

@@ -9,8 +9,8 @@ import hashlib
 import json
 import mmap
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Pair:
         text: the expression.
         split: `train`, `val` or `test`.
         category: class name, or "" where the data set has none.
+        pixels: how the image's numbers become 8-bit RGB (see `PixelRule.from_config`); empty for plain 8-bit images.
     """
 
     sample_id: str
@@ -46,15 +47,19 @@ class Pair:
     text: str
     split: str
     category: str
+    pixels: Mapping[str, Any] = field(default_factory=dict)
 
 
-_FIELDS = tuple(field.name for field in fields(Pair))
+_FIELDS = tuple(one.name for one in fields(Pair) if one.name != "pixels")
 _SPLIT = re.compile(rb'"split": "((?:[^"\\]|\\.)*)"')
 
 
 def dump_pair(pair: Pair) -> bytes:
     """One line of a manifest."""
-    return json.dumps(asdict(pair), ensure_ascii=False).encode("utf-8") + b"\n"
+    values = asdict(pair)
+    if not values["pixels"]:
+        del values["pixels"]
+    return json.dumps(values, ensure_ascii=False).encode("utf-8") + b"\n"
 
 
 def write_manifest(path: Path, pairs: Iterable[Pair]) -> int:
@@ -135,7 +140,7 @@ class Manifest:
         line = bytes(self._buffer[int(start) : int(end)])
         try:
             values = json.loads(line)
-            return Pair(**{name: values[name] for name in _FIELDS})
+            return Pair(**{name: values[name] for name in _FIELDS}, pixels=values.get("pixels") or {})
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.path}, entry {index}, holds no pair ({error}); delete the file and prepare the data set again."
@@ -157,7 +162,8 @@ class Manifest:
         """The hash by which a result names its data: sha256 over the sorted lines of all pairs.
 
         A line is `sample_id, image sha256, rle sha256, text`, joined by ", " and closed by a line feed. The image's
-        sha256 is that of its file; the RLE's that of its compact JSON with sorted keys.
+        sha256 is that of its file; the RLE's that of its compact JSON with sorted keys. Where the image is read by a
+        rule (`pixels`), its compact JSON follows.
 
         Args:
             root: data root the image paths are relative to.
@@ -170,8 +176,9 @@ class Manifest:
         for pair in self:
             if pair.image not in images:
                 images[pair.image] = _sha256_file(Path(root) / pair.image)
-            rle = json.dumps(pair.rle, sort_keys=True, separators=(",", ":")).encode("utf-8")
-            parts = (pair.sample_id, images[pair.image], hashlib.sha256(rle).hexdigest(), pair.text)
+            rle = hashlib.sha256(_compact(pair.rle).encode("utf-8")).hexdigest()
+            parts = [pair.sample_id, images[pair.image], rle, pair.text]
+            parts += [_compact(pair.pixels)] if pair.pixels else []
             lines.append(", ".join(parts) + "\n")
         return hashlib.sha256("".join(sorted(lines)).encode("utf-8")).hexdigest()
 
@@ -181,6 +188,10 @@ class Manifest:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.path, self._offsets = state["path"], state["_offsets"]
         self._buffer = _map(self.path)
+
+
+def _compact(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _map(path: Path) -> mmap.mmap | bytes:

@@ -21,10 +21,20 @@ class MaskError(ValueError):
     """A mask that cannot be decoded; the message says why, the caller adds where."""
 
 
+class MissingMaskError(MaskError):
+    """There is no such mask file."""
+
+
 def encode(mask: NDArray[Any]) -> Rle:
     """The compressed RLE of a mask (h, w); every non-zero pixel is foreground."""
     coded = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
     return {"size": [int(side) for side in coded["size"]], "counts": coded["counts"].decode("ascii")}
+
+
+def from_runs(height: int, width: int, lengths: NDArray[np.int64]) -> Rle:
+    """The compressed RLE of run lengths, background first."""
+    coded = coco_mask.frPyObjects({"size": [height, width], "counts": lengths.tolist()}, height, width)
+    return {"size": [height, width], "counts": coded["counts"].decode("ascii")}
 
 
 def runs(rle: Mapping[str, Any]) -> NDArray[np.int64]:
@@ -123,7 +133,7 @@ def _part(part: Any, height: int, width: int) -> Rle:
                 lengths = np.asarray(part["counts"], np.int64)
                 if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != rows * columns:
                     raise MaskError(f"uncompressed RLE runs do not cover its size {rows}x{columns}")
-                part = coco_mask.frPyObjects({"size": [rows, columns], "counts": lengths.tolist()}, rows, columns)
+                part = from_runs(rows, columns, lengths)
             counts = part.get("counts")
             text = counts.decode("latin-1") if isinstance(counts, bytes) else counts
             coded = {"size": list(_size(part)), "counts": text}

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rrsis_bench.data.info import SourceInfo
 from rrsis_bench.data.manifest import Pair
-from rrsis_bench.data.masks import MaskError, area
-from rrsis_bench.data.pixels import ImageError, pixel_hash, read_rgb
+from rrsis_bench.data.masks import MaskError, MissingMaskError, area
+from rrsis_bench.data.pixels import (
+    ImageError,
+    MissingImageError,
+    PixelRule,
+    RefusedImageError,
+    open_image,
+    pixel_hash,
+)
 from rrsis_bench.data.sources.base import Finding, ListedPair, Report
 from rrsis_bench.data.text import normalise_text
 from rrsis_bench.errors import MissingResourceError
@@ -26,6 +33,7 @@ BLOCKING = frozenset(
     {
         "missing-image",
         "corrupt-image",
+        "refused-image",
         "missing-mask",
         "corrupt-mask",
         "size-mismatch",
@@ -37,6 +45,7 @@ BLOCKING = frozenset(
 """Checks whose errors no sample can be made from. The others are reported by `verify` and do not stop a preparation."""
 
 _CHUNK = 512
+_AS_STORED = PixelRule()
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,8 @@ class _Image:
     height: int
     width: int
     error: Finding | None
+    notes: tuple[Finding, ...] = ()
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
 
 def sizes_agree(mask: tuple[int, int], image: tuple[int, int]) -> bool:
@@ -62,13 +73,16 @@ def sizes_agree(mask: tuple[int, int], image: tuple[int, int]) -> bool:
     return all(abs(m - i) <= SIZE_TOLERANCE * i for m, i in zip(mask, image, strict=True))
 
 
-def examine(root: Path, entries: Iterable[ListedPair], title: str = "") -> Iterator[Examined]:
+def examine(
+    root: Path, entries: Iterable[ListedPair], title: str = "", rule: PixelRule = _AS_STORED
+) -> Iterator[Examined]:
     """Open the files of entries in a pool of threads, in order, with a progress bar where there is a terminal.
 
     Args:
         root: data root.
         entries: what to open.
         title: shown beside the progress bar.
+        rule: how images are read where their files do not say.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -84,14 +98,18 @@ def examine(root: Path, entries: Iterable[ListedPair], title: str = "") -> Itera
         remaining = iter(listed)
         while chunk := list(islice(remaining, _CHUNK)):
             unseen = list(dict.fromkeys(entry.image for entry in chunk if entry.image not in images))
-            images.update(zip(unseen, pool.map(lambda name: _open_image(root, name), unseen), strict=True))
+            images.update(zip(unseen, pool.map(lambda name: _open_image(root, name, rule), unseen), strict=True))
             for done in pool.map(lambda entry: _examine(entry, images[entry.image]), chunk):
                 progress.advance(task)
                 yield done
 
 
 def prepare_entries(
-    root: Path, scan: Callable[[Report], Iterable[ListedPair]], name: str, info: SourceInfo
+    root: Path,
+    scan: Callable[[Report], Iterable[ListedPair]],
+    name: str,
+    info: SourceInfo,
+    rule: PixelRule = _AS_STORED,
 ) -> Iterator[Pair]:
     """The pairs of a source's entries; ids are made unique and copies of a photograph get one image id.
 
@@ -100,6 +118,7 @@ def prepare_entries(
         scan: lists the entries and reports what is wrong with the listing itself.
         name: name of the source, for messages.
         info: the data set.
+        rule: how images are read where their files do not say.
 
     Raises:
         MissingResourceError: a file that cannot be used.
@@ -107,14 +126,15 @@ def prepare_entries(
 
     def refuse(finding: Finding) -> None:
         if finding.severity == "error" and finding.check in BLOCKING:
+            remedy = "" if finding.check == "refused-image" else f"Replace the file (from {info.where}); "
             raise MissingResourceError(
-                f"{info.title} in {root}: {finding.file}: {finding.message}. Replace the file (from {info.where}); "
+                f"{info.title} in {root}: {finding.file}: {finding.message}. {remedy}"
                 f"`rrsis-bench data verify {name}` lists all such files."
             )
 
     sample_ids: dict[str, int] = defaultdict(int)
     image_ids = _ImageIds()
-    for examined in examine(root, scan(refuse), info.title):
+    for examined in examine(root, scan(refuse), info.title, rule):
         for finding in examined.findings:
             refuse(finding)
         pair = examined.pair
@@ -131,20 +151,24 @@ def prepare_entries(
                 text=pair.text,
                 split=pair.split,
                 category=pair.category,
+                pixels=pair.pixels,
             )
 
 
-def verify_entries(root: Path, scan: Callable[[Report], Iterable[ListedPair]], info: SourceInfo) -> list[Finding]:
+def verify_entries(
+    root: Path, scan: Callable[[Report], Iterable[ListedPair]], info: SourceInfo, rule: PixelRule = _AS_STORED
+) -> list[Finding]:
     """Every check on every entry. Errors come first, then warnings, then notes.
 
     Args:
         root: data root.
         scan: lists the entries and reports what is wrong with the listing itself.
         info: the data set, with its published counts.
+        rule: how images are read where their files do not say.
     """
     findings: list[Finding] = []
     examined: list[Examined] = []
-    for item in examine(root, scan(findings.append), info.title):
+    for item in examine(root, scan(findings.append), info.title, rule):
         findings.extend(item.findings)
         examined.append(item)
     findings += _duplicates(examined)
@@ -162,10 +186,12 @@ class ScannedSource:
     Attributes:
         name: of the source, for messages.
         info: what a user should know of the data set.
+        pixels: how its images are read where their files alone do not say.
     """
 
     name: ClassVar[str]
     info: ClassVar[SourceInfo]
+    pixels: PixelRule = _AS_STORED
 
     def key_files(self, root: Path) -> list[Path]:
         """The files and folders without which there is nothing to read."""
@@ -174,12 +200,12 @@ class ScannedSource:
     def prepare(self, root: Path) -> Iterator[Pair]:
         """The pairs of all splits."""
         self.key_files(root)
-        return prepare_entries(root, lambda report: self._scan(root, report), self.name, self.info)
+        return prepare_entries(root, lambda report: self._scan(root, report), self.name, self.info, self.pixels)
 
     def verify(self, root: Path) -> list[Finding]:
         """Every check on every file."""
         self.key_files(root)
-        return verify_entries(root, lambda report: self._scan(root, report), self.info)
+        return verify_entries(root, lambda report: self._scan(root, report), self.info, self.pixels)
 
     def _scan(self, root: Path, report: Report) -> Iterable[ListedPair]:
         raise NotImplementedError
@@ -201,17 +227,20 @@ class _ImageIds:
         return self._by_pixels[pixels]
 
 
-def _open_image(root: Path, name: str) -> _Image:
+def _open_image(root: Path, name: str, rule: PixelRule) -> _Image:
     try:
-        pixels = read_rgb(root / name)
+        with open_image(root / name, rule) as image:
+            digest = pixel_hash(image.read())
     except ImageError as error:
-        check = "corrupt-image" if (root / name).is_file() else "missing-image"
+        checks = {MissingImageError: "missing-image", RefusedImageError: "refused-image"}
+        check = checks.get(type(error), "corrupt-image")
         return _Image("", 0, 0, Finding("error", name, f"image {error}", check))
-    return _Image(pixel_hash(pixels), pixels.shape[0], pixels.shape[1], None)
+    notes = tuple(Finding("warning", name, note.message, note.check) for note in image.notes if note.check)
+    return _Image(digest, image.height, image.width, None, notes, image.applied)
 
 
 def _examine(entry: ListedPair, image: _Image) -> Examined:
-    findings = [] if image.error is None else [image.error]
+    findings = [*image.notes] if image.error is None else [image.error]
     if not normalise_text(entry.text):
         findings.append(Finding("error", entry.where, "expression is empty", "empty-text"))
     if any("\ud800" <= letter <= "\udfff" for letter in entry.text):
@@ -223,7 +252,7 @@ def _examine(entry: ListedPair, image: _Image) -> Examined:
         read = entry.mask(size)
         covered = area(read.rle)
     except MaskError as error:
-        missing = "missing" in str(error)
+        missing = isinstance(error, MissingMaskError)
         if image.error is None or missing:
             findings.append(
                 Finding("error", entry.mask_file, f"mask {error}", "missing-mask" if missing else "corrupt-mask")
@@ -243,8 +272,9 @@ def _examine(entry: ListedPair, image: _Image) -> Examined:
             message = f"mask is {width}x{height} but image {entry.image} is {size[1]}x{size[0]}{note}"
             findings.append(Finding("warning" if near else "error", entry.mask_file, message, "size-mismatch"))
         pair = Pair(
-            entry.sample_id, "", entry.image, size[1], size[0], read.rle, entry.text, entry.split, entry.category
-        )
+            entry.sample_id, "", entry.image, size[1], size[0], read.rle, entry.text, entry.split, entry.category,
+            image.reading,
+        )  # fmt: skip
     return Examined(entry, pair, image.pixels, tuple(findings))
 
 

@@ -1,10 +1,13 @@
-"""Georeferenced images: read a GeoTIFF, write the mask back onto the map (extra `geo`: rasterio).
+"""Georeferenced images: where an image lies, and the mask back on the map (extra `geo`: rasterio).
 
-Shape legend: `H W` pixels, `D` bands.
+Shape legend: `H W` pixels.
 """
 
 from __future__ import annotations
 
+import json
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,178 +16,248 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data.pixels import ImageError, opened
+from rrsis_bench.engine.antimeridian import cut
+from rrsis_bench.engine.bitmask import BitMask
+from rrsis_bench.engine.outlines import Region, Ring, regions, signed_area
 from rrsis_bench.errors import UsageError
 
-GEO_TAGS = (33550, 34264, 34735)  # ModelPixelScale, ModelTransformation, GeoKeyDirectory
-STRETCH = (2.0, 98.0)  # percentiles that become 0 and 255 where a band is not 8-bit
+BLOCK = 256  # side of the mask's tiles in pixels
+_LONGEST = 64  # pixels: lines of a map bend in longitude and latitude, those up to here by less than a tenth of a pixel
+_STRAIGHT = 1.0  # degrees of longitude that such a line may span
+_AT_ONCE = 1000  # regions brought to longitude and latitude by one call
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A georeferenced image.
+class GeoImage:
+    """Where an image lies on the map.
 
     Attributes:
-        image: (H, W, 3) uint8.
-        transform: rasterio's affine transform, pixels to the coordinates of `crs`.
+        transform: rasterio's affine transform, pixels to the coordinates of `crs`; the identity where there is none.
         crs: rasterio's coordinate reference system, or None.
-        notes: what was done to the bands, for the user.
+        gcps: ground control points, which place an image that has no affine transform.
+        rpcs: rational polynomial coefficients, or None. They place nothing without a model of the terrain.
     """
 
-    image: NDArray[np.uint8]
     transform: Any
     crs: Any
-    notes: tuple[str, ...]
+    gcps: tuple[Any, ...] = ()
+    rpcs: Any = None
+
+    @property
+    def has_polygons(self) -> bool:
+        """Whether pixels can be brought to longitude and latitude."""
+        on_earth = self.crs is not None and (self.crs.is_geographic or self.crs.is_projected)
+        return on_earth and (bool(self.gcps) or not self.transform.is_identity)
+
+    @property
+    def note(self) -> str | None:
+        """What a user should know of the map, or None."""
+        if self.has_polygons:
+            points = f"placed by a polynomial through its {len(self.gcps)} ground control points"
+            return f"the image is {points}" if self.gcps else None
+        if self.crs is None:
+            return "the file names no coordinate reference system, so no GeoJSON can be made"
+        return "the file does not place its pixels on earth by a transform or control points, so no GeoJSON can be made"
+
+    def to_map(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Columns and rows (N, 2) of pixel corners in the coordinates of `crs`."""
+        if self.gcps:
+            from rasterio.transform import GCPTransformer
+
+            with GCPTransformer(self.gcps) as placed:
+                return np.stack(placed.xy(points[:, 1], points[:, 0], offset="ul"), axis=1)
+        a, b, c, d, e, f = self.transform[:6]
+        x, y = points[:, 0], points[:, 1]
+        return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+
+    def to_world(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Columns and rows (N, 2) of pixel corners as longitude and latitude in WGS 84; infinite off the globe."""
+        # A corner on a pole has no longitude: a map is shifted by a millionth of a pixel.
+        placed = self.to_map(points if self.crs.is_geographic else points + 1e-6)
+        found = _degrees(self.crs, placed)
+        if self.crs.is_geographic:
+            # Longitudes beyond 180 go on as the image has them.
+            found[:, 0] += 360 * np.round((placed[:, 0] - found[:, 0]) / 360)
+        return found
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether what turns clockwise in the image, its rows counted downwards, turns clockwise on the map."""
+        corner, right, below = self.to_map(np.array([[0, 0], [1, 0], [0, 1]], np.float64))
+        (a, d), (b, e) = right - corner, below - corner
+        return bool(a * e - b * d < 0)
 
 
-def is_georeferenced(path: Path) -> bool:
-    """Whether a file is a TIFF with a place on the map. Needs no rasterio; a file that is no TIFF gives False."""
-    if path.suffix.lower() not in {".tif", ".tiff"}:
-        return False
-    from PIL import Image, UnidentifiedImageError
+def _degrees(system: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coordinates (N, 2) of a reference system as longitude and latitude; infinite off the globe."""
+    from rasterio.warp import transform
 
     try:
-        with Image.open(path) as opened:
-            tags = getattr(opened, "tag_v2", {})
-            return any(tag in tags for tag in GEO_TAGS)
-    except UnidentifiedImageError:
-        # PIL knows few layouts of bands; rasterio, where it is there, knows nearly all.
-        return find_spec("rasterio") is not None and _opens(path)
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return False
+        return np.stack(transform(system, "EPSG:4326", *points.T.tolist()), axis=1)
+    except Exception:  # One point off the globe fails all, by an exception that rasterio keeps to itself.
+        if len(points) == 1:
+            return np.full((1, 2), np.inf)
+        half = len(points) // 2
+        return np.concatenate([_degrees(system, points[:half]), _degrees(system, points[half:])])
 
 
-def _opens(path: Path) -> bool:
-    import rasterio
-
-    try:
-        with rasterio.open(path) as opened:
-            return opened.crs is not None or not opened.transform.is_identity
-    except rasterio.errors.RasterioError:
-        return False
-
-
-def require_rasterio(path: Path) -> None:
-    """Stop where a georeferenced file cannot be treated as one.
+def locate(path: Path) -> GeoImage | None:
+    """Where an image lies: by tags of the file or a file beside it (world file); None for an image without a place.
 
     Raises:
-        UsageError: the extra is not installed.
+        UsageError: a TIFF says where it lies, and the extra is not installed.
     """
     if find_spec("rasterio") is None:
-        raise UsageError(
-            f"{path} is georeferenced, which needs rasterio: pip install 'rrsis-bench[geo]', "
-            "or give --plain to treat it as an ordinary image."
-        )
-
-
-def read(path: Path, bands: tuple[int, int, int] | None = None) -> Scene:
-    """Read a GeoTIFF as 8-bit RGB.
-
-    Args:
-        path: the file.
-        bands: 1-based bands for red, green and blue; None for the first three, or a single one three times.
-
-    Raises:
-        UsageError: the extra is missing, the file cannot be read, or lacks a band.
-    """
-    require_rasterio(path)
+        if _has_place_tags(path):
+            raise UsageError(
+                f"{path} is georeferenced, which needs rasterio: pip install 'rrsis-bench[geo]', "
+                "or give --plain to treat it as an ordinary image."
+            )
+        return None
     import rasterio
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        try:
+            with rasterio.open(path) as dataset:
+                points, system = dataset.gcps
+                place = GeoImage(dataset.transform, dataset.crs or system, tuple(points), dataset.rpcs)
+        except (rasterio.errors.RasterioError, OSError):
+            return None  # not a format of rasterio's; whoever reads the pixels says what is wrong
+    placed = place.crs is not None or place.gcps or place.rpcs is not None or not place.transform.is_identity
+    return place if placed else None
+
+
+def _has_place_tags(path: Path) -> bool:
     try:
-        with rasterio.open(path) as opened:
-            chosen = bands or ((1, 2, 3) if opened.count >= 3 else (1, 1, 1))
-            if max(chosen) > opened.count or min(chosen) < 1:
-                raise UsageError(f"{path} has {opened.count} bands, so it has no bands {chosen}; give --bands R,G,B.")
-            raw = opened.read(list(chosen))
-            valid = opened.dataset_mask() != 0
-            transform, crs = opened.transform, opened.crs
-    except rasterio.errors.RasterioError as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"cannot read {path}: {reason}. Is it a complete GeoTIFF?") from error
-    notes = []
-    if raw.dtype != np.uint8:
-        notes.append(
-            f"bands of {raw.dtype} were stretched to 8 bits between percentiles {STRETCH[0]:g} and {STRETCH[1]:g}"
-        )
-        raw = np.stack([_stretch(band, valid) for band in raw])
-    if crs is None:
-        notes.append("the file names no coordinate reference system, so no GeoJSON can be made")
-    return Scene(np.ascontiguousarray(raw.transpose(1, 2, 0)), transform, crs, tuple(notes))
+        with opened(path) as (_, header):
+            return header.placed
+    except ImageError:
+        return False
 
 
-def _stretch(band: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """(H, W) of any number type to uint8; pixels without data become 0."""
-    values = band.astype(np.float32)
-    usable = valid & np.isfinite(values)
-    if not usable.any():
-        return np.zeros(band.shape, dtype=np.uint8)
-    low, high = np.percentile(values[usable], STRETCH)
-    scaled = (values - low) * (255.0 / max(high - low, 1e-12))
-    return np.where(usable, np.clip(np.nan_to_num(scaled), 0, 255), 0).astype(np.uint8)
-
-
-def mask_geotiff(mask: NDArray[np.uint8], scene: Scene) -> bytes:
-    """A mask (H, W) in {0, 1} as a GeoTIFF of 0 and 255 with the scene's place on the map."""
-    from rasterio.io import MemoryFile
-
-    with MemoryFile() as memory:
-        with memory.open(
-            driver="GTiff", height=mask.shape[0], width=mask.shape[1], count=1, dtype="uint8", compress="deflate",
-            crs=scene.crs, transform=scene.transform,
-        ) as opened:  # fmt: skip
-            opened.write(mask * np.uint8(255), 1)
-        return bytes(memory.read())
-
-
-def polygons(mask: NDArray[np.uint8], scene: Scene, properties: dict[str, Any]) -> dict[str, Any]:
-    """A mask's regions as a GeoJSON feature collection in WGS 84.
-
-    By RFC 7946: longitude before latitude, outer rings counter-clockwise.
+def map_files(mask: BitMask, place: GeoImage, properties: Mapping[str, Any]) -> dict[str, bytes]:
+    """A mask where its image lies: suffix -> content of a GeoTIFF of 0 and 255, and of GeoJSON where that can be made.
 
     Args:
-        mask: (H, W) in {0, 1}.
-        scene: what it was predicted on; must have a coordinate reference system.
+        mask: (H, W).
+        place: of the image.
+        properties: of the GeoJSON's features.
+    """
+    import rasterio
+    from rasterio.io import MemoryFile
+    from rasterio.windows import Window
+
+    files: dict[str, bytes] = {}
+    with warnings.catch_warnings(), MemoryFile() as memory:
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with memory.open(
+            driver="GTiff", height=mask.height, width=mask.width, count=1, dtype="uint8", compress="deflate",
+            tiled=True, blockxsize=BLOCK, blockysize=BLOCK, bigtiff="IF_SAFER",
+        ) as dataset:  # fmt: skip
+            for top, rows in mask.strips():
+                dataset.write(rows * np.uint8(255), 1, window=Window(0, top, mask.width, len(rows)))
+        if place.has_polygons:
+            # Before the file has a place: regions are traced in pixels, where corners that touch are equal.
+            with memory.open() as dataset:
+                files[".geojson"] = geojson(regions(rasterio.band(dataset, 1)), place, properties)
+        with rasterio.open(memory.name, "r+") as dataset:
+            if place.gcps:
+                dataset.gcps = (list(place.gcps), place.crs)
+            elif not place.transform.is_identity:
+                dataset.transform = place.transform
+            if place.crs is not None and not place.gcps:
+                dataset.crs = place.crs
+            if place.rpcs is not None:
+                dataset.rpcs = place.rpcs
+        files["_mask.tif"] = bytes(memory.getbuffer())
+    return files
+
+
+def geojson(found: Sequence[Region], place: GeoImage, properties: Mapping[str, Any]) -> bytes:
+    """Regions as a GeoJSON feature collection in WGS 84, one feature a line.
+
+    By RFC 7946: longitude before latitude, outlines counter-clockwise, holes clockwise, what crosses the antimeridian
+    cut there.
+
+    Args:
+        found: regions of a mask.
+        place: of the image; must have polygons.
         properties: copied into each feature, with the number of its pixels.
     """
-    from rasterio.features import shapes
-    from rasterio.transform import IDENTITY
-    from rasterio.warp import transform_geom
-
-    features = []
-    for outline, _ in shapes(mask, mask=mask != 0, connectivity=8, transform=IDENTITY):
-        pixels = sum(
-            _area(ring) * (1 if k == 0 else -1) for k, ring in enumerate(map(_counter, outline["coordinates"]))
-        )
-        placed = {
-            "type": "Polygon",
-            "coordinates": [_placed(ring, scene.transform) for ring in outline["coordinates"]],
-        }
-        world = transform_geom(scene.crs, "EPSG:4326", placed)
-        rings = [_counter(ring) for ring in world["coordinates"]]
-        rings = [rings[0], *(ring[::-1] for ring in rings[1:])]
-        features.append(
-            {
+    lines = []
+    for start in range(0, len(found), _AT_ONCE):
+        some = found[start : start + _AT_ONCE]
+        for region, geometry in zip(some, _in_the_world(some, place), strict=True):
+            feature = {
                 "type": "Feature",
-                "geometry": {"type": "Polygon", "coordinates": [[list(point) for point in ring] for ring in rings]},
-                "properties": {**properties, "pixels": round(pixels)},
+                "geometry": geometry,
+                "properties": {**properties, "pixels": region.pixels},
             }
-        )
-    return {"type": "FeatureCollection", "features": features}
+            lines.append(json.dumps(feature, ensure_ascii=False, allow_nan=False).encode())
+    return b'{"type": "FeatureCollection", "features": [\n' + b",\n".join(lines) + b"\n]}\n"
 
 
-def _placed(ring: list[Any], transform: Any) -> list[tuple[float, float]]:
-    """A ring of (column, row) in the coordinates of the transform."""
-    a, b, c, d, e, f = transform[:6]
-    return [(a * column + b * row + c, d * column + e * row + f) for column, row in ring]
+def _in_the_world(found: Sequence[Region], place: GeoImage) -> list[dict[str, Any] | None]:
+    """GeoJSON geometries in WGS 84 of regions; None for one that is not on the globe."""
+    shapes = [[_turned_on_map(polygon, place.mirrored) for polygon in region.polygons] for region in found]
+    placed = iter(_spherical([ring for shape in shapes for polygon in shape for ring in polygon], place))
+    geometries: list[dict[str, Any] | None] = []
+    for shape in shapes:
+        parts: list[list[NDArray[np.float64]]] = []
+        for polygon in shape:
+            rings = [next(placed) for _ in polygon]
+            parts += cut(rings) if all(np.isfinite(ring).all() for ring in rings) else []
+        polygons = [[_turned(ring, number == 0).tolist() for number, ring in enumerate(part)] for part in parts]
+        if len(polygons) == 1:
+            geometries.append({"type": "Polygon", "coordinates": polygons[0]})
+        else:
+            geometries.append({"type": "MultiPolygon", "coordinates": polygons} if polygons else None)
+    return geometries
 
 
-def _area(ring: list[Any]) -> float:
-    """Signed area of a closed ring, positive when counter-clockwise with y upwards."""
-    points = np.asarray(ring, dtype=np.float64)
-    points = points - points[0]  # keeps the precision of small polygons far from the origin
-    x, y = points[:, 0], points[:, 1]
-    return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2)
+def _turned_on_map(polygon: Sequence[Ring], mirrored: bool) -> list[Ring]:
+    """Rings of pixels, the outline counter-clockwise on the map and the holes clockwise."""
+    return [_turned(ring, (number == 0) != mirrored) for number, ring in enumerate(polygon)]
 
 
-def _counter(ring: list[Any]) -> list[Any]:
-    """The ring, counter-clockwise."""
-    return ring if _area(ring) >= 0 else ring[::-1]
+def _turned(ring: NDArray[Any], counter_clockwise: bool) -> NDArray[Any]:
+    return ring if (signed_area(ring) > 0) == counter_clockwise else ring[::-1]
+
+
+def _spherical(rings: Sequence[Ring], place: GeoImage) -> list[NDArray[np.float64]]:
+    """Rings of pixels as longitudes, without jumps, and latitudes."""
+    done = _followed(rings, place, _LONGEST)
+    # A line that spans much longitude bends: it is followed pixel by pixel.
+    bent = [
+        number
+        for number, ring in enumerate(done)
+        if np.isfinite(ring).all() and np.abs(np.diff(ring[:, 0])).max() > _STRAIGHT
+    ]
+    if bent:
+        for number, ring in zip(bent, _followed([rings[number] for number in bent], place, 1), strict=True):
+            done[number] = ring
+    return done
+
+
+def _followed(rings: Sequence[Ring], place: GeoImage, longest: int) -> list[NDArray[np.float64]]:
+    """Rings in longitude and latitude, a point at least every so many pixels."""
+    finer = [_finer(ring, longest) for ring in rings]
+    ends = np.cumsum([len(ring) for ring in finer])
+    found = np.split(place.to_world(np.concatenate(finer)), ends[:-1])
+    if not place.crs.is_geographic:
+        for ring in found:
+            if np.isfinite(ring).all():
+                ring[:, 0] = np.unwrap(ring[:, 0], period=360)
+    return found
+
+
+def _finer(ring: Ring, longest: int) -> NDArray[np.float64]:
+    """A closed ring (N, 2) with points added, none of its lines longer than so many pixels."""
+    steps = np.diff(ring, axis=0)
+    counts = np.maximum(1, -(-np.abs(steps).max(axis=1) // longest))
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    share = (np.arange(counts.sum()) - first) / np.repeat(counts, counts)
+    inner = np.repeat(ring[:-1], counts, axis=0) + np.repeat(steps, counts, axis=0) * share[:, None]
+    return np.concatenate([inner, ring[-1:]])

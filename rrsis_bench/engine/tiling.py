@@ -3,11 +3,12 @@
 A method's input covers one tile. Logits, not masks, are averaged, under a window that falls smoothly from a tile's
 middle to its rim, so that no seam shows.
 
-Shape legend: `H W` pixels of the scene, `h w` pixels of a tile, `N` tiles.
+Shape legend: `H W` pixels of the image, `h w` pixels of a tile, `N` tiles.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 
 from rrsis_bench.errors import UsageError
 
+AT_ONCE = 1 << 22  # pixels whose logits are given out at once
 FLOOR = 1e-3  # a tile's rim still counts where no other tile covers it
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Tiles of one size that cover a scene.
+class TilePlan:
+    """Tiles of one size that cover an image.
 
     Attributes:
         height: H.
@@ -34,14 +36,13 @@ class Plan:
     tile: tuple[int, int]
     corners: tuple[tuple[int, int], ...]
 
-    def crop(self, image: NDArray[np.uint8], k: int) -> NDArray[np.uint8]:
-        """The k-th tile (h, w, 3) of a scene (H, W, 3), a view."""
-        top, left = self.corners[k]
-        return image[top : top + self.tile[0], left : left + self.tile[1]]
+    def box(self, k: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width of the k-th tile."""
+        return (*self.corners[k], *self.tile)
 
 
-def plan(height: int, width: int, limit: int, overlap: float = 0.25) -> Plan:
-    """Lay tiles over a scene; one tile where the longer side is within the limit.
+def plan(height: int, width: int, limit: int, overlap: float = 0.25) -> TilePlan:
+    """Lay tiles over an image; one tile where the longer side is within the limit.
 
     Args:
         height: H in pixels.
@@ -58,7 +59,7 @@ def plan(height: int, width: int, limit: int, overlap: float = 0.25) -> Plan:
         raise UsageError(f"--overlap {overlap:g} must lie between 0 and 0.9.")
     tile = (min(height, limit), min(width, limit))
     tops, lefts = (_starts(side, length, overlap) for side, length in zip((height, width), tile, strict=True))
-    return Plan(height, width, tile, tuple((top, left) for top in tops for left in lefts))
+    return TilePlan(height, width, tile, tuple((top, left) for top in tops for left in lefts))
 
 
 def _starts(side: int, length: int, overlap: float) -> list[int]:
@@ -76,27 +77,37 @@ def window(height: int, width: int) -> NDArray[np.float32]:
     return np.maximum(np.outer(rows, columns), FLOOR).astype(np.float32)
 
 
-class Blend:
-    """Weighted mean of tiles' logits.
+def blend(layout: TilePlan, tiles: Iterable[NDArray[np.float32]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Weighted mean of tiles' logits, as soon as rows are finished: no more than a row of tiles is held.
 
     Args:
         layout: where the tiles lie.
+        tiles: logits (h, w) of each tile, in the layout's order.
+
+    Yields:
+        top row and logits (rows, W), from the top of the image to its bottom.
     """
+    height, width = layout.tile
+    weights = window(height, width)
+    total, weight = (np.zeros((height, layout.width), np.float32) for _ in range(2))
+    base = 0
+    for (top, left), logits in zip(layout.corners, tiles, strict=True):
+        done = top - base
+        if done:
+            yield from _means(base, total[:done], weight[:done])
+            for held in (total, weight):
+                held[:-done] = held[done:]
+                held[-done:] = 0
+            base = top
+        total[:, left : left + width] += logits * weights
+        weight[:, left : left + width] += weights
+    yield from _means(base, total, weight)
 
-    def __init__(self, layout: Plan) -> None:
-        self.layout = layout
-        self._sum = np.zeros((layout.height, layout.width), dtype=np.float32)
-        self._weight = np.zeros((layout.height, layout.width), dtype=np.float32)
-        self._window = window(*layout.tile)
 
-    def add(self, k: int, logits: NDArray[np.float32]) -> None:
-        """Add the logits (h, w) of the k-th tile."""
-        top, left = self.layout.corners[k]
-        place = (slice(top, top + self.layout.tile[0]), slice(left, left + self.layout.tile[1]))
-        self._sum[place] += logits * self._window
-        self._weight[place] += self._window
-
-    def logits(self) -> NDArray[np.float32]:
-        """Logits (H, W) of the scene."""
-        blended: NDArray[np.float32] = self._sum / self._weight
-        return blended
+def _means(
+    top: int, total: NDArray[np.float32], weight: NDArray[np.float32]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Weighted means of finished rows, some at once."""
+    rows = max(1, AT_ONCE // total.shape[1])
+    for start in range(0, len(total), rows):
+        yield top + start, total[start : start + rows] / weight[start : start + rows]

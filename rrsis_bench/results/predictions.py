@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as coco_mask
 
 from rrsis_bench.data import masks
 from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, Rle
+from rrsis_bench.data.pixels import ImageError, foreground, read_labels
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics.areas import Counts
 
@@ -97,7 +97,10 @@ def _count(mask: Any, pair: Pair) -> tuple[int, int, int]:
 
 def _rle(mask: Any) -> Rle:
     if isinstance(mask, Path):
-        mask = _png(mask)
+        try:
+            mask = read_labels(mask)
+        except ImageError as error:
+            raise MaskError(str(error)) from error
     if isinstance(mask, np.ndarray):
         return masks.encode(_binary(mask))
     if not isinstance(mask, Mapping):
@@ -109,35 +112,21 @@ def _binary(mask: NDArray[Any]) -> NDArray[np.bool_]:
     """The foreground (H, W) of a mask with at most one value besides 0.
 
     Args:
-        mask: (H, W), or (H, W, 3) with three equal channels.
+        mask: (H, W), or (H, W, 3) with at most one colour besides black.
 
     Raises:
         MaskError: another shape, or more values.
     """
-    if mask.ndim == 3 and mask.shape[2] == 3 and (mask == mask[..., :1]).all():
-        mask = mask[..., 0]
-    if mask.ndim != 2 or not mask.size:
-        raise MaskError(f"a mask has one channel, not the shape {mask.shape}")
-    foreground: NDArray[np.bool_] = mask != 0
-    values = mask[foreground]
-    if values.size and (values != values[0]).any():
+    if not mask.size or not (mask.ndim == 2 or (mask.ndim == 3 and mask.shape[2] == 3)):
+        raise MaskError(f"a mask has one channel or three, not the shape {mask.shape}")
+    marked = foreground(mask)
+    colours = mask[marked]
+    if colours.size and (colours != colours[0]).any():
+        count = len(np.unique(colours, axis=0)) + (not marked.all())
         raise MaskError(
-            f"{len(np.unique(values)) + (values.size < mask.size)} different values: a mask has 0 and one other; "
-            "probabilities are not scored, apply your threshold"
+            f"{count} different values: a mask has 0 and one other; probabilities are not scored, apply your threshold"
         )
-    return foreground
-
-
-def _png(path: Path) -> NDArray[Any]:
-    try:
-        with Image.open(path) as image:
-            if image.mode in {"LA", "PA", "RGBA"}:
-                raise MaskError(f"the image has an alpha channel ({image.mode}): save one channel")
-            return np.asarray(image)
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        if isinstance(error, MaskError):
-            raise
-        raise MaskError("the file is truncated or no image") from error
+    return marked
 
 
 def _read(predictions: Predictions) -> Iterator[tuple[str, str | None, Any]]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-from rrsis_bench.config import Config
+from rrsis_bench.config import Config, flat
 
 FREE = frozenset(
     {
@@ -37,19 +34,10 @@ def changes(saved: Config, now: Config) -> list[str]:
     Returns:
         one `key: old -> new` for each such setting, sorted.
     """
-    before, after = dict(_flat(saved)), dict(_flat(now))
+    before, after = flat(saved), flat(now)
     found = []
     for key in sorted(before.keys() | after.keys()):
         if key in FREE or before.get(key) == after.get(key) or (key not in before and not after[key]):
             continue
         found.append(f"{key}: {before.get(key)!r} -> {after.get(key)!r}")
     return found
-
-
-def _flat(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    for key, entry in value.items():
-        name = f"{where}.{key}" if where else str(key)
-        if isinstance(entry, Mapping) and entry:
-            yield from _flat(entry, name)
-        else:
-            yield name, list(entry) if isinstance(entry, tuple) else entry

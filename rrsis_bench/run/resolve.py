@@ -5,7 +5,8 @@ Each layer of this list wins over those above it:
 1. the defaults in the code
 2. `base.yaml`
 3. the data set's file
-4. the method's file: its block `common`, then its variant, its block for the data set, its recipe
+4. the method's file: its block `common`, then its variant, its block for the data set (`config.dataset_layers`), its
+   recipe
 5. the user's own files, in order
 6. `--recipe`, `--trainer` and `--protocol`, in this order
 7. values by dotted key (`--trainer.max_epochs=5`) and `--seed`
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from rrsis_bench import config
-from rrsis_bench.config import Config, merge
+from rrsis_bench.config import Config, flat, merge
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.metrics import protocols
 from rrsis_bench.metrics.protocols import DEFAULT
@@ -68,16 +69,21 @@ def resolve(request: RunRequest) -> ResolvedRun:
     typed = {name: _typed(request, values, name) for name in _PLACES}
     if request.run is None:
         names = _names(typed, files)
-        lower = _named_layers(names, request)
+        lower, left_out = _named_layers(names)
     else:
         saved = _choosing(RunFolder(request.run).config())
         names = {name: _stem(_at(saved, place)) for name, place in _PLACES.items()}
         _refuse_another(request, typed, names)
-        lower = saved
+        lower, left_out = saved, []
     for path, content in files:
         _refuse_mixture(typed, path, content)
         lower = merge(lower, content)
     merged, notes = _with_typed(lower, request, typed, values, str(names["method"]), files)
+    if left_out:
+        notes.append(
+            f"variant {names['variant']} of {names['method']} keeps its own values; what the method says of "
+            f"{names['dataset']} is for its published variants ({', '.join(left_out)})."
+        )
     if request.run is None:
         label = typed["variant"] or _last(files, _PLACES["variant"]) or names["variant"]
         merged = merge(merged, {"model": {"method": names["method"], "variant": label}})
@@ -139,24 +145,30 @@ def _names(typed: Mapping[str, Any], files: Sequence[tuple[Path, Config]]) -> di
     return found
 
 
-def _named_layers(names: Mapping[str, Any], request: RunRequest) -> Config:
-    """Merge layers 2 to 4 of the module's list."""
+def _named_layers(names: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """Merge layers 2 to 4 of the module's list.
+
+    Returns:
+        the configuration, and the keys of the method's block for the data set that are for other variants.
+    """
     method, dataset, variant = names["method"], names["dataset"], names["variant"]
     blocks, data = config.method_config(method), config.load_yaml(config.find("datasets", dataset))
     recipe = config.choose_recipe(method, blocks, variant, names["recipe"])
+    of_dataset, left_out = config.dataset_layers(blocks, dataset, variant)
     layers: list[Mapping[str, Any]] = [
         config.load_yaml(config.find(".", "base")),
         {key: value for key, value in data.items() if key in {"model", "data", "trainer"}},
         blocks.get("common") or {},
         blocks["variants"][variant] or {},
-        (blocks.get("datasets") or {}).get(dataset) or {},
+        *of_dataset,
         (blocks.get("recipes") or {}).get(recipe) or {},
         {"model": {"recipe": recipe}} if recipe else {},
     ]
     merged: Config = {}
     for layer in layers:
         merged = merge(merged, _choosing(layer))
-    return merged
+    here = flat(merged)
+    return merged, sorted(key for key, value in flat(left_out).items() if value not in ({}, here.get(key)))
 
 
 def _choosing(layer: Mapping[str, Any]) -> Config:

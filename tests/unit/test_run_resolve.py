@@ -255,3 +255,93 @@ def test_the_seed_reaches_the_data_unless_that_has_one_of_its_own(
     assert (apart.config["seed_everything"], apart.config["data"]["seed"]) == (7, 3)
     run = saved_run(tmp_path, "--method", "s4eca", "--seed", "7", "--data.seed=3")
     assert resolve(asked("--run", str(run), "--seed", "9", verb=validate)).config["data"]["seed"] == 3
+
+
+# --- a method's block for a data set ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variant", "published", "block", "expected", "noted"),
+    [
+        ("big", "big", {"model": {"optimizer": {"lr": 2.0}}}, 2.0, False),
+        ("large", "big", {"model": {"optimizer": {"lr": 2.0}}}, 2.0, False),  # published, too, though not the default
+        ("tiny", "big", {"model": {"optimizer": {"lr": 2.0}}}, 1.0, True),
+        ("lite", "big", {"model": {"optimizer": {"lr": 2.0}}}, 1.0, True),
+        ("lite", "lite", {"model": {"optimizer": {"lr": 2.0}}}, 2.0, False),
+        ("tiny", "big", {"model": {"optimizer": {"lr": 1.0}}}, 1.0, False),  # nothing is lost: it has that value itself
+        ("tiny", "big", {"common": {"model": {"optimizer": {"lr": 2.0}}}}, 2.0, False),
+        ("big", "big", {"common": {"model": {"optimizer": {"lr": 2.0}}}}, 2.0, False),
+        ("tiny", "big", {"variants": {"tiny": {"model": {"optimizer": {"lr": 2.0}}}}}, 2.0, False),
+        ("lite", "big", {"variants": {"tiny": {"model": {"optimizer": {"lr": 2.0}}}}}, 1.0, False),
+        (
+            "big",
+            "big",
+            {
+                "common": {"model": {"optimizer": {"lr": 2.0}}},
+                "model": {"optimizer": {"lr": 3.0}},
+                "variants": {"big": {"model": {"optimizer": {"lr": 4.0}}}},
+            },
+            4.0,
+            False,
+        ),
+        (
+            "big",
+            "big",
+            {"common": {"model": {"optimizer": {"lr": 2.0}}}, "model": {"optimizer": {"lr": 3.0}}},
+            3.0,
+            False,
+        ),
+    ],
+)
+def test_a_data_set_s_block_is_for_the_published_variants_unless_it_says_otherwise(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variant: str,
+    published: str,
+    block: Config,
+    expected: float,
+    noted: bool,
+) -> None:
+    method_file(tmp_path, monkeypatch, published=published, datasets={"toyset": block})
+    found = resolve(asked("--method", "s4eca", "--dataset", "toyset", "--variant", variant))
+    assert found.config["model"]["optimizer"]["lr"] == expected
+    note = (
+        f"variant {variant} of s4eca keeps its own values; what the method says of toyset is for its published "
+        "variants (model.optimizer.lr)."
+    )
+    assert found.notes == ((note,) if noted else ())
+    elsewhere = resolve(asked("--method", "s4eca", "--dataset", "other", "--variant", variant))
+    assert (elsewhere.config["model"]["optimizer"]["lr"], elsewhere.notes) == (1.0, ())
+
+
+def method_file(folder: Path, monkeypatch: pytest.MonkeyPatch, **content: Any) -> None:
+    world(folder, "", {})
+    blocks = {
+        "published": "big",
+        "common": {"model": {"optimizer": {"lr": 1.0}}},
+        "variants": {"tiny": {}, "lite": {}, "big": {}, "large": {}},
+        **content,
+    }
+    config_file(folder / "configs" / "methods", blocks, "s4eca.yaml")
+    monkeypatch.setenv("RRSIS_CONFIGS", str(folder / "configs"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"dataset": {"toyset": {}}}, "unknown key 'dataset'. Did you mean 'datasets'"),
+        ({"common": {"optimizer": {}}}, "unknown key 'common.optimizer'"),
+        ({"variants": {"tiny": {"modle": {}}}}, "unknown key 'variants.tiny.modle'. Did you mean 'model'"),
+        ({"datasets": {"toyset": {"lr": 1}}}, "unknown key 'datasets.toyset.lr'"),
+        ({"datasets": {"toyset": {"variants": {"tny": {}}}}}, "'datasets.toyset.variants.tny'. Did you mean 'tiny'"),
+        ({"datasets": {"toyset": {"variants": ["tiny"]}}}, "datasets.toyset.variants must be a mapping"),
+        ({"datasets": {"toyset": {"common": {"lr": 1}}}}, "unknown key 'datasets.toyset.common.lr'"),
+        ({"recipes": {"paper": {"protocol": "native-v1"}}}, "unknown key 'recipes.paper.protocol'"),
+    ],
+)
+def test_a_key_of_a_method_s_file_that_nothing_reads_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Config, message: str
+) -> None:
+    method_file(tmp_path, monkeypatch, **content)
+    with pytest.raises(UsageError, match=message):
+        resolve(asked("--method", "s4eca", "--dataset", "toyset"))

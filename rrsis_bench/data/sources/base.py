@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from rrsis_bench.data.info import SourceInfo
 from rrsis_bench.data.manifest import Pair
-from rrsis_bench.data.masks import MaskError, Rle, encode
-from rrsis_bench.data.pixels import ImageError, read_grey
+from rrsis_bench.data.masks import MaskError, MissingMaskError, Rle, encode
+from rrsis_bench.data.pixels import ImageError, MissingImageError, PixelRule, foreground, read_labels
 from rrsis_bench.data.text import class_spans
 from rrsis_bench.errors import MissingResourceError
 
@@ -105,16 +105,20 @@ class Source(Protocol):
     Attributes:
         name: of the source; `info` is about the data set of this name.
         info: what a user should know of it. `locate` replaces it by what the YAML file of the data set says.
+        pixels: how its images are read where their files alone do not say.
     """
 
     name: str
     info: SourceInfo
+    pixels: PixelRule
 
     def key_files(self, root: Path) -> list[Path]:
-        """Files whose size and time of change say whether a manifest is still up to date.
+        """The files and folders that `prepare` reads; a folder stands for every file below it.
+
+        A manifest is prepared again when one of these files changes.
 
         Raises:
-            MissingResourceError: one is missing.
+            MissingResourceError: one without which there is nothing to read is missing.
         """
 
     def prepare(self, root: Path) -> Iterator[Pair]:
@@ -132,21 +136,23 @@ def read_mask_file(path: Path, threshold: int) -> MaskRead:
 
     Args:
         path: the file.
-        threshold: a pixel above it is foreground.
+        threshold: a pixel is foreground where a channel is above it, or, if it is 0, where a channel is not 0.
 
     Raises:
         MaskError: missing or unreadable.
     """
     try:
-        grey = read_grey(path)
+        labels = read_labels(path)
+    except MissingImageError as error:
+        raise MissingMaskError(str(error)) from error
     except ImageError as error:
         raise MaskError(str(error)) from error
-    odd = [
-        value for value in np.flatnonzero(np.bincount(grey.ravel(), minlength=256)).tolist() if value not in (0, 255)
-    ]
+    held = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)) if labels.dtype == np.uint8 else np.unique(labels)
+    odd = [value for value in held.tolist() if value not in (0, 255)]
     some = ", ".join(map(str, odd[:6])) + (", ..." if len(odd) > 6 else "")
-    remark = f"mask holds values other than 0 and 255 ({some}); above {threshold} is foreground" if odd else ""
-    return MaskRead(encode(grey > threshold), remark)
+    kept = f"above {threshold}" if threshold else "whatever is not 0"
+    remark = f"mask holds values other than 0 and 255 ({some}); {kept} is foreground" if odd else ""
+    return MaskRead(encode(foreground(labels, threshold)), remark)
 
 
 def require(paths: Sequence[Path], root: Path, name: str, info: SourceInfo) -> list[Path]:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, canonical, decode
-from rrsis_bench.data.pixels import ImageError, read_rgb
+from rrsis_bench.data.pixels import ImageError, PixelRule, read_rgb
 from rrsis_bench.data.sources.base import Finding, ListedPair, MaskRead, Report, require
 from rrsis_bench.data.synthetic.grammar import Expression, Thing, expressions
 from rrsis_bench.data.verify import prepare_entries, verify_entries
@@ -89,6 +89,7 @@ class CocoInstances:
     """
 
     name = "coco"
+    pixels = PixelRule()
     info = SourceInfo(
         title="COCO-format instances",
         where="your own annotations",
@@ -117,21 +118,23 @@ class CocoInstances:
         self.rename = dict(rename or {})
 
     def key_files(self, root: Path) -> list[Path]:
-        """The annotation and the split file."""
-        require([root / self.images], root, self.name, self.info)
-        return require([root / self.annotations, root / self.splits], root, self.name, self.info)
+        """The annotation file, the split file and the image folder."""
+        files = [root / self.images, root / self.annotations, root / self.splits]
+        return require(files, root, self.name, self.info)
 
     def prepare(self, root: Path) -> Iterator[Pair]:
         """The pairs of all listed photographs; `image_id` is the photograph."""
         self.key_files(root)
         photos: dict[str, str] = {}
-        for pair in prepare_entries(root, lambda report: self._scan(root, report, photos), self.name, self.info):
+        for pair in prepare_entries(
+            root, lambda report: self._scan(root, report, photos), self.name, self.info, self.pixels
+        ):
             yield replace(pair, image_id=photos[pair.image])
 
     def verify(self, root: Path) -> list[Finding]:
         """Every check on the images, the annotations and the split file."""
         self.key_files(root)
-        return verify_entries(root, lambda report: self._scan(root, report, {}), self.info)
+        return verify_entries(root, lambda report: self._scan(root, report, {}), self.info, self.pixels)
 
     def write_fake(self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = ()) -> None:
         """Write `n_per_split` drawn scenes per split in this layout; see `rrsis_bench.data.sources.coco_fake`."""
@@ -190,7 +193,7 @@ class CocoInstances:
         if not instances:
             return []
         try:
-            pixels = read_rgb(path)
+            pixels = read_rgb(path, self.pixels)
         except ImageError:
             # Reported with the entries' other files; a grey stand-in keeps the annotations checked.
             pixels = np.full((image.height, image.width, 3), 127, np.uint8)

@@ -12,7 +12,7 @@ import numpy as np
 
 from rrsis_bench.data import fake
 from rrsis_bench.data.info import SPLITS, SourceInfo
-from rrsis_bench.data.pixels import read_grey, read_rgb, write_image
+from rrsis_bench.data.pixels import read_labels, read_rgb, write_image
 from rrsis_bench.data.sources.base import (
     Finding,
     LayoutItem,
@@ -136,7 +136,7 @@ class LineSource(ScannedSource):
 
         def grey_values() -> None:
             path = root / self.masks / names[0]
-            write_image(path, np.where(read_grey(path) > 0, 200, 0).astype(np.uint8))
+            write_image(path, np.where(read_labels(path) > 0, 200, 0).astype(np.uint8))
 
         def halve() -> None:
             path = root / self.images / names[0]

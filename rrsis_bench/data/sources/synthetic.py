@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rrsis_bench.data.info import SPLITS, SourceInfo
+from rrsis_bench.data.pixels import PixelRule
 from rrsis_bench.data.sources.base import Finding, LayoutItem
 from rrsis_bench.data.synthetic.presets import PRESETS, VERSION, preset_named
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
@@ -134,6 +135,7 @@ class Synthetic:
     """
 
     name = "synthetic"
+    pixels = PixelRule()
 
     def __init__(self, preset: str = "tiny", seed: int = 0, layout: str = "rrsisd") -> None:
         self.recipe: dict[str, Any] = {"preset": preset, "seed": seed, "layout": layout}
@@ -149,9 +151,9 @@ class Synthetic:
         _check_layout(layout)
 
     def key_files(self, root: Path) -> list[Path]:
-        """The marker file; the data set is drawn if it is not there."""
+        """The marker file and those of the layout; the data set is drawn if it is not there."""
         generate(root, **self.recipe)
-        return [root / MARKER]
+        return [root / MARKER, *self._reader().key_files(root)]
 
     def _reader(self) -> Source:
         layout = self.recipe["layout"]
