@@ -21,8 +21,8 @@ A method's file holds `published` (name of its published variant), `common`, `va
 A data set's block holds what was published for it. It leaves the small variants (`SMALL`) as they are: their rate,
 epochs and batch belong to their size. `common` inside the block is for all variants, `variants` for those it names.
 
-A method's file may hold `recipes` by name: values that a recipe changes. The recipe `paper` is the published way of training and the
-default of the published variant; `suite` is our own.
+A method's file may hold `recipes` by name: values that a recipe changes. The recipe `paper` is the published way of
+training and the default of the published variant; `suite` is our own.
 
 A data set's file holds `variant`, the variant that methods use on it by default: `tiny`, `lite` or `published`. It also
 holds `data`, and may hold `info` (see `data/catalogue.py`), `model` and `trainer`.
@@ -169,7 +169,7 @@ def mapping(path: Path, where: str, value: Any) -> Config:
 
 
 def only(path: Path, where: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raise UsageError if a part of a file holds an unknown key; `where` is the dotted name of the part, with its dot."""
+    """Raise UsageError if a part of a file holds an unknown key; `where` is the part's name and a dot, or ""."""
     for key in given:
         if key not in known:
             raise UsageError(f"{path}: unknown key '{where}{key}'.{did_you_mean(str(key), list(known))}")
