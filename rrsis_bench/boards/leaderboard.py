@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rrsis_bench.boards.board import Board, load, make_board
 from rrsis_bench.boards.render import csv, html, json, latex, markdown, plots
+from rrsis_bench.boards.render.cells import address
 from rrsis_bench.boards.render.drawings import bare, fill
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
 from rrsis_bench.files import write_together
@@ -105,7 +106,7 @@ def outputs(
         # A marker of a data set without results says so, rather than keep an old table.
         shown = [known.get(name, make_board(name)) for name in marked if board in (None, name)]
         if shown:
-            files[readme] = inject(text, shown, f"{results.absolute().name}/")
+            files[readme] = inject(text, shown, f"{address(results.absolute().name)}/")
     return files, chosen, warnings
 
 

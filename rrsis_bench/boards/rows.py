@@ -9,6 +9,7 @@ from functools import cache
 from math import fsum, sqrt
 from statistics import fmean
 from typing import Any
+from unicodedata import category
 
 from rrsis_bench import registry
 from rrsis_bench.boards.published import Counterpart, PublishedRow, counterpart
@@ -31,6 +32,8 @@ EFFICIENCY = (
     "throughput", "memory_mb", "training_memory_mb",
 )  # fmt: skip
 """Fields of a result's `efficiency` block that the tables show; latency is p50 at batch 1, memory peak at inference."""
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 CARD_FIELDS = ("title", "venue", "year", "encoders", "fidelity")
 
@@ -269,6 +272,12 @@ def _known(values: Iterable[Any]) -> list[float]:
     return [float(value) for value in values if value is not None]
 
 
+def _plain(text: str) -> str:
+    """One line without signs that control a terminal or turn the order of the letters."""
+    kept = (" " if sign.isspace() else sign for sign in text if sign.isspace() or category(sign) not in _UNSEEN)
+    return " ".join("".join(kept).split())
+
+
 @cache
 def _installed_card(name: str) -> Mapping[str, Any]:
     try:
@@ -291,5 +300,5 @@ def _card(method: Mapping[str, Any]) -> dict[str, str | None]:
             value = value[method["variant"]] if method["variant"] in value else [str(part) for part in value.values()]
         if isinstance(value, list | tuple):
             value = " + ".join(map(str, value))
-        found[name] = None if value in (None, "") else str(value)
+        found[name] = None if value in (None, "") else _plain(str(value))
     return found
