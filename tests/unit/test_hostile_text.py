@@ -14,12 +14,15 @@ from html.parser import HTMLParser
 import pytest
 from markdown_it import MarkdownIt
 
-from helpers.results import make_table, write
+from helpers.results import make_result, make_table, write
 from rrsis_bench.boards import leaderboard, sweep_table
 from rrsis_bench.boards.render import latex
 from rrsis_bench.boards.render.cells import sheet
 from rrsis_bench.boards.render.markdown import escape
 from rrsis_bench.cli import main
+from rrsis_bench.results import record
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.seal import sealed
 
 TEXTS = (
     "=1+1", "=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(A1)", "\t=1+1", "\r=1+1", "\n=1+1", "  =1+1", "\uff1d1+1",
@@ -35,13 +38,21 @@ def seen(text: str) -> str:
     return " ".join(re.sub("[\x1b\u202e]", "", text).split())
 
 
+def put(root, method, table=None):
+    """Write a result whose method says this of itself."""
+    table = make_table(6) if table is None else table
+    result = make_result(table) | {"method": method}
+    folder = RunFolder(root / "runs" / "tiny" / f"{method['name']}@{method['variant']}" / "seed0")
+    record.write_run(folder, sealed(result), table, "a: 1\n")
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     root = tmp_path_factory.mktemp("hostile") / "results"
     for number, text in enumerate(TEXTS):
         method = {"name": "evil", "variant": f"v{number}", "title": text, "venue": text, "encoders": text}
         table = make_table(6, seed=number, category=[text, "ship"] * 3)
-        write(root / "runs", method="evil", variant=f"v{number}", table=table, **{"method": method})
+        put(root, method, table)
     files, _, warnings = leaderboard.outputs(root)
     assert warnings == []
     leaderboard.write(files)
@@ -71,7 +82,9 @@ def test_a_sweeps_table_is_guarded_too():
     assert "'=data" in text
     assert ",-0.5," in text
     names = ("pr50", "pr70", "pr90")
-    whole = sweep_table.CellRow("d", "a|b [x](javascript:y)", 1, 1, *[dict.fromkeys(("miou", "oiou", *names))] * 3, None)
+    whole = sweep_table.CellRow(
+        "d", "a|b [x](javascript:y)", 1, 1, *[dict.fromkeys(("miou", "oiou", *names))] * 3, None
+    )
     body = MarkdownIt("gfm-like", {"linkify": False}).render(sweep_table.markdown("`t`", [whole]))
     assert "<a " not in body
     assert "a|b [x](javascript:y)" in body
@@ -148,7 +161,7 @@ def test_plots_are_sound_and_name_everyone(pages):
 
 def test_a_plot_of_parts_names_a_method_that_begins_with_an_underscore(tmp_path):
     method = {"name": "evil", "variant": "x", "title": "_hidden"}
-    write(tmp_path / "runs", method="evil", table=make_table(6), **{"method": method})
+    put(tmp_path, method)
     files, _, _ = leaderboard.outputs(tmp_path, formats=("svg",), out=tmp_path / "out")
     leaderboard.write(files)
     words = "".join(ET.fromstring((tmp_path / "out" / "smoke-tiny-test-parts.svg").read_text()).itertext())
@@ -167,7 +180,7 @@ def test_latex_and_json_hold_the_text(pages):
 
 def test_the_terminal_gets_no_control_signs(tmp_path, capsys):
     method = {"name": "evil", "variant": "x", "title": "\x1b[2Jgone"}
-    write(tmp_path / "runs", method="evil", table=make_table(6), **{"method": method})
+    put(tmp_path, method)
     words = ["leaderboard", "--results", str(tmp_path), "--board", "smoke", "--format", "md"]
     assert main(words) == 0
     assert "\x1b" not in capsys.readouterr().out
@@ -182,5 +195,3 @@ def test_folders_cannot_leave_a_link(tmp_path):
     assert link == "../a%29%20%5Bb%5D%28javascript%3Ax%29%20%2523%23/deep/tiny/plain@tiny/seed0"
     page = next(page for path, page in text.items() if path.name == "index.html")
     assert f'href="{link}' in page
-
-

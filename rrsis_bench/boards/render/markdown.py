@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rrsis_bench.boards.board import Board
 from rrsis_bench.boards.render.cells import Column, address
-from rrsis_bench.boards.render.views import TableView, legend, status, views
+from rrsis_bench.boards.render.views import TableView, in_order, legend, status, views
 
 GENERATED = "<!-- Made by `rrsis-bench leaderboard`; edits are overwritten. -->"
 
@@ -65,7 +65,7 @@ def page(board: Board) -> str:
 def index(boards: Sequence[Board]) -> str:
     """Write the page that lists the boards."""
     lines = ["| board | measured rows | published rows |", "|:---|---:|---:|"]
-    for board in boards:
+    for board in in_order(boards):
         printed = len(board.published) + len(board.costs)
         lines.append(f"| [{escape(board.title)}]({board.name}.md) | {board.measured} | {printed} |")
     text = (

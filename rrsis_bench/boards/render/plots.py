@@ -104,8 +104,9 @@ def draw(data: Mapping[str, Any]) -> str:
         ) from error
     settings: Any = {
         "svg.hashsalt": "rrsis_bench", "svg.fonttype": "none", "font.family": "sans-serif",
-        "font.sans-serif": ["DejaVu Sans"], "text.parse_math": False, "font.size": 8, "text.color": INK, "axes.labelcolor": INK,
-        "axes.edgecolor": RULE, "xtick.color": RULE, "ytick.color": RULE, "xtick.labelcolor": INK,
+        "font.sans-serif": ["DejaVu Sans"], "text.parse_math": False, "font.size": 8, "text.color": INK,
+        "axes.labelcolor": INK, "axes.edgecolor": RULE, "xtick.color": RULE, "ytick.color": RULE,
+        "xtick.labelcolor": INK,
         "ytick.labelcolor": INK, "grid.color": RULE, "grid.linewidth": 0.5, "axes.spines.top": False,
         "axes.spines.right": False, "axes.facecolor": PAPER, "figure.facecolor": PAPER, "axes.titlesize": 9,
         "axes.axisbelow": True,
@@ -127,7 +128,9 @@ def _named(svg: str, data: Mapping[str, Any]) -> str:
     label = html.escape(_NO_XML.sub("", f"{kind}: {data['title']}"))
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     for number, point in enumerate(data.get("points", ())):
-        words = html.escape(f"{_NO_XML.sub('', point['label'])}: mIoU {100 * point['y']:.2f}, {point['x'] / 1e6:,.2f} M trainable")
+        words = html.escape(
+            f"{_NO_XML.sub('', point['label'])}: mIoU {100 * point['y']:.2f}, {point['x'] / 1e6:,.2f} M trainable"
+        )
         svg = svg.replace(f'<g id="point-{number}">', f'<g id="point-{number}"><title>{words}</title>', 1)
     # Ids must be unique in a page that holds several plots.
     prefix = re.sub(r"\W+", "-", f"{data['plot']}-{data['title']}").strip("-").lower()
@@ -214,6 +217,8 @@ def _draw_parts(figure: Any, data: Mapping[str, Any]) -> None:
         axes.set_title(panel["title"], loc="left")
     axes.set_xlabel("mIoU, %")
     # Bars are named here, since matplotlib leaves names that begin with "_" out.
-    figure.legend(axes.containers, labels, loc="lower left", bbox_to_anchor=(0.1, 1 - 0.3 / tall), ncols=2, frameon=False)
+    figure.legend(
+        axes.containers, labels, loc="lower left", bbox_to_anchor=(0.1, 1 - 0.3 / tall), ncols=2, frameon=False
+    )
     lines = -(-len(labels) // 2)
     figure.suptitle(data["title"], x=0.12, y=1 + (0.17 * lines - 0.12) / tall, ha="left", va="bottom", fontsize=9)
