@@ -189,7 +189,7 @@ def make_board(name: str, runs: Sequence[Entry] = (), numbers: Published = NOTHI
     return Board(name, _title(name), _notice(name), tables, printed, pictures=pictures, made=_made(runs))
 
 
-def _made(runs: Sequence[Run]) -> str:
+def _made(runs: Sequence[Entry]) -> str:
     """Say when results were made and by which versions, as far as they say it themselves."""
     blocks = [run.result.get("provenance") or {} for run in runs]
     days = sorted(str(block["finished"])[:10] for block in blocks if block.get("finished"))
