@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-import textwrap
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Column, Table
 
 _ENDLESS = 100_000
+_JOINTS = "/=#,"
 _WORD = re.compile(r"""(?:[^\s'"\\]|'[^']*'|"(?:\\.|[^"])*"|\\.)+""")
 """A word of a shell line, with its quotes."""
 
@@ -53,8 +53,9 @@ def show(table: Table) -> None:
     """Print a table. Cells of right-aligned columns stay whole if they hold a digit; others may break at spaces."""
     columns = width()
     console = _console(columns)
-    if columns is None or _fit(table, columns):
-        console.print(table)
+    framed = _copy(table)
+    if columns is None or _fit(framed, columns):
+        console.print(framed)
     elif _fit(bare := _bare(table), columns):
         console.print(bare)
     else:
@@ -65,7 +66,7 @@ def show(table: Table) -> None:
 def fits(table: Table) -> bool:
     """Whether `show` can print the table as a table."""
     columns = width()
-    return columns is None or _fit(copy(table), columns) or _fit(_bare(table), columns)
+    return columns is None or _fit(_copy(table), columns) or _fit(_bare(table), columns)
 
 
 def _console(columns: int | None) -> Console:
@@ -75,29 +76,40 @@ def _console(columns: int | None) -> Console:
 
 
 def _wrapped(text: str, indent: str, columns: int | None) -> str:
+    """Break lines between words. A word longer than a line, such as an address, breaks after a sign of `_JOINTS`."""
     if columns is None:
         return text
-    lines = [
-        textwrap.wrap(
-            line, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False,
-            drop_whitespace=True,
-        )
-        or [""]
-        for line in text.split("\n")
-    ]  # fmt: skip
-    return "\n".join(part for parts in lines for part in parts)
+    found = []
+    for line in text.split("\n"):
+        found.append("")
+        for word in re.findall(r"\s*\S+", line):
+            parts = [word]
+            if _length(word.strip()) > columns - len(indent):
+                parts = re.findall(rf"[^{_JOINTS}]+[{_JOINTS}]*|[{_JOINTS}]+", word)
+            for part in parts:
+                if found[-1] and _length(found[-1] + part) > columns:
+                    found.append(f"{indent}{part.lstrip()}")
+                else:
+                    found[-1] += part
+    return "\n".join(found)
+
+
+def _copy(table: Table) -> Table:
+    """A table whose columns may have other widths."""
+    other = copy(table)
+    other.columns = [copy(column) for column in table.columns]
+    return other
 
 
 def _bare(table: Table) -> Table:
     """The table without frame, and without the space at its edges."""
-    bare = copy(table)
-    bare.columns = [copy(column) for column in table.columns]
+    bare = _copy(table)
     bare.box, bare.pad_edge = None, False
     return bare
 
 
 def _fit(table: Table, columns: int) -> bool:
-    """Give each column of a table its width, so that all of them take at most this many columns of the terminal.
+    """Give each column of a table, which had none, its width: all of them take at most this many columns together.
 
     Returns:
         whether that is possible. If not, the table stays as it was.

@@ -76,7 +76,7 @@ def _show(name: str) -> int:
     say(f"{name}  ({registry.target(name)})", style="bold")
     for key in HEAD:
         if card.get(key):
-            say(f"  {key:<9} {card[key]}", " " * 12)
+            say(f"  {key:<9} {_joined(card[key])}", " " * 12)
     if card.get("fidelity_note"):
         say(f"  {str(card['fidelity_note']).strip()}", "  ")
     say("\nvariants", style="bold")
@@ -99,7 +99,7 @@ def _show(name: str) -> int:
         for column in columns:
             table.add_column(column, overflow="fold")
         for choice in choices:
-            table.add_row(*(str(choice.get(column, "")) for column in columns))
+            table.add_row(*("" if (value := choice.get(column)) is None else str(value) for column in columns))
         terminal.show(table)
     elif choices:
         say("\nchoices", style="bold")
@@ -108,10 +108,14 @@ def _show(name: str) -> int:
     return 0
 
 
+def _joined(value: Any) -> str:
+    """A value as text; one that differs between variants as `variant: value; ...`."""
+    return "; ".join(f"{key}: {part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
+
+
 def _short(value: Any) -> str:
-    """A value as text of at most 60 characters."""
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    """A value as text; a file of weights without its digest, which `weights list` shows."""
+    return str(value).partition("#sha256=")[0]
 
 
 def _lines(value: Any) -> list[str]:
