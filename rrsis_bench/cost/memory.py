@@ -20,7 +20,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from rrsis_bench.cost.profile import sample_batch
 from rrsis_bench.methods.base import Method
-from rrsis_bench.nn.layers.fake import fake, make_fake
+from rrsis_bench.nn.layers.fake import fake, faked, make_fake
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.layers.upconv import enlarged_first
 from rrsis_bench.types import Batch
@@ -122,7 +122,7 @@ def step_cost(
         live.hold(tensor)
     weights = live.now
     trained = sum(parameter.numel() for parameter in trainable(method.parameters()))
-    with enlarged_first() if as_published else nullcontext(), mode:
+    with enlarged_first() if as_published else nullcontext(), faked(mode):
         steps = optimizer(method)
         with live:
             for _ in range(2):

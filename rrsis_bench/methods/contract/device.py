@@ -25,8 +25,7 @@ from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.contract.subject import Outcome, Subject, random_batch
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.protocols import PROTOCOLS, views
-from rrsis_bench.nn.layers.fake import fake, make_fake
-from rrsis_bench.nn.layers.nearest import forget_lines
+from rrsis_bench.nn.layers.fake import fake, faked, make_fake
 from rrsis_bench.types import Batch
 
 OLDEST = "2.14"
@@ -84,7 +83,7 @@ def _run(build: Callable[[], Method], bf16: bool) -> None:
     batch = _native(random_batch(spec, tokenizer=stand_in_tokenizer(spec))).mapped(
         lambda tensor: fake(tensor, mode, DEVICE)
     )
-    with _no_real_lines(), mode, _NoWaiting(), _autocast(bf16):  # type: ignore[no-untyped-call]
+    with faked(mode), _NoWaiting(), _autocast(bf16):  # type: ignore[no-untyped-call]
         output = method.train()(batch)
         method.loss(output, batch)
         with torch.no_grad():
@@ -132,13 +131,3 @@ def _autocast(enabled: bool) -> Iterator[None]:
         torch.set_autocast_enabled("cuda", before[0])
         torch.set_autocast_dtype("cuda", before[1])
         torch.clear_autocast_cache()
-
-
-@contextmanager
-def _no_real_lines() -> Iterator[None]:
-    """Keep indices of fake tensors and of real ones apart."""
-    forget_lines()
-    try:
-        yield
-    finally:
-        forget_lines()

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+from rrsis_bench.nn.layers.nearest import forget_lines
+
+
+@contextmanager
+def faked(mode: FakeTensorMode) -> Iterator[None]:
+    """Run a block under a mode. Indices kept of real tensors are forgotten before it, and those of fake ones after."""
+    forget_lines()
+    try:
+        with mode:
+            yield
+    finally:
+        forget_lines()
 
 
 def fake(tensor: Tensor, mode: FakeTensorMode, device: torch.device) -> Tensor:
