@@ -194,13 +194,17 @@ def _resolved(request: RunRequest) -> ResolvedRun:
         MissingResourceError: the data set is not on disk; the message says where to get it.
     """
     from rrsis_bench.data.prepare import locate, manifest_path
+    from rrsis_bench.data.sources import create
 
     run = resolve(request)
     if is_first_process():
         for note in run.notes:
             print(f"rrsis-bench: note: {note}", file=sys.stderr)
-    if not run.config["data"].get("generator"):
-        manifest_path(locate(run.config["data"]))
+    data = run.config["data"]
+    if data.get("generator"):  # drawn when the training begins; only what reads it can be wrong
+        create(data.get("source") or data["dataset"], **(data.get("source_options") or {}))
+    else:
+        manifest_path(locate(data))
     return run
 
 

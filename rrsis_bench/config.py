@@ -60,8 +60,17 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     """
 
 
+# YAML 1.1 reads 12:30 as 750. Here it stays text: a time limit is written DD:HH:MM:SS.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, re.compile(f"(?![^:]*:)(?:{pattern.pattern})", pattern.flags)) for tag, pattern in resolvers]
+    if first in "-+0123456789"
+    else resolvers
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d+\.?\d*[eE][-+]?\d+|\.\d+(?:[eE][-+]?\d+)?)$"),
+    list("-+.0123456789"),
 )
 
 

@@ -51,18 +51,18 @@ def atomic(path: Path | str) -> Iterator[IO[bytes]]:
         try:
             staged = _Staged(path, cleaning)
         except OSError as error:
-            raise _refused(path, error) from error
+            raise refused(path, error) from error
         try:
             yield staged.stream
         except Exception as error:
             if staged.refusal is not None:
-                raise _refused(path, staged.refusal) from error
+                raise refused(path, staged.refusal) from error
             raise
         try:
             staged.settle()
             staged.move()
         except OSError as error:
-            raise _refused(path, error) from error
+            raise refused(path, error) from error
         cleaning.pop_all()
     staged.sync()
 
@@ -108,7 +108,7 @@ def write_together(files: Mapping[Path, bytes | str]) -> None:
                 one.stream.write(content.encode("utf-8") if isinstance(content, str) else content)
                 one.settle()
             except OSError as error:
-                raise _refused(path, error, "Nothing was changed.") from error
+                raise refused(path, error, "Nothing was changed.") from error
             staged.append(one)
         for k, one in enumerate(staged):
             try:
@@ -116,10 +116,22 @@ def write_together(files: Mapping[Path, bytes | str]) -> None:
             except OSError as error:
                 new, old = (", ".join(other.path.name for other in part) for part in (staged[:k], staged[k:]))
                 state = f"New are: {new}; unchanged: {old}. Run the command again." if k else "Nothing was changed."
-                raise _refused(one.path, error, state) from error
+                raise refused(one.path, error, state) from error
         cleaning.pop_all()
     for one in staged:
         one.sync()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        UserError: the folder cannot be made; the message names the folder and the remedy.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refused(path, error, "") from error
 
 
 @contextmanager
@@ -140,18 +152,25 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         building = _beside(path)
         building.mkdir()
     except OSError as error:
-        raise _refused(path, error, "") from error
+        raise refused(path, error, "") from error
     try:
         yield building
         os.replace(building, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise _refused(path, error, "") from error
+        raise refused(path, error, "") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _refused(path: Path, error: OSError, state: str | None = None) -> UserError:
+def refused(path: Path, error: OSError, state: str | None = None) -> UserError:
+    """The error of a file or folder that cannot be written.
+
+    Args:
+        path: the file or folder.
+        error: the system's reason.
+        state: what has become of the earlier file; None to look.
+    """
     if state is None:
         state = f"The earlier {path.name} is unchanged." if os.path.lexists(path) else ""
     remedy = _REMEDIES.get(error.errno or 0, "Check the folder, or write elsewhere (RRSIS_RUNS, --out).")

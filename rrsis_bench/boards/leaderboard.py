@@ -90,9 +90,13 @@ def outputs(
         file -> text (see `pages`), the boards, and a warning for each result that was kept out.
 
     Raises:
-        UsageError: an unknown board.
+        UsageError: no such folder, or an unknown board.
         UserError: a README with a marker that is never closed, or that cannot be read.
     """
+    if not results.is_dir():
+        raise UsageError(
+            f"there is no folder {results}: train and test a method first, or name a folder of results with --results."
+        )
     boards, warnings = load(results)
     chosen = select(boards, board)
     folder = results / FOLDER if out is None else out

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrsis_bench import config, paths
+from rrsis_bench.cli._words import as_int, as_path
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.kinds import whole
 
 if TYPE_CHECKING:
     from rrsis_bench.data.manifest import Manifest
@@ -34,12 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
         )
         sub.add_argument("name", metavar="NAME", help="a data set that `rrsis-bench data list` names")
-        sub.add_argument("--root", type=Path, help="the data set's folder (default: that of its configuration)")
-        sub.add_argument("--manifest", type=Path, help="the file that lists the pairs of your own data set")
+        sub.add_argument("--root", type=as_path, help="the data set's folder (default: that of its configuration)")
+        sub.add_argument("--manifest", type=as_path, help="the file that lists the pairs of your own data set")
         if word == "show":
-            sub.add_argument("--index", type=int, default=0, help="position in the split (default: 0)")
+            sub.add_argument("--index", type=as_int(whole(0)), default=0, help="position in the split (default: 0)")
             sub.add_argument("--split", default="test", choices=SPLITS, help="default: test")
-            sub.add_argument("--out", type=Path, help="file to write (default: ./NAME-SPLIT-INDEX.png)")
+            sub.add_argument("--out", type=as_path, help="file to write (default: ./NAME-SPLIT-INDEX.png)")
         if word == "verify":
             sub.add_argument("--quiet", action="store_true", help="leave out notes; show errors and warnings")
 

@@ -69,7 +69,6 @@ def write_manifest(path: Path, pairs: Iterable[Pair]) -> int:
         the number of pairs written.
     """
     lines = [dump_pair(pair) for pair in pairs]
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, b"".join(lines))
     return len(lines)
 

@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from rrsis_bench.errors import UsageError
+
+
+def check_devices(trainer: Mapping[str, Any]) -> None:
+    """Refuse a trainer's GPUs before a network is built for them.
+
+    Args:
+        trainer: the `trainer` block of a configuration.
+
+    Raises:
+        UsageError: this machine has no GPU, or fewer than asked for.
+    """
+    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
+    if accelerator not in ("gpu", "cuda", "mps"):
+        return
+    there = 0 if accelerator == "mps" else torch.cuda.device_count()
+    if not there and accelerator != "cuda":
+        there = int(torch.backends.mps.is_available())
+    if not there:
+        raise UsageError(
+            f"trainer.accelerator={accelerator}: torch finds no such device on this machine (rrsis-bench env lists "
+            "them); take --trainer cpu, or leave --trainer out."
+        )
+    numbers = [int(one) for one in devices.split(",")] if isinstance(devices, str) and "," in devices else devices
+    asked = max(numbers) + 1 if isinstance(numbers, list) else int(numbers) if str(numbers).isdigit() else 1
+    if asked > there:
+        raise UsageError(f"trainer.devices={devices}: this machine has {there} of accelerator {accelerator}.")
 
 
 def pick_device(name: str) -> torch.device:

@@ -28,9 +28,9 @@ from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.optim import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, check_groups
 from rrsis_bench.engine.packed import packed_linears, worth_packing
 from rrsis_bench.engine.watch import LossWatch
-from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.errors import UsageError, UserError, did_you_mean
 from rrsis_bench.methods.base import Method
-from rrsis_bench.methods.build import build_method
+from rrsis_bench.methods.build import build_method, check_checkpointing
 from rrsis_bench.metrics import functional
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.definitions import METRICS
@@ -78,7 +78,7 @@ class ReferringSegmentationTask(LightningModule):
         monitor: metric of the first protocol that chooses the checkpoint.
         compile: compile the network with `torch.compile`.
         channels_last: keep images and feature maps channels-last in memory.
-        activation_checkpointing: compute activations again in the backward pass where the method can do so.
+        activation_checkpointing: compute activations again in the backward pass; refused where a method cannot.
         recipe: name of the recipe the values above come from, for the record.
     """
 
@@ -107,6 +107,8 @@ class ReferringSegmentationTask(LightningModule):
         self.protocols: tuple[Protocol, ...] = tuple(get_protocol(name) for name in protocols)
         self.monitor = monitor
         self.views: tuple[View, ...] = tuple(dict.fromkeys(protocol.view for protocol in self.protocols))
+        if activation_checkpointing:
+            check_checkpointing(method)
         self.method, self.weights = build_method(method, variant, self.options, pretrained)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
@@ -170,6 +172,13 @@ class ReferringSegmentationTask(LightningModule):
                 f"model.loss_weights names '{unknown[0]}', which {self.method_name} does not have."
                 f"{did_you_mean(unknown[0], list(losses))}"
             )
+        for name, loss in losses.items():
+            if not isinstance(loss, Tensor) or loss.ndim:
+                what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+                raise UserError(
+                    f"the loss '{name}' of {self.method_name} is {what}; it must be a tensor with one number, the mean "
+                    f"over the batch. rrsis-bench methods check {self.method_name} checks the others."
+                )
         total = torch.stack([self.loss_weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
         self.watch.add(self.global_step, batch.sample_ids, {"loss": total, **losses, **output.aux.get("watched", {})})
         interval: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
 from argparse import ArgumentError
@@ -17,11 +18,13 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from rrsis_bench import registry
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.engine.callbacks import run_callbacks
 from rrsis_bench.engine.checkpoint import WholeFileIO
+from rrsis_bench.engine.device import check_devices
 from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.errors import UsageError
 from rrsis_bench.run.folder import RunFolder
@@ -96,7 +99,16 @@ class TrainerCLI(LightningCLI):
             ]
         else:
             kwargs |= {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        return super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
+            raise UsageError(f"Lightning refuses the values of trainer: {' '.join(str(error).split())}") from error
+        if str(asked.get("precision")) in ("16", "16-mixed") and trainer.precision != "16-mixed":
+            # Lightning computes with another precision then, and says it in a warning only.
+            raise UsageError(
+                f"trainer.precision={asked['precision']} needs a GPU; a CPU takes --trainer.precision=bf16-mixed."
+            )
+        return trainer
 
     def before_instantiate_classes(self) -> None:
         """Where a checkpoint follows, put off the base weights: a method that trains wholly needs none."""
@@ -207,14 +219,25 @@ def build_cli(run: ResolvedRun, training: bool = False) -> TrainerCLI:
     """Check the configuration's values and build everything from them; nothing has touched the run folder yet.
 
     Raises:
-        UsageError: a key that does not exist, or a value of the wrong kind.
+        UsageError: a device that is not on this machine, or a value that Lightning or the method refuses.
     """
     _quiet()
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    check_devices(run.config["trainer"])
     try:
         return TrainerCLI(_ordered(run.config), run.folder, run.logger, training)
     except ArgumentError as error:
-        raise UsageError(" ".join(str(error).split())) from error
+        raise UsageError(_plain(str(error))) from error
+
+
+def _plain(message: str) -> str:
+    """The parser's message without the names of its types."""
+    text = " ".join(message.split())
+    found = re.search(r'[Kk]ey "([^"]+)"', text)
+    if found is None:
+        return text
+    reason = re.search(r"Problem with given (class_path '[^']*': .*?)(?: - |$)", text)
+    return f"{found[1]} cannot have this value{f' ({reason[1]})' if reason else ''}; --help-all shows every key's type."
 
 
 def _ordered(value: Any) -> Any:

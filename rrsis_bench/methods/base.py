@@ -135,8 +135,9 @@ class Method(nn.Module):
     def checkpoint_activations(self) -> None:
         """Trade time for memory in training: keep few activations and compute the others again.
 
-        By default the method keeps all of them.
+        A method that does not override it keeps all of them; the suite then refuses the option.
         """
+        raise NotImplementedError
 
     def encoders(self) -> dict[str, nn.Module]:
         """The pretrained encoders by name, adapters inside them included.

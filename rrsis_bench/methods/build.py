@@ -6,8 +6,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from rrsis_bench import registry
+from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.weights.refs import MissingDownloadError
+
+
+def check_checkpointing(name: str) -> None:
+    """Refuse `model.activation_checkpointing` for a method on which it has no effect.
+
+    Raises:
+        UsageError: names the methods that have it.
+    """
+    if _checkpoints(name):
+        return
+    able = [other for other in sorted(registry.method_targets()) if _checkpoints(other)]
+    raise UsageError(
+        f"model.activation_checkpointing (in --trainer low-memory) has no effect on {name}; {', '.join(able)} has it. "
+        "With --model.activation_checkpointing=false the other values of --trainer low-memory hold."
+    )
+
+
+def _checkpoints(name: str) -> bool:
+    try:
+        kind: Any = registry.load_class(name)
+    except UserError:  # another package's, and broken
+        return False
+    return bool(kind.checkpoint_activations is not Method.checkpoint_activations)
 
 
 def build_method(

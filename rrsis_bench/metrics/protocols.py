@@ -87,8 +87,8 @@ def get(name: str) -> Protocol:
     Raises:
         UsageError: the name is unknown; the message lists the known ones.
     """
-    if name not in PROTOCOLS:
-        raise UsageError(f"unknown protocol '{name}'.{did_you_mean(name, list(PROTOCOLS))}")
+    if not isinstance(name, str) or name not in PROTOCOLS:
+        raise UsageError(f"unknown protocol '{name}'.{did_you_mean(str(name), list(PROTOCOLS))}")
     return PROTOCOLS[name]
 
 
@@ -113,7 +113,8 @@ def expand(select_by: str | None = None, score_by: str | Sequence[str] = ALL) ->
         names = [*score_by, DEFAULT]
     else:
         raise UsageError(f"score_by must be '{ALL}' or a list of protocols, not {score_by!r}.")
-    return [get(name).name for name in dict.fromkeys((select_by or names[0], *names))]
+    chosen = get(names[0] if select_by is None else select_by).name
+    return [get(name).name for name in dict.fromkeys((chosen, *names))]
 
 
 def of_masks() -> tuple[str, ...]:

@@ -27,7 +27,7 @@ RESULT, SAMPLES, CONFIG = "result.json", "samples.csv.gz", "config.yaml"
 METRICS, GALLERY, MARK = "metrics.csv", "gallery.json", ".rrsis_run.json"
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 STATE, LOG, JOB = "cell.json", "cell.log", "cell.job"
-_BOOKKEEPING = (STATE, LOG, JOB, locks.FILE, locks.GUARD)
+_BOOKKEEPING = (STATE, LOG, JOB, locks.FILE, locks.GUARD, locks.SEEN)
 """Files of the process that starts a run, not of the run: a folder that holds only these counts as empty."""
 LARGEST_SAMPLES = 256 * 2**20
 """Bytes of an unpacked table (three million samples) above which it is refused, before it fills the memory."""
@@ -135,13 +135,14 @@ class RunFolder:
         """The configuration the run was made with.
 
         Raises:
-            UsageError: the folder is no run folder, or its configuration is unreadable or names no method.
+            UsageError: the folder is no run folder, or its configuration is unreadable, or names no method or data set.
         """
         if not self.config_path.is_file():
             raise UsageError(f"{self} is no run folder: it has no {CONFIG}.")
         loaded = load_yaml(self.config_path)
-        if not isinstance(loaded.get("model"), dict) or "method" not in loaded["model"]:
-            raise UsageError(f"{self.config_path} is not the configuration of a run: it names no method.")
+        for block, key, what in (("model", "method", "method"), ("data", "dataset", "data set")):
+            if not isinstance(loaded.get(block), dict) or not isinstance(loaded[block].get(key), str):
+                raise UsageError(f"{self.config_path} is not the configuration of a run: it names no {what}.")
         return loaded
 
     def result(self, brief: bool = False) -> seal.Result:

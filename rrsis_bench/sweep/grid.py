@@ -136,6 +136,8 @@ def read_sweep(name: str, runs: Path | None = None) -> Sweep:
     path = Path(name)
     if not (path.is_file() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1):
         path = config.find("sweeps", name)
+    if runs is not None and runs.exists() and not runs.is_dir():
+        raise UsageError(f"--runs {runs} is a file, not a folder.")
     if not path.is_file():
         raise UsageError(f"there is no sweep {path}.{did_you_mean(path.stem, config.names('sweeps'))}")
     loaded = config.load_yaml(path)

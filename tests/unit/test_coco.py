@@ -155,6 +155,14 @@ def test_a_sound_set_has_no_errors(root):
     assert not [finding for finding in CocoInstances(**OPTIONS).verify(root) if finding.severity == "error"]
 
 
+@pytest.mark.parametrize("group", ["stem", "before-underscore", "photo"])
+def test_the_fake_set_is_sound_whatever_names_its_photographs(tmp_path, group):
+    source = CocoInstances(group=group)
+    source.write_fake(tmp_path, 2, seed=0)
+    assert not [finding for finding in source.verify(tmp_path) if finding.severity == "error"]
+    assert {record.split for record in source.prepare(tmp_path)} == {"train", "val", "test"}
+
+
 def test_prepare_stops_at_an_unusable_file(tmp_path):
     source = CocoInstances(**OPTIONS)
     source.write_fake(tmp_path, 3, seed=1, faults=["corrupt-mask"])

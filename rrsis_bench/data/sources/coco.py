@@ -140,9 +140,7 @@ class CocoInstances:
         """Write `n_per_split` drawn scenes per split in this layout; see `rrsis_bench.data.sources.coco_fake`."""
         from rrsis_bench.data.sources.coco_fake import write_fake
 
-        write_fake(
-            root, n_per_split, seed, faults, images=self.images, annotations=self.annotations, splits=self.splits
-        )
+        write_fake(root, n_per_split, seed, faults, self.images, self.annotations, self.splits, self.group)
 
     def _scan(self, root: Path, report: Report, photos: dict[str, str]) -> Iterator[ListedPair]:
         """Entries of all images in file order; each image's photograph is added to `photos`."""
