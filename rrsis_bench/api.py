@@ -193,7 +193,7 @@ def _resolved(request: RunRequest) -> ResolvedRun:
         UsageError: see `resolve`.
         MissingResourceError: the data set is not on disk; the message says where to get it.
     """
-    from rrsis_bench.data.prepare import locate, manifest_path
+    from rrsis_bench.data.prepare import locate
     from rrsis_bench.data.sources import create
 
     run = resolve(request)
@@ -204,7 +204,8 @@ def _resolved(request: RunRequest) -> ResolvedRun:
     if data.get("generator"):  # drawn when the training begins; only what reads it can be wrong
         create(data.get("source") or data["dataset"], **(data.get("source_options") or {}))
     else:
-        manifest_path(locate(data))
+        located = locate(data)
+        located.source.key_files(located.root)
     return run
 
 

@@ -128,6 +128,7 @@ def _others() -> list[Distribution]:
     ]
 
 
+@cache
 def _owner(place: Path) -> str:
     """Name and version of the distribution that installed a package; "" if no distribution did."""
     return next((_title(one) for one in _others() if Path(str(one.locate_file(place.name))) == place), "")

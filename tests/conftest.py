@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
@@ -14,3 +15,13 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # Set before anything imports torch, and inherited by the processes the tests start.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+# A tenth of the time went to looking again and again at what is imported once.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what there is by now, and look at what the tests make."""
+    gc.freeze()
+    gc.enable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,27 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 METHODS = sorted(name for name in registry.BUILT_IN)
 
 
-def parse(merged: config.Config) -> Any:
-    """Through LightningCLI's parser, without building anything: what it understood."""
+@cache
+def parser() -> Any:
+    """The parser of LightningCLI for our classes; made once, since that takes twice as long as parsing."""
     from lightning.pytorch import Trainer
     from lightning.pytorch.cli import LightningArgumentParser
 
     from rrsis_bench.data.datamodule import ReferringDataModule
     from rrsis_bench.engine.task import ReferringSegmentationTask
 
-    parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_argument("--seed_everything", type=int)
-    parser.add_argument("--checkpoint_every_n_steps", type=int)
-    parser.add_lightning_class_args(Trainer, "trainer")
-    parser.add_lightning_class_args(ReferringSegmentationTask, "model")
-    parser.add_lightning_class_args(ReferringDataModule, "data")
-    return parser.parse_object(merged)
+    made = LightningArgumentParser(exit_on_error=False)
+    made.add_argument("--seed_everything", type=int)
+    made.add_argument("--checkpoint_every_n_steps", type=int)
+    made.add_lightning_class_args(Trainer, "trainer")
+    made.add_lightning_class_args(ReferringSegmentationTask, "model")
+    made.add_lightning_class_args(ReferringDataModule, "data")
+    return made
+
+
+def parse(merged: config.Config) -> Any:
+    """What the parser understands, without building anything."""
+    return parser().parse_object(merged)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))

@@ -1,6 +1,6 @@
-"""Make the scenes of the boards' gallery again: `python -m tools.gallery_scenes`.
+"""Makes the scenes of the boards' gallery: `python -m tools.gallery_scenes`.
 
-The first test sample of each category, in the order of sample ids: a rule that looks at no prediction.
+The scenes are the first test sample of each category, by sample id. This rule does not depend on any prediction.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DATASET = "tiny"
 
 
 def make() -> dict[str, Any]:
-    """The content of the scenes file, drawn from the data set's own files."""
+    """The content of the file of scenes, read from the data set's files."""
     located = locate(settings(DATASET))
     test = Manifest.open(ensure_manifest(located), "test")
     chosen: dict[str, Pair] = {}

@@ -42,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--index", type=as_int(whole(0)), default=0, help="position in the split (default: 0)")
             sub.add_argument("--split", default="test", choices=SPLITS, help="default: test")
             sub.add_argument("--out", type=as_path, help="file to write (default: ./NAME-SPLIT-INDEX.png)")
+        if word == "prepare":
+            sub.add_argument("--force", action="store_true", help="read all files again, even if none has changed")
         if word == "verify":
             sub.add_argument("--quiet", action="store_true", help="leave out notes; show errors and warnings")
 
@@ -96,8 +98,8 @@ def _prepare(located: Located, args: argparse.Namespace) -> int:
     from rrsis_bench.data.manifest import Manifest
     from rrsis_bench.data.prepare import ensure_manifest, manifest_path
 
-    ready = manifest_path(located).is_file()
-    path = ensure_manifest(located)
+    ready = not args.force and manifest_path(located).is_file()
+    path = ensure_manifest(located, args.force)
     counts = ", ".join(f"{split} {len(Manifest.open(path, split)):,}" for split in SPLITS)
     print(f"{located.dataset}: {'up to date' if ready else 'written'}: {path} ({counts})")
     return 0
@@ -107,6 +109,8 @@ def _verify(located: Located, args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from rrsis_bench.data.prepare import reread
 
     findings: list[Finding] = located.source.verify(located.root)
     shown = [finding for finding in findings if not (args.quiet and finding.severity == "info")]
@@ -118,6 +122,8 @@ def _verify(located: Located, args: argparse.Namespace) -> int:
         _console(Console).print(table)
     tally = Counter(finding.severity for finding in findings)
     errors = tally["error"]
+    path = reread(located)
+    print(f"manifest of these files: {path if path.is_file() else 'none yet; `rrsis-bench data prepare` writes it'}")
     verdict = "FAILED" if errors else "ok"
     summary = f"{errors} errors, {tally['warning']} warnings, {tally['info']} notes"
     print(f"{located.dataset} in {located.root}: {verdict}: {summary}")

@@ -14,7 +14,7 @@ from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import ReferringDataset, permuted
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
-from rrsis_bench.data.prepare import ensure_manifest, locate
+from rrsis_bench.data.prepare import ensure_manifest, images_sha256, locate
 from rrsis_bench.data.sampler import ResumableLoader, ResumableSampler, StridedSampler
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
 from rrsis_bench.types import Batch, InputSpec
@@ -137,12 +137,12 @@ class ReferringDataModule(LightningDataModule):
             print(f"{share} training expressions are longer than {length} tokens and lose their end", flush=True)
 
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint says of the data it was trained on: names, limits, and the sha256 of the manifest."""
+        """What a checkpoint says of its data: names, limits, the sha256 of the manifest and that of all images."""
         if self._manifest_sha256 is None:
             with self.manifest_path.open("rb") as stream:
                 self._manifest_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         named = {"dataset": self.dataset, "source": self._config["source"], "limit": dict(self.limit)}
-        return {**named, "manifest_sha256": self._manifest_sha256}
+        return {**named, "manifest_sha256": self._manifest_sha256, "images_sha256": images_sha256(self.manifest_path)}
 
     def open_split(self, split: str, training: bool = False, limited: bool = True) -> ReferringDataset:
         """A split as a data set. An empty split is an error only where a loader of it is made.

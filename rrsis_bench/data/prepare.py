@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +18,15 @@ from rrsis_bench.data.catalogue import GENERATOR, describe
 from rrsis_bench.data.manifest import write_manifest
 from rrsis_bench.data.pixels import PixelRule
 from rrsis_bench.data.sources import create
-from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
+from rrsis_bench.data.state import FileState, identity_of
+from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_you_mean
+from rrsis_bench.files import write_text
 
 if TYPE_CHECKING:
     from rrsis_bench.data.sources.base import Source
 
-_FORMAT = 1
+_FORMAT = 2
+_UNUSED_SECONDS = 30 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -53,21 +60,29 @@ def locate(data: Mapping[str, Any]) -> Located:
     source.pixels = PixelRule.from_config(data.get("pixels"))
     if data.get("pixels"):
         options["pixels"] = source.pixels.to_config()
-    if data.get("root"):
-        root = Path(str(data["root"])).expanduser()
-    elif generator:
-        from rrsis_bench.data.synthetic.presets import folder_name
-
-        root = paths.cache_root() / "synthetic" / folder_name(**_recipe(generator))
-    elif data.get("manifest"):
-        root = Path(str(data["manifest"])).expanduser().absolute().parent
-    else:
-        root = paths.data_root() / dataset
+    root = folder(data)
     if generator:
         from rrsis_bench.data.sources.synthetic import generate
 
         generate(root, **_recipe(generator))
     return Located(dataset, source, root, options)
+
+
+def folder(data: Mapping[str, Any]) -> Path:
+    """The folder a data set is read from, whether it exists or not.
+
+    Args:
+        data: the `data` block of a configuration.
+    """
+    if data.get("root"):
+        return Path(str(data["root"])).expanduser()
+    if data.get("generator"):
+        from rrsis_bench.data.synthetic.presets import folder_name
+
+        return paths.cache_root() / "synthetic" / folder_name(**_recipe(data["generator"]))
+    if data.get("manifest"):
+        return Path(str(data["manifest"])).expanduser().absolute().parent
+    return paths.data_root() / str(data["dataset"])
 
 
 def _recipe(generator: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,38 +98,111 @@ def _recipe(generator: Mapping[str, Any]) -> dict[str, Any]:
     return {"preset": str(recipe.pop("name", "tiny")), **recipe}
 
 
-def ensure_manifest(located: Located) -> Path:
-    """The manifest of a data set. It is written once and used again while it is up to date.
+def ensure_manifest(located: Located, force: bool = False) -> Path:
+    """The manifest of a data set. It is written once and used again while every file of the data set is the same.
 
     Args:
         located: the data set.
+        force: read all files and write the manifest, whatever the cache says.
 
     Returns:
-        `<cache>/manifests/<dataset>-<hash>.jsonl`; the hash is over the root and the key files' sizes and times.
+        `<cache>/manifests/<dataset>-<hash>.jsonl`; see `manifest_path`.
 
     Raises:
         MissingResourceError: the data set is missing, or a file of it cannot be used.
+        UserError: a file changed during the preparation.
     """
+    files = _files(located)
+    contents = files.contents(afresh=True) if force else None
     path = manifest_path(located)
-    if not path.is_file() and write_manifest(path, located.source.prepare(located.root)) == 0:
-        path.unlink()
+    images = _images_path(path)
+    if not force and path.is_file() and images.is_file():
+        with contextlib.suppress(OSError):  # the time says that it is still in use; a read-only cache keeps the old one
+            os.utime(images)
+        return path
+    contents = files.contents() if contents is None else contents
+    path = _named(located, identity_of(contents))
+    pairs = list(located.source.prepare(located.root))
+    if not pairs:
         raise MissingResourceError(
             f"{located.source.info.title} in {located.root} holds no image-expression pair; "
             f"`rrsis-bench data verify {located.dataset}` says why."
         )
+    # Files that change meanwhile would leave, under the name of one state, a manifest of another.
+    if files.contents() != contents:
+        raise UserError(
+            f"{located.source.info.title} in {located.root}: files changed while they were read; "
+            f"run the command again when nothing writes there."
+        )
+    lines = sorted({f"{pair.image}\0{contents.get(pair.image, '')}\n" for pair in pairs})
+    write_text(_images_path(path), hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest() + "\n")
+    write_manifest(path, pairs)
+    _remove_unused(located.dataset, path)
     return path
 
 
 def manifest_path(located: Located) -> Path:
-    """The path of the manifest of a data set in its present state.
+    """The path of the manifest of a data set in its present state, whether it is written or not.
+
+    Returns:
+        `<cache>/manifests/<dataset>-<hash>.jsonl`; the hash is over source, root and options, and the path and content
+        of every file. Contents are read again only where size or time changed since they were last read.
 
     Raises:
         MissingResourceError: the data set is missing.
     """
-    root = located.root.resolve()
-    state: list[Any] = [_FORMAT, type(located.source).__qualname__, str(root), dict(located.options)]
-    for file in located.source.key_files(located.root):
-        found = file.stat()
-        state.append([str(file), found.st_mtime_ns, found.st_size])
-    digest = hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode("utf-8")).hexdigest()
-    return paths.cache_root() / "manifests" / f"{located.dataset}-{digest[:16]}.jsonl"
+    return _named(located, _files(located).identity())
+
+
+def images_sha256(path: Path) -> str:
+    """The sha256 over paths and contents of all images that a manifest names, as they were when it was written.
+
+    Args:
+        path: a manifest that `ensure_manifest` returned.
+    """
+    return _images_path(path).read_text(encoding="utf-8").strip()
+
+
+def is_recorded(located: Located) -> bool:
+    """Whether the files' contents were read before: then only changed files need reading."""
+    return _files(located).record.is_file()
+
+
+def reread(located: Located) -> Path:
+    """`manifest_path` after reading every file, also those whose size and times are as recorded."""
+    return _named(located, identity_of(_files(located).contents(afresh=True)))
+
+
+def _key(located: Located) -> list[Any]:
+    return [_FORMAT, type(located.source).__qualname__, str(located.root.resolve()), dict(located.options)]
+
+
+def _files(located: Located) -> FileState:
+    record = paths.cache_root() / "states" / f"{located.dataset}-{_digest(_key(located))}.json"
+    return FileState(record, located.root, tuple(located.source.key_files(located.root)))
+
+
+def _named(located: Located, identity: str) -> Path:
+    name = f"{located.dataset}-{_digest([*_key(located), identity])}.jsonl"
+    return paths.cache_root() / "manifests" / name
+
+
+def _images_path(path: Path) -> Path:
+    return path.parent.with_name("content") / f"{path.stem}.images"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode("utf-8")).hexdigest()[:16]
+
+
+def _remove_unused(dataset: str, kept: Path) -> None:
+    """Remove a data set's manifests that nobody opened for `_UNUSED_SECONDS`: each state of its files leaves one."""
+    name = re.compile(re.escape(dataset) + r"-[0-9a-f]{16}\.jsonl")
+    with contextlib.suppress(OSError):
+        for path in kept.parent.iterdir():
+            images = _images_path(path)
+            if path != kept and name.fullmatch(path.name):
+                opened = (images if images.is_file() else path).stat().st_mtime
+                if time.time() - opened > _UNUSED_SECONDS:
+                    images.unlink(missing_ok=True)
+                    path.unlink(missing_ok=True)

@@ -66,16 +66,17 @@ class BitMask:
         """A PNG of one 8-bit channel, 255 in the foreground."""
         return grey_png(self.height, self.width, (rows * np.uint8(255) for _, rows in self.strips()))
 
-    def covered(self, height: int, width: int) -> NDArray[np.float64]:
-        """Share of the foreground in each cell of a grid (height, width) no finer than the mask."""
+    def reduced(self, height: int, width: int, share: float) -> NDArray[np.bool_]:
+        """A grid (height, width) no finer than the mask: where more than a share of a cell is foreground."""
         left = np.arange(width) * self.width // width
+        columns = np.diff(np.append(left, self.width))
         top = np.arange(height + 1) * self.height // height
-        counts = np.empty((height, width), np.int64)
+        cells = np.empty((height, width), np.bool_)
         for row in range(height):
-            columns = self.rows(int(top[row]), int(top[row + 1] - top[row])).sum(axis=0, dtype=np.int64)
-            counts[row] = np.add.reduceat(columns, left)
-        share: NDArray[np.float64] = counts / np.outer(np.diff(top), np.diff(np.append(left, self.width)))
-        return share
+            rows = int(top[row + 1] - top[row])
+            counts = np.add.reduceat(self.rows(int(top[row]), rows).sum(axis=0, dtype=np.int64), left)
+            cells[row] = counts > share * rows * columns
+        return cells
 
     def _runs(self) -> NDArray[np.int64]:
         """Lengths of background and foreground in turn, down the columns, background first."""

@@ -1,4 +1,4 @@
-"""What a user sees while a run goes on: a rich progress bar on a terminal, one line per epoch elsewhere."""
+"""Shows the progress of a run: a rich progress bar on a terminal, one line per epoch in a file or a pipe."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rrsis_bench.run.folder import RunFolder
 
 
 class Bar(RichProgressBar):
-    """Lightning's rich bar with the values that were already read back, so that showing them costs no waiting."""
+    """Lightning's rich progress bar. It shows values that the host already has, and never waits for the device."""
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """The last logged loss and the last validation's headline metrics."""
+        """The last logged loss, and the headline metrics of the last validation in percent."""
         if not isinstance(pl_module, ReferringSegmentationTask):
             return {}
         found: dict[str, int | str | float | dict[str, float]] = {}
@@ -33,13 +33,13 @@ class Bar(RichProgressBar):
 
 
 class Lines(Callback):
-    """One line per epoch, for logs and pipes."""
+    """Prints one line per epoch, for logs and pipes."""
 
     def __init__(self) -> None:
         self._started = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the time."""
+        """Store the time."""
         self._started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -63,10 +63,10 @@ def run_callbacks(folder: RunFolder, monitor: str, checkpoint_every: int, termin
 
     Args:
         folder: the run folder.
-        monitor: metric that chooses `best.ckpt`, without its `val/`.
-        checkpoint_every: optimiser steps between two `last.ckpt` within an epoch.
-        terminal: whether somebody watches.
-        logs: whether there is a logger to write learning rates to.
+        monitor: metric that chooses `best.ckpt`, without the prefix `val/`.
+        checkpoint_every: optimiser steps between two writes of `last.ckpt` within an epoch.
+        terminal: show a progress bar in place of lines.
+        logs: log learning rates; the run must have a logger.
     """
     best = ModelCheckpoint(
         dirpath=folder.checkpoints,

@@ -1,4 +1,4 @@
-"""Keep a run's masks on the gallery's scenes while they are being scored."""
+"""Collects a run's masks of the gallery's scenes while the scenes are scored."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rrsis_bench.types import Batch
 
 
 class GalleryKeeper:
-    """Collects native-size predictions of a few samples; all other batches pass without a look at the device.
+    """Collects the native-size predictions of the gallery's samples, and ignores all other samples.
 
     Args:
-        dataset: name of the data set; without a gallery nothing is kept.
+        dataset: name of the data set; if it has no gallery, nothing is collected.
     """
 
     def __init__(self, dataset: str) -> None:
@@ -24,12 +24,12 @@ class GalleryKeeper:
         self._kept: dict[str, str] = {}
 
     def keep(self, logits: Tensor, batch: Batch, input_size: tuple[int, int]) -> None:
-        """Keep the wanted samples of a batch.
+        """Collect the predictions of a batch's samples that the gallery shows.
 
         Args:
-            logits: (B, 1, h, w) foreground logits, the very tensor that is counted.
-            batch: gives ids and native sizes.
-            input_size: (height, width) of the method's input.
+            logits: (B, 1, h, w) foreground logits; they must be the tensor that is scored.
+            batch: the batch, for its ids and native sizes.
+            input_size: (height, width) of the method's input in pixels.
         """
         for position, sample_id in enumerate(batch.sample_ids):
             if sample_id in self._wanted:
@@ -38,7 +38,7 @@ class GalleryKeeper:
                 self._kept[sample_id] = encode(mask.cpu().numpy())["counts"]
 
     def gathered(self) -> dict[str, str]:
-        """Sample id -> COCO RLE counts, over all processes; every process must call it."""
+        """Sample id -> COCO RLE counts, from all processes. Every process must call this method."""
         if not torch.distributed.is_available() or not torch.distributed.is_initialized():
             return dict(self._kept)
         parts: list[dict[str, str]] = [{}] * torch.distributed.get_world_size()

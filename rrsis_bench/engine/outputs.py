@@ -142,7 +142,7 @@ def _overlay(image: ImageReader, mask: BitMask, text: str) -> NDArray[np.uint8]:
         return draw_overlay(*enlarged(image.read(), mask.array()), text)
     height, width = (max(1, round(side * OVERLAY_LIMIT / longest)) for side in (mask.height, mask.width))
     # A share of the area keeps an object that would fall between the nearest pixels.
-    return draw_overlay(image.reduced(height, width), mask.covered(height, width) > 0.25, text)
+    return draw_overlay(image.reduced(height, width), mask.reduced(height, width, 0.25), text)
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:

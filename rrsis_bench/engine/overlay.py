@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ NOTE_COLOUR = (168, 174, 186)
 
 TINT = 0.38  # share of the prediction's colour over the referent
 DIMMED = 0.75  # brightness of what is not the referent
+BAND = 256  # rows that are coloured at once
 MAX_BAR = 0.6  # largest height of the caption bar over that of the image, once three lines are given
 
 
@@ -51,17 +53,21 @@ def draw_overlay(
             raise ValueError(f"{name} is {given.shape}, but the image is {(height, width)}")
     predicted = np.asarray(mask) != 0
     annotated = None if truth is None else np.asarray(truth) != 0
-    shown = image.astype(np.float32)
-    if predicted.any():
-        shown = _highlight(shown, predicted)
-    elif annotated is not None and annotated.any():
-        shown *= DIMMED
-        shown[annotated] /= DIMMED
     thickness = max(1, round(min(height, width) / 220))
-    if annotated is not None:
-        shown = _outline(shown, annotated, TRUTH_COLOUR, thickness)
-    shown = _outline(shown, predicted, PREDICTION_COLOUR, thickness)
-    picture = np.clip(np.rint(shown), 0, 255).astype(np.uint8)
+    lines = [] if annotated is None else _lines(annotated, TRUTH_COLOUR, thickness)
+    lines += _lines(predicted, PREDICTION_COLOUR, thickness)
+    lit = predicted if predicted.any() or annotated is None else annotated
+    picture = np.empty_like(image)
+    for top in range(0, height, BAND):
+        rows = slice(top, top + BAND)
+        shown = image[rows].astype(np.float32)
+        if lit.any():
+            tint = TINT if lit is predicted else 0.0
+            shown = _highlight(shown, lit[rows], tint)
+        for line in lines:
+            at = line.pixels[rows]
+            shown[at] = shown[at] * (1 - line.opacity) + np.asarray(line.colour, np.float32) * line.opacity
+        picture[rows] = np.clip(np.rint(shown), 0, 255)
     legend = _legend(predicted, annotated) if note is None else [(note, NOTE_COLOUR)]
     return np.concatenate([picture, _caption(text, legend, width, height)], axis=0)
 
@@ -85,30 +91,34 @@ def enlarged(image: Picture, mask: NDArray[Any], shortest: int = 512) -> tuple[P
     return grown, np.kron(mask, np.ones((factor, factor), dtype=mask.dtype))
 
 
-def _highlight(shown: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class _Line:
+    """Pixels (H, W) that a colour covers, in part or wholly."""
+
+    pixels: NDArray[np.bool_]
+    colour: tuple[int, int, int]
+    opacity: np.float32
+
+
+def _highlight(shown: NDArray[np.float32], mask: NDArray[np.bool_], tint: float) -> NDArray[np.float32]:
     """Tint the referent, dim the rest."""
-    tint = np.asarray(PREDICTION_COLOUR, dtype=np.float32)
-    referent = shown * (1 - TINT) + tint * TINT
+    referent = shown * (1 - tint) + np.asarray(PREDICTION_COLOUR, dtype=np.float32) * tint
     return np.where(mask[..., None], referent, shown * DIMMED).astype(np.float32)
 
 
-def _outline(
-    shown: NDArray[np.float32], mask: NDArray[np.bool_], colour: tuple[int, int, int], thickness: int
-) -> NDArray[np.float32]:
+def _lines(mask: NDArray[np.bool_], colour: tuple[int, int, int], thickness: int) -> list[_Line]:
     """A line just outside the mask, so that small objects stay visible, with a dark rim against bright ground."""
     import cv2
 
     if not mask.any():
-        return shown
+        return []
     inside = mask.astype(np.uint8)
-    drawn = shown
-    for extra, paint in ((max(1, thickness // 2), (0, 0, 0)), (0, colour)):
+    lines = []
+    for extra, paint, opacity in ((max(1, thickness // 2), (0, 0, 0), 0.55), (0, colour, 1.0)):
         radius = thickness + extra
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-        ring = cv2.dilate(inside, kernel) - inside
-        alpha = (ring if extra == 0 else ring * np.float32(0.55))[..., None].astype(np.float32)
-        drawn = drawn * (1 - alpha) + np.asarray(paint, dtype=np.float32) * alpha
-    return drawn
+        lines.append(_Line((cv2.dilate(inside, kernel) - inside) != 0, paint, np.float32(opacity)))
+    return lines
 
 
 def _legend(

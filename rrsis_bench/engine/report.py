@@ -1,4 +1,4 @@
-"""From a scored split to `result.json` and `samples.csv.gz`."""
+"""Makes the blocks of `result.json` and the sample table from a scored split."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from rrsis_bench.results.samples import SampleTable
 
 
 def sample_table(scored: Scored, dataset: ReferringDataset) -> SampleTable:
-    """The integers of a split beside what is known of its samples.
+    """The sample table of a scored split.
 
     Args:
-        scored: integers by position in the split.
-        dataset: the split, in the same order.
+        scored: the integers, by position in the split.
+        dataset: the split.
     """
-    records = [dataset.manifest[int(index)] for index in scored.indices]
+    pairs = [dataset.manifest[int(index)] for index in scored.indices]
     return SampleTable.build(
-        sample_id=[record.sample_id for record in records],
-        image_id=[record.image_id for record in records],
-        category=[record.category for record in records],
-        text=[record.text for record in records],
-        height=[record.height for record in records],
-        width=[record.width for record in records],
+        sample_id=[pair.sample_id for pair in pairs],
+        image_id=[pair.image_id for pair in pairs],
+        category=[pair.category for pair in pairs],
+        text=[pair.text for pair in pairs],
+        height=[pair.height for pair in pairs],
+        width=[pair.width for pair in pairs],
         views=[view.name for view in scored.views],
         counts=scored.counts,
     )
 
 
 def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
-    """What a result says of its method."""
+    """The `method` block of a result."""
     name, variant = task.method_name, task.variant
     card_path = registry.method_folder(name) / "card.yaml"
     block: dict[str, Any] = {"name": name, "variant": variant, "target": registry.target(name)}
@@ -51,7 +51,7 @@ def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
         for key in ("fidelity", "policy", "venue", "year", "encoders"):
             value = card.get(key)
             if value is not None:
-                # Cards may say things per variant; a result keeps what holds for its own (`tiny` for `tiny+x`).
+                # A card may hold values by variant; the named cell `tiny+x` has those of `tiny`.
                 block[key] = value.get(variant.partition("+")[0]) if isinstance(value, dict) else value
     return block
 
@@ -59,13 +59,13 @@ def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
 def dataset_block(
     configured: Any, data: ReferringDataModule, synthetic: bool, indices: NDArray[np.int64]
 ) -> dict[str, Any]:
-    """What a result says of its data set: the test split, with the hash of the content that was scored.
+    """The `dataset` block of a result: the test split, with the hash of the content that was scored.
 
     Args:
         configured: the `data` block of the configuration.
-        data: set up for the test.
-        synthetic: whether the generator drew it.
-        indices: positions in the split of the samples scored.
+        data: the data module after its setup for the test.
+        synthetic: whether the generator drew the data set.
+        indices: positions of the scored samples in the split.
     """
     return {
         "name": data.dataset,
@@ -77,12 +77,12 @@ def dataset_block(
 
 
 def training_block(task: ReferringSegmentationTask, trainer: Trainer, seconds: float) -> dict[str, Any]:
-    """How a run was trained, as far as it has come.
+    """The `training` block of a result, for the training so far.
 
     Args:
-        task: the module.
-        trainer: knows the data module that trained it.
-        seconds: time trained, over all resumes.
+        task: the trained module.
+        trainer: the trainer, with its data module.
+        seconds: training time over all resumes.
     """
     data = trainer.datamodule  # type: ignore[attr-defined]
     batch_size = data.batch_size
@@ -110,7 +110,7 @@ def training_block(task: ReferringSegmentationTask, trainer: Trainer, seconds: f
 
 
 def gpu_names(trainer: Trainer) -> list[str]:
-    """Names of the GPUs this machine gave to the run."""
+    """Name of this process's GPU, once for each process of the run; empty on a CPU."""
     device = trainer.strategy.root_device
     return [torch.cuda.get_device_name(device)] * trainer.world_size if device.type == "cuda" else []
 
@@ -118,8 +118,8 @@ def gpu_names(trainer: Trainer) -> list[str]:
 def costs(task: ReferringSegmentationTask, trainer: Trainer) -> dict[str, Any]:
     """The `efficiency` block: parameters and GFLOPs, on a GPU also latency and memory at the run's precision.
 
-    On a CPU the ten warm-up and fifty measured passes of a published network take minutes, and the machine is often
-    shared: there `rrsis-bench profile --run` measures when it is asked to. A GPU without the memory costs the figures.
+    On a CPU, the passes of a published network take minutes, and other programs disturb them. There, the user measures
+    by `rrsis-bench profile --run`. If a GPU has too little memory, latency and memory are left out.
     """
     if task.device.type != "cuda":
         return efficiency(task.method, task.device)

@@ -1,4 +1,4 @@
-"""`fit`, `validate` and `test`: one run from its resolved configuration to its result."""
+"""`fit`, `validate` and `test`: they take a resolved run, and write its result."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from rrsis_bench.run.resolve import ResolvedRun
 
 @contextmanager
 def _interruptible(hint: str) -> Iterator[None]:
-    """End in one line after Ctrl-C (exit code 130) and after SIGTERM, a scheduler's way to stop a job (143).
+    """Turn Ctrl-C and SIGTERM (by which schedulers stop jobs) into `Interrupted`, with exit code 130 or 143.
 
-    Lightning turns Ctrl-C into an exit with code 1.
+    Without this block, Lightning turns Ctrl-C into an exit with code 1.
 
     Args:
-        hint: what to do then.
+        hint: clause that tells the user how to go on.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
     earlier = None
-    with contextlib.suppress(ValueError):  # not in the main thread: whoever runs us handles signals
+    with contextlib.suppress(ValueError):  # outside the main thread, the calling program handles signals
         earlier = signal.signal(signal.SIGTERM, stop)
     try:
         yield
@@ -63,10 +63,10 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
     """Train, test the checkpoint that was best on val, run the language control, write and print the result.
 
     Args:
-        run: what to train.
-        checkpoint: where to continue from; None to start anew.
-        overwrite: where the folder holds a run of ours, move it aside.
-        accept_changes: continue with other data or settings than the run was begun with; the result says which.
+        run: the resolved run to train.
+        checkpoint: checkpoint to continue from; None to start anew.
+        overwrite: move a run that the folder holds aside.
+        accept_changes: continue even if data or settings have changed since the run began; the result lists them.
     """
     started = Start()
     cli, folder = build_cli(run, training=True), run.folder
@@ -83,7 +83,7 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
         folder.write_config(cli.config_text())
         print(f"training {task.method_name} ({task.variant}) on {data.dataset}; run folder {folder}", flush=True)
     again = "continue with the same command and --resume auto."
-    with _interruptible(f"what was trained is saved in {folder.last} where that is there; {again}"):
+    with _interruptible(f"if {folder.last} exists, it holds the training so far; {again}"):
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     clocks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
     training = report.training_block(task, trainer, sum(clock.trained_seconds() for clock in clocks))
@@ -96,21 +96,23 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
 def _continued(
     content: dict[str, Any], checkpoint: Path, config: Config, data: dict[str, Any], accept: bool
 ) -> dict[str, Any]:
-    """What the checkpoints of a continued run say of it.
+    """Entries for the checkpoints of a continued run: the run's id, and all changes that the user accepted.
 
     Raises:
-        UserError: data or settings are not those the run was begun with, and the user has not accepted that.
+        UserError: data or settings have changed since the run began, and the user has not accepted it.
     """
     entry = content[ENTRY]
     folder = RunFolder(checkpoint.resolve().parent.parent)
     begun = entry.get("config") or (folder.config() if folder.config_path.is_file() else None)
     found = [] if begun is None else changes(begun, config)
-    if entry.get("data") not in (None, data):
-        found.append("data: the samples of the data set are not those of before")
+    trained = entry.get("data") or {}
+    # A checkpoint of an earlier version says less of its data: what it lacks cannot differ.
+    if trained != {key: value for key, value in data.items() if key in trained}:
+        found.append("data: the samples of the data set have changed")
     if found and not accept:
         raise UserError(
-            f"cannot continue {checkpoint}: since the run was begun, this has changed: {'; '.join(found)}. Undo it, "
-            "start anew with --overwrite, or continue with --accept-changes, which keeps the result off the boards."
+            f"cannot continue {checkpoint}: since the run began, this has changed: {'; '.join(found)}. Undo it, start "
+            "anew with --overwrite, or continue with --accept-changes; then no board shows the result."
         )
     for change in found:
         print(f"rrsis-bench: note: continued with another setting: {change}", file=sys.stderr)
@@ -130,7 +132,7 @@ def validate(run: ResolvedRun, checkpoint: Path) -> int:
 
 
 def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
-    """Score a checkpoint, or a paper's own weights, on test; write and print the result."""
+    """Score a checkpoint or a paper's own weights on test, write and print the result."""
     started = Start()
     cli = build_cli(run)
     kind, selected_on, training = "retrained", "none", None
@@ -140,7 +142,7 @@ def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
         selected_on = selection_split(content, checkpoint)
     if weights is not None:
         kind = "official-weights"
-        # A method's official variant says where its authors chose on test.
+        # The configuration of a method's official variant states `select_on: test` if its authors chose on test.
         selected_on = "test" if cli.datamodule.select_on == "test" else "none"
         _load_official(cli.model, weights)
     with _interruptible("nothing was written; run the command again."):
@@ -148,9 +150,9 @@ def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
 
 
 def _whole_training(content: dict[str, Any], checkpoint: Path) -> dict[str, Any] | None:
-    """How a checkpoint's run was trained, to its end.
+    """The `training` block of a checkpoint's run, for the whole training.
 
-    The best checkpoint was written in the middle of the training; the last one of the same run knows all of it.
+    `best.ckpt` was written before the training ended; `last.ckpt` of the same run holds the whole training's block.
     """
     last = checkpoint.with_name(RunFolder(Path()).last.name)
     if last.is_file() and last != checkpoint:
@@ -164,8 +166,8 @@ def _load_official(task: ReferringSegmentationTask, weights: str) -> None:
     name = task.method_name
     if weights == "official":
         raise UsageError(
-            f"the official weights of {name} have no address a program may fetch them from; where its authors released "
-            f"a file (rrsis-bench methods show {name}), get it by hand and name it: --weights FILE."
+            f"the suite cannot fetch the official weights of {name}. If the authors released a file (rrsis-bench "
+            f"methods show {name}), get it by hand and name it: --weights FILE."
         )
     if not Path(weights).is_file():
         raise UsageError(f"--weights: there is no file {weights}.")
@@ -181,7 +183,7 @@ def _score(
     started: Start,
     kind: str,
 ) -> int:
-    """Test, control, write, print."""
+    """Score on test, run the language control, write and print the result."""
     task, data, trainer = cli.model, cli.datamodule, cli.trainer
     task.gallery = GalleryKeeper(data.dataset)
     true = _test(cli, checkpoint)
@@ -218,7 +220,7 @@ def _score(
     record.write_run(folder, result, table, text)
     print_scores(f"{data.dataset} test", {name: true.of(protocols.get(name)) for name in names})
     if result["status"] == "partial":
-        print(f"a part of the test split was scored ({len(table)} of {whole} samples): no board takes this result")
+        print(f"only {len(table)} of {whole} samples of the test split were scored: no board shows this result")
     _print_end(folder, result, synthetic)
     return 0
 
@@ -238,12 +240,12 @@ def _print_end(folder: RunFolder, result: dict[str, Any], synthetic: bool) -> No
     if synthetic:
         print(
             f"this was the synthetic split; on real data: rrsis-bench fit --method {result['method']['name']} "
-            "--dataset rrsisd (rrsis-bench data list says where to get it)"
+            "--dataset rrsisd (rrsis-bench data verify rrsisd says where to get it)"
         )
 
 
 def _prepare_folder(folder: RunFolder, continued: bool, overwrite: bool) -> None:
-    """Mark the folder as ours; move an old run aside, and what the logger of a continued one would replace."""
+    """Mark the folder as ours, and move an old run aside, or the `metrics.csv` of a continued one."""
     folder.check_usable()
     if continued or not overwrite:
         folder.keep_metrics()

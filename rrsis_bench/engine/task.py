@@ -1,4 +1,4 @@
-"""The one LightningModule: it feeds a method, sums its losses, and alone turns its logits into scores."""
+"""The LightningModule of all methods: it feeds a method, sums its losses, and scores its logits."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Scored:
 
     Attributes:
         indices: (N,) int64 positions in the split, ascending, each once.
-        counts: (N, V, 3) int64 truth, prediction and intersection areas in each view.
-        views: what the V stands for.
+        counts: (N, V, 3) int64 areas of truth, prediction and intersection in each view, in pixels.
+        views: the V views.
     """
 
     indices: NDArray[np.int64]
@@ -59,7 +59,7 @@ class Scored:
     views: tuple[View, ...]
 
     def of(self, protocol: Protocol) -> dict[str, float]:
-        """The metrics of a protocol, as fractions."""
+        """The metrics of a protocol by name, as fractions."""
         return functional.scores(self.counts[:, self.views.index(protocol.view)], protocol)
 
 
@@ -68,18 +68,18 @@ class ReferringSegmentationTask(LightningModule):
 
     Args:
         method: registry name.
-        variant: which of the method's variants `options` are of.
+        variant: name of the method's variant that `options` describe.
         options: the method's own options.
         pretrained: load base weights into the encoders.
         optimizer: optimiser and its hyper-parameters.
-        schedule: learning rate over the run, per optimiser step.
-        loss_weights: factor of each of the method's named losses; 1 where not named.
-        protocols: how to score; the first one chooses the checkpoint, a test computes all.
-        monitor: metric of the first protocol that chooses the checkpoint.
+        schedule: schedule of the learning rate, advanced at each optimiser step.
+        loss_weights: factors of the method's losses by name; a loss without a factor has 1.
+        protocols: names of the protocols. The first one chooses the checkpoint; a test scores by all.
+        monitor: metric that chooses the checkpoint, under the first protocol.
         compile: compile the network with `torch.compile`.
         channels_last: keep images and feature maps channels-last in memory.
-        activation_checkpointing: compute activations again in the backward pass; refused where a method cannot.
-        recipe: name of the recipe the values above come from, for the record.
+        activation_checkpointing: compute activations again in the backward pass; refused if the method cannot do so.
+        recipe: name of the recipe that the values above come from; only the result states it.
     """
 
     def __init__(
@@ -117,13 +117,14 @@ class ReferringSegmentationTask(LightningModule):
             self.method.checkpoint_activations()
         if compile:
             self.method.compile()
-        # Lightning must not insist on the frozen tensors; `on_load_checkpoint` is stricter than it would be.
+        # A checkpoint lacks the frozen tensors, which Lightning's strict loading would refuse.
+        # `on_load_checkpoint` checks every other tensor.
         self.strict_loading = False
         self.counts = SampleCounts()
         self.scored: Scored | None = None
         self.gallery: GalleryKeeper | None = None
-        self.origin: dict[str, Any] = {}  # what a checkpoint says of its run; the engine fills it in
-        self.choosing = True  # whether a checkpoint that is written now was chosen by its validation score
+        self.origin: dict[str, Any] = {}  # entries of checkpoints that describe the run; `engine.run.fit` sets them
+        self.choosing = True  # whether the checkpoint that is being written was chosen by its validation score
         self.watch = LossWatch()
         self.latest: dict[str, float] = {}
         self.latest_scores: dict[str, float] = {}
@@ -134,13 +135,13 @@ class ReferringSegmentationTask(LightningModule):
         self._while_testing = ExitStack()
 
     def load_frozen_weights(self) -> None:
-        """Load base weights after all, if anything of them survives a checkpoint of this method."""
+        """Load the base weights if the method has frozen tensors, which no checkpoint holds."""
         if self._frozen:
             self.weights = dict(self.method.load_pretrained())
             self._frozen_sha256 = hash_tensors(self.method.state_dict(), self._frozen)
 
     def forward(self, batch: Batch) -> MethodOutput:
-        """The method's logits (B, 1, h, w)."""
+        """The method's output for a batch; its logits are (B, 1, h, w)."""
         images = batch.images.contiguous(memory_format=self.memory_format)
         output: MethodOutput = self.method(replace(batch, images=images))
         return output
@@ -148,10 +149,11 @@ class ReferringSegmentationTask(LightningModule):
     # --- training -----------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Refuse what cannot work.
+        """Check that the method can train on the trainer's processes.
 
         Raises:
-            UsageError: several processes for a method that learns without gradients: each would learn from its part.
+            UsageError: a method that learns without gradients has several processes: each would learn from its samples
+                only.
         """
         if stage == "fit" and not self._has_gradients and self.trainer.world_size > 1:
             raise UsageError(
@@ -159,9 +161,14 @@ class ReferringSegmentationTask(LightningModule):
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """The weighted sum of the method's losses. Nothing is read back from the device but at the logging interval.
+        """Compute the weighted sum of the method's losses. The host reads it at the logging interval only.
 
-        None for a method without trainable parameters: Lightning then makes no step.
+        Returns:
+            the scalar sum; None for a method without trainable parameters, so that Lightning makes no step.
+
+        Raises:
+            UsageError: `loss_weights` names a loss that the method does not have.
+            UserError: a loss is NaN or infinite.
         """
         batches = self.trainer.num_training_batches
         self.method.progress(self.trainer.current_epoch + batch_idx / batches)
@@ -187,10 +194,10 @@ class ReferringSegmentationTask(LightningModule):
         return total if self._has_gradients else None
 
     def log_losses(self, batch_size: int = 1) -> None:
-        """Log the mean losses since the last look.
+        """Log the mean losses since the last logging.
 
         Raises:
-            UserError: one of them was NaN or infinite.
+            UserError: a loss is NaN or infinite.
         """
         if means := self.watch.means():
             self.latest = means
@@ -198,11 +205,11 @@ class ReferringSegmentationTask(LightningModule):
             self.log_dict(values, on_step=True, on_epoch=False, batch_size=batch_size)
 
     def on_fit_start(self) -> None:
-        """Call the method's `train`, where it keeps its frozen parts in evaluation mode: Lightning does not."""
+        """Call the method's `train`, which keeps frozen parts in evaluation mode. Lightning does not call it."""
         self.method.train()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The method's parameter groups under the configured optimiser and schedule; None where nothing is trained."""
+        """Make optimiser and schedule for the method's parameter groups; None if it has no trainable parameters."""
         config = self.optimizer_config
         groups = self.method.param_groups(config.lr, config.weight_decay)
         check_groups(self.method, groups)
@@ -219,7 +226,11 @@ class ReferringSegmentationTask(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_end(self) -> None:
-        """Prove that what must not train has not changed."""
+        """Check that training has not changed the frozen tensors.
+
+        Raises:
+            RuntimeError: it has.
+        """
         if hash_tensors(self.method.state_dict(), self._frozen) != self._frozen_sha256:
             raise RuntimeError(
                 f"{self.method_name}: frozen tensors changed during training (a frozen encoder's BatchNorm in training "
@@ -240,27 +251,27 @@ class ReferringSegmentationTask(LightningModule):
         return Scored(indices.cpu().numpy(), counts.cpu().numpy(), views)
 
     def on_validation_start(self) -> None:
-        """While training, let a method that wants to choose something on val do so first."""
+        """In training, call the method's `calibrate` with the batches of val, if the method defines it."""
         if self.trainer.state.fn == "fit" and type(self.method).calibrate is not Method.calibrate:
             loader = self.trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
             with torch.no_grad():
                 self.method.calibrate(batch.to(self.device) for batch in loader)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count the integers of the first protocol."""
+        """Count the areas for the first protocol."""
         self._count(batch, self.views[:1])
 
     def on_test_start(self) -> None:
-        """Make the most of weights that will not change; a compiler does so itself."""
+        """On a CPU, replace linear layers by faster ones for fixed weights, unless `torch.compile` has done so."""
         if self.device.type == "cpu" and not self._compiled and worth_packing():
             self._while_testing.enter_context(packed_linears(self.method))
 
     def on_test_end(self) -> None:
-        """Let go of the second copy of the weights."""
+        """Restore the linear layers, and free their second copy of the weights."""
         self._while_testing.close()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count the integers of every protocol."""
+        """Count the areas for every protocol."""
         self._count(batch, self.views)
 
     def on_validation_epoch_end(self) -> None:
@@ -268,7 +279,7 @@ class ReferringSegmentationTask(LightningModule):
         self._log_scores("val", self._finish(self.views[:1]))
 
     def on_test_epoch_end(self) -> None:
-        """Keep the integers for the result and log `test/<metric>` of the first protocol."""
+        """Store the integers for the result, and log `test/<metric>` of the first protocol."""
         self.scored = self._finish(self.views)
         self._log_scores("test", self.scored)
 
@@ -284,7 +295,7 @@ class ReferringSegmentationTask(LightningModule):
     # --- checkpoints --------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the frozen tensors, and say what the checkpoint is of."""
+        """Remove the frozen tensors, and add the entry that describes the checkpoint."""
         frozen = {PREFIX + name for name in self._frozen}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {
@@ -302,14 +313,18 @@ class ReferringSegmentationTask(LightningModule):
         }
 
     def _selection(self) -> dict[str, Any]:
-        """The data of the run, and the split that chose the checkpoint being written."""
+        """The identity of the run's data, and the split that chose the checkpoint that is being written."""
         data = getattr(self.trainer, "datamodule", None)
         if not isinstance(data, ReferringDataModule):
             return {"data": None, "selected_on": "unknown" if self.choosing else "none"}
         return {"data": data.identity(), "selected_on": data.select_on if self.choosing else "none"}
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse what is not a checkpoint of this very method, variant and base weights; load the rest strictly."""
+        """Load a checkpoint strictly.
+
+        Raises:
+            UserError: the checkpoint belongs to another method, variant, options or base weights.
+        """
         source = getattr(self.trainer, "ckpt_path", None) or "given"
         check_identity(checkpoint, self.method_name, self.variant, self.options, source)
         strict_load(self.method, checkpoint, source, whole=self.trainer.state.fn == "fit")

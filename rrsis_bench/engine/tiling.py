@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rrsis_bench.errors import UsageError
 
+AT_ONCE = 1 << 22  # pixels whose logits are given out at once
 FLOOR = 1e-3  # a tile's rim still counts where no other tile covers it
 
 
@@ -93,11 +94,20 @@ def blend(layout: TilePlan, tiles: Iterable[NDArray[np.float32]]) -> Iterator[tu
     for (top, left), logits in zip(layout.corners, tiles, strict=True):
         done = top - base
         if done:
-            yield base, total[:done] / weight[:done]
+            yield from _means(base, total[:done], weight[:done])
             for held in (total, weight):
                 held[:-done] = held[done:]
                 held[-done:] = 0
             base = top
         total[:, left : left + width] += logits * weights
         weight[:, left : left + width] += weights
-    yield base, total / weight
+    yield from _means(base, total, weight)
+
+
+def _means(
+    top: int, total: NDArray[np.float32], weight: NDArray[np.float32]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Weighted means of finished rows, some at once."""
+    rows = max(1, AT_ONCE // total.shape[1])
+    for start in range(0, len(total), rows):
+        yield top + start, total[start : start + rows] / weight[start : start + rows]

@@ -1,4 +1,4 @@
-"""LightningCLI with fixed classes, our checkpoints, loggers and strategy."""
+"""LightningCLI with the suite's module, data module, checkpoints, loggers and strategy."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from rrsis_bench import registry
 from rrsis_bench.data.datamodule import ReferringDataModule
@@ -32,13 +32,13 @@ from rrsis_bench.run.resolve import ResolvedRun
 
 
 class TrainerCLI(LightningCLI):
-    """LightningCLI with the suite's module and data module; YAML holds values only, never class paths.
+    """LightningCLI with the suite's module and data module. A configuration holds values only, no class paths.
 
     Args:
-        arguments: the resolved configuration, or words of LightningCLI's own.
+        arguments: the resolved configuration, or words for LightningCLI's own parser.
         folder: the run folder.
-        logger: a further logger by name, or None.
-        training: whether checkpoints, progress and logs are wanted.
+        logger: name of a further logger, or None.
+        training: write checkpoints and logs, and show progress.
     """
 
     model: ReferringSegmentationTask
@@ -68,16 +68,16 @@ class TrainerCLI(LightningCLI):
             )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """One key besides `model`, `data`, `trainer` and `seed_everything`."""
+        """Declare `checkpoint_every_n_steps`, beside `model`, `data`, `trainer` and `seed_everything`."""
         parser.add_argument(
             "--checkpoint_every_n_steps",
             type=int,
             default=200,
-            help="Optimiser steps between two last.ckpt within an epoch (0: only after each epoch).",
+            help="Optimiser steps between two writes of last.ckpt within an epoch (0: only after each epoch).",
         )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The Trainer with our checkpoint files, loggers, callbacks and, for several processes, DDP."""
+        """Make the Trainer with the suite's checkpoint files, loggers, callbacks and, for several processes, DDP."""
         asked = self.config_init["trainer"]
         kwargs["default_root_dir"] = self.folder.path
         kwargs["plugins"] = [*(asked.get("plugins") or []), WholeFileIO()]
@@ -111,12 +111,12 @@ class TrainerCLI(LightningCLI):
         return trainer
 
     def before_instantiate_classes(self) -> None:
-        """Where a checkpoint follows, put off the base weights: a method that trains wholly needs none."""
+        """Build the method without base weights unless it is to be trained: a checkpoint will replace them."""
         self._pretrained = bool(self.config.model.pretrained)
         self.config.model.pretrained = self._pretrained and self.training
 
     def after_instantiate_classes(self) -> None:
-        """Give the data module the method's input spec and the accumulation that the global batch asks for."""
+        """Load frozen base weights, give the data module the method's input, and set the accumulation."""
         self.config.model.pretrained = self._pretrained
         if self._pretrained and not self.training:
             self.model.load_frozen_weights()
@@ -135,10 +135,16 @@ class TrainerCLI(LightningCLI):
 
 
 def accumulation(batch_size: int, global_batch: int | None, processes: int, configured: int) -> int:
-    """Batches per optimiser step, so that a step sees `global_batch` samples over all processes.
+    """Number of batches per optimiser step, so that a step uses `global_batch` samples of all processes together.
+
+    Args:
+        batch_size: samples per process and batch.
+        global_batch: samples per optimiser step; None to use `configured`.
+        processes: number of processes.
+        configured: `trainer.accumulate_grad_batches`.
 
     Raises:
-        UsageError: the global batch is no multiple of what the processes see at once, or both are configured.
+        UsageError: the global batch is no multiple of `batch_size` x `processes`, or contradicts `configured`.
     """
     if global_batch is None:
         return configured
@@ -156,12 +162,15 @@ def accumulation(batch_size: int, global_batch: int | None, processes: int, conf
 
 
 def _strategy(asked: Any, dead: bool) -> Strategy | None:
-    """DDP that synchronises no buffers in forward passes, so that evaluation of uneven shards cannot hang.
+    """DDP without synchronising buffers in forward passes, so that processes may evaluate different numbers of batches.
 
     Args:
-        asked: the trainer's configuration.
-        dead: the method's card names trainable parameters that get no gradient; without a search for them each process
-            would wait for theirs.
+        asked: the `trainer` block of the configuration.
+        dead: the method's card names trainable parameters that get no gradient. DDP must search for them, or each
+            process would wait for their gradients.
+
+    Returns:
+        the strategy; None to leave the choice to Lightning.
     """
     name, devices = asked.get("strategy", "auto"), asked.get("devices", 1)
     several = str(devices) not in {"1", "[0]", "auto", "-1"} or int(asked.get("num_nodes") or 1) > 1
@@ -177,7 +186,7 @@ def _strategy(asked: Any, dead: bool) -> Strategy | None:
 
 
 def _loggers(folder: Path, further: str | None) -> list[Logger]:
-    """CSV always, TensorBoard where it is installed, Weights & Biases only when asked for."""
+    """The CSV logger, TensorBoard's if it is installed, and that of Weights & Biases if the user names it."""
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
     if find_spec("tensorboard") is not None:
         from lightning.pytorch.loggers import TensorBoardLogger
@@ -193,7 +202,7 @@ def _loggers(folder: Path, further: str | None) -> list[Logger]:
 
 
 def _quiet() -> None:
-    """Keep Lightning's hints off the screen; errors and warnings about the run itself stay."""
+    """Hide Lightning's hints; errors and warnings about the run itself stay visible."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
@@ -206,8 +215,8 @@ def _quiet() -> None:
         ".*Consider setting `persistent_workers=True`.*",
         ".*pin_memory.*no accelerator is found.*",
         ".*treespec, LeafSpec.*",
-        ".*`srun` command is available.*",  # processes are started without it where it did not start this one
-        # What follows is on purpose for a method without trainable parameters.
+        ".*`srun` command is available.*",  # Lightning starts the processes itself, unless srun has started this one
+        # The next three describe a method without trainable parameters, which is allowed.
         ".*`training_step` returned `None`.*",
         ".*`LightningModule.configure_optimizers` returned `None`.*",
         ".*LearningRateMonitor.*no learning rate schedulers.*",
@@ -216,7 +225,7 @@ def _quiet() -> None:
 
 
 def build_cli(run: ResolvedRun, training: bool = False) -> TrainerCLI:
-    """Check the configuration's values and build everything from them; nothing has touched the run folder yet.
+    """Check the configuration's values, and build trainer, module and data module. Writes nothing to the run folder.
 
     Raises:
         UsageError: a device that is not on this machine, or a value that Lightning or the method refuses.
@@ -241,17 +250,17 @@ def _plain(message: str) -> str:
 
 
 def _ordered(value: Any) -> Any:
-    """A configuration with its keys in order, so that equal runs save equal files."""
+    """A configuration with sorted keys, so that equal runs save equal files."""
     if isinstance(value, Mapping):
         return {key: _ordered(value[key]) for key in sorted(value)}
     return [_ordered(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def print_help() -> None:
-    """Print LightningCLI's own help."""
+    """Print LightningCLI's help, which lists every value of the configuration."""
     TrainerCLI(["--help"], RunFolder(Path(".")))
 
 
 def print_config(run: ResolvedRun) -> None:
-    """Print the whole configuration of a run, code defaults included, as `config.yaml` would hold it."""
+    """Print the whole configuration of a run as `config.yaml` would hold it, with the defaults of the code."""
     print(build_cli(run).config_text(), end="")

@@ -87,12 +87,13 @@ class CellRun:
             state.host, state.started, state.attempts = lock.me.host, utc_now(), state.attempts + 1
             state.exit_code, state.message = None, ""
             folder.save_state(state)
+            before = DataStates(compute=True).state(self.cell.config["data"])
             started = time.monotonic()
             code = self._supervise(lock, environment)
             state.seconds = round(state.seconds + time.monotonic() - started, 1)
             if self._lost:
                 return HELD  # another process has taken the folder over: write nothing more
-            self._conclude(state, code)
+            self._conclude(state, code, before)
             folder.save_state(state)
             return 0 if state.state == "done" else INTERRUPTED if state.state == "interrupted" else code or 1
         finally:
@@ -151,13 +152,15 @@ class CellRun:
                 elif self._asked is not None and time.monotonic() - self._asked > GRACE_SECONDS:
                     self._kill()
 
-    def _conclude(self, state: State, code: int) -> None:
+    def _conclude(self, state: State, code: int, data_before: str) -> None:
         state.exit_code = code
         folder = self.cell.folder
         if code == 0 and folder.is_finished:
             state.state = "done"
             state.result_sha256 = str(folder.result()["sha256"])
-            state.data_state = DataStates(compute=False).state(self.cell.config["data"])
+            data_after = DataStates(compute=False).state(self.cell.config["data"])
+            # Data that changed during the run: which of the two the result is of, its content hash says.
+            state.data_state = data_after if data_after == data_before else ""
         elif code == INTERRUPTED or self._asked is not None:
             state.state, state.message = "interrupted", "stopped"
         else:

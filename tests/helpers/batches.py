@@ -1,4 +1,4 @@
-"""Batches of native truths to be counted."""
+"""Batches with native truths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods that break the contract with what they are or what they answer, one way each."""
+"""Methods that break the contract in their network or their logits, each in one way."""
 
 from __future__ import annotations
 
@@ -147,14 +147,14 @@ class PeeksWhereItCan(ReturnsTheTruth):
 
 
 class NeedsTheTruth(Sound):
-    """It has no use for the truth, but stops without one."""
+    """Reads the truth without using it, and fails on a blind batch."""
 
     def forward(self, batch: Batch) -> MethodOutput:
         return MethodOutput(super().forward(batch).logits + 0 * batch.masks.sum())
 
 
 class Peeks(Sound):
-    """Adds a number that it reads off the annotation."""
+    """Adds a number that it computes from the annotation."""
 
     def peek(self, batch: Batch) -> float:
         raise NotImplementedError
@@ -179,7 +179,7 @@ class PeeksAtCategories(Peeks):
 
 
 class KeepsTheTruth(Sound):
-    """Shows in one pass of evaluation the truth that it saw in the pass before."""
+    """Returns in a pass of evaluation the truth of the pass before."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -224,4 +224,4 @@ BROKEN: list[tuple[type[Method], str, str]] = [
     (DropsAlways, "evaluation is deterministic", "difference"),
     (KeepsASecret, "save and load give identical logits", "difference"),
 ]
-"""Method, the check that it breaks, and what the check says of it."""
+"""Method, the check that it breaks, and a part of the check's message."""

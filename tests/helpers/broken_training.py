@@ -1,4 +1,4 @@
-"""Methods that break the contract with how they learn, one way each."""
+"""Methods that break the contract in their training, each in one way."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class LossIsNoNumber(Sound):
 
 
 class LossNeedsAReferent(Sound):
-    """Divides by the area of the truth, which is 0 where a small referent vanishes."""
+    """Divides by the area of the truth, which is 0 if a small referent vanishes."""
 
     def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
         return {"bce": super().loss(output, batch)["bce"] / batch.masks.float().mean()}
@@ -164,4 +164,4 @@ BROKEN: list[tuple[type[Method], str, str]] = [
     (FreezesAll, "loss falls on one batch", "Error"),
     (OnlyFloat32, "bf16 autocast runs", "Error"),
 ]
-"""Method, the check that it breaks, and what the check says of it."""
+"""Method, the check that it breaks, and a part of the check's message."""

@@ -34,7 +34,7 @@ SMALL: dict[str, Any] = {
 
 
 def small(**options: Any) -> BTDNet:
-    """A network whose zero starts are disturbed, so that nothing hides behind them."""
+    """A network with noise on its parameters: parameters that start at zero would hide the layers behind them."""
     built = Subject(lambda: BTDNet.from_options(SMALL | options)).seeded()
     assert isinstance(built, BTDNet)
     return built

@@ -1,4 +1,4 @@
-"""A small CroBIM-style network and a batch for it, for its tests."""
+"""A small CroBIM-style network, and a batch for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SMALL: dict[str, Any] = {
 
 
 def small(wake: float = 0.05, **changes: Any) -> CroBIM:
-    """A small network; `wake` moves every parameter off its start, so that zeros hide nothing."""
+    """A small network. `wake` adds noise to every parameter: zeros would hide the layers behind them."""
     torch.manual_seed(0)
     method = CroBIM.from_options({**SMALL, **changes})
     with torch.no_grad():

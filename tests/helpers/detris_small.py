@@ -37,7 +37,7 @@ SMALL: dict[str, Any] = {
     "decoder_layers": 1,
 }
 END = 49
-"""The highest id of the small vocabulary, which ends every sentence, as CLIP's does."""
+"""The highest id of the small vocabulary, which ends every sentence as in CLIP."""
 
 
 def small(seed: int = 0, **changes: Any) -> DETRIS:
@@ -47,7 +47,7 @@ def small(seed: int = 0, **changes: Any) -> DETRIS:
 
 
 def batch_of(lengths: tuple[int, ...] = (5, 9, 3), tokens: int = 12, seed: int = 0, size: int = 32) -> Batch:
-    """Random images and words; the same seed gives the same words whatever the padding."""
+    """Random images and words. A seed gives the same words for any padding."""
     draw = torch.Generator().manual_seed(seed)
     n = len(lengths)
     ends = torch.tensor(lengths) - 1

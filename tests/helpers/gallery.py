@@ -1,4 +1,4 @@
-"""A run with pictures."""
+"""A run with predictions on the gallery's scenes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def shifted(counts: str, size: tuple[int, int], by: int = 3) -> np.ndarray:
 
 
 def gallery_run(root, method="lavt", by=3, seed=0, n=25):
-    """A run whose samples hold the gallery's scenes, predicted `by` pixels to the right of the truth."""
+    """Make a run on the gallery's scenes whose predictions are the truth, moved `by` pixels to the right."""
     predictions = {scene.sample_id: shifted(scene.truth, scene.size, by) for scene in KNOWN.scenes}
     table = make_table(n, seed=seed)
     counts = table.counts.copy()

@@ -1,4 +1,4 @@
-"""Which kernels a network runs."""
+"""Counts the kernels that a network runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rrsis_bench.types import Batch
 
 
 class Calls(TorchDispatchMode):
-    """Counts the kernels that run inside it."""
+    """Counts the kernels that run in its block."""
 
     def __init__(self) -> None:
         super().__init__()

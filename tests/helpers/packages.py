@@ -1,4 +1,4 @@
-"""Packages as an installer leaves them in a folder."""
+"""Writes packages into a folder as an installer does."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from pathlib import Path
 
 
 def install(site: Path, distribution: str, version: str, files: dict[str, str], entry_points: str = "") -> Path:
-    """Write a pure Python distribution's files and what its metadata says; returns the folder for `PYTHONPATH`.
-
-    Zipped, the folder is a wheel.
+    """Write the files and the metadata of a pure Python distribution. The zipped folder is a wheel.
 
     Args:
         site: the folder, as given to `pip install --target`.

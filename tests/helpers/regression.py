@@ -1,4 +1,4 @@
-"""What the tiny regression measures of a method: its first losses and the score of a short training."""
+"""Measures the tiny regression of a method: its first losses, and the score of a short training."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ DEFAULT_STEPS = 125
 
 
 def measure(method: str) -> dict[str, Any]:
-    """Train a method's tiny variant for a fixed number of steps in a process of its own and read what it wrote.
+    """Train a method's tiny variant for a fixed number of steps in a process of its own, and read its losses and score.
 
-    One thread, so that the order of summation, and with it the losses, does not depend on the machine's cores.
+    The process has one thread, so that the order of summation and the losses do not depend on the machine's cores.
     """
     steps = STEPS.get(method, DEFAULT_STEPS)
     with tempfile.TemporaryDirectory() as folder:

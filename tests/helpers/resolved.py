@@ -1,4 +1,4 @@
-"""The configuration that names stand for."""
+"""The configuration that names resolve to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rrsis_bench.run.resolve import resolve
 
 
 def configured(method: str, dataset: str = "tiny", variant: str | None = None, **choices: Any) -> Config:
-    """What `fit --method ... --dataset ... --variant ...` is configured by.
+    """The configuration of `fit --method ... --dataset ... --variant ...`.
 
     Args:
         method: registry name.

@@ -36,7 +36,7 @@ def make_table(n=25, seed=0, quality=0.8, **changes):
 
 @cache
 def made():
-    """A provenance; made once, since the versions of a dozen packages are looked up for it."""
+    """A provenance, cached, since it reads the versions of a dozen packages."""
     return provenance(config_yaml="a: 1\n", started=Start("2024-01-01T00:00:00Z"))
 
 
@@ -71,7 +71,7 @@ def write(root, seed=0, dataset="tiny", method="lavt", variant="tiny", table=Non
 
 
 def edit(path, change):
-    """Change a result file as a hand would."""
+    """Edit a result file by hand: its checksum stays as it was."""
     result = json.loads(path.read_text())
     change(result)
     path.write_text(json_text(result))

@@ -1,6 +1,6 @@
-"""Released RSRefSeg 2 names, told from ours: the inverse of the method's name map, written apart from it.
+"""Released RSRefSeg 2 names for ours: the inverse of the method's name map, written independently of it.
 
-The prompter's steps are listed in the order they run, attention or MLP and the norm behind it.
+The prompter's steps are listed in the order of their execution: an attention or MLP, then its norm.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def official_prompter_name(ours: str) -> str:
 
 
 def official_name(ours: str) -> str:
-    """The released name of anything in the network with SigLIP and SAM 2.1 (not of the point embeddings)."""
+    """The released name of a tensor of the network with SigLIP and SAM 2.1, except the point embeddings."""
     top, rest = ours.split(".", 1)
     if top == "prompter":
         return f"prompter.{official_prompter_name(rest)}"

@@ -1,4 +1,4 @@
-"""RSRefSeg 2 at small sizes, with the published pair of encoders or another, and batches for it."""
+"""RSRefSeg 2 at small sizes, with the published or another pair of encoders, and batches for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {
 
 
 def small(seed: int = 0, **changes: Any) -> RSRefSeg2:
-    """With trainable parameters off their start, so that nothing hides behind a zero."""
+    """A network with noise on its trainable parameters: zeros would hide the layers behind them."""
     torch.manual_seed(seed)
     method = RSRefSeg2.from_options(SMALL | changes)
     with torch.no_grad():
@@ -53,7 +53,7 @@ def make_batch(lengths: tuple[int, ...] = (4, 9, 6), side: int = 64, tokens: int
 
 
 def alone(batch: Batch, index: int) -> Batch:
-    """One sample of a batch, still padded as it was."""
+    """One sample of a batch, with the batch's padding."""
     pick = slice(index, index + 1)
     return Batch(
         images=batch.images[pick],

@@ -54,7 +54,7 @@ class Sound(Method):
 
 
 class Counts(Method):
-    """No parameter: it learns the mean mask, as BatchNorm learns a mean."""
+    """A method without parameters: it learns the mean mask as BatchNorm learns a mean."""
 
     name: ClassVar[str] = "counts"
     Options: ClassVar[type[Any]] = Options
@@ -77,7 +77,7 @@ class Counts(Method):
 
 
 class Biased(Sound):
-    """A sound method that starts sure of one class, as a focal loss wants it."""
+    """A sound method whose logits start on the side of one class, as for a focal loss."""
 
     start = -4.6
 

@@ -1,4 +1,4 @@
-"""Sweeps of the toy method as separate processes; the toy joins as a third party's method does, by an entry point."""
+"""Sweeps of the toy method as separate processes. An entry point adds the toy, as it adds another package's method."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TESTS = Path(__file__).resolve().parents[1]
 
 
 def prepare(root: Path) -> Path:
-    """The data set and the toy's registration, for all sweeps of a module."""
+    """The data set and the toy's entry point, for all sweeps of a test module."""
     toy_data.make(root / "data")
     package = root / "site" / "toy_method-1.0.dist-info"
     package.mkdir(parents=True)
@@ -42,7 +42,7 @@ def environment(root: Path, runs: Path, **variables: str) -> dict[str, str]:
 
 
 def write(path: Path, **content: Any) -> Path:
-    """A sweep's file for the toy."""
+    """Write a sweep's file for the toy."""
     path.write_text(yaml.safe_dump({"methods": ["toy"], "datasets": ["toyset"], **content}))
     return path
 
@@ -59,7 +59,7 @@ def run(root: Path, runs: Path, *words: str, **variables: str) -> subprocess.Com
 
 
 def states(root: Path, runs: Path, sweep: Path) -> dict[str, str]:
-    """Cell -> state, by the `status` verb."""
+    """Cell name -> state, from the verb `status`."""
     done = run(root, runs, "status", str(sweep), "--json")
     assert done.returncode == 0, done.stderr
     return {entry["cell"]: entry["state"] for entry in json.loads(done.stdout)}

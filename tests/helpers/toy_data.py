@@ -14,14 +14,14 @@ COUNTS = {"train": 26, "val": 5, "test": 7}
 
 
 def make(root: Path) -> Path:
-    """Write the data set; returns the folder for `RRSIS_DATA`."""
+    """Write the data set, and return the folder for `RRSIS_DATA`."""
     recipe = {"preset": "toy", "seed": 0, "layout": "rrsisd"}
     synthetic.write(root / "toyset", recipe, 96, COUNTS)
     return root
 
 
 def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`rrsis-bench` with the toy, in a process of its own; runs, data and cache live under `folder`."""
+    """Run `rrsis-bench` with the toy in a process of its own; runs, data and cache lie under `folder`."""
     environment = {
         **os.environ,
         "RRSIS_DATA": str(folder / "data"),

@@ -143,7 +143,7 @@ def test_a_part_of_the_test_split_is_a_partial_result(folder: Path, tmp_path: Pa
         flags = ("--data.eval_batch_size=4", flag)
         tested = toy_data.run(folder, "test", "--run", str(run), "--out", str(out), *flags)
         assert tested.returncode == 0, tested.stderr
-        assert "no board takes this result" in tested.stdout
+        assert "no board shows this result" in tested.stdout
         result = json.loads((out / "result.json").read_text())
         assert result["status"] == "partial"
         hashes.add(result["dataset"]["content_hash"])

@@ -13,7 +13,7 @@ from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.contract import CHECKS, Subject, check_method, run_check, run_checks
 
 BROKEN = [*broken_outputs.BROKEN, *broken_training.BROKEN]
-INNER = ("lavt", "prior-image", "prior-text", "s4eca")
+INNER = ("lavt", "prior-image", "prior-text")
 """Methods whose contract the inner loop checks; `make test` checks them all."""
 NAMES = [
     pytest.param(name, marks=() if name in INNER else pytest.mark.slow) for name in sorted(registry.method_targets())

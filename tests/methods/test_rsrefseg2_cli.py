@@ -13,6 +13,7 @@ from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.nn.weights.needs import named_weights
 
 
+@pytest.mark.slow
 def test_profile_prints_the_published_size_without_weights(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["profile", "--method", "rsrefseg2", "--variant", "siglip2-so400m-sam2.1-l", "--meta", "--json"]
     assert main(words) == 0

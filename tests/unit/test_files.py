@@ -233,10 +233,10 @@ MAY = {
     "rrsis_bench/sweep/run_cell.py:_supervise": "appends to a log",
     "rrsis_bench/methods/contract/network.py:reloads": "saves into memory",
     "rrsis_bench/engine/checkpoint.py:write": "saves into the stream of files.atomic",
-    "rrsis_bench/data/pixels.py:write_image": "for made-up data sets",
+    "rrsis_bench/data/pixels/writing.py:write_image": "for made-up data sets",
     "rrsis_bench/data/fake.py:cut_short": "for made-up data sets",
     "rrsis_bench/data/sources/": "made-up data sets: into a folder that files.atomic_folder renames, or for tests",
-    "rrsis_bench/engine/trainer.py:build_cli": "into a temporary folder",
+    "rrsis_bench/engine/geo.py:map_files": "writes into memory",
 }
 CALLS = {"write_text", "write_bytes", "imwrite", "mkstemp", "NamedTemporaryFile", "savez", "save_file", "tofile"}
 MODULES = {"torch": {"save"}, "np": {"save", "savetxt"}, "json": {"dump"}, "yaml": {"dump"}, "pickle": {"dump"}}

@@ -46,6 +46,7 @@ def test_every_size_is_found_under_its_kind() -> None:
         assert type(build.build_segmenter("sam-nano", "segment-anything")).__name__ == "SegmentAnything"
 
 
+@pytest.mark.slow
 def test_a_method_imports_no_library_that_it_does_not_use() -> None:
     program = (
         "import sys; from baselines.lavt import LAVT; from rrsis_bench.config import variant_options;"

@@ -29,7 +29,7 @@ from rrsis_bench.sweep.estimate import Estimates
 from rrsis_bench.sweep.grid import Cell, Sweep, read_sweep
 from rrsis_bench.sweep.launchers.local import parse_devices, visible_devices
 from rrsis_bench.sweep.launchers.slurm import resources, torchrun_words
-from rrsis_bench.sweep.run_cell import last_line, tail
+from rrsis_bench.sweep.run_cell import CellRun, last_line, tail
 from rrsis_bench.sweep.times import duration
 
 HASH = "0" * 64
@@ -132,6 +132,15 @@ def test_other_data_outdate_a_result(cell: Cell, tmp_path: Path) -> None:
     elsewhere = {**cell.config["data"], "generator": None, "root": str(tmp_path / "nowhere")}
     assert data.state(elsewhere) == ""
     assert data.content(elsewhere) is None
+
+
+def test_data_that_change_during_a_run_are_compared_by_content(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(cell)
+    noted = State()
+    for now, kept in (("as before", "as before"), ("corrected meanwhile", "")):
+        monkeypatch.setattr(DataStates, "state", lambda self, data, now=now: now)
+        CellRun(cell)._conclude(noted, 0, "as before")
+        assert (noted.state, noted.data_state) == ("done", kept)
 
 
 def test_failed_interrupted_and_queued(cell: Cell) -> None:

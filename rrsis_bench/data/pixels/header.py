@@ -10,12 +10,13 @@ from rrsis_bench.data.pixels.tags import ORIENTATION, SIGNATURES, orientation_of
 
 # Tags of a TIFF: see the TIFF 6.0 and GeoTIFF 1.1 specifications.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
-_SAMPLES, _PLANAR, _COLOUR_MAP, _EXTRA, _SAMPLE_FORMAT, _NODATA = 277, 284, 320, 338, 339, 42113
+_SAMPLES, _STRIP_BYTES, _PLANAR, _COLOUR_MAP, _TILE_BYTES = 277, 279, 284, 320, 325
+_EXTRA, _SAMPLE_FORMAT, _NODATA = 338, 339, 42113
 # ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, RPCCoefficient
 _PLACE = (33550, 33922, 34264, 34735, 50844)
 _WANTED = (
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, ORIENTATION, _SAMPLES, _PLANAR, _COLOUR_MAP,
-    _EXTRA, _SAMPLE_FORMAT, _NODATA, *_PLACE,
+    _EXTRA, _SAMPLE_FORMAT, _NODATA, _STRIP_BYTES, _TILE_BYTES, *_PLACE,
 )  # fmt: skip
 _PILLOW_READS = {1, 5, 8, 32773, 32946}  # none, LZW, deflate (two numbers), PackBits
 _COMPRESSIONS = {2: "CCITT", 3: "CCITT", 4: "CCITT", 6: "old JPEG", 7: "JPEG", 34887: "LERC", 34925: "LZMA"}
@@ -152,6 +153,8 @@ def _tiff(stream: BinaryIO) -> Header:
     samples, photometric, compression = number(_SAMPLES, 1), number(_PHOTOMETRIC, 1), number(_COMPRESSION, 1)
     bits = set(tags.get(_BITS) or (1,))
     orientation = oriented(tags.get(ORIENTATION))
+    # Tiles that GDAL left out, which are black; Pillow takes them for damage.
+    sparse = 0 in (tags.get(_TILE_BYTES) or tags.get(_STRIP_BYTES) or ())
     plain = (
         bits == {8}
         and (samples, photometric) in {(1, 1), (3, 2)}
@@ -160,11 +163,13 @@ def _tiff(stream: BinaryIO) -> Header:
         and number(_FILL_ORDER, 1) == 1
         and _EXTRA not in tags
         and _COLOUR_MAP not in tags
+        and not sparse
         and compression in _PILLOW_READS
         and orientation == 1  # Pillow turns what the tag asks for; nothing here is ever turned.
     )
     parts = [f"{samples} band{'s' * (samples > 1)} of {' and '.join(map(str, sorted(bits)))} bits"]
     parts += ["colour table"] if _COLOUR_MAP in tags else []
+    parts += ["sparse"] if sparse else []
     parts += [name for name in (_PHOTOMETRICS.get(photometric), _COMPRESSIONS.get(compression)) if name]
     return Header(
         "TIFF",

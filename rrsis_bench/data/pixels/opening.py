@@ -16,11 +16,12 @@ from rrsis_bench.data.pixels.errors import ImageError, MissingImageError
 from rrsis_bench.data.pixels.header import Header, read_header
 from rrsis_bench.data.pixels.plain import decode_rgb
 from rrsis_bench.data.pixels.raster import RasterReader, deep_note, have_rasterio
-from rrsis_bench.data.pixels.reader import LIMIT, DecodedImage, ImageReader, Note, refuse_large
+from rrsis_bench.data.pixels.reader import DecodedImage, ImageReader, Note, refuse_large
 from rrsis_bench.data.pixels.rule import PixelRule, percentiles, spacing
 
 _AS_STORED = PixelRule()
 _AT_ONCE = 1 << 24  # bytes
+_LARGE = 1 << 24  # pixels of a TIFF that is read by windows, plain or not
 _REMEDY = (
     "cut it into tiles, or convert it to a tiled GeoTIFF (gdal_translate -co TILED=YES), which predict reads by parts"
 )
@@ -55,7 +56,7 @@ def open_image(path: Path, rule: PixelRule = _AS_STORED) -> ImageReader:
     """
     with opened(path) as (stream, header):
         notes = _notes(header)
-        by_windows = header.format == "TIFF" and header.height * header.width > LIMIT and have_rasterio()
+        by_windows = header.format == "TIFF" and header.height * header.width > _LARGE and have_rasterio()
         if header.plain and rule.bands is None and not by_windows:
             refuse_large(header.height, header.width, _REMEDY)
             return _decoded(decode_rgb(stream, header), rule, notes)

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from rrsis_bench.data.pixels.errors import DAMAGED, ImageError
 from rrsis_bench.data.pixels.header import Header
 
-_COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+_IN_ORDER = hasattr(cv2, "IMREAD_COLOR_RGB")  # older releases of OpenCV give blue first
+_COLOUR = cv2.IMREAD_COLOR_RGB if _IN_ORDER else cv2.IMREAD_COLOR
+_COLOUR |= cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 _PNG_END = b"IEND\xaeB`\x82"
 _JPEG_END = b"\xff\xd9"
 _TAIL = 512  # where the end of a file without anything after it is looked for first
@@ -40,7 +42,8 @@ def decode_rgb(stream: BinaryIO, header: Header) -> NDArray[Any]:
         stored = _pillow(stream)
         image: NDArray[Any] = stored if stored.ndim == 3 else cv2.cvtColor(stored, cv2.COLOR_GRAY2RGB)
     else:
-        image = cv2.cvtColor(_opencv(stream, header, _COLOUR), cv2.COLOR_BGR2RGB)
+        image = _opencv(stream, header, _COLOUR)
+        image = image if _IN_ORDER else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image
 
 

@@ -21,7 +21,7 @@ from rrsis_bench.data.pixels.reader import Note, Window, refuse_large
 from rrsis_bench.data.pixels.rule import PixelRule, percentiles, spacing
 
 COLOURS = ("red", "green", "blue")
-_CACHE_MB = 256  # GDAL's own default is a twentieth of the machine's memory
+_CACHE_MB = 128  # GDAL's own default is a twentieth of the machine's memory
 _STRIP_BYTES = 1 << 26  # read at once where a whole image is gone through
 _UNNAMED = re.compile(r"(band|layer|channel)?[ _]*\d*", re.IGNORECASE)
 """Descriptions of bands that say nothing of colour."""

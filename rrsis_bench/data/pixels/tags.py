@@ -15,7 +15,7 @@ _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 """Field type -> struct code of the integer types; other types are only known to be there."""
 _ASCII = 2
 _MOST_ENTRIES = 4096
-_MOST_VALUES = 64
+_MOST_VALUES = 1 << 20
 
 
 def read_tags(stream: BinaryIO, wanted: Collection[int]) -> dict[int, tuple[int, ...] | bytes]:

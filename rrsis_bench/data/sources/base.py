@@ -113,10 +113,12 @@ class Source(Protocol):
     pixels: PixelRule
 
     def key_files(self, root: Path) -> list[Path]:
-        """Files whose size and time of change say whether a manifest is still up to date.
+        """The files and folders that `prepare` reads; a folder stands for every file below it.
+
+        A manifest is prepared again when one of these files changes.
 
         Raises:
-            MissingResourceError: one is missing.
+            MissingResourceError: one without which there is nothing to read is missing.
         """
 
     def prepare(self, root: Path) -> Iterator[Pair]:

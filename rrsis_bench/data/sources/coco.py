@@ -118,9 +118,9 @@ class CocoInstances:
         self.rename = dict(rename or {})
 
     def key_files(self, root: Path) -> list[Path]:
-        """The annotation and the split file."""
-        require([root / self.images], root, self.name, self.info)
-        return require([root / self.annotations, root / self.splits], root, self.name, self.info)
+        """The annotation file, the split file and the image folder."""
+        files = [root / self.images, root / self.annotations, root / self.splits]
+        return require(files, root, self.name, self.info)
 
     def prepare(self, root: Path) -> Iterator[Pair]:
         """The pairs of all listed photographs; `image_id` is the photograph."""

@@ -49,8 +49,11 @@ class ManifestFile(ScannedSource):
         self.manifest = manifest
 
     def key_files(self, root: Path) -> list[Path]:
-        """The listing."""
-        return require([self._listing(root)], root, self.name, self.info)
+        """The listing and the files that it lists."""
+        (listing,) = require([self._listing(root)], root, self.name, self.info)
+        rows = [row for _, row in _rows(listing, lambda finding: None)]
+        named = dict.fromkeys(row.get(key) for key in ("image", "mask") for row in rows)
+        return [listing, *(root / name for name in named if isinstance(name, str) and name and _inside(name))]
 
     def write_fake(
         self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = (), size: int | None = None
@@ -157,8 +160,7 @@ def _file_mask(path: Path, size: tuple[int, int]) -> MaskRead:
 
 
 def _inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts
+    return not name.startswith("/") and ".." not in name.split("/")
 
 
 def _dealt(image: str) -> str:

@@ -151,9 +151,9 @@ class Synthetic:
         _check_layout(layout)
 
     def key_files(self, root: Path) -> list[Path]:
-        """The marker file; the data set is drawn if it is not there."""
+        """The marker file and those of the layout; the data set is drawn if it is not there."""
         generate(root, **self.recipe)
-        return [root / MARKER]
+        return [root / MARKER, *self._reader().key_files(root)]
 
     def _reader(self) -> Source:
         layout = self.recipe["layout"]
