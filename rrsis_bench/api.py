@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrsis_bench.errors import DriftError, UsageError
+from rrsis_bench.files import prove_writable
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import RunRequest
 from rrsis_bench.run.resolve import ResolvedRun, resolve
@@ -131,10 +131,11 @@ def fit_run(
         if is_first_process():
             print(f"nothing to do: {folder} holds a finished run.")
         return folder
-    with folder.hold() if is_first_process() else nullcontext():
-        from rrsis_bench.engine.run import fit as train
+    if is_first_process():
+        prove_writable(folder.config_path, folder.last)
+    from rrsis_bench.engine.run import fit as train
 
-        train(run, checkpoint, overwrite, accept_changes)
+    train(run, checkpoint, overwrite, accept_changes)
     return folder
 
 
@@ -166,6 +167,7 @@ def test_run(
         run.folder.check_usable()
         if run.folder.is_finished and not overwrite:
             raise UsageError(f"{run.folder} already holds a result; pass --overwrite, or another --out.")
+        run.folder.prove_writable()
     from rrsis_bench.engine.run import test as score_test
 
     score_test(run, checkpoint, weights)
@@ -235,14 +237,7 @@ def _resume_from(folder: RunFolder, resume: Path | str | None, overwrite: bool) 
             )
         return None
     if not overwrite:
-        if folder.is_finished:
-            raise UsageError(
-                f"{folder} holds a finished run; start anew with --overwrite, or choose another --seed or --out."
-            )
-        if folder.last.is_file() or folder.best.is_file():
-            raise UsageError(
-                f"{folder} holds an unfinished run; continue with --resume auto, or start anew with --overwrite."
-            )
+        folder.check_empty()
     return None
 
 

@@ -40,6 +40,7 @@ import yaml
 
 from rrsis_bench import registry
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.kinds import shown
 from rrsis_bench.paths import config_folders
 
 Config = dict[str, Any]
@@ -93,11 +94,12 @@ def load_yaml(path: Path) -> Config:
     try:
         loaded = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read configuration {path}: {' '.join(str(error).split())}") from error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UsageError(f"cannot read configuration {path}: {reason}.") from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise UsageError(f"configuration {path} must hold a mapping, not a {type(loaded).__name__}.")
+        raise UsageError(f"configuration {path} must hold a mapping (key: value), not {shown(loaded)[:60]}.")
     return loaded
 
 
@@ -173,7 +175,7 @@ def mapping(path: Path, where: str, value: Any) -> Config:
         UsageError: the value is no mapping; the message names the file and the part.
     """
     if not isinstance(value, dict | None):
-        raise UsageError(f"{path}: {where} must be a mapping, not {value!r}.")
+        raise UsageError(f"{path}: {where} must be a mapping, not {shown(value)}.")
     return value or {}
 
 

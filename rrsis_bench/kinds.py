@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,15 +14,24 @@ class Kind:
     """What a value may be.
 
     Attributes:
-        words: as messages call it.
-        fits: whether a value is one.
+        words: how messages describe the value.
+        fits: says whether a value is allowed.
+        keys: the only keys that a mapping may have; empty if the value is no mapping, or may have any key.
+        item: what the values of a mapping may be; None for anything.
     """
 
     words: str
     fits: Callable[[Any], bool]
+    keys: tuple[str, ...] = ()
+    item: Kind | None = None
 
     def __or__(self, other: Kind) -> Kind:
-        return Kind(f"{self.words} or {other.words}", lambda value: self.fits(value) or other.fits(value))
+        return Kind(
+            f"{self.words} or {other.words}",
+            lambda value: self.fits(value) or other.fits(value),
+            self.keys or other.keys,
+            self.item or other.item,
+        )
 
 
 def is_whole(value: Any) -> bool:
@@ -54,7 +64,7 @@ def above(bound: float, most: float | None = None) -> Kind:
 
 def one_of(*known: Any) -> Kind:
     """One of a few values."""
-    words = ", ".join(str(value) for value in known)
+    words = ", ".join(dict.fromkeys(str(value) for value in known))
     return Kind(
         words if len(known) == 1 else f"one of {words}",
         lambda value: any(type(value) is type(one) and value == one for one in known),
@@ -63,8 +73,7 @@ def one_of(*known: Any) -> Kind:
 
 def only(value: Any, because: str) -> Kind:
     """One value, and why the suite needs that one; nothing at all is right, too."""
-    shown = {True: "true", False: "false", None: "null"}[value]
-    return Kind(f"{shown}: {because}", lambda given: given is None or given is value)
+    return Kind(f"{shown(value)}: {because}", lambda given: given is None or given is value)
 
 
 def listed(item: Kind, length: int | None = None) -> Kind:
@@ -87,7 +96,16 @@ def mapped(*keys: str, item: Kind | None = None) -> Kind:
             and all(isinstance(key, str) and (not keys or key in keys) for key in value)
             and (item is None or all(item.fits(one) for one in value.values()))
         ),
+        keys,
+        item,
     )
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: as in a configuration file, with text in quotes."""
+    if isinstance(value, str):
+        return f"'{value}'"
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 NULL = Kind("null", lambda value: value is None)

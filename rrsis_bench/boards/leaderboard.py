@@ -11,7 +11,7 @@ from rrsis_bench.boards.board import Board, load, make_board
 from rrsis_bench.boards.render import csv, html, json, latex, markdown, plots
 from rrsis_bench.boards.render.drawings import bare, fill
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
-from rrsis_bench.files import write_together
+from rrsis_bench.files import prove_writable, write_together
 
 PAGES: Mapping[str, Callable[[Board], str]] = {
     "md": markdown.page,
@@ -134,6 +134,8 @@ def write(files: Mapping[Path, str]) -> list[Path]:
     Raises:
         UserError: a plot has to be drawn and matplotlib is not installed, or a file cannot be written.
     """
-    drawn = {path: fill(files[path], plots.draw) for path in drifted(files)}
+    stale = drifted(files)
+    prove_writable(*stale)
+    drawn = {path: fill(files[path], plots.draw) for path in stale}
     write_together(drawn)
     return list(drawn)

@@ -29,6 +29,8 @@ class Parser(argparse.ArgumentParser):
                 near = nearest(given, known)
                 hint = f" Did you mean '{near}'?" if near else ""
                 return f"{name} must be {'' if len(known) == 1 else 'one of '}{', '.join(known)}, not '{given}'.{hint}"
+            if rest.startswith("not allowed with argument "):
+                return f"{name} and {rest.rpartition(' ')[2]} exclude each other; leave one of them out."
             if rest.startswith("expected"):
                 return f"{name} needs {'a value' if 'one argument' in rest else 'values'}."
             return f"{name} {rest}." if rest.startswith("must") else f"{name}: {rest}."
@@ -36,6 +38,10 @@ class Parser(argparse.ArgumentParser):
             word = rest.split()[0].partition("=")[0]
             flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
             return f"unknown flag {word}.{did_you_mean(word, flags)}" if word[0] == "-" else f"unknown word '{word}'."
+        if message.startswith("the following arguments are required: "):
+            return f"give {rest}."
+        if found := re.fullmatch(r"one of the arguments (.*) is required", message):
+            return f"give one of {', '.join(found[1].split())}."
         return f"{message}."
 
 

@@ -155,9 +155,11 @@ def _show(located: Located, args: argparse.Namespace) -> int:
     from rrsis_bench.data.pixels import ImageError, PixelRule, encoded, read_rgb
     from rrsis_bench.data.prepare import ensure_manifest
     from rrsis_bench.engine.overlay import draw_overlay
-    from rrsis_bench.files import write_bytes
+    from rrsis_bench.files import prove_writable, write_bytes
     from rrsis_bench.nearest import resize_mask
 
+    out: Path = args.out or Path(f"{args.name}-{args.split}-{args.index}.png")
+    prove_writable(out)
     manifest = Manifest.open(ensure_manifest(located), args.split)
     if not 0 <= args.index < len(manifest):
         raise UsageError(
@@ -179,7 +181,6 @@ def _show(located: Located, args: argparse.Namespace) -> int:
     for key, value in values.items():
         print(f"{key:<{width}}  {value}")
     print(f"{'pixels':<{width}}  {int(mask.sum()):,} of {mask.size:,} ({mask.mean():.2%})")
-    out: Path = args.out or Path(f"{args.name}-{args.split}-{args.index}.png")
     mask = resize_mask(mask, (image.shape[0], image.shape[1]))
     try:
         content = encoded(out.suffix, draw_overlay(image, mask, pair.text))

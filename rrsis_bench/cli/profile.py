@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _runs(args: argparse.Namespace) -> int:
-    from rrsis_bench.cost.remeasure import remeasure
+    from rrsis_bench.cost.remeasure import check, remeasure
     from rrsis_bench.engine.device import pick_device
     from rrsis_bench.errors import UsageError
 
@@ -82,6 +82,8 @@ def _runs(args: argparse.Namespace) -> int:
         raise UsageError("--run measures the run's own variant on a device: leave out --meta and --variant.")
     device = pick_device(args.device)
     settings = {key: getattr(args, key) for key in ("batch_size", "precision", "warmup", "repeats")}
+    for folder in args.run:
+        check(folder)
     blocks = {}
     for folder in args.run:
         blocks[str(folder)] = block = remeasure(folder, device, **settings)

@@ -104,7 +104,7 @@ def _found(paths: list[Path]) -> list[Path]:
 
     for path in paths:
         if not path.exists():
-            raise UsageError(f"there is no {path}.")
+            raise UsageError(f"there is no file or folder {path}; name a run folder, or a folder of runs.")
     return find(paths)
 
 
@@ -127,13 +127,11 @@ def _check(args: argparse.Namespace) -> int:
 
 def _rescore(args: argparse.Namespace) -> int:
     from rrsis_bench.results.maintain import rescore
-    from rrsis_bench.results.upgrade import Upgrader
 
     files = _found(args.paths)
     if not files:
         raise UsageError(f"there is no result.json under {', '.join(map(str, args.paths))}; test the run first.")
-    upgrader = Upgrader()
-    found = {path: rescore(path, not args.check, upgrader) for path in files}
+    found = rescore(files, not args.check)
     changed = [path for path, one in found.items() if one.changed]
     for path, one in found.items():
         before, after = one.before["schema"], one.after["schema"]

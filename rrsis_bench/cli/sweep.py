@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         exit code 1 if a cell failed, else 0.
     """
+    from rrsis_bench.files import prove_writable
     from rrsis_bench.sweep.agenda import survey
     from rrsis_bench.sweep.grid import read_sweep
     from rrsis_bench.sweep.launchers.base import Orders
@@ -68,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         return _dry_run(agenda, launcher)
     if not agenda.todo:
         return 0 if launcher.only_lines else _nothing(agenda)
+    if not launcher.only_lines:
+        prove_writable(*(cell.folder.log_path for cell in agenda.todo))
     codes = launcher.start(agenda.todo)
     return _conclude(survey(sweep, args.only, compute=False), codes, args.sweep) if codes else 0
 

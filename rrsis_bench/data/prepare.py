@@ -20,7 +20,7 @@ from rrsis_bench.data.pixels import PixelRule
 from rrsis_bench.data.sources import create
 from rrsis_bench.data.state import FileState, identity_of
 from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_you_mean
-from rrsis_bench.files import write_text
+from rrsis_bench.files import prove_writable, write_text
 
 if TYPE_CHECKING:
     from rrsis_bench.data.sources.base import Source
@@ -110,9 +110,11 @@ def ensure_manifest(located: Located, force: bool = False) -> Path:
 
     Raises:
         MissingResourceError: the data set is missing, or a file of it cannot be used.
-        UserError: a file changed during the preparation.
+        UserError: a file changed during the preparation, or the cache cannot be written.
     """
     files = _files(located)
+    if force or not is_recorded(located):
+        prove_writable(_named(located, ""))
     contents = files.contents(afresh=True) if force else None
     path = manifest_path(located)
     images = _images_path(path)
@@ -122,6 +124,7 @@ def ensure_manifest(located: Located, force: bool = False) -> Path:
         return path
     contents = files.contents() if contents is None else contents
     path = _named(located, identity_of(contents))
+    prove_writable(path, _images_path(path))
     pairs = list(located.source.prepare(located.root))
     if not pairs:
         raise MissingResourceError(

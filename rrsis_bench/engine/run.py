@@ -78,19 +78,20 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
         check_identity(content, task.method_name, task.variant, task.options, checkpoint)
         data.prepare_data()
         task.origin |= _continued(content, checkpoint, config, data.identity(), accept_changes)
-    if trainer.is_global_zero:
-        _prepare_folder(folder, checkpoint is not None, overwrite)
-        folder.write_config(cli.config_text())
-        print(f"training {task.method_name} ({task.variant}) on {data.dataset}; run folder {folder}", flush=True)
-    again = "continue with the same command and --resume auto."
-    with _interruptible(f"if {folder.last} exists, it holds the training so far; {again}"):
-        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-    clocks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
-    training = report.training_block(task, trainer, sum(clock.trained_seconds() for clock in clocks))
-    trainer.strategy.barrier()
-    selected_on = data.select_on if folder.best.is_file() else "none"
-    with _interruptible(f"the training is done; {again}"):
-        return _score(cli, folder, folder.checkpoint(), selected_on, training, started, kind="retrained")
+    with folder.hold() if trainer.is_global_zero else contextlib.nullcontext():
+        if trainer.is_global_zero:
+            _prepare_folder(folder, checkpoint is not None, overwrite)
+            folder.write_config(cli.config_text())
+            print(f"training {task.method_name} ({task.variant}) on {data.dataset}; run folder {folder}", flush=True)
+        again = "continue with the same command and --resume auto."
+        with _interruptible(f"if {folder.last} exists, it holds the training so far; {again}"):
+            trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+        clocks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
+        training = report.training_block(task, trainer, sum(clock.trained_seconds() for clock in clocks))
+        trainer.strategy.barrier()
+        selected_on = data.select_on if folder.best.is_file() else "none"
+        with _interruptible(f"the training is done; {again}"):
+            return _score(cli, folder, folder.checkpoint(), selected_on, training, started, kind="retrained")
 
 
 def _continued(
@@ -214,10 +215,7 @@ def _score(
         language_control=record.language_control(table, control, names[0]),
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
     )
-    folder.claim()
-    if shown:
-        gallery.write(folder, shown)
-    record.write_run(folder, result, table, text)
+    record.write_run(folder, result, table, text, gallery.text_of(shown or {}))
     print_scores(f"{data.dataset} test", {name: true.of(protocols.get(name)) for name in names})
     if result["status"] == "partial":
         print(f"only {len(table)} of {whole} samples of the test split were scored: no board shows this result")
@@ -247,6 +245,8 @@ def _print_end(folder: RunFolder, result: dict[str, Any], synthetic: bool) -> No
 def _prepare_folder(folder: RunFolder, continued: bool, overwrite: bool) -> None:
     """Mark the folder as ours, and move an old run aside, or the `metrics.csv` of a continued one."""
     folder.check_usable()
+    if not continued and not overwrite:
+        folder.check_empty()  # once more: another process may have used the folder until we locked it
     if continued or not overwrite:
         folder.keep_metrics()
     elif (target := folder.set_aside()) is not None:

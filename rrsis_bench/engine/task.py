@@ -30,7 +30,7 @@ from rrsis_bench.engine.packed import packed_linears, worth_packing
 from rrsis_bench.engine.watch import LossWatch
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
 from rrsis_bench.methods.base import Method
-from rrsis_bench.methods.build import build_method, check_checkpointing
+from rrsis_bench.methods.build import build_method
 from rrsis_bench.metrics import functional
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.definitions import METRICS
@@ -78,7 +78,7 @@ class ReferringSegmentationTask(LightningModule):
         monitor: metric that chooses the checkpoint, under the first protocol.
         compile: compile the network with `torch.compile`.
         channels_last: keep images and feature maps channels-last in memory.
-        activation_checkpointing: compute activations again in the backward pass; refused if the method cannot do so.
+        activation_checkpointing: compute activations again in the backward pass, for methods that can (`check_able`).
         recipe: name of the recipe that the values above come from; only the result states it.
     """
 
@@ -107,8 +107,6 @@ class ReferringSegmentationTask(LightningModule):
         self.protocols: tuple[Protocol, ...] = tuple(get_protocol(name) for name in protocols)
         self.monitor = monitor
         self.views: tuple[View, ...] = tuple(dict.fromkeys(protocol.view for protocol in self.protocols))
-        if activation_checkpointing:
-            check_checkpointing(method)
         self.method, self.weights = build_method(method, variant, self.options, pretrained)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:

@@ -135,9 +135,8 @@ class Method(nn.Module):
     def checkpoint_activations(self) -> None:
         """Trade time for memory in training: keep few activations and compute the others again.
 
-        A method that does not override it keeps all of them; the suite then refuses the option.
+        A method that does not override this keeps all of them. The suite then refuses the option (`build.check_able`).
         """
-        raise NotImplementedError
 
     def encoders(self) -> dict[str, nn.Module]:
         """The pretrained encoders by name, adapters inside them included.

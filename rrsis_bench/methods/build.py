@@ -10,28 +10,42 @@ from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.weights.refs import MissingDownloadError
 
+ABILITIES: Mapping[str, tuple[str, str]] = {
+    "activation_checkpointing": (
+        "checkpoint_activations",
+        "compute activations again in the backward pass, to save memory; without it, the other values of "
+        "--trainer low-memory hold",
+    ),
+}
+"""Switch of the `model` block -> the function of `Method` that a method must have for it, and what the switch does."""
 
-def check_checkpointing(name: str) -> None:
-    """Refuse `model.activation_checkpointing` for a method on which it has no effect.
+
+def check_able(name: str, model: Mapping[str, Any]) -> None:
+    """Refuse a switch that has no effect on a method: the method lacks the function that the switch calls.
+
+    Args:
+        name: registry name.
+        model: the `model` block of a configuration.
 
     Raises:
-        UsageError: names the methods that have it.
+        UsageError: says what the switch does, and names the methods on which it has an effect.
     """
-    if _checkpoints(name):
-        return
-    able = [other for other in sorted(registry.method_targets()) if _checkpoints(other)]
-    raise UsageError(
-        f"model.activation_checkpointing (in --trainer low-memory) has no effect on {name}; {', '.join(able)} has it. "
-        "With --model.activation_checkpointing=false the other values of --trainer low-memory hold."
-    )
+    for switch, (function, effect) in ABILITIES.items():
+        if model.get(switch) and not _has(name, function):
+            able = [other for other in sorted(registry.method_targets()) if _has(other, function)]
+            raise UsageError(
+                f"model.{switch} has no effect on {name}, only on {', '.join(able) or 'no known method'}: set "
+                f"--model.{switch}=false. It would {effect}."
+            )
 
 
-def _checkpoints(name: str) -> bool:
+def _has(name: str, function: str) -> bool:
+    """Whether a method overrides a function of `Method`."""
     try:
-        kind: Any = registry.load_class(name)
+        kind = registry.load_class(name)
     except UserError:  # another package's, and broken
         return False
-    return bool(kind.checkpoint_activations is not Method.checkpoint_activations)
+    return getattr(kind, function) is not getattr(Method, function)
 
 
 def build_method(

@@ -23,7 +23,7 @@ from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
 from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS, of_masks
 from rrsis_bench.results import record
-from rrsis_bench.results.predictions import Predictions, count_predictions
+from rrsis_bench.results.predictions import Predictions, count_predictions, refuse_absent
 from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.results.samples import SampleTable
 from rrsis_bench.run.folder import RunFolder
@@ -90,12 +90,14 @@ def score_predictions(
             raise UsageError(f"{what}: '{name}' cannot be a name; use letters, digits, '.', '_' and '-'.")
     if split not in SPLITS:
         raise UsageError(f"--split: there is no split '{split}'.{did_you_mean(split, list(SPLITS))}")
+    refuse_absent(predictions)
     configured = config.merge(settings(dataset), data or {})
     usual = RunFolder.of(dataset, external.method, external.variant, external.seed)
     folder = usual if out is None else RunFolder(out)
     folder.check_usable()
     if folder.is_finished and not overwrite:
         raise UsageError(f"{folder} already holds a result; pass --overwrite, or another --seed or --out.")
+    folder.prove_writable()
     located = locate(configured)
     manifest = Manifest.open(ensure_manifest(located), split)
     if not len(manifest):
@@ -138,7 +140,6 @@ def score_predictions(
         efficiency=costs if any(value is not None for value in costs.values()) else None,
         provenance=provenance(config_yaml=text, started=started),
     )
-    folder.claim()
     record.write_run(folder, result, table, text)
     return folder
 

@@ -80,6 +80,14 @@ def count_predictions(predictions: Predictions, pairs: Sequence[Pair]) -> Counts
     return counts
 
 
+def refuse_absent(predictions: Predictions) -> None:
+    """Raise UsageError if the file or folder of the predictions does not exist."""
+    if not isinstance(predictions, Mapping) and not Path(predictions).exists():
+        raise UsageError(
+            f"there is no file or folder {predictions}; give a JSONL file of COCO RLE, or a folder of PNG masks."
+        )
+
+
 def _count(mask: Any, pair: Pair) -> tuple[int, int, int]:
     """Areas of truth, prediction and intersection in pixels, computed from the run lengths."""
     rle = _rle(mask)
@@ -141,8 +149,7 @@ def _read(predictions: Predictions) -> Iterator[tuple[str, str | None, Any]]:
             raise UsageError(f"{path} holds no PNG file; masks are named by sample id: {path}/<sample_id>.png.")
         yield from ((str(file), file.relative_to(path).with_suffix("").as_posix(), file) for file in files)
         return
-    if not path.is_file():
-        raise UsageError(f"there is no {path}; give a JSONL file of COCO RLE, or a folder of PNG masks.")
+    refuse_absent(path)
     yield from _lines(path)
 
 

@@ -26,12 +26,12 @@ from typing import Any
 from rrsis_bench import config
 from rrsis_bench.config import Config, flat, merge
 from rrsis_bench.errors import UsageError, did_you_mean
-from rrsis_bench.kinds import TEXT
+from rrsis_bench.kinds import TEXT, shown
 from rrsis_bench.metrics import protocols
 from rrsis_bench.metrics.protocols import DEFAULT
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import NAMES, RunRequest
-from rrsis_bench.run.values import check, check_blocks
+from rrsis_bench.run.values import check, check_blocks, check_effect
 
 _PLACES: Mapping[str, tuple[str, ...]] = {
     "method": ("model", "method"),
@@ -52,12 +52,14 @@ class ResolvedRun:
         folder: the run folder.
         logger: a further logger (`wandb`), or None.
         notes: sentences that name values of the user's files which a typed preset replaces.
+        typed: dotted keys of the values that the user typed.
     """
 
     config: Config
     folder: RunFolder
     logger: str | None = None
     notes: tuple[str, ...] = ()
+    typed: tuple[str, ...] = ()
 
 
 def resolve(request: RunRequest) -> ResolvedRun:
@@ -67,6 +69,8 @@ def resolve(request: RunRequest) -> ResolvedRun:
         UsageError: an unknown name, no method, flags or files that contradict each other, or an unreadable file.
     """
     files = [(path, _choosing(config.load_yaml(path), path)) for path in request.files]
+    for path, content in files:
+        check(content, f"{path}: ")
     values = _choosing(nested(request.values))
     typed = {name: _typed(request, values, name) for name in _PLACES}
     if request.run is None:
@@ -99,8 +103,10 @@ def resolve(request: RunRequest) -> ResolvedRun:
         merged, lower if request.run is not None else {}, [*(content for _, content in files), values]
     )
     check(merged)
+    keys = tuple(flat(values))
+    check_effect(merged, keys)
     folder = RunFolder(request.out) if request.out is not None else _usual_folder(request, merged)
-    return ResolvedRun(merged, folder, request.logger, tuple(notes))
+    return ResolvedRun(merged, folder, request.logger, tuple(notes), keys)
 
 
 def nested(values: Mapping[str, Any]) -> Config:
@@ -156,7 +162,7 @@ def _names(typed: Mapping[str, Any], files: Sequence[tuple[Path, Config]]) -> di
 
 def _check_name(name: str, value: Any) -> None:
     if value is not None and not TEXT.fits(value):
-        raise UsageError(f"the name of a {name} must be {TEXT.words}, not {value!r}.")
+        raise UsageError(f"{'.'.join(_PLACES[name])} (--{name}) must be a name, not {shown(value)}.")
 
 
 def _named_layers(names: Mapping[str, Any]) -> tuple[Config, list[str]]:
@@ -202,7 +208,7 @@ def _choosing(layer: Mapping[str, Any], path: Path | None = None) -> Config:
     if listed is None:
         return dict(layer)
     if not isinstance(listed, list | tuple) or not listed:
-        raise UsageError(f"model.protocols must be a list of protocols, not {listed!r}.")
+        raise UsageError(f"model.protocols must be a list of protocols, not {shown(listed)}.")
     model = {key: value for key, value in layer["model"].items() if key != "protocols"}
     return {**layer, "model": {"select_by": listed[0], "score_by": list(listed), **model}}
 

@@ -8,10 +8,10 @@ dataclass.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
 
-from rrsis_bench.config import Config
+from rrsis_bench.config import Config, flat
 from rrsis_bench.data.catalogue import GENERATOR
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.errors import UsageError, did_you_mean
@@ -29,6 +29,7 @@ from rrsis_bench.kinds import (
     number,
     one_of,
     only,
+    shown,
     whole,
 )  # fmt: skip
 from rrsis_bench.metrics.definitions import METRICS
@@ -94,7 +95,7 @@ KINDS: Mapping[str, Kind] = {
     "data.permute_expressions": SWITCH,
     "data.limit": mapped(*SPLITS, item=whole(1)) | NULL,
     "data.select_on": one_of("val", "test"),
-    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
+    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.strategy": TEXT,
     "trainer.devices": Kind(
         "a whole number of at least 1, auto, -1 (all), or a list of device numbers such as [0, 2]",
@@ -158,13 +159,59 @@ BLOCKS = frozenset(key[:end] for key in KINDS for end, letter in enumerate(key) 
 """Keys that hold other keys: `model`, `model.optimizer`, ..."""
 
 
-def check(config: Config) -> None:
-    """Check every value of a resolved configuration.
+_CHOICES: Mapping[str, Kind] = {
+    "model.select_by": TEXT | NULL,
+    "model.score_by": one_of("all") | listed(TEXT) | NULL,
+}
+"""Keys of a layer from which `resolve` makes `model.protocols`."""
+
+
+def check(config: Config, where: str = "") -> None:
+    """Check every value of a configuration, or of a layer of one.
+
+    Args:
+        config: the configuration.
+        where: the file it was read from, as messages begin.
 
     Raises:
         UsageError: an unknown key, or a value that its key may not have.
     """
-    _check_block(config, "")
+    try:
+        _check_block(config, "")
+    except UsageError as error:
+        raise UsageError(f"{where}{error}") from None
+
+
+_IDLE: Mapping[str, tuple[str, Any, Callable[[Any], bool], str]] = {
+    "model.schedule.power": ("model.schedule.name", "poly", lambda name: name == "poly", "poly"),
+    "model.schedule.floor": ("model.schedule.name", "poly", lambda name: name == "cosine", "cosine"),
+    "model.schedule.milestones": ("model.schedule.name", "poly", lambda name: name == "step", "step"),
+    "model.schedule.gamma": ("model.schedule.name", "poly", lambda name: name == "step", "step"),
+    "model.schedule.warmup_factor": ("model.schedule.warmup_steps", 0, lambda steps: steps > 0, "a number above 0"),
+    "trainer.gradient_clip_algorithm": ("trainer.gradient_clip_val", None, bool, "a number above 0"),
+}
+"""Key -> the key that decides whether it has an effect, that key's default, the test of its value, and the remedy."""
+
+
+def check_effect(config: Config, typed: Iterable[str]) -> None:
+    """Refuse a typed value that has no effect with the values of the other keys.
+
+    Args:
+        config: a checked configuration.
+        typed: dotted keys of the values that the user typed.
+
+    Raises:
+        UsageError: names the key, and the value of the other key with which it has an effect.
+    """
+    values = flat(config)
+    for key in typed:
+        if key in _IDLE:
+            other, default, has_effect, remedy = _IDLE[key]
+            if not has_effect(value := values.get(other, default)):
+                raise UsageError(
+                    f"{key} has no effect with {other}={shown(value).strip(chr(39))}: leave it out, or set {other} to "
+                    f"{remedy}."
+                )
 
 
 def check_blocks(layer: Mapping[str, Any], where: str = "") -> None:
@@ -192,10 +239,22 @@ def _check_block(values: Mapping[str, Any], where: str) -> None:
             if not isinstance(value, Mapping):
                 raise UsageError(_not_a_block(name, value))
             _check_block(value, name)
-        elif name not in KINDS:
+            continue
+        kind = KINDS.get(name) or _CHOICES.get(name)
+        if kind is None:
             raise UsageError(f"unknown key '{name}' in the configuration.{did_you_mean(name, _siblings(where))}")
-        elif not KINDS[name].fits(value):
-            raise UsageError(f"{name} must be {KINDS[name].words}, not {value!r}.{_hint(name, value)}")
+        if not kind.fits(value):
+            _refuse(name, kind, value)
+
+
+def _refuse(name: str, kind: Kind, value: Any) -> NoReturn:
+    """Raise UsageError for a value; of a mapping, name the key that is wrong."""
+    for key, entry in value.items() if isinstance(value, Mapping) else ():
+        if kind.keys and key not in kind.keys:
+            raise UsageError(f"unknown key '{name}.{key}'.{did_you_mean(str(key), list(kind.keys))}")
+        if kind.item is not None and not kind.item.fits(entry):
+            _refuse(f"{name}.{key}", kind.item, entry)
+    raise UsageError(f"{name} must be {kind.words}, not {shown(value)}.{_hint(name, value)}")
 
 
 def _siblings(where: str) -> list[str]:
@@ -206,7 +265,7 @@ def _siblings(where: str) -> list[str]:
 
 def _not_a_block(name: str, value: Any) -> str:
     inside = next(key for key in KINDS if key.startswith(f"{name}."))
-    return f"{name} must be a mapping of its values, such as {inside}, not {value!r}."
+    return f"{name} must be a mapping of its values, such as {inside}, not {shown(value)}."
 
 
 def _hint(name: str, value: Any) -> str:

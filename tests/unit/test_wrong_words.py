@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from helpers.wrong_values import WRONG
 from rrsis_bench import cli
+from rrsis_bench.data.pixels.writing import write_image
 
 SCORE = "results score dir --method m --dataset tiny"
 PREDICT = "predict --run dir --image file.txt --text ship"
@@ -39,6 +43,7 @@ fit --method lavt --dataset own --data.manifest=dir
 fit --method lavt --data.source=moon
 fit --method lavt --data.source_options='{{nothing: 1}}'
 fit --method lavt --recipe sweet
+fit --method s4eca --model.schedule.gamma=0.5 --model.schedule.name=poly
 fit --method s4eca --recipe paper
 fit --method lavt --protocol native
 fit --method lavt --protocol ''
@@ -244,7 +249,9 @@ fit --method lavt --trainer cpu --trainer.strategy=best
 fit --method lavt --trainer cpu --trainer.strategy=fsdp
 fit --method lavt --trainer.callbacks='{{class_path: no.such.Class}}'
 fit --method lavt --trainer.logger='{{class_path: no.such.Class}}'
-fit --method lavt --trainer.accelerator=tpu
+fit --method prior-text --model.optimizer.lr=1
+fit --method lavt --trainer cpu --trainer.strategy=fsdp
+fit --method lavt --trainer cpu --trainer.precision=16
 fit --method lavt --model.options.widht=3
 fit --method lavt --model.options.image_size=-5
 fit --method lavt --model.options.image_size=0
@@ -269,10 +276,15 @@ profile --run unfinished
 {PREDICT}
 predict --run nomodel --image file.txt --text ship
 predict --run unfinished --image file.txt --text ship
-predict --run unfinished --image no.png --text ship
 predict --run unfinished --image file.txt --text ' '
 {PREDICT} --device moon
 {PREDICT} --device cuda:7
+{PREDICT} --ckpt no.ckpt
+predict --run ready --image file.txt --text ship
+predict --run ready --image no.png --text ship
+predict --run ready --image ready/picture.png --text ship --out file.txt
+predict --run ready --image ready/picture.png --text ship --out file.txt/deep
+predict --run ready --image ready/picture.png --text ship --ckpt file.txt
 """
 
 
@@ -283,7 +295,16 @@ def lines(table: str) -> list[str]:
 VALUES = [shlex.join(["fit", "--method", "lavt", f"--{key}={word}"]) for key, words in WRONG.items() for word in words
           if key != "model.method"]  # fmt: skip
 CASES = [*lines(WITHOUT_TORCH), *VALUES, *lines(WITH_TORCH)]
-JARGON = ("<class", "Traceback", "Parser key", "Expected a", "invalid int", "invalid choice", "NoneType", "argparse")
+JARGON = ("<class", "Traceback", "Parser key", "Expected a", "invalid int", "invalid choice", "argparse", "[Errno",
+          "None", "True", "False", "the following arguments")  # fmt: skip
+NOT_WRONG_WORDS = {
+    "fit --method lavt --resume file.txt": 1,
+    "test --ckpt file.txt --method lavt": 1,
+    "validate --ckpt file.txt --method lavt": 1,
+    "results export file.txt": 1,
+    "predict --run ready --image ready/picture.png --text ship --ckpt file.txt": 1,
+}
+"""Case -> exit code, where a file is damaged rather than a word wrong: neither 2 (usage) nor 3 (missing resource)."""
 
 
 @pytest.fixture(scope="module")
@@ -299,12 +320,15 @@ def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "nomodel/config.yaml": "data: {dataset: tiny}\n",
         "nodata/config.yaml": "model: {method: lavt, variant: tiny}\n",
         "unfinished/config.yaml": "model: {method: lavt, variant: tiny}\ndata: {dataset: tiny, source: rrsisd}\n",
+        "ready/config.yaml": "model: {method: lavt, variant: tiny}\ndata: {dataset: tiny, source: rrsisd}\n",
+        "ready/checkpoints/best.ckpt": "mine\n",
         "sweep.yaml": "methods: [lavt]\ndatasets: [tiny]\nflags: {trainer.max_epochs: -5}\n",
         "unknown-sweep.yaml": "methods: [lavt]\ndatasets: [tiny]\nseed: 1\n",
     }
     for name, text in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
         (folder / name).write_text(text)
+    write_image(folder / "ready" / "picture.png", np.zeros((8, 8, 3), np.uint8))
     return folder
 
 
@@ -322,27 +346,49 @@ def content(folder: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
+def verb_of(case: str) -> str:
+    return next(word for word in shlex.split(case) if not word.startswith("RRSIS_"))
+
+
+def faults(case: str, code: int, said: list[str]) -> Iterator[str]:
+    """What is wrong with the answer to a case."""
+    said = [line for line in said if not line.startswith("rrsis-bench: note: ")]
+    if len(said) != 1 or not said[0].startswith("rrsis-bench: error: "):
+        yield f"not one line: {said}"
+        return
+    if code not in ((2, 3) if case not in NOT_WRONG_WORDS else (NOT_WRONG_WORDS[case],)):
+        yield f"exit code {code}"
+    if any(word in said[0] for word in JARGON) or len(said[0]) > 700:
+        yield f"jargon, or too long: {said[0]}"
+    words = shlex.split(case)
+    words = words[1:] if words[0] in cli.VERBS else words
+    given = [part for word in words for part in word.lstrip("-").split("=", 1)]
+    named = [part for word in given for part in (word, *word.strip("[]{}").split(": "), word.rpartition(".")[2])]
+    if given and not any(part and part in said[0] for part in named) and " --" not in said[0]:
+        yield f"names no word of the command: {said[0]}"
+
+
 def test_there_are_enough_and_every_verb_has_some() -> None:
     assert len(set(CASES)) > 400
-    verbs = {next(word for word in shlex.split(case) if "=" not in word) for case in CASES}
-    assert set(cli.VERBS) <= verbs
+    assert set(cli.VERBS) <= {verb_of(case) for case in CASES}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("verb", sorted({verb_of(case) for case in CASES}))
 @pytest.mark.usefixtures("_outside")
 def test_wrong_words_end_in_one_line(
-    case: str, sentinel: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    verb: str, sentinel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    before, words = content(sentinel), shlex.split(case)
-    while "=" in words[0] and not words[0].startswith("-"):
-        name, _, value = words.pop(0).partition("=")
-        monkeypatch.setenv(name, value)
-    code = cli.main(words)
-    said = capfd.readouterr().err.splitlines()
-    said = [line for line in said if not line.startswith("rrsis-bench: note: ")]
-    assert 1 <= code <= 4
-    assert len(said) == 1, said
-    assert said[0].startswith("rrsis-bench: error: ")
-    assert not any(word in said[0] for word in JARGON), said[0]
-    assert len(said[0]) < 700
+    before, found = content(sentinel), {}
+    for case in [case for case in CASES if verb_of(case) == verb]:
+        words = shlex.split(case)
+        with monkeypatch.context() as patch:
+            while words[0].startswith("RRSIS_"):
+                patch.setenv(*words.pop(0).split("=", 1))
+            code = cli.main(words)
+        if wrong := list(faults(case, code, capfd.readouterr().err.splitlines())):
+            found[case] = wrong
+        if (tmp_path / "runs").exists():
+            found[case] = ["wrote a run folder"]
+            shutil.rmtree(tmp_path / "runs")
+    assert found == {}
     assert content(sentinel) == before
