@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 from rrsis_bench import registry
@@ -40,12 +41,33 @@ def check_able(name: str, model: Mapping[str, Any]) -> None:
 
 
 def _has(name: str, function: str) -> bool:
-    """Whether a method overrides a function of `Method`."""
     try:
-        kind = registry.load_class(name)
+        return overrides(method_class(name), function)
     except UserError:  # another package's, and broken
         return False
+
+
+def overrides(kind: type[Method], function: str) -> bool:
+    """Whether a method overrides a function of `Method`."""
     return getattr(kind, function) is not getattr(Method, function)
+
+
+def method_class(name: str) -> type[Method]:
+    """Import the class of a method, and check what the suite needs to build it.
+
+    Raises:
+        UserError: the class cannot be imported, is no `Method`, has another name, or its `Options` are no dataclass.
+    """
+    kind: Any = registry.load_class(name)
+    where = f"method '{name}': {registry.target(name)}"
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        raise UserError(f"{where} is no subclass of rrsis_bench.methods.base.Method.")
+    if getattr(kind, "name", None) != name:
+        raise UserError(f"{where} has the name {getattr(kind, 'name', None)!r}; write name = {name!r} in the class.")
+    options = getattr(kind, "Options", None)
+    if not (isinstance(options, type) and is_dataclass(options)):
+        raise UserError(f"{where} has no dataclass `Options`; write Options = MyOptions in the class.")
+    return kind
 
 
 def build_method(
@@ -67,7 +89,7 @@ def build_method(
         UsageError: unknown method or option, or a value that the option's type does not allow.
         MissingResourceError: base weights are missing.
     """
-    method: Method = registry.load_class(name).from_options(options)
+    method = method_class(name).from_options(options)
     if not pretrained:
         return method, {}
     try:
