@@ -2,7 +2,7 @@
 
 The checks run on a small variant with random weights, without downloads and without a GPU. `registered.py` checks the
 configuration and the weights of a registered method, `network.py` the network and its parameters, `outputs.py` the
-logits, `training.py` the losses. `checks.py` runs all checks.
+logits, `training.py` the losses, `device.py` what a GPU would refuse. `checks.py` runs all checks.
 """
 
 from rrsis_bench.methods.contract.checks import CHECKS, Check, check_method, run_check, run_checks
