@@ -4,6 +4,7 @@ header   what the first bytes say: format, size, orientation, whether rasterio i
 rule     what a data set or a command states: bands, and how more than 8 bits become 8
 plain    PNG, JPEG and the like, plain 8-bit TIFF: decoded whole
 raster   every other TIFF, and JPEG 2000 of other depths: by windows, by what the file says of its bands
+checksum whether a deflated TIFF is whole
 opening  from a file to its reader
 labels   mask files: which pixels are foreground
 writing  images written

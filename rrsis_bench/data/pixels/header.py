@@ -10,15 +10,16 @@ from rrsis_bench.data.pixels.tags import ORIENTATION, SIGNATURES, orientation_of
 
 # Tags of a TIFF: see the TIFF 6.0 and GeoTIFF 1.1 specifications.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
-_SAMPLES, _STRIP_BYTES, _PLANAR, _COLOUR_MAP, _TILE_BYTES = 277, 279, 284, 320, 325
+_STRIPS, _SAMPLES, _STRIP_BYTES, _PLANAR, _COLOUR_MAP, _TILES, _TILE_BYTES = 273, 277, 279, 284, 320, 324, 325
 _EXTRA, _SAMPLE_FORMAT, _NODATA = 338, 339, 42113
 # ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, RPCCoefficient
 _PLACE = (33550, 33922, 34264, 34735, 50844)
 _WANTED = (
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, ORIENTATION, _SAMPLES, _PLANAR, _COLOUR_MAP,
-    _EXTRA, _SAMPLE_FORMAT, _NODATA, _STRIP_BYTES, _TILE_BYTES, *_PLACE,
+    _EXTRA, _SAMPLE_FORMAT, _NODATA, _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, *_PLACE,
 )  # fmt: skip
-_PILLOW_READS = {1, 5, 8, 32773, 32946}  # none, LZW, deflate (two numbers), PackBits
+_DEFLATE = {8, 32946}
+_PILLOW_READS = {1, 5, 32773, *_DEFLATE}  # none, LZW, PackBits, deflate
 _COMPRESSIONS = {2: "CCITT", 3: "CCITT", 4: "CCITT", 6: "old JPEG", 7: "JPEG", 34887: "LERC", 34925: "LZMA"}
 _COMPRESSIONS |= {50000: "ZSTD", 50001: "WebP", 50002: "JPEG XL", 34712: "JPEG 2000"}
 _PHOTOMETRICS = {0: "white is zero", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
@@ -44,6 +45,7 @@ class Header:
         nodata: whether it names a value, other than 0, that stands for no data.
         placed: whether a TIFF says where it lies on the map.
         scan: where the first scan of a JPEG begins.
+        deflated: (N, 2) first byte and number of bytes of each part of a TIFF compressed by deflate.
     """
 
     format: str
@@ -55,6 +57,12 @@ class Header:
     nodata: bool = False
     placed: bool = False
     scan: int = 0
+    deflated: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def pixels(self) -> int:
+        """Height times width."""
+        return self.height * self.width
 
 
 def read_header(stream: BinaryIO) -> Header:
@@ -73,7 +81,7 @@ def read_header(stream: BinaryIO) -> Header:
         return _png(stream)
     if start.startswith(SIGNATURES):
         stream.seek(0)
-        return _tiff(stream)
+        return _tiff(stream, start)
     if start.startswith((_CODESTREAM, b"\0\0\0\x0cjP  ")):
         return _jpeg2000(stream, start)
     return _other(stream, start)
@@ -140,7 +148,7 @@ def _png(stream: BinaryIO) -> Header:
         stream.seek(length + 4, 1)
 
 
-def _tiff(stream: BinaryIO) -> Header:
+def _tiff(stream: BinaryIO, start: bytes) -> Header:
     tags = read_tags(stream, _WANTED)
 
     def number(tag: int, default: int) -> int:
@@ -154,7 +162,8 @@ def _tiff(stream: BinaryIO) -> Header:
     bits = set(tags.get(_BITS) or (1,))
     orientation = oriented(tags.get(ORIENTATION))
     # Tiles that GDAL left out, which are black; Pillow takes them for damage.
-    sparse = 0 in (tags.get(_TILE_BYTES) or tags.get(_STRIP_BYTES) or ())
+    sizes = tags.get(_TILE_BYTES) or tags.get(_STRIP_BYTES) or ()
+    sparse = 0 in sizes
     plain = (
         bits == {8}
         and (samples, photometric) in {(1, 1), (3, 2)}
@@ -164,6 +173,7 @@ def _tiff(stream: BinaryIO) -> Header:
         and _EXTRA not in tags
         and _COLOUR_MAP not in tags
         and not sparse
+        and not start.startswith(b"MM\0+")  # Pillow reads no BigTIFF of this byte order.
         and compression in _PILLOW_READS
         and orientation == 1  # Pillow turns what the tag asks for; nothing here is ever turned.
     )
@@ -176,10 +186,13 @@ def _tiff(stream: BinaryIO) -> Header:
         height,
         width,
         plain,
-        f"TIFF ({', '.join(parts)})",
+        f"TIFF of {width:,} x {height:,} pixels ({', '.join(parts)})",
         orientation,
         nodata=_NODATA in tags and _stated(tags[_NODATA]) != 0,
         placed=any(tag in tags for tag in _PLACE),
+        deflated=tuple(zip(tags.get(_TILES) or tags.get(_STRIPS) or (), sizes, strict=False))
+        if compression in _DEFLATE
+        else (),
     )
 
 
