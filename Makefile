@@ -6,7 +6,10 @@ STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast test-parity lint types imports leaderboard check regression-update \
-        test-slurm browser test-browser bench bench-data bench-boards pretrain-tiny wheel clean
+        test-minimum test-bare coverage test-slurm browser test-browser bench bench-data bench-boards pretrain-tiny \
+        wheel clean
+
+FAST := -n 2 --dist worksteal -q -m "not slow and not parity and not timing"
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +37,22 @@ test: lint types imports $(STAMP) ## everything CI runs
 
 test-fast: $(STAMP) ## the inner loop, under two minutes
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow and not parity and not timing"
+	$(BIN)/python -m pytest $(FAST)
+
+test-minimum: ## the fast tests with the lowest versions that pyproject.toml allows (makes .venv-minimum)
+	$(PYTHON) -m venv --clear .venv-minimum
+	.venv-minimum/bin/python -m pip install --quiet uv
+	.venv-minimum/bin/uv pip install --quiet --python .venv-minimum/bin/python --resolution lowest-direct \
+		--editable '.[dev,lite,geo]'
+	.venv-minimum/bin/python -m pytest $(FAST)
+
+test-bare: ## the fast tests without the extras `lite` and `geo` (makes .venv-bare)
+	$(PYTHON) -m venv --clear .venv-bare
+	.venv-bare/bin/python -m pip install --quiet --editable '.[dev]'
+	.venv-bare/bin/python -m pytest $(FAST)
+
+coverage: $(STAMP) ## the fast tests, and which lines of rrsis_bench and baselines they reach
+	$(BIN)/python -m pytest $(FAST) --cov --cov-report=term --cov-report=xml --cov-report=html
 
 test-parity: $(STAMP) ## the published sizes against the full-size golden fixtures (needs them on disk)
 	$(BIN)/python -m pytest -m parity
@@ -51,11 +69,12 @@ test-browser: browser $(STAMP) ## the web page in headless Chromium (installs it
 	$(BIN)/python -m pip install --quiet 'playwright>=1.49'
 	$(BIN)/python -m pytest -q tests/unit/test_page_browser.py
 
-lint: $(STAMP) ## ruff: style and formatting
+lint: $(STAMP) ## ruff: style and formatting; codespell: words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
-types: $(STAMP) ## mypy --strict on rrsis_bench
+types: $(STAMP) ## mypy --strict on rrsis_bench, baselines and tools
 	$(BIN)/mypy
 
 imports: $(STAMP) ## who may import whom
@@ -89,4 +108,5 @@ wheel: $(STAMP) ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
 clean: ## remove caches and build outputs (not .venv, not runs)
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache \
+		.coverage .coverage.* coverage.xml htmlcov

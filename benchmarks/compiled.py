@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rrsis_bench import config
 from rrsis_bench.cost.profile import sample_batch
-from rrsis_bench.engine.build import build_method
+from rrsis_bench.methods.build import build_method
 
 LIMIT = 1e-3
 

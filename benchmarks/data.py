@@ -28,7 +28,7 @@ from torchvision.transforms import functional
 
 from rrsis_bench.data import text as texts
 from rrsis_bench.data.dataset import ReferringDataset
-from rrsis_bench.data.manifest import Manifest, dump_record, write_manifest
+from rrsis_bench.data.manifest import Manifest, dump_pair, write_manifest
 from rrsis_bench.data.sources import create
 from rrsis_bench.errors import UserError
 from rrsis_bench.types import InputSpec
@@ -124,7 +124,7 @@ def main() -> None:
         assert record is not None
         large = Path(folder) / "large.jsonl"
         counts = "Pom56h?4M2O2M3N:F2N10O010O1O1O1N4M3L4L5JdPi1" * 6  # as long as a ragged mask's
-        line = dump_record(record).replace(record.rle["counts"].encode().replace(b"\\", b"\\\\"), counts.encode())
+        line = dump_pair(record).replace(record.rle["counts"].encode().replace(b"\\", b"\\\\"), counts.encode())
         large.write_bytes(line * RISBENCH)
         command = [sys.executable, "-c", OPEN, str(large), record.split]
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()

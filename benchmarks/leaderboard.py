@@ -19,6 +19,7 @@ from rrsis_bench.files import json_text
 from rrsis_bench.metrics.protocols import PROTOCOLS, views
 from rrsis_bench.results import record
 from rrsis_bench.results.samples import SampleTable, encode
+from rrsis_bench.run.folder import RunFolder
 
 SAMPLES, IMAGES, SEEDS, METHODS = 400, 200, 5, 100
 ORIGINALS = 12
@@ -37,7 +38,6 @@ def originals() -> list[tuple[str, bytes]]:
             sample_id=[f"{k:05d}" for k in range(SAMPLES)],
             image_id=[f"{k * IMAGES // SAMPLES:05d}" for k in range(SAMPLES)],
             category=[f"category {k % 10}" for k in range(SAMPLES)],
-            n_tokens=[4 + k % 12 for k in range(SAMPLES)],
             text=["the red ship to the left of the bridge"] * SAMPLES,
             height=[128] * SAMPLES,
             width=[128] * SAMPLES,
@@ -77,8 +77,9 @@ def generate(root: Path, runs: int) -> None:
         text = text.replace('"training": {\n    "seed": 0', f'"training": {{\n    "seed": {seed}')
         folder = root / "runs" / f"set{dataset:03d}" / f"m{method:03d}@base" / f"seed{seed}"
         folder.mkdir(parents=True)
-        (folder / record.FILE).write_text(seal(text, old), encoding="utf-8")
-        (folder / "samples.csv.gz").write_bytes(samples)
+        run = RunFolder(folder)
+        run.result_path.write_text(seal(text, old), encoding="utf-8")
+        run.samples_path.write_bytes(samples)
 
 
 def measure(root: Path) -> tuple[float, int, list[str]]:

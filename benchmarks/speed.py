@@ -42,9 +42,10 @@ from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.data.sources import create
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.engine.task import ReferringSegmentationTask
+from rrsis_bench.metrics.protocols import expand
+from rrsis_bench.run.request import RunRequest
+from rrsis_bench.run.resolve import resolve
 from rrsis_bench.types import Batch, TextTokens
-
-PROTOCOLS = ("paper-lavt480-v1", "native-v1", "paper-rsrefseg2-v1", "paper-detris-v1")
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,9 @@ def build(method: str) -> ReferringSegmentationTask:
     """The published network with fixed random parameters."""
     options = config.variant_options(method, "base")
     torch.manual_seed(0)
-    return ReferringSegmentationTask(method, "base", options, pretrained=False, protocols=PROTOCOLS).eval()
+    return ReferringSegmentationTask(
+        method, "base", options, pretrained=False, protocols=expand("paper-lavt480-v1")
+    ).eval()
 
 
 class SpacedData(ReferringDataModule):
@@ -121,7 +124,7 @@ class SpacedData(ReferringDataModule):
 
 def open_data(samples: Samples, task: ReferringSegmentationTask, workers: int) -> ReferringDataModule:
     """The test samples."""
-    options = config.resolve(task.names[0], samples.dataset, task.names[1])["data"]
+    options = resolve(RunRequest(task.method_name, samples.dataset, task.variant)).config["data"]
     root = samples.root or options.get("root")
     data = SpacedData(**{**options, "root": root, "num_workers": workers, "eval_batch_size": 8})
     data.count, data.input_spec = samples.count, task.method.input_spec
@@ -149,7 +152,7 @@ def plain(name: str, samples: Samples) -> Figure:
     tokenize = load_tokenizer(spec)
     ious, ends = [], []
     for index in range(len(dataset)):
-        record = dataset.record(index)
+        record = dataset.pair(index)
         picture = Image.open(dataset.root / record.image).convert("RGB")
         drawn = Image.fromarray(coco_mask.decode(record.rle))
         truth = np.array(drawn.resize(spec.image_size[::-1], Image.Resampling.NEAREST))

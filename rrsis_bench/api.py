@@ -1,117 +1,335 @@
 """The verbs from Python: `rrsis_bench.fit(method="s4eca", seed=1)` is `rrsis-bench fit --method s4eca --seed 1`.
 
-Errors are raised as `rrsis_bench.errors.UserError` instead of printed.
+A function raises `rrsis_bench.errors.UserError` where the command line prints one line. The functions import torch when
+they need it, after they have checked their arguments.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
-from importlib import import_module
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.errors import DriftError, UsageError
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.request import RunRequest
+from rrsis_bench.run.resolve import ResolvedRun, resolve
 
-
-def _words(choices: Mapping[str, Any], values: Mapping[str, Any] | None) -> list[str]:
-    words: list[str] = []
-    for name, value in choices.items():
-        flag = "--" + name.replace("_", "-")
-        if value is None or value is False:
-            continue
-        if value is True:
-            words.append(flag)
-        elif isinstance(value, list | tuple):
-            words += [word for item in value for word in (flag, str(item))]
-        else:
-            words += [flag, str(value)]
-    return words + [f"--{key}={json.dumps(value, default=str)}" for key, value in (values or {}).items()]
+if TYPE_CHECKING:
+    from rrsis_bench.engine.predict import Predicted
 
 
-def _call(verb: str, words: Sequence[str]) -> None:
-    from rrsis_bench.cli import VERBS
-
-    module = import_module(VERBS[verb][0])
-    parser = argparse.ArgumentParser(prog=f"rrsis_bench.{verb}", allow_abbrev=False, exit_on_error=False)
-    module.add_arguments(parser)
-    try:
-        if getattr(module, "PASSES_ON", False):
-            args, flags = parser.parse_known_args(list(words))
-            code = module.run(args, flags)
-        else:
-            code = module.run(parser.parse_args(list(words)))
-    except argparse.ArgumentError as error:
-        raise UsageError(f"{verb}: {error}") from error
-    except SystemExit as stop:
-        raise UsageError(f"{verb}: unusable arguments: {' '.join(words)}") from stop
-    if code:
-        raise UserError(f"{verb} ended with exit code {code}.")
-
-
-def _result(folder: Path) -> dict[str, Any]:
-    from rrsis_bench.results.record import read_result
-
-    return read_result(folder / "result.json")
-
-
-def fit(method: str, *, values: Mapping[str, Any] | None = None, **choices: Any) -> dict[str, Any]:
+def fit(
+    method: str | None = None,
+    *,
+    dataset: str | None = None,
+    variant: str | None = None,
+    trainer: str | None = None,
+    recipe: str | None = None,
+    protocol: str | None = None,
+    seed: int | None = None,
+    config: Path | str | Sequence[Path | str] = (),
+    values: Mapping[str, Any] | None = None,
+    out: Path | str | None = None,
+    logger: str | None = None,
+    resume: Path | str | None = None,
+    overwrite: bool = False,
+    accept_changes: bool = False,
+) -> dict[str, Any]:
     """Train a method, test its best checkpoint, write the result.
 
     Args:
-        method: registry name.
+        method: registry name; None if a file of `config` names the method.
+        dataset: name of the data set; None for `tiny`.
+        variant: name of the method's variant; None for the data set's default.
+        trainer: name of the trainer preset; None for one device of any kind.
+        recipe: name of the method's recipe; None for the variant's default.
+        protocol: name of the protocol that chooses the checkpoint; None for the recipe's, or `native-v1`.
+        seed: seed of all random numbers; None for 0.
+        config: the user's own configuration files; a later file wins over an earlier one.
         values: configuration values by dotted key, such as `{"trainer.max_epochs": 5}`.
-        choices: the verb's flags: `dataset`, `variant`, `trainer`, `seed`, `out`, `resume`, `overwrite`, ...
+        out: run folder; None for the usual one.
+        logger: `wandb` to log to it besides CSV and TensorBoard.
+        resume: `auto` to continue from the folder's last checkpoint, or the checkpoint to continue from.
+        overwrite: move a run that the folder holds aside, and start anew.
+        accept_changes: continue even if data or settings have changed since the run began.
 
     Returns:
         the content of `result.json`.
+
+    Raises:
+        UserError: whatever error `rrsis-bench fit` would print.
     """
-    from rrsis_bench.cli._trainer import make_plan
-    from rrsis_bench.cli.fit import add_arguments
-
-    words = _words({"method": method, **choices}, values)
-    _call("fit", words)
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    add_arguments(parser)
-    return _result(make_plan(*parser.parse_known_args(words)).folder)
+    names = (method, dataset, variant, trainer, recipe, protocol)
+    request = RunRequest(*names, seed, _paths(config), values or {}, out=_path(out), logger=logger)
+    return fit_run(request, resume, overwrite, accept_changes).result()
 
 
-def test(*, values: Mapping[str, Any] | None = None, **choices: Any) -> dict[str, Any]:  # noqa: PT028
-    """Score a checkpoint on the test split; `run=DIR`, or `method`, `dataset`, `ckpt`. Returns `result.json`'s content.
+def test(
+    run: Path | str | None = None,
+    *,
+    method: str | None = None,
+    dataset: str | None = None,
+    variant: str | None = None,
+    trainer: str | None = None,
+    recipe: str | None = None,
+    protocol: str | None = None,
+    seed: int | None = None,
+    config: Path | str | Sequence[Path | str] = (),
+    values: Mapping[str, Any] | None = None,
+    ckpt: Path | str | None = None,
+    weights: Path | str | None = None,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Score a checkpoint on the test split and write the result.
 
     Args:
+        run: run folder of `fit`; None if `ckpt` or `weights` names the checkpoint.
+        method: registry name; None for the run's.
+        dataset: name of the data set; None for the run's, else `tiny`.
+        variant: name of the method's variant; None for the run's, else the data set's default.
+        trainer: name of the trainer preset.
+        recipe: name of the method's recipe.
+        protocol: name of the protocol that stands first in the result.
+        seed: seed of all random numbers.
+        config: the user's own configuration files.
         values: configuration values by dotted key.
-        choices: the verb's flags.
+        ckpt: a checkpoint; None for the run's best.
+        weights: `official`, or the file of a paper's own checkpoint, to score in place of one of this suite.
+        out: folder for the result; None for the run folder. `weights` needs it.
+        overwrite: replace a result that the folder holds.
+
+    Returns:
+        the content of `result.json`.
+
+    Raises:
+        UserError: whatever error `rrsis-bench test` would print.
     """
-    from rrsis_bench.cli.test import add_arguments
-    from rrsis_bench.cli.validate import plan_for_checkpoint
-
-    words = _words(choices, values)
-    _call("test", words)
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    add_arguments(parser)
-    args, flags = parser.parse_known_args(words)
-    return _result(args.out if args.out is not None else plan_for_checkpoint(args, flags)[0].folder)
+    request = RunRequest(
+        method, dataset, variant, trainer, recipe, protocol, seed, _paths(config), values or {}, _path(run), _path(out)
+    )
+    return test_run(request, _path(ckpt), None if weights is None else str(weights), overwrite).result()
 
 
-def predict(**choices: Any) -> None:
-    """Segment what an expression refers to: `run`, `image`, `text`, `out`.
+def fit_run(
+    request: RunRequest, resume: Path | str | None = None, overwrite: bool = False, accept_changes: bool = False
+) -> RunFolder:
+    """Train as a request says; see `fit`. With `resume="auto"` and a finished run, do nothing.
+
+    Returns:
+        the run folder.
+    """
+    run = _resolved(request)
+    folder = run.folder
+    checkpoint = _resume_from(folder, resume, overwrite)
+    if resume == "auto" and folder.is_finished:
+        # Every process of torchrun must return here: a process that went on would wait for the others for ever.
+        if is_first_process():
+            print(f"nothing to do: {folder} holds a finished run.")
+        return folder
+    with folder.hold() if is_first_process() else nullcontext():
+        from rrsis_bench.engine.run import fit as train
+
+        train(run, checkpoint, overwrite, accept_changes)
+    return folder
+
+
+def validate_run(request: RunRequest, ckpt: Path | None = None) -> None:
+    """Score a checkpoint on the validation split and print the scores."""
+    run, checkpoint = _with_checkpoint(request, ckpt)
+    from rrsis_bench.engine.run import validate
+
+    validate(run, checkpoint)
+
+
+def test_run(
+    request: RunRequest, ckpt: Path | None = None, weights: str | None = None, overwrite: bool = False
+) -> RunFolder:
+    """Score a checkpoint on the test split and write the result; see `test`.
+
+    Returns:
+        the folder of the result.
+    """
+    if weights is None:
+        run, checkpoint = _with_checkpoint(request, ckpt)
+    else:
+        if request.run is not None or ckpt is not None:
+            raise UsageError("--weights is scored instead of a run or a checkpoint; leave out --run and --ckpt.")
+        if request.out is None:
+            raise UsageError("--weights: say where the result goes with --out DIR.")
+        run, checkpoint = _resolved(request), None
+    if is_first_process():
+        run.folder.check_usable()
+        if run.folder.is_finished and not overwrite:
+            raise UsageError(f"{run.folder} already holds a result; pass --overwrite, or another --out.")
+    from rrsis_bench.engine.run import test as score_test
+
+    score_test(run, checkpoint, weights)
+    return run.folder
+
+
+def _with_checkpoint(request: RunRequest, ckpt: Path | None) -> tuple[ResolvedRun, Path]:
+    """The run and the checkpoint that `validate` and `test` score.
+
+    Raises:
+        UsageError: neither a run nor a checkpoint is given, or the checkpoint does not exist.
+    """
+    if request.run is None and ckpt is None:
+        raise UsageError("name what to score: --run DIR, or --method M --dataset D --ckpt PATH.")
+    if ckpt is not None and not ckpt.is_file():
+        raise UsageError(f"there is no checkpoint {ckpt}.")
+    run = _resolved(request)
+    return run, ckpt if ckpt is not None else RunFolder(request.run or run.folder.path).checkpoint()
+
+
+def _resolved(request: RunRequest) -> ResolvedRun:
+    """Resolve a request, print its notes and look for its data set, all before torch is imported.
+
+    Raises:
+        UsageError: see `resolve`.
+        MissingResourceError: the data set is not on disk; the message says where to get it.
+    """
+    from rrsis_bench.data.prepare import locate
+
+    run = resolve(request)
+    if is_first_process():
+        for note in run.notes:
+            print(f"rrsis-bench: note: {note}", file=sys.stderr)
+    if not run.config["data"].get("generator"):
+        located = locate(run.config["data"])
+        located.source.key_files(located.root)
+    return run
+
+
+def _resume_from(folder: RunFolder, resume: Path | str | None, overwrite: bool) -> Path | None:
+    """The checkpoint to continue from, or None to start anew.
+
+    Raises:
+        UsageError: the folder is not ours; or it holds a run, and neither `resume` nor `overwrite` is given.
+    """
+    if not is_first_process():
+        return (
+            folder.last if resume == "auto" and folder.last.is_file() else _path(None if resume == "auto" else resume)
+        )
+    folder.check_usable()
+    if resume not in {None, "auto"}:
+        path = Path(str(resume))
+        if not path.is_file():
+            raise UsageError(f"--resume: there is no checkpoint {path}.")
+        return path
+    if resume == "auto":
+        if folder.last.is_file():
+            return folder.last
+        if folder.best.is_file() and not folder.is_finished:
+            raise UsageError(
+                f"{folder} holds {folder.best.name} but no {folder.last.name} to continue from; start anew with "
+                "--overwrite, which moves the old run aside, or choose another --out."
+            )
+        return None
+    if not overwrite:
+        if folder.is_finished:
+            raise UsageError(
+                f"{folder} holds a finished run; start anew with --overwrite, or choose another --seed or --out."
+            )
+        if folder.last.is_file() or folder.best.is_file():
+            raise UsageError(
+                f"{folder} holds an unfinished run; continue with --resume auto, or start anew with --overwrite."
+            )
+    return None
+
+
+def is_first_process() -> bool:
+    """Whether this process reads and writes the run folder: the one of rank 0, or the only one."""
+    if "RANK" in os.environ:  # torchrun
+        return int(os.environ["RANK"]) == 0
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+
+
+def predict(
+    run: Path | str,
+    image: Path | str | Sequence[Path | str],
+    text: str | Sequence[str],
+    *,
+    out: Path | str | None = None,
+    ckpt: Path | str | None = None,
+    device: str = "auto",
+    tile: int | None = None,
+    overlap: float = 0.25,
+    batch_size: int = 4,
+    bands: str | None = None,
+    stretch: str | None = None,
+    plain: bool = False,
+    overwrite: bool = False,
+) -> list[Predicted]:
+    """Segment what each expression refers to in each image, and write mask, overlay and report. Loads the run once.
 
     Args:
-        choices: the verb's flags.
+        run: run folder of `fit`.
+        image: PNG, JPEG, TIFF, or GeoTIFF; one or several.
+        text: the expression; one or several.
+        out: folder to write to; None for `predictions`.
+        ckpt: a checkpoint; None for the run's best.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+        tile: an image whose longer side exceeds this number of pixels is cut into tiles; None for twice the input size.
+        overlap: share of a tile's side by which neighbouring tiles overlap.
+        batch_size: tiles in a batch.
+        bands: red, green and blue band of a GeoTIFF, counted from 1 (`4,3,2`); None for the run's, or the file's.
+        stretch: values that become black and white in images deeper than 8 bits; None for the run's.
+        plain: treat a georeferenced file as an ordinary image.
+        overwrite: replace earlier predictions of the same image and expression.
+
+    Returns:
+        each prediction and the files it was written to.
     """
-    _call("predict", _words(choices, None))
+    from rrsis_bench.engine.predict import predict_files
+
+    texts = [text] if isinstance(text, str) else list(text)
+    made = predict_files(
+        Path(run), _paths(image), texts, _path(out) or Path("predictions"), checkpoint=_path(ckpt), device=device,
+        tile=tile, overlap=overlap, batch_size=batch_size, bands=bands, stretch=stretch, plain=plain,
+        overwrite=overwrite,
+    )  # fmt: skip
+    return list(made)
 
 
-def leaderboard(*arguments: str, **choices: Any) -> None:
-    """Make the tables from the result files.
+def leaderboard(
+    board: str | None = None,
+    *,
+    format: Sequence[str] | None = None,
+    results: Path | str = "results",
+    out: Path | str | None = None,
+    check: bool = False,
+) -> list[Path]:
+    """Make the boards from the result files.
 
     Args:
-        arguments: positional words of the verb.
-        choices: the verb's flags.
+        board: name of the only board to make; None for all.
+        format: some of `md`, `csv`, `json`, `tex`, `html`, `svg`; None for all.
+        results: folder of results.
+        out: folder to write to; None for `<results>/leaderboard`.
+        check: write nothing, and compare the files with what the results give.
+
+    Returns:
+        the files written.
+
+    Raises:
+        DriftError: with `check`, a file is not up to date.
+        UserError: a board is unknown, or a file cannot be written.
     """
-    _call("leaderboard", [*arguments, *_words(choices, None)])
+    from rrsis_bench.boards import leaderboard as tables
+
+    files, _, warnings = tables.outputs(Path(results), board, list(format or tables.FORMATS), _path(out))
+    for warning in warnings:
+        print(f"rrsis-bench: warning: left out: {warning}", file=sys.stderr)
+    if not check:
+        return tables.write(files)
+    if stale := tables.drifted(files):
+        raise DriftError(f"not up to date: {', '.join(map(str, stale))}. Make the tables again and commit them.")
+    return []
 
 
 def score(
@@ -123,38 +341,41 @@ def score(
     data: Mapping[str, Any] | None = None,
     out: Path | None = None,
     overwrite: bool = False,
-    **told: Any,
+    **details: Any,
 ) -> dict[str, Any]:
     """Score predictions of any framework: `rrsis-bench results score`.
 
     Args:
         predictions: a JSONL file of COCO RLE, a folder of PNG masks, or sample id -> mask (H, W) or RLE.
         dataset: name of the data set.
-        method: name of the row.
+        method: name of the method, as boards shall show it.
         split: name of the split.
         data: values of the `data` block to override, such as `root`.
-        out: run folder; None for the usual place.
-        overwrite: replace a result that is already there.
-        told: what else is known: `variant`, `seed`, `selected_on`, `about` (title, venue, year, encoders, url),
-            `parameters`, `trainable_parameters`.
+        out: run folder; None for the usual one.
+        overwrite: replace a result that the folder holds.
+        details: further facts on the method: `variant`, `seed`, `selected_on`, `about` (title, venue, year, encoders,
+            url), `parameters`, `trainable_parameters`.
 
     Returns:
         the content of `result.json`.
 
     Raises:
-        UserError: see `results.external.score_predictions`; a `PredictionError` lists every `problem`.
+        UserError: see `results.external.score_predictions`; a `PredictionError` lists its `problems`.
     """
     from rrsis_bench.results.external import External, score_predictions
 
-    external = External(method, **told)
-    return _result(score_predictions(predictions, dataset, external, split, data, out, overwrite))
+    external = External(method, **details)
+    return score_predictions(predictions, dataset, external, split, data, out, overwrite).result()
 
 
-def results(*arguments: str, **choices: Any) -> None:
-    """The `results` verb: `results("check")`, `results("rescore", "runs")`.
+def _path(value: Path | str | None) -> Path | None:
+    if value is not None and not str(value).strip():
+        raise UsageError("the name of a folder or file is empty.")
+    return None if value is None else Path(value)
 
-    Args:
-        arguments: the verb's subcommand and its positional words.
-        choices: its flags.
-    """
-    _call("results", [*arguments, *_words(choices, None)])
+
+def _paths(value: Path | str | Sequence[Path | str]) -> tuple[Path, ...]:
+    return (Path(value),) if isinstance(value, Path | str) else tuple(map(Path, value))
+
+
+__all__ = ["RunRequest", "fit", "leaderboard", "predict", "score", "test"]

@@ -1,8 +1,9 @@
-"""Configuration by name: which YAML files a choice of method, data set, variant and trainer stands for.
+"""Configuration by name: reads the YAML files of methods, data sets, trainer presets and sweeps. No torch.
 
-Precedence, low to high: code defaults < `base.yaml` < protocol < data set < method < its variant < the method's block
-for the data set < recipe < trainer < `--config` files in order < flags. The last two are LightningCLI's; all before are
-merged here into one mapping, without torch, so that a misspelt name fails in milliseconds.
+`run/resolve.py` merges them and documents which value wins.
+
+`model.select_by` names the protocol that chooses the checkpoint. `model.score_by` is `all` (the default) or the list of
+protocols that a test scores by. `run/resolve.py` turns both keys into `model.protocols`, an argument of the task.
 
 A method's file holds `published` (name of its published variant), `common`, `variants` and `datasets`:
 
@@ -12,18 +13,25 @@ A method's file holds `published` (name of its published variant), `common`, `va
       tiny: {model: {options: {...}}}
       base: {...}
     datasets:
-      rrsisd: {trainer: {max_epochs: 65}}
+      rrsisd:
+        trainer: {max_epochs: 65}                            # the published variants
+        common: {model: {options: {classes: rrsisd}}}        # every variant
+        variants: {tiny: {model: {optimizer: {lr: 5e-4}}}}   # one variant
 
-It may hold `recipes` by name: what a way of training changes, and the `protocol` it chooses its checkpoint by. `paper`
-is what was published, and the default of the published variant; `suite` is ours.
+A data set's block holds what was published for it. It leaves the small variants (`SMALL`) as they are: their rate,
+epochs and batch belong to their size. `common` and `variants` inside the block say what other variants take from it.
 
-A data set's file holds `variant` (`tiny`, `lite` or `published`: which variant a method uses there by default) and
-`data`, and may hold `model` and `trainer`.
+It may hold `recipes` by name: values that a recipe changes. The recipe `paper` is the published way of training and the
+default of the published variant; `suite` is our own.
+
+A data set's file holds `variant`, the variant that methods use on it by default: `tiny`, `lite` or `published`. It also
+holds `data`, and may hold `info` (see `data/catalogue.py`), `model` and `trainer`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -35,12 +43,30 @@ from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.paths import config_folders
 
 Config = dict[str, Any]
-# libyaml's loader where it is there: it is ten times as fast, and a table of many runs reads many files.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+GROUPS = ("model", "data", "trainer", "seed_everything", "checkpoint_every_n_steps")
+"""Keys of a configuration. A layer of a method's file holds some of them."""
+
+SMALL = ("tiny", "lite")
+"""The suite's own sizes, for trials. Every other variant is a published one, and so is the one `published` names."""
+
+_METHOD_KEYS = ("published", "common", "variants", "datasets", "recipes")
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Loads plain YAML values. It reads `1e-4` as a number, which YAML 1.1 reads as text.
+
+    The base class is libyaml's loader if it is installed: it is ten times as fast, and a board reads many files.
+    """
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> Config:
-    """Deep merge: mappings merge key by key, anything else of `high` replaces what `low` has."""
+    """Merge two mappings deeply: mappings merge key by key, and any other value of `high` replaces that of `low`."""
     merged: Config = deepcopy(dict(low))
     for key, value in high.items():
         here = merged.get(key)
@@ -50,13 +76,13 @@ def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> Config:
 
 
 def load_yaml(path: Path) -> Config:
-    """A YAML file that must hold a mapping (an empty file is an empty mapping).
+    """Read a YAML file that holds a mapping; an empty file is an empty mapping.
 
     Raises:
-        UsageError: not readable, not UTF-8, not YAML, or no mapping.
+        UsageError: the file is unreadable, not UTF-8, not YAML, or holds no mapping.
     """
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
+        loaded = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read configuration {path}: {' '.join(str(error).split())}") from error
     if loaded is None:
@@ -66,8 +92,16 @@ def load_yaml(path: Path) -> Config:
     return loaded
 
 
+def from_yaml(text: str) -> Any:
+    """The value of a flag's text, read as YAML. Invalid YAML stays text; empty text is None."""
+    try:
+        return yaml.load(text, _Loader) if text else None
+    except yaml.YAMLError:
+        return text
+
+
 def names(kind: str) -> list[str]:
-    """Names of all configurations of a kind (`datasets`, `trainer`, `protocols`, `methods`, `sweeps`)."""
+    """Names of all configurations of a kind (`datasets`, `trainer`, `methods`, `sweeps`)."""
     return sorted({path.stem for folder in config_folders() for path in (folder / kind).glob("*.yaml")})
 
 
@@ -75,32 +109,109 @@ def find(kind: str, name: str) -> Path:
     """The first `<kind>/<name>.yaml` on the search path.
 
     Raises:
-        UsageError: there is none; the message lists the known names.
+        UsageError: there is no such file; the message lists the known names.
     """
     for folder in config_folders():
         path = folder / kind / f"{name}.yaml"
         if path.is_file():
             return path
     singular = {
-        "datasets": "data set", "protocols": "protocol", "methods": "method", "trainer": "trainer preset",
-        "sweeps": "sweep",
+        "datasets": "data set", "methods": "method", "trainer": "trainer preset", "sweeps": "sweep",
     }  # fmt: skip
     raise UsageError(f"unknown {singular.get(kind, kind)} '{name}'.{did_you_mean(name, names(kind))}")
 
 
 def method_config(name: str) -> Config:
-    """A method's configuration: from the search path, else `config.yaml` in the method's own package."""
+    """A method's configuration: `methods/<name>.yaml` of the search path, else `config.yaml` of the method's package.
+
+    Raises:
+        UserError: the method is unknown, or its configuration is missing or holds no variants.
+    """
     registry.target(name)
-    if name in names("methods"):
-        return load_yaml(find("methods", name))
-    own = registry.method_folder(name) / "config.yaml"
-    if own.is_file():
-        return load_yaml(own)
-    raise UsageError(f"method '{name}' has no configuration: neither methods/{name}.yaml nor {own} exists.")
+    path = find("methods", name) if name in names("methods") else registry.method_folder(name) / "config.yaml"
+    if not path.is_file():
+        raise UsageError(f"method '{name}' has no configuration: neither methods/{name}.yaml nor {path} exists.")
+    loaded = load_yaml(path)
+    if not isinstance(loaded.get("variants"), dict):
+        raise UsageError(f"configuration {path} of method '{name}' must hold `variants` by name.")
+    _check_method(path, loaded)
+    return loaded
+
+
+def _check_method(path: Path, loaded: Config) -> None:
+    """Refuse a method's file with a key that nothing reads: its settings would be left out without a word."""
+    only(path, "", loaded, _METHOD_KEYS)
+    variants = list(loaded["variants"])
+    layers = {"common": loaded.get("common")}
+    for kind in ("variants", "recipes"):
+        layers |= {f"{kind}.{name}": layer for name, layer in mapping(path, kind, loaded.get(kind)).items()}
+    for name, block in mapping(path, "datasets", loaded.get("datasets")).items():
+        where = f"datasets.{name}"
+        block = mapping(path, where, block)
+        only(path, f"{where}.", block, (*GROUPS, "common", "variants"))
+        layers[f"{where}.common"] = block.get("common")
+        own = mapping(path, f"{where}.variants", block.get("variants"))
+        only(path, f"{where}.variants.", own, variants)
+        layers |= {f"{where}.variants.{variant}": layer for variant, layer in own.items()}
+    for where, layer in layers.items():
+        only(path, f"{where}.", mapping(path, where, layer), GROUPS)
+
+
+def mapping(path: Path, where: str, value: Any) -> Config:
+    """A part of a file that must be a mapping; nothing is an empty one.
+
+    Raises:
+        UsageError: it is something else; names the file and the part.
+    """
+    if not isinstance(value, dict | None):
+        raise UsageError(f"{path}: {where} must be a mapping, not {value!r}.")
+    return value or {}
+
+
+def only(path: Path, where: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raise UsageError where a part of a file holds a key that nothing reads; `where` is the part, with its dot."""
+    for key in given:
+        if key not in known:
+            raise UsageError(f"{path}: unknown key '{where}{key}'.{did_you_mean(str(key), list(known))}")
+
+
+def dataset_layers(blocks: Config, dataset: str, variant: str) -> tuple[list[Config], Config]:
+    """What a method's file says of a data set.
+
+    Args:
+        blocks: the method's file.
+        dataset: the data set by name.
+        variant: one of the method's variants.
+
+    Returns:
+        the layers for the variant, from low to high; and what was left out, since it is for other variants.
+    """
+    block = (blocks.get("datasets") or {}).get(dataset) or {}
+    published = {key: value for key, value in block.items() if key in GROUPS}
+    own = (block.get("variants") or {}).get(variant) or {}
+    small = variant in SMALL and variant != blocks.get("published")
+    common = block.get("common") or {}
+    return ([common, own], published) if small else ([common, published, own], {})
+
+
+def flat(config: Mapping[str, Any], where: str = "") -> Config:
+    """A configuration's values by dotted key, tuples as lists. An empty mapping is a value."""
+    found: Config = {}
+    for key, value in config.items():
+        name = f"{where}.{key}" if where else str(key)
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, name)
+        else:
+            found[name] = list(value) if isinstance(value, tuple) else value
+    return found
 
 
 def choose_variant(method: str, blocks: Mapping[str, Any], dataset: Mapping[str, Any], variant: str | None) -> str:
-    """The variant to use: the one asked for, else the data set's default, else the published one."""
+    """The variant to use: the given one, else the data set's default, else the published one.
+
+    Raises:
+        UsageError: the method has no variant of that name.
+    """
     known = list(blocks.get("variants", {}))
     if variant is None:
         default = str(dataset.get("variant", "published"))
@@ -111,7 +222,7 @@ def choose_variant(method: str, blocks: Mapping[str, Any], dataset: Mapping[str,
 
 
 def choose_recipe(method: str, blocks: Mapping[str, Any], variant: str, recipe: str | None) -> str | None:
-    """The recipe to use: the one asked for, else `paper` for the published variant of a method that has it.
+    """The recipe to use: the given one, else `paper` if the method has it and the variant is the published one.
 
     Raises:
         UsageError: the method has no recipe of that name.
@@ -127,50 +238,9 @@ def choose_recipe(method: str, blocks: Mapping[str, Any], variant: str, recipe: 
 
 
 def variant_options(method: str, variant: str) -> Config:
-    """The `model.options` of a method's variant, independent of any data set (for `profile` and the contract tests)."""
+    """The `model.options` of a method's variant, without the values of any data set or recipe."""
     blocks = method_config(method)
     chosen = choose_variant(method, blocks, {}, variant)
     merged = merge(blocks.get("common", {}), blocks["variants"][chosen] or {})
     options: Config = merged.get("model", {}).get("options", {})
     return options
-
-
-def resolve(
-    method: str,
-    dataset: str = "tiny",
-    variant: str | None = None,
-    trainer: str | None = None,
-    protocol: str | None = None,
-    recipe: str | None = None,
-) -> Config:
-    """Everything the names stand for, merged by precedence.
-
-    Returns:
-        a mapping with `seed_everything`, `model`, `data` and `trainer`; `model.method`, `model.variant` and
-        `data.dataset` are filled in. Without a protocol the recipe's is taken, else `native-v1`.
-
-    Raises:
-        UsageError: an unknown name, or a file that cannot be read.
-    """
-    blocks = method_config(method)
-    data = load_yaml(find("datasets", dataset))
-    chosen = choose_variant(method, blocks, data, variant)
-    followed = choose_recipe(method, blocks, chosen, recipe)
-    overlay = dict((blocks.get("recipes") or {}).get(followed) or {})
-    advised = overlay.pop("protocol", "native-v1")
-    layers: list[Mapping[str, Any]] = [
-        load_yaml(find(".", "base")),
-        load_yaml(find("protocols", protocol or advised)),
-        {key: value for key, value in data.items() if key in {"model", "data", "trainer"}},
-        blocks.get("common") or {},
-        blocks["variants"][chosen] or {},
-        (blocks.get("datasets") or {}).get(dataset) or {},
-        overlay,
-        {"model": {"recipe": followed}} if followed else {},
-        load_yaml(find("trainer", trainer)) if trainer else {},
-        {"model": {"method": method, "variant": chosen}, "data": {"dataset": dataset}},
-    ]
-    merged: Config = {}
-    for layer in layers:
-        merged = merge(merged, layer)
-    return merged

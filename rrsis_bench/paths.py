@@ -1,11 +1,11 @@
-"""Where things are looked for: configurations, data, runs, cache. No torch, no work at import.
+"""The folders of configurations, data, runs and cache, which environment variables may set. No torch.
 
 | variable | default | holds |
 |---|---|---|
 | `RRSIS_DATA` | `data` | the real data sets, one folder each |
 | `RRSIS_RUNS` | `runs` | what `fit` and `test` write |
-| `RRSIS_CACHE` | `~/.cache/rrsis_bench` | generated tiny split, manifests |
-| `RRSIS_CONFIGS` | – | further configuration folders, searched first (separated by `:`) |
+| `RRSIS_CACHE` | `~/.cache/rrsis_bench` | the generated splits and the manifests |
+| `RRSIS_CONFIGS` | – | your own configuration folders, searched first; `:` separates them |
 """
 
 from __future__ import annotations
@@ -17,22 +17,25 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def data_root() -> Path:
-    """Folder that holds the real data sets."""
+    """The folder that holds the real data sets."""
     return Path(os.environ.get("RRSIS_DATA", "data")).expanduser()
 
 
 def runs_root() -> Path:
-    """Folder that runs are written under."""
+    """The folder that holds the run folders."""
     return Path(os.environ.get("RRSIS_RUNS", "runs")).expanduser()
 
 
 def cache_root() -> Path:
-    """Folder for what can be made again: the generated split and manifests."""
+    """The folder for files that the suite can make again: generated splits and manifests."""
     return Path(os.environ.get("RRSIS_CACHE", "~/.cache/rrsis_bench")).expanduser()
 
 
 def config_folders() -> list[Path]:
-    """Configuration folders in search order: `RRSIS_CONFIGS`, `./configs`, the repository, the installed package."""
+    """Existing configuration folders, in search order.
+
+    The order is `RRSIS_CONFIGS`, `./configs`, the repository's `configs`, the installed package's.
+    """
     named = [Path(part).expanduser() for part in os.environ.get("RRSIS_CONFIGS", "").split(os.pathsep) if part]
     candidates = [*named, Path("configs"), PACKAGE.parent / "configs", PACKAGE / "_configs"]
     found: list[Path] = []
@@ -41,8 +44,3 @@ def config_folders() -> list[Path]:
         if resolved.is_dir() and resolved not in found and (folder in named or (resolved / "base.yaml").is_file()):
             found.append(resolved)
     return found
-
-
-def run_folder(dataset: str, method: str, variant: str, seed: int) -> Path:
-    """`<runs>/<dataset>/<method>@<variant>/seed<k>`."""
-    return runs_root() / dataset / f"{method}@{variant}" / f"seed{seed}"

@@ -1,7 +1,6 @@
-"""Methods by name: strings only, so that listing them imports neither torch nor the methods.
+"""Methods by name, kept as strings: listing the methods imports neither torch nor a method.
 
-A third party's package joins through the entry-point group `rrsis_bench.methods`
-(`name = "package.module:Class"`); nothing here treats ours differently.
+Another package adds its methods by the entry-point group `rrsis_bench.methods` (`name = "package.module:Class"`).
 """
 
 from __future__ import annotations
@@ -12,14 +11,12 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import yaml
 
-from rrsis_bench.errors import UsageError, did_you_mean
-
-if TYPE_CHECKING:
-    from rrsis_bench.methods.base import Method
+from rrsis_bench import namesakes
+from rrsis_bench.errors import UsageError, UserError, did_you_mean
 
 BUILT_IN: Mapping[str, str] = {
     "s4eca": "rrsis_bench.s4eca:S4ECA",
@@ -37,6 +34,21 @@ BUILT_IN: Mapping[str, str] = {
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
 
 
+class MethodClass(Protocol):
+    """The part of `rrsis_bench.methods.base.Method` that this file needs, without importing it.
+
+    Attributes:
+        name: registry name.
+        Options: dataclass of the method's options.
+    """
+
+    name: str
+    Options: type[Any]
+
+    def from_options(self, options: Mapping[str, Any]) -> Any:
+        """Build a `Method` from plain options. The return type is `Any`, since this file must not import `Method`."""
+
+
 @cache
 def method_targets() -> dict[str, str]:
     """All known methods: name -> "module:Class". Built-in names win over entry points of the same name."""
@@ -48,7 +60,7 @@ def target(name: str) -> str:
     """The "module:Class" string of a method.
 
     Raises:
-        UsageError: the name is unknown; the message lists the known ones.
+        UsageError: the name is unknown; the message lists the known names.
     """
     targets = method_targets()
     if name not in targets:
@@ -57,34 +69,66 @@ def target(name: str) -> str:
 
 
 def method_folder(name: str) -> Path:
-    """The folder of a method's package (card, configuration), found without importing the package itself."""
+    """The folder of a method's package, which holds its card; the package itself is not imported.
+
+    Raises:
+        UserError: the package is not installed, its parent fails to import, or another package of its name is found.
+    """
     module = target(name).partition(":")[0]
+    if module.partition(".")[0] == namesakes.NAME:
+        namesakes.refuse()
     try:
         spec = find_spec(module)
-    except ModuleNotFoundError:  # of a package above it
+    except ModuleNotFoundError:  # a parent package is not installed
         spec = None
+    except Exception as error:
+        # `find_spec` imports the parent packages. A failing one, perhaps of a third party, must not hide other methods.
+        raise UserError(f"method '{name}': importing what '{module}' lies in fails: {_line(error)}") from error
     if spec is None or spec.origin is None:
         raise UsageError(f"method '{name}' names the module '{module}', which is not installed.")
     return Path(spec.origin).parent
 
 
-def load_class(name: str) -> type[Method]:
-    """Import a method's class (this imports torch)."""
+def load_class(name: str) -> MethodClass:
+    """Import a method's class (this imports torch).
+
+    Raises:
+        UserError: see `method_folder`; or the module cannot be imported, or lacks the class.
+    """
+    method_folder(name)
     module, _, attribute = target(name).partition(":")
-    loaded: type[Method] = getattr(import_module(module), attribute)
+    try:
+        loaded: MethodClass | None = getattr(import_module(module), attribute, None)
+    except ImportError as error:
+        raise UserError(f"method '{name}': importing '{module}' fails: {_line(error)}") from error
+    if loaded is None:
+        raise UserError(f"method '{name}' names '{module}:{attribute}', but that module has no such class.")
     return loaded
 
 
 def dead_parameters(name: str) -> list[str]:
-    """Patterns of trainable parameters that a method's card says get no gradient; none for a method without a card."""
+    """Patterns of trainable parameters that get no gradient, from the method's card; empty without a card."""
     has_card = (method_folder(name) / "card.yaml").is_file()
     return list(card(name).get("no_gradient") or []) if has_card else []
 
 
 def card(name: str) -> dict[str, Any]:
-    """A method's card: title, paper, venue, year, fidelity, encoders, policy, choices. Read from its `card.yaml`."""
+    """A method's card: title, paper, venue, year, fidelity, encoders, policy, choices. Read from its `card.yaml`.
+
+    Raises:
+        UserError: the card is missing, unreadable or no mapping; the message names the method and the file.
+    """
     path = method_folder(name) / "card.yaml"
     if not path.is_file():
         raise UsageError(f"method '{name}' has no card: {path} is missing.")
-    loaded: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"method '{name}' has a broken card, {path}: {_line(error)}") from error
+    if not isinstance(loaded, dict):
+        raise UserError(f"method '{name}' has a broken card: {path} holds no 'key: value' lines.")
     return loaded
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,16 +1,18 @@
-"""The few objects that cross the borders between rooms.
+"""The few objects that data, methods, metrics and engine exchange.
 
-Shape legend: `B` batch, `L` tokens, `H W` pixels of the method's input, `h w` pixels of its logits,
-`Hn Wn` the largest native mask size of a batch.
+Shape legend: `B` batch, `L` tokens, `H W` pixels of the method's input, `h w` pixels of its logits. `Hn Wn` is the
+largest native mask size of a batch.
 
-Nothing here imports torch at run time, so that the torch-free rooms may name these types.
+This module imports no torch at run time, because modules without torch name these types too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
+
+from rrsis_bench.errors import WithheldError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,12 +21,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Interpolation = Literal["pil-bilinear", "pil-bicubic", "cv2-linear", "cv2-cubic"]
-"""How an image is resized. PIL's filters antialias, OpenCV's do not; a method's published numbers depend on which."""
+"""How an image is resized. PIL's filters antialias, OpenCV's do not. Published numbers depend on the filter."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a method wants to be fed. It travels with the method; the shared transforms obey it.
+    """The form in which a method takes images and expressions. The shared transforms and tokenizers follow it.
 
     Attributes:
         image_size: (height, width) in pixels of the input; images are squashed to it (aspect ratio not kept).
@@ -35,8 +37,8 @@ class InputSpec:
         tokenizer: registered tokenizer name (`bert`, `clip`, `tiny`) or `module:Class` (see `data/text.py`).
         max_tokens: length L of the padded token sequence, special tokens included.
         tokenizer_path: folder or file of the vocabulary where the tokenizer needs one; None for its default.
-        reads_image: False for a method that is blind to images: files are not opened, `Batch.images` is zero.
-        tokenizer_options: whatever else a method's own tokenizer has to know.
+        reads_image: False for a method that ignores images: the suite opens no image file, and `Batch.images` is zero.
+        tokenizer_options: further settings of a method's own tokenizer.
     """
 
     image_size: tuple[int, int]
@@ -53,12 +55,12 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image-expression pair as the data set gives it, before any method touches it.
+    """One image-expression pair of a data set, before the transforms of a method.
 
     Attributes:
         index: position in the split; identifies the sample within a run.
         sample_id: unique within the data set.
-        image_id: samples of one photograph share it (bootstraps resample by it).
+        image_id: id of the photograph. Its samples share it, and bootstraps resample by it.
         image: (Hn, Wn, 3) uint8 RGB.
         mask: (Hm, Wm) uint8 in {0, 1}, native size (usually that of the image).
         text: the expression.
@@ -75,13 +77,33 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Tokenized:
+    """One expression as token ids, as a tokenizer returns it.
+
+    Attributes:
+        ids: L token ids, padded.
+        mask: L flags, 1 for real tokens (start and end included), 0 for padding.
+        truncated: whether the tokenizer cut words off.
+        parts: further lists of L flags by name.
+        spans: (start, end) positions in the text of each id's characters, (0, 0) for an id without characters; empty
+            if the tokenizer does not know the positions.
+    """
+
+    ids: list[int]
+    mask: list[int]
+    truncated: bool
+    parts: dict[str, list[int]] = field(default_factory=dict)
+    spans: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class TextTokens:
     """Token ids of a batch of expressions.
 
     Attributes:
         ids: (B, L) int64, padded.
         mask: (B, L) bool, True for real tokens (start and end tokens included), False for padding.
-        parts: further (B, L) masks a tokenizer may give, by name (such as the words of the target).
+        parts: further (B, L) masks of a method's own tokenizer by name, such as the words of the referent.
     """
 
     ids: Tensor
@@ -89,22 +111,59 @@ class TextTokens:
     parts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+class Withheld:
+    """Takes the place of a field that a blind batch withholds. Every use but moving it raises `WithheldError`.
+
+    Args:
+        field: name of the field, for the message.
+    """
+
+    field = ""  # `copy` and `pickle` look for methods before an instance has its own
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise WithheldError(
+            f"batch.{self.field} is withheld in scoring and prediction: a method reads the truth in its loss, in "
+            "`calibrate` and in the forward pass of training only."
+        )
+
+    # An AttributeError is what `hasattr`, `copy` and `torch.compile` expect of an object without the attribute.
+    __getattr__ = __getitem__ = __len__ = __iter__ = __bool__ = __contains__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = __and__ = __or__ = __invert__ = __neg__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+    __eq__ = __ne__ = _refuse  # type: ignore[assignment]
+    __hash__ = object.__hash__
+
+    def to(self, *_: object, **__: object) -> Withheld:
+        """The same object, which is on no device."""
+        return self
+
+    def pin_memory(self) -> Withheld:
+        """The same object, which is in no memory of a device."""
+        return self
+
+
 @dataclass(frozen=True)
 class Batch:
-    """What a method sees. The evaluation fields (`truths`, `sizes`) are for the suite; a method must not read them.
+    """What the suite gives a method: all of it in training, the blind batch in scoring and prediction.
 
     Attributes:
         images: (B, 3, H, W) float32, normalised by the method's InputSpec.
         masks: (B, H, W) uint8 in {0, 1}: the truth at input size, exact nearest, for the loss.
         tokens: the expressions' tokens.
         texts: the expressions.
-        categories: class names ("" where unknown).
+        categories: class names of the referents ("" where unknown), which are part of the annotation.
         sample_ids: ids of the samples.
         image_ids: ids of the photographs.
         indices: (B,) int64 positions in the split.
-        truths: (B, Hn, Wn) uint8 native truth masks, zero-padded right and bottom; None while training.
-        sizes: native (height, width) of each truth; empty while training.
+        truths: (B, Hn, Wn) uint8 native truth masks, zero-padded right and bottom, for the suite; None while training.
+        sizes: native (height, width) of each truth, for the suite; empty while training.
     """
+
+    WITHHELD: ClassVar[tuple[str, ...]] = ("masks", "categories", "truths", "sizes")
+    """The fields that `blind` withholds: the truth, and what the annotation says of the referent."""
 
     images: Tensor
     masks: Tensor
@@ -118,8 +177,12 @@ class Batch:
     sizes: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
-        """Number of samples B."""
+        """The number of samples B."""
         return len(self.texts)
+
+    def blind(self) -> Batch:
+        """The batch for scoring and prediction: whoever uses a field of `WITHHELD` gets a `WithheldError`."""
+        return replace(self, **{field: Withheld(field) for field in self.WITHHELD})  # type: ignore[arg-type]
 
     def _map(self, function: Any) -> Batch:
         tokens = TextTokens(
@@ -150,9 +213,9 @@ class MethodOutput:
     """What a method returns.
 
     Attributes:
-        logits: (B, 1, h, w) foreground logit; two-class heads give foreground minus background.
-        aux: whatever the method's own loss needs besides. Scalars by name under `watched` are logged beside the losses
-            in training, and are no part of their sum; every step must name the same ones.
+        logits: (B, 1, h, w) foreground logits, floating-point; two-class heads give foreground minus background.
+        aux: what the method's own loss needs besides. The suite logs the scalars by name under `watched` beside the
+            losses in training, and leaves them out of the sum. Every step names the same ones.
     """
 
     logits: Tensor

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,11 +66,59 @@ def test_import_linter_finds_nothing() -> None:
     assert "0 broken" in done.stdout
 
 
-def test_only_one_file_imports_albumentations() -> None:
+@pytest.mark.parametrize(
+    ("library", "file"),
+    [
+        ("albumentations", "rrsis_bench/data/transforms.py"),
+        ("open_clip", "rrsis_bench/nn/encoders/clip.py"),
+        ("segment_anything", "rrsis_bench/nn/encoders/sam_v1.py"),
+    ],
+)
+def test_only_one_file_imports_a_library(library: str, file: str) -> None:
+    """Imports for type checkers too, which import-linter leaves out here."""
     files = [
         str(path.relative_to(ROOT))
-        for folder in ("rrsis_bench", "baselines")
+        for folder in ("rrsis_bench", "baselines", "tools")
         for path in (ROOT / folder).rglob("*.py")
-        if "import albumentations" in path.read_text(encoding="utf-8")
+        if re.search(rf"^\s*(import|from) {library}\b", path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
-    assert files == ["rrsis_bench/data/transforms.py"]
+    assert files == [file]
+
+
+def arrows_of(room: str) -> dict[str, set[str]]:
+    """Module of a room -> what it imports of the house, inside functions and for type checkers too."""
+    graph = grimp.build_graph("rrsis_bench", "baselines", exclude_type_checking_imports=False)
+    inside = [name for name in graph.modules if is_in(name, room)]
+    return {name: graph.find_modules_directly_imported_by(name) for name in inside}
+
+
+def is_in(module: str, room: str) -> bool:
+    return module == room or module.startswith(f"{room}.")
+
+
+def test_no_circle_of_imports_not_even_a_lazy_one_or_one_for_types() -> None:
+    arrows = arrows_of("rrsis_bench") | arrows_of("baselines")
+    assert any(arrows.values())
+    TopologicalSorter(arrows).prepare()  # names the circle in its error
+
+
+GROUND = ["rrsis_bench.types", "rrsis_bench.errors", "rrsis_bench.files", "rrsis_bench.paths"]
+
+
+@pytest.mark.parametrize(
+    ("room", "below"),
+    [
+        ("rrsis_bench.registry", [*GROUND, "rrsis_bench.namesakes"]),
+        ("rrsis_bench.nn", [*GROUND, "rrsis_bench.config", "rrsis_bench.nearest"]),
+        ("rrsis_bench.families", [*GROUND, "rrsis_bench.nn", "rrsis_bench.methods.base"]),
+        ("rrsis_bench.s4eca", [*GROUND, "rrsis_bench.nn", "rrsis_bench.methods.base", "rrsis_bench.families"]),
+    ],
+)
+def test_no_arrow_upward(room: str, below: list[str]) -> None:
+    upward = {
+        f"{name} -> {imported}"
+        for name, others in arrows_of(room).items()
+        for imported in others
+        if not any(is_in(imported, known) for known in [room, *below])
+    }
+    assert not upward

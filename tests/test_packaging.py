@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.packages import install
+
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow
 
@@ -60,7 +62,9 @@ def test_wheel_holds_what_the_code_reads(wheel: Path) -> None:
             assert name in names, f"{name} is not in the wheel"
         if name.startswith("configs/") and (ROOT / name).is_file():
             assert "rrsis_bench/_configs/" + name.removeprefix("configs/") in names, f"{name} is not in the wheel"
-    assert not [name for name in names if name.startswith(("tests/", "results/", "runs/", "data/"))]
+    ours = ("rrsis_bench/", "baselines/", "rrsis_bench-")
+    assert [name for name in names if not name.startswith(ours)] == [], "tools, tests and results stay at home"
+    assert {"rrsis_bench/py.typed", "baselines/py.typed"} <= names, "type checkers read our annotations"
 
 
 def test_installed_wheel_is_what_runs(environment: Path, tmp_path: Path) -> None:
@@ -81,3 +85,23 @@ def test_installed_fit_trains(environment: Path, tmp_path: Path) -> None:
     done = run(environment, tmp_path, "rrsis-bench", *words, *limits)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "runs" / "tiny" / "s4eca@tiny" / "seed0" / "result.json").is_file()
+
+
+def test_another_package_of_our_methods_name_and_the_remedy(environment: Path, wheel: Path, tmp_path: Path) -> None:
+    """Last of this file: for a moment the other package's `__init__.py` lies where ours did."""
+    other = tmp_path / "other_baselines-0.1.6-py3-none-any.whl"
+    site = install(tmp_path / "other", "other_baselines", "0.1.6", {"baselines/__init__.py": "raise SystemExit\n"})
+    with zipfile.ZipFile(other, "w") as packed:
+        for path in filter(Path.is_file, site.rglob("*")):
+            packed.write(path, path.relative_to(site))
+    pip = ("python", "-m", "pip")
+    anew = (*pip, "install", "-q", "--no-deps", "--no-index", "--force-reinstall")
+    assert run(environment, tmp_path, *anew, str(other)).returncode == 0
+    done = run(environment, tmp_path, "rrsis-bench", "methods", "show", "lavt")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "pip uninstall other_baselines, then pip install --force-reinstall --no-deps rrsis-bench" in line
+    assert run(environment, tmp_path, *pip, "uninstall", "-q", "-y", "other_baselines").returncode == 0
+    assert run(environment, tmp_path, "rrsis-bench", "methods", "show", "lavt").returncode == 1
+    assert run(environment, tmp_path, *anew, str(wheel)).returncode == 0
+    assert run(environment, tmp_path, "rrsis-bench", "methods", "show", "lavt").returncode == 0

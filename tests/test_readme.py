@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,8 @@ PROOF = {
 def run(line: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     words = shlex.split(line)
     assert words[0] == "rrsis-bench"
-    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "RRSIS_DATA": str(tmp_path / "data")}
-    env |= {"RRSIS_RUNS": str(tmp_path / "runs"), "RRSIS_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    env |= {f"RRSIS_{name.upper()}": str(tmp_path / name) for name in ("data", "runs", "cache")}
     command = [sys.executable, "-m", "rrsis_bench", *words[1:]]
     return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
 
@@ -95,38 +96,44 @@ def test_make_targets_exist() -> None:
             assert re.search(rf"^{line.removeprefix('make ')}:", makefile, flags=re.MULTILINE), line
 
 
+def blocks(language: str) -> list[str]:
+    """The README's indented code blocks of a language, without the indentation."""
+    found = re.findall(rf"^   ```{language}\n(.*?)^   ```", README, flags=re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(block) for block in found]
+
+
 @pytest.mark.slow
 def test_the_method_of_the_readme_trains_and_passes_its_contract(tmp_path: Path) -> None:
     """The one-page method is taken from the README as it stands and made an installed third-party method."""
-    (source,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    lines = [line[3:] if line.startswith("   ") else line for line in source.splitlines()]
+    ((source,), (card, config), (entry,)) = blocks("python"), blocks("yaml"), blocks("toml")
     package = tmp_path / "mypackage" / "mymethod"
     package.mkdir(parents=True)
     (package.parent / "__init__.py").touch()
-    (package / "__init__.py").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (package / "card.yaml").write_text("title: Mine\nfidelity: from-paper\n", encoding="utf-8")
-    (package / "config.yaml").write_text(
-        "published: tiny\nvariants:\n  tiny:\n    model: {options: {image_size: 128}}\n    data: {num_workers: 0}\n",
-        encoding="utf-8",
-    )
+    (line,) = re.findall(r"an `__init__.py` of one line:\s+`(.*?)`", README)
+    (package / "__init__.py").write_text(line + "\n", encoding="utf-8")
+    for name, text in (("model.py", source), ("card.yaml", card), ("config.yaml", config)):
+        (package / name).write_text(text, encoding="utf-8")
     info = tmp_path / "mypackage-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mypackage\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text(
-        "[rrsis_bench.methods]\nmymethod = mypackage.mymethod:MyMethod\n", encoding="utf-8"
-    )
-    env_line = f"rrsis-bench fit --method mymethod {LIMITS} --trainer.limit_test_batches 2"
-    words = shlex.split(env_line)
-    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    points = re.sub(r'\[project\.entry-points\."(.*)"\]', r"[\1]", entry).replace('"', "")
+    (info / "entry_points.txt").write_text(points, encoding="utf-8")
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     env |= {"RRSIS_RUNS": str(tmp_path / "runs"), "RRSIS_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "rrsis_bench", *words[1:]],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=env,
-        check=False,
-    )
+
+    def call(words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "rrsis_bench", *shlex.split(words)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
+
+    checked = call("methods check mymethod")
+    assert checked.returncode == 0, checked.stdout + checked.stderr[-3000:]
+    shown = call("methods show mymethod")
+    assert "from-paper" in shown.stdout
+    assert "trained from scratch" in shown.stdout
+    refused = call(f"fit --method mymethod {LIMITS} --model.options.words=SUM")
+    assert refused.returncode == 2
+    assert "mymethod: option 'words' must be one of mean, sum, not 'SUM'. Did you mean 'sum'?" in refused.stderr
+    done = call(f"fit --method mymethod {LIMITS} --trainer.limit_test_batches 2 --data.num_workers 0")
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "runs" / "tiny" / "mymethod@tiny" / "seed0" / "result.json").is_file()
 

@@ -9,11 +9,12 @@ from PIL import Image
 from torch.nn import functional
 
 from rrsis_bench.data.sampler import ResumableSampler, StridedSampler
-from rrsis_bench.data.transforms import Augment, Augmenter, resize_image, resize_mask
+from rrsis_bench.data.transforms import Augment, Augmenter, resize_image
 from rrsis_bench.metrics.counts import count
-from rrsis_bench.metrics.functional import per_sample_iou, scores
+from rrsis_bench.metrics.functional import scores
 from rrsis_bench.metrics.metric import SampleCounts
 from rrsis_bench.metrics.protocols import get, views
+from rrsis_bench.nearest import resize_mask
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss
 from rrsis_bench.types import Batch, InputSpec, TextTokens
 
@@ -68,7 +69,7 @@ def test_logits_are_upsampled_before_the_threshold_not_masks_after_it() -> None:
     soft = torch.stack([torch.from_numpy(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.5)) for mask in truths])
     logits = functional.interpolate(soft[:, None] - 0.5, (480, 480), mode="bilinear", align_corners=False)
     counted = count(logits, batch_of(truths), (480, 480), views(["native-v1"])).numpy()[:, 0]
-    ours = float(per_sample_iou(counted, "native-v1").mean())
+    ours = scores(counted, "native-v1")["miou"]
     thresholded = (logits > 0).float()
     late = functional.interpolate(thresholded, (800, 800), mode="nearest-exact")[:, 0].numpy()
     assert ours > np.mean([iou(mask, back) for mask, back in zip(truths, late, strict=True)]) + 0.01

@@ -1,1 +1,1 @@
-"""Programs that made files of this repository once; they are not in the wheel."""
+"""Programs that made files of this repository. The wheel does not contain them."""

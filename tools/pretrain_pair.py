@@ -1,13 +1,13 @@
-"""Pre-train a tiny CLIP and a tiny SAM, once: `python -m tools.pretrain_pair`.
+"""Pre-trains a tiny CLIP and a tiny SAM: `python -m tools.pretrain_pair`.
 
-The tiny variants of methods that join a dual encoder with a promptable segmenter need both to know something while
-their encoders stay frozen. Both learn from scenes whose seeds no split ever uses (`data.scenes.PRETRAIN`):
+The tiny variants of methods with a dual encoder and a promptable segmenter freeze both, so that both must be
+pre-trained. They learn from scenes whose seeds no split uses (`data.synthetic.scenes.PRETRAIN`):
 
-* CLIP's image tower, against the text tower of `tiny_clip.safetensors`, which stays as it is: which image and which
-  places a sentence is about, and what stands where;
-* SAM, wholly: the mask of an object from points in it, with or without a coarse mask.
+* CLIP's image tower learns the image and the places that a sentence describes, and categories and colours. The text
+  tower is that of `tiny_clip.safetensors` and stays fixed;
+* SAM learns the mask of an object from points in the object, with or without a coarse mask.
 
-The same seed, steps, number of threads and library versions give the same bytes; the configurations hold the files'
+The same seed, steps, number of threads and library versions give the same bytes. The configurations hold the files'
 sha256.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,18 +34,18 @@ from rrsis_bench.nn.encoders.sam_v1 import SegmentAnything
 from rrsis_bench.nn.layers.losses import dice_loss
 from rrsis_bench.nn.weights.files import fit, load_tensors
 from rrsis_bench.types import InputSpec
-from tools.pretrain_tiny import ASSETS, PER_SCENE, SceneBatches, Scenes, write
+from tools.pretrain_tiny import ASSETS, PER_SCENE, SceneBatch, SceneBatches, write
 
 SIDE = 128
 TOKENS = 16
 POINTS = 3
-"""Points of a prompt, all inside the object."""
+"""Number of points in a prompt, all inside the object."""
 OBJECTS = 3
-"""Objects of a scene that are prompted for; scenes with fewer repeat theirs."""
+"""Prompted objects per scene, O; a scene with fewer objects repeats them."""
 
 
 class ClipPretraining(nn.Module):
-    """The image tower with the heads that teach it, and the text tower as it is."""
+    """The image tower with the heads of its pre-training, and the fixed text tower."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,23 +56,23 @@ class ClipPretraining(nn.Module):
         self.classes = (1 + len(SHAPES), 1 + len(COLOURS))
         self.label = nn.Linear(self.dual.width, 4 * sum(self.classes))
         with torch.no_grad():
-            # CLIP's own start, which is where its training begins; its weights bring 100.
+            # The value that CLIP's training starts from; CLIP's released weights end at 100.
             self.dual.log_scale.fill_(np.log(1 / 0.07))
-            # Most places are not meant.
+            # A sentence describes few of the places.
             self.dual.bias.fill_(-4.0)
 
-    def forward(self, scenes: Scenes) -> tuple[dict[str, Tensor], Tensor]:
-        """Named losses, and the logits (B * E, g, g) of the places that the sentences are about."""
-        places = self.dual.look(scenes.images)
+    def forward(self, scenes: SceneBatch) -> tuple[dict[str, Tensor], Tensor]:
+        """Compute named losses, and the logits (B * E, g, g) of the places that the sentences describe."""
+        places = self.dual.encode_image(scenes.images)
         with torch.no_grad():
-            sentences = F.normalize(self.dual.read(scenes.ids, scenes.mask).sentence, dim=-1)
+            sentences = F.normalize(self.dual.encode_text(scenes.ids, scenes.mask).sentence, dim=-1)
         labels = F.pixel_shuffle(self.label(places.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 2)
         categories, colours = torch.split(labels, list(self.classes), dim=1)
         asked = sentences.reshape(-1, PER_SCENE, self.dual.width)
         cosine = torch.einsum("bchw,bec->behw", F.normalize(places, dim=1), asked).flatten(0, 1)
         logits = self.dual.log_scale.exp() * cosine + self.dual.bias
         truth = F.avg_pool2d(scenes.masks[:, None], 2)[:, 0]
-        # An image is what its most fitting places are.
+        # The similarity of image and sentence is a soft maximum over the image's places.
         best = self.dual.log_scale.exp() * torch.einsum("bchw,ec->behw", F.normalize(places, dim=1), asked[:, 0])
         match = best.flatten(2).logsumexp(-1)
         own = torch.arange(len(match))
@@ -84,12 +84,12 @@ class ClipPretraining(nn.Module):
         }
         return losses, logits
 
-    def overlap(self, logits: Tensor, scenes: Scenes) -> Tensor:
-        """Intersection over union of the places, over the batch."""
+    def overlap(self, logits: Tensor, scenes: SceneBatch) -> Tensor:
+        """Intersection over union of the places, summed over the batch."""
         return overlap(logits, F.avg_pool2d(scenes.masks[:, None], 2)[:, 0])
 
     def state(self) -> dict[str, Tensor]:
-        """The file's tensors: CLIP's layout, with the input projections apart."""
+        """The tensors to save, in CLIP's layout with split input projections of the attention."""
         return {
             **{f"visual.{name}": value for name, value in self.dual.vision.state_dict().items()},
             **self.dual.text.state_dict(),
@@ -100,14 +100,14 @@ class ClipPretraining(nn.Module):
 
 @dataclass(frozen=True)
 class Prompted:
-    """Scenes with prompts for some of their objects.
+    """A batch of scenes with prompts for some of their objects.
 
     Attributes:
         images: (B, 3, S, S) normalised.
         masks: (B * O, 1, S / 2, S / 2) in {0, 1}.
         points: (B * O, POINTS, 2) pixel columns and rows inside the object.
-        coarse: (B * O, 1, S / 2, S / 2) rough logits of the mask.
-        given: (B * O,) bool, whether the coarse mask is shown.
+        coarse: (B * O, 1, S / 2, S / 2) logits of a coarse mask.
+        given: (B * O,) bool, True if the prompt holds the coarse mask.
     """
 
     images: Tensor
@@ -118,7 +118,7 @@ class Prompted:
 
 
 class PromptedScenes(IterableDataset[Prompted]):
-    """Batches of fresh scenes with prompts, in the order of their seeds."""
+    """Batches of new scenes with prompts, in the order of their seeds."""
 
     def __init__(self, seeds: range, size: int, spec: InputSpec) -> None:
         self.seeds, self.size, self.spec = seeds, size, spec
@@ -141,7 +141,7 @@ class PromptedScenes(IterableDataset[Prompted]):
         image = torch.from_numpy(scene.image).permute(2, 0, 1)[None].float() * self.spec.scale
         mean, std = torch.tensor(self.spec.mean), torch.tensor(self.spec.std)
         small = F.avg_pool2d(masks, 8)
-        # Part of a neighbour shines through, as it does in a likeness to a sentence.
+        # The coarse mask shows a neighbour faintly, as the similarity of an image to a sentence does.
         leak = torch.from_numpy(rng.uniform(0, 0.7, (OBJECTS, 1, 1, 1))).float()
         rough = torch.maximum(small, leak * small.roll(1, dims=0))
         noise = torch.from_numpy(rng.normal(0, 1.5, rough.shape)).float()
@@ -156,7 +156,7 @@ class PromptedScenes(IterableDataset[Prompted]):
 
 
 class SamPretraining(nn.Module):
-    """SAM under prompts."""
+    """SAM, which segments the prompted objects."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,9 +169,9 @@ class SamPretraining(nn.Module):
             part.requires_grad_(True)
 
     def forward(self, scenes: Prompted) -> tuple[dict[str, Tensor], Tensor]:
-        """Named losses, and the mask logits (B * O, 1, 4g, 4g)."""
+        """Compute named losses, and the mask logits (B * O, 1, 4g, 4g)."""
         prompts = self.sam.network.prompt_encoder
-        main = self.sam.look(scenes.images).main.repeat_interleave(OBJECTS, dim=0)
+        main = self.sam.encode_image(scenes.images).main.repeat_interleave(OBJECTS, dim=0)
         labels = torch.ones(scenes.points.shape[:2], dtype=torch.int64)
         sparse, nothing = prompts((scenes.points.clone(), labels), None, None)
         embedded = torch.where(scenes.given[:, None, None, None], prompts.mask_downscaling(scenes.coarse), nothing)
@@ -183,33 +183,33 @@ class SamPretraining(nn.Module):
         return losses, logits
 
     def overlap(self, logits: Tensor, scenes: Prompted) -> Tensor:
-        """Intersection over union of the masks, over the batch."""
+        """Intersection over union of the masks, summed over the batch."""
         return overlap(logits, scenes.masks)
 
     def state(self) -> dict[str, Tensor]:
-        """The file's tensors: segment-anything's layout."""
+        """The tensors to save, in segment-anything's layout."""
         return dict(self.sam.network.state_dict())
 
 
 def overlap(logits: Tensor, truth: Tensor) -> Tensor:
-    """Intersection over union of logits above 0 with a truth above one half, all samples together."""
+    """Intersection over union of logits above 0 and truth above one half, summed over the batch."""
     found, meant = logits.detach() > 0, truth > 0.5
     return (found & meant).sum() / (found | meant).sum().clamp(min=1)
 
 
 def train(
     model: ClipPretraining | SamPretraining,
-    data: IterableDataset[Scenes] | IterableDataset[Prompted],
+    data: IterableDataset[SceneBatch] | IterableDataset[Prompted],
     steps: int,
     rate: float,
 ) -> None:
-    """Train on fresh scenes: warm-up over the first twentieth, then cosine to zero.
+    """Train a network on new scenes.
 
     Args:
-        model: changed in place.
-        data: batches, one a step.
-        steps: optimiser steps.
-        rate: highest learning rate.
+        model: the network; its parameters change in place.
+        data: batches, one for each step.
+        steps: number of optimiser steps.
+        rate: highest learning rate, after a warm-up over a twentieth of the steps; a cosine to zero follows.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, rate, weight_decay=0.02)
@@ -232,30 +232,23 @@ def train(
 
 
 def spec_of(mean: tuple[float, float, float], std: tuple[float, float, float]) -> InputSpec:
-    """The tiny input with a network's own scaling."""
+    """The input of the tiny variants with a network's own mean and standard deviation."""
     return InputSpec((SIDE, SIDE), "tiny", TOKENS, mean=mean, std=std)
-
-
-def write_state(tensors: Mapping[str, Tensor], path: Path) -> str:
-    """Write tensors in half precision, sorted by name; returns the file's sha256."""
-    holder = nn.Module()
-    holder.state_dict = lambda: dict(tensors)  # type: ignore[method-assign,assignment]
-    return write(holder, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Pre-train, write `tiny_pair_clip.safetensors` and `tiny_pair_sam.safetensors`, and print their sha256."""
     parser = argparse.ArgumentParser(description="Pre-train a tiny CLIP and a tiny SAM.")
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder for the two files")
-    parser.add_argument("--only", choices=["clip", "sam"], help="one of them")
-    parser.add_argument("--steps", type=int, default=1000, help="of CLIP")
-    parser.add_argument("--sam-steps", type=int, default=700)
+    parser.add_argument("--only", choices=["clip", "sam"], help="pre-train only this network")
+    parser.add_argument("--steps", type=int, default=1000, help="optimiser steps of CLIP")
+    parser.add_argument("--sam-steps", type=int, default=700, help="optimiser steps of SAM")
     parser.add_argument(
-        "--batch-size", type=int, default=16, help="scenes per step; SAM, whose steps cost more, takes half of it"
+        "--batch-size", type=int, default=16, help="scenes per step of CLIP; a step of SAM has half as many"
     )
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="part of the recipe: another number, other bytes")
+    parser.add_argument("--threads", type=int, default=1, help="number of threads; another number gives other bytes")
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
@@ -266,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seeds = seeds_of(args.seed, args.steps * args.batch_size)
         train(clip, SceneBatches(seeds, args.batch_size, spec_of(clip.dual.mean, clip.dual.std)), args.steps, args.rate)
         path = args.out / "tiny_pair_clip.safetensors"
-        print(f"{path}  {write_state(clip.state(), path)}", flush=True)
+        print(f"{path}  {write(clip.state(), path)}", flush=True)
     if args.only != "clip":
         torch.manual_seed(args.seed)
         sam = SamPretraining()
@@ -274,11 +267,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plain = InputSpec((SIDE, SIDE), "tiny", TOKENS)
         train(sam, PromptedScenes(seeds_of(args.seed, args.sam_steps * size), size, plain), args.sam_steps, args.rate)
         path = args.out / "tiny_pair_sam.safetensors"
-        print(f"{path}  {write_state(sam.state(), path)}", flush=True)
+        print(f"{path}  {write(sam.state(), path)}", flush=True)
 
 
 def seeds_of(seed: int, count: int) -> range:
-    """As many seeds of scenes, different ones for each seed of the run."""
+    """`count` seeds of scenes, which differ for each seed of the run."""
     return range(PRETRAIN.start + seed * count, PRETRAIN.start + (seed + 1) * count)
 
 

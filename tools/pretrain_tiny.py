@@ -1,23 +1,24 @@
-"""Pre-train the tiny variants' encoders, once: `python -m tools.pretrain_tiny`.
+"""Pre-trains the encoders of the tiny variants: `python -m tools.pretrain_tiny`.
 
-A frozen encoder has to know something. The tiny vision transformer and text encoder learn here, from scenes whose seeds
-no split ever uses (`data.scenes.PRETRAIN`), three things that real foundation models bring along as well:
+An encoder that stays frozen must be pre-trained. The tiny vision transformer and the tiny text encoder learn from
+scenes whose seeds no split uses (`data.synthetic.scenes.PRETRAIN`). They learn three tasks, whose heads are not saved:
 
-* what stands where: category and colour of every quarter patch;
-* which places a sentence is about: the product of quarter patches and sentence vector against the object's mask;
-* which image a sentence belongs to: CLIP's contrastive loss over the batch.
+* category and colour of every cell (a quarter of a patch);
+* the cells that a sentence describes: the product of cells and sentence vector, against the object's mask;
+* the image that a sentence belongs to: CLIP's contrastive loss over the batch.
 
-The heads used for that are thrown away. The run takes some minutes on two cores, and the same seed, steps, number of
-threads and library versions give the same bytes; the configurations hold the files' sha256.
+A run takes some minutes on two cores. The same seed, steps, number of threads and library versions give the same bytes.
+The configurations hold the files' sha256.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,11 +32,11 @@ from rrsis_bench.data.synthetic.drawing import COLOURS, SHAPES
 from rrsis_bench.data.synthetic.grammar import expressions
 from rrsis_bench.data.synthetic.scenes import PRETRAIN, Scene, draw_scene
 from rrsis_bench.data.text import TinyTokenizer
-from rrsis_bench.families.detris.family import plain_vit, plain_words
 from rrsis_bench.files import write_bytes
+from rrsis_bench.nn.encoders.build import IMAGE_ENCODERS, TEXT_ENCODERS
 from rrsis_bench.nn.encoders.clip import encode_plain
 from rrsis_bench.nn.layers.losses import dice_loss
-from rrsis_bench.nn.weights.files import sha256_file
+from rrsis_bench.nn.weights.refs import sha256_file
 from rrsis_bench.paths import PACKAGE
 from rrsis_bench.s4eca import S4ECA
 from rrsis_bench.s4eca.options import S4ECAOptions
@@ -43,22 +44,22 @@ from rrsis_bench.types import InputSpec
 
 ASSETS = PACKAGE / "assets"
 PER_SCENE = 4
-"""Expressions of a scene that are used; scenes with fewer repeat theirs."""
+"""Expressions per scene, E; a scene with fewer expressions repeats them."""
 CELL = 4
-"""Side in pixels of what is labelled: a quarter of a patch."""
+"""Side of a cell in pixels. A cell has one label; four cells make a patch."""
 JOINT = 64
-"""Width of the space in which places and sentences are compared."""
+"""Width of the space in which cells and sentences are compared."""
 
 
 @dataclass(frozen=True)
-class Scenes:
-    """Some scenes as tensors.
+class SceneBatch:
+    """A batch of scenes.
 
     Attributes:
         images: (B, 3, H, W) normalised.
         categories: (B, H / 4, W / 4) int64, 0 for ground.
         colours: (B, H / 4, W / 4) int64, 0 for ground.
-        masks: (B * E, H / 4, W / 4) float masks of what the expressions mean.
+        masks: (B * E, H / 4, W / 4) float masks of the referents.
         ids: (B * E, L) tokens of the expressions.
         mask: (B * E, L) bool.
     """
@@ -71,24 +72,24 @@ class Scenes:
     mask: Tensor
 
 
-class SceneBatches(IterableDataset[Scenes]):
-    """Batches of fresh scenes, in the order of their seeds.
+class SceneBatches(IterableDataset[SceneBatch]):
+    """Batches of new scenes, in the order of their seeds.
 
     Args:
         seeds: seeds of the scenes.
         size: scenes per batch.
-        spec: the input specification of the variant that the encoders are for.
+        spec: input specification of the tiny variant.
     """
 
     def __init__(self, seeds: range, size: int, spec: InputSpec) -> None:
         self.seeds, self.size, self.spec = seeds, size, spec
         self.tokenizer = TinyTokenizer(spec)
 
-    def __iter__(self) -> Iterator[Scenes]:
+    def __iter__(self) -> Iterator[SceneBatch]:
         """Draw batch after batch."""
         for start in range(0, len(self.seeds), self.size):
             drawn = [self._scene(seed) for seed in self.seeds[start : start + self.size]]
-            yield Scenes(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
+            yield SceneBatch(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
 
     def _scene(self, seed: int) -> tuple[Tensor, ...]:
         while True:
@@ -97,7 +98,7 @@ class SceneBatches(IterableDataset[Scenes]):
             chosen = expressions(scene, rng)
             if chosen:
                 break
-            seed += len(PRETRAIN) // 2  # a scene nothing can be said about is replaced by a far one
+            seed += len(PRETRAIN) // 2  # replaces a scene without unambiguous expression
         picks = rng.permutation(len(chosen))[np.arange(PER_SCENE) % len(chosen)]
         said = [chosen[i] for i in picks]
         tokens = [self.tokenizer(expression.text) for expression in said]
@@ -119,25 +120,25 @@ class SceneBatches(IterableDataset[Scenes]):
 
 
 def _cells(scene: Scene) -> Tensor:
-    """Masks of a scene's objects (objects, H / 4, W / 4), bool: the cells they cover by half."""
+    """Masks of a scene's objects (objects, H / 4, W / 4), bool: the cells that an object covers by half or more."""
     masks = torch.from_numpy(np.stack([thing.mask for thing in scene.objects])).float()
     return F.avg_pool2d(masks, CELL) >= 0.5
 
 
 class Pretraining(nn.Module):
-    """The two encoders with the heads that teach them.
+    """The two encoders with the heads of their pre-training.
 
     Args:
-        options: the tiny variant's options; only the encoders' sizes count.
+        options: options of the tiny variant; only the encoders' sizes are used.
     """
 
     def __init__(self, options: S4ECAOptions) -> None:
         super().__init__()
-        self.vision = plain_vit(options)
-        self.text = plain_words(options)
+        self.vision: Any = IMAGE_ENCODERS["dinov2"].build(options, 0.0)
+        self.text: Any = TEXT_ENCODERS["clip"].build(options)
         for name, parameter in self.vision.named_parameters():
             if name.endswith("gamma"):
-                # DINOv2's LayerScale starts at 1e-5, which is for long runs of deep networks.
+                # DINOv2's LayerScale starts at 1e-5, which suits long runs of deep networks only.
                 nn.init.ones_(parameter)
         self.classes = (1 + len(SHAPES), 1 + len(COLOURS))
         self.quarters = (options.vit_patch // CELL) ** 2
@@ -149,13 +150,13 @@ class Pretraining(nn.Module):
         self.scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
     def cells(self, features: Tensor, layer: nn.Linear) -> Tensor:
-        """Patch features (B, h * w, C) through a layer, each patch opened into its cells: (B, channels, 2h, 2w)."""
+        """Map patch features (B, h * w, C) by a layer, and split each patch into its cells: (B, channels, 2h, 2w)."""
         side = round(features.shape[1] ** 0.5)
         opened = layer(features).transpose(1, 2).reshape(len(features), -1, side, side)
         return F.pixel_shuffle(opened, round(self.quarters**0.5))
 
-    def forward(self, scenes: Scenes) -> tuple[dict[str, Tensor], Tensor]:
-        """Named losses, and the logits (B * E, 2h, 2w) of the places that the sentences are about."""
+    def forward(self, scenes: SceneBatch) -> tuple[dict[str, Tensor], Tensor]:
+        """Compute named losses, and the logits (B * E, 2h, 2w) of the cells that the sentences describe."""
         features = self.vision.forward_features(scenes.images)
         patches = features[:, self.vision.num_prefix_tokens :]
         labels = self.cells(patches, self.label)
@@ -179,15 +180,15 @@ class Pretraining(nn.Module):
 
 
 def train(options: S4ECAOptions, spec: InputSpec, steps: int, size: int, rate: float, seed: int) -> Pretraining:
-    """Train both encoders on fresh scenes.
+    """Train both encoders on new scenes.
 
     Args:
         options: sizes of the encoders.
         spec: the variant's input specification.
         steps: optimiser steps.
         size: scenes per step.
-        rate: highest learning rate; warm-up over the first twentieth, then cosine to zero.
-        seed: of the initialisation and the scenes.
+        rate: highest learning rate, after a warm-up over a twentieth of the steps; a cosine to zero follows.
+        seed: seed of the initialisation and the scenes.
     """
     torch.manual_seed(seed)
     model = Pretraining(options)
@@ -215,14 +216,13 @@ def train(options: S4ECAOptions, spec: InputSpec, steps: int, size: int, rate: f
     return model
 
 
-def write(module: nn.Module, path: Path) -> str:
-    """Write a module's parameters in half precision, sorted by name.
+def write(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """Write tensors in half precision, sorted by name.
 
     Returns:
         sha256 of the file.
     """
-    tensors = {name: value.detach().half().contiguous() for name, value in sorted(module.state_dict().items())}
-    write_bytes(path, save(tensors))
+    write_bytes(path, save({name: value.detach().half().contiguous() for name, value in sorted(tensors.items())}))
     return sha256_file(path)
 
 
@@ -234,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2, help="part of the recipe: another number, other bytes")
+    parser.add_argument("--threads", type=int, default=2, help="number of threads; another number gives other bytes")
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
@@ -243,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for name, module in (("tiny_vit", model.vision), ("tiny_clip", model.text)):
         path = args.out / f"{name}.safetensors"
-        print(f"{path}  {write(module, path)}")
+        print(f"{path}  {write(module.state_dict(), path)}")
 
 
 if __name__ == "__main__":

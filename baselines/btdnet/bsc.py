@@ -1,6 +1,6 @@
-"""Bidirectional spatial correlation (BSC) behind a stage: pixels read words, and words read pixels.
+"""Bidirectional spatial correlation (BSC) behind a stage: pixels attend to words, and words attend to pixels.
 
-The name, its purpose and that it works both ways are the paper's; everything inside is ours.
+Name, purpose and both directions are the paper's; everything inside is ours.
 
 Legend: `B` batch, `h w` map, `N` its pixels, `C` its channels, `d` channels of a head, `T` words, `Ct` their width.
 """
@@ -13,20 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
-from rrsis_bench.nn.encoders.swin import init_transformer
+from rrsis_bench.families.lavt.stage import CONTEXT, TextFeatures, Texts
 from rrsis_bench.nn.layers.fusion import LanguageGate, additive_mask, instance_norm
+from rrsis_bench.nn.layers.init import init_transformer
 
 START = "start"
-"""Name of the text as the text encoder gave it, beside `CONTEXT`, which the stages change."""
+"""Name of the text encoder's own output; the stages change the other text, `CONTEXT`."""
 
 
 class SpatialContext(nn.Module):
-    """Neighbours at several distances: S = V + GELU(pointwise(sum of dilated depthwise 3x3)).
+    """Adds neighbours at several distances: S = V + GELU(pointwise(sum of dilated depthwise 3x3)).
 
     Args:
         width: channels C.
-        dilations: of the depthwise convolutions.
+        dilations: dilations of the depthwise convolutions.
     """
 
     def __init__(self, width: int, dilations: Sequence[int]) -> None:
@@ -37,17 +37,17 @@ class SpatialContext(nn.Module):
         self.point = nn.Linear(width, width)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, h, w, C) to the same."""
+        """Map (B, h, w, C) to the same shape."""
         ordered = features.permute(0, 3, 1, 2)
         found = torch.stack([conv(ordered) for conv in self.around]).sum(0).permute(0, 2, 3, 1)
         return features + F.gelu(self.point(found))
 
 
 class WordUpdate(nn.Module):
-    """What words make of the pixels they have read: a gated residual and a feed-forward layer, each with a norm.
+    """Updates words by the pixels they attended to: a gated residual and a feed-forward layer, each with a norm.
 
     Args:
-        width: channels C of what was read.
+        width: channels C of the attended pixels.
         text_width: width Ct.
         expansion: hidden width of the feed-forward layer over Ct.
         gain: start of the learned gain.
@@ -62,8 +62,8 @@ class WordUpdate(nn.Module):
         self.feed = nn.Sequential(nn.Linear(text_width, hidden), nn.GELU(), nn.Linear(hidden, text_width))
         self.norm2 = nn.LayerNorm(text_width)
 
-    def forward(self, words: Words, read: Tensor) -> Tensor:
-        """Words (B, T, Ct) and what each read (B, T, C) to words (B, T, Ct)."""
+    def forward(self, words: TextFeatures, read: Tensor) -> Tensor:
+        """Update words (B, T, Ct) by each word's attended pixels (B, T, C)."""
         present = words.mask.to(read.dtype)[..., None]
         states = self.norm1(words.states + self.gain * self.project(read) * present)
         updated: Tensor = self.norm2(states + self.feed(states))
@@ -71,21 +71,21 @@ class WordUpdate(nn.Module):
 
 
 class BSCStage(nn.Module):
-    """One stage's BSC, and the gate through which what it found flows on.
+    """One stage's BSC, and the gate of its result into the next stage.
 
     Args:
         width: channels C of the stage.
         text_width: width Ct of the words.
         head_width: channels d of a head.
-        dilations: of the spatial context; none leaves it out.
-        updates: whether words read pixels too.
-        separate: a correlation matrix of its own for the words' direction.
+        dilations: dilations of the spatial context; none leaves it out.
+        updates: words attend to pixels too.
+        separate: the words' direction has a correlation matrix of its own.
         expansion: see `WordUpdate`.
         gain: see `WordUpdate`.
-        gated: whether what was found flows into the next stage.
+        gated: the result enters the next stage.
         gate_zero: start the gate at 0.
-        reset: read the text encoder's words in place of those of the stage before.
-        normed: read the stage's output through a LayerNorm.
+        reset: use the text encoder's words in place of those of the previous stage.
+        normed: apply a LayerNorm to the stage's output first.
     """
 
     def __init__(
@@ -124,14 +124,15 @@ class BSCStage(nn.Module):
                 nn.init.zeros_(self.gate.outer.weight)
 
     def forward(self, features: Tensor, texts: Texts) -> tuple[Tensor, Tensor, Texts]:
-        """Correlate.
+        """Correlate a stage's map with the words.
 
         Args:
-            features: (B, h, w, C) of the stage.
-            texts: the texts of the batch, `CONTEXT` and `START`.
+            features: (B, h, w, C), the stage's map.
+            texts: the encoded texts of the batch, `CONTEXT` and `START`.
 
         Returns:
-            what flows on (B, h, w, C), the decoder's map F (B, C, h, w), and the texts with words updated.
+            the next stage's input before its reduction (B, h, w, C), the decoder's map F (B, C, h, w), and the texts
+            with updated words.
         """
         words = texts[START if self.reset else CONTEXT]
         pixels = self.context(self.norm(features)).flatten(1, 2)
@@ -139,23 +140,22 @@ class BSCStage(nn.Module):
         visual = self.visual(pixels)
         key, value = self._split(self.key(words.states)), self._split(self.value(words.states))
         found = self._gather(query, key, value, words.mask)
-        fused = F.gelu(self.mix(visual * instance_norm(self.output(found)))).unflatten(1, features.shape[1:3])
+        fused = F.gelu(self.mix(visual * instance_norm(self.output(found)))).reshape(features.shape)
         flowing = features if self.gate is None else features + self.gate(fused)
         if self.update is not None:
-            # The same products of pixels and words, now with their softmax over the pixels.
+            # The same products of pixels and words, with the softmax over the pixels.
             if self.back_query is not None and self.back_key is not None:
                 key, query = self._split(self.back_query(words.states)), self._split(self.back_key(pixels))
             read = self._gather(key, query, self._split(visual))
-            texts = {**texts, CONTEXT: Words(self.update(words, read), words.mask)}
+            texts = {**texts, CONTEXT: TextFeatures(self.update(words, read), words.mask)}
         return flowing, fused.permute(0, 3, 1, 2), texts
 
     def _split(self, features: Tensor) -> Tensor:
-        split: Tensor = features.unflatten(2, (self.heads, -1))
-        return split.transpose(1, 2)
+        return features.reshape(*features.shape[:2], self.heads, -1).transpose(1, 2)
 
     @staticmethod
     def _gather(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Softmax of query and key / sqrt(d) over the keys, applied to the values: (B, heads, N, d) to (B, N, C)."""
+        """Attention with heads: queries, keys and values (B, heads, N, d) to (B, N, C)."""
         key, value = key.to(query.dtype), value.to(query.dtype)
         absent = None if mask is None else additive_mask(mask, query.dtype).expand(-1, 1, query.shape[2], -1)
         gathered: Tensor = F.scaled_dot_product_attention(query, key, value, attn_mask=absent)

@@ -1,6 +1,6 @@
-"""The target-background twin-stream decoder (T-BTD): what belongs to the referent, and what does not.
+"""The target-background twin-stream decoder (T-BTD): one stream for the referent, one for the background.
 
-The name, and that foreground and background are predicted together, are the paper's; everything inside is ours.
+The name and the joint prediction of both are the paper's; everything inside is ours.
 
 Legend: `B` batch, `h w` map, `D` width of the streams, `Ct` width of the sentence vector.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +22,12 @@ from rrsis_bench.nn.layers.losses import upsample
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """What the decoder gives.
+class DecoderOutput:
+    """The decoder's output.
 
     Attributes:
         classes: (B, 2, h_1, w_1) logits of background and target.
-        streams: the last maps (B, D, h_1, w_1) of background and target stream, or of the only one.
+        streams: the last maps (B, D, h_1, w_1) of background and target stream, or of the only stream.
     """
 
     classes: Tensor
@@ -34,7 +35,7 @@ class Decoded:
 
 
 class Laterals(nn.Module):
-    """Every stage's map at the streams' width.
+    """Projects every stage's map to the streams' width.
 
     Args:
         widths: channels of the maps, finest first.
@@ -46,12 +47,12 @@ class Laterals(nn.Module):
         self.levels = nn.ModuleList(conv_norm_relu(channels, width) for channels in widths)
 
     def forward(self, maps: Sequence[Tensor], texts: Texts) -> list[Tensor]:
-        """Maps (B, C_i, h_i, w_i) to maps (B, D, h_i, w_i); the texts are not read."""
+        """Project maps (B, C_i, h_i, w_i) to (B, D, h_i, w_i); the texts are ignored."""
         return [level(one) for level, one in zip(self.levels, maps, strict=True)]
 
 
 class Modulation(nn.Module):
-    """x (1 + a) + b with a and b from the sentence; it starts as the identity.
+    """Modulates features by the sentence: x (1 + a) + b; a and b start at 0.
 
     Args:
         width: channels D.
@@ -65,13 +66,14 @@ class Modulation(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, features: Tensor, sentence: Tensor) -> Tensor:
-        """(B, D, h, w) and (B, Ct) to (B, D, h, w)."""
+        """Modulate features (B, D, h, w) by the sentence (B, Ct)."""
         scale, shift = self.linear(sentence)[..., None, None].chunk(2, 1)
-        return features * (1 + scale) + shift
+        modulated: Tensor = features * (1 + scale) + shift
+        return modulated
 
 
 class Exchange(nn.Module):
-    """What a stream takes from its lead over the other one: ReLU(own + e(own - other)); e starts at 0.
+    """Sharpens a stream by its difference from the other one: ReLU(own + e(own - other)); e starts at 0.
 
     Args:
         width: channels D.
@@ -85,18 +87,18 @@ class Exchange(nn.Module):
         nn.init.zeros_(self.bn.weight)
 
     def forward(self, own: Tensor, other: Tensor) -> Tensor:
-        """Two maps (B, D, h, w) to one."""
+        """Sharpen a stream's map (B, D, h, w) by the other's."""
         return F.relu(own + self.bn(self.point(self.depth(own - other))))
 
 
 class Stream(nn.Module):
-    """One stream: coarse to fine, the sentence at every level.
+    """Decodes from coarse to fine, modulated by the sentence at every level.
 
     Args:
         levels: number of levels.
         width: channels D.
-        text_width: width Ct of the sentence; None for a stream that does not read it.
-        classes: logits out.
+        text_width: width Ct of the sentence; None for a stream without modulation.
+        classes: number of logits per pixel.
     """
 
     def __init__(self, levels: int, width: int, text_width: int | None, classes: int) -> None:
@@ -107,11 +109,11 @@ class Stream(nn.Module):
         self.head = nn.Conv2d(width, classes, 3, padding=1)
 
     def coarsest(self, lateral: Tensor, sentence: Tensor) -> Tensor:
-        """The first level's map (B, D, h, w) from its lateral."""
+        """The coarsest level's map (B, D, h, w), from its lateral."""
         return self._modulated(0, self.start(lateral), sentence)
 
     def finer(self, index: int, features: Tensor, lateral: Tensor, sentence: Tensor) -> Tensor:
-        """The map of level `index`, counted from the coarsest, from the one before and its lateral."""
+        """The map of level `index`, counted from the coarsest, from the next coarser map and its lateral."""
         above = upsample(features, (lateral.shape[-2], lateral.shape[-1]))
         return self._modulated(index, self.steps[index - 1](torch.cat([above, lateral], 1)), sentence)
 
@@ -129,9 +131,9 @@ class TwinStreamDecoder(nn.Module):
         levels: number of levels.
         width: channels D.
         text_width: width Ct of the sentence.
-        twin: two streams, in the order of the classes; else one, which gives both logits.
-        exchange: after `every` level, the `last`, or `none`.
-        background_text: whether the background stream reads the sentence.
+        twin: two streams, in the order of the classes; else one stream gives both logits.
+        exchange: exchange after `every` level, after the `last`, or `none`.
+        background_text: the sentence modulates the background stream too.
     """
 
     def __init__(
@@ -152,22 +154,23 @@ class TwinStreamDecoder(nn.Module):
             {str(index): nn.ModuleList(Exchange(width) for _ in range(2)) for index in places}
         )
 
-    def forward(self, maps: Sequence[Tensor], sentence: Tensor) -> Decoded:
-        """Laterals (B, D, h_i, w_i), finest first, and the sentence (B, Ct) to logits."""
+    def forward(self, maps: Sequence[Tensor], sentence: Tensor) -> DecoderOutput:
+        """Decode laterals (B, D, h_i, w_i), finest first, under the sentence (B, Ct)."""
         *finer, coarsest = maps
-        found = self._exchanged(0, [stream.coarsest(coarsest, sentence) for stream in self.streams])
+        streams = cast("Sequence[Stream]", self.streams)  # a ModuleList does not say what its items are
+        found = self._exchanged(0, [stream.coarsest(coarsest, sentence) for stream in streams])
         for index, lateral in enumerate(reversed(finer), 1):
             found = [
                 stream.finer(index, features, lateral, sentence)
-                for stream, features in zip(self.streams, found, strict=True)
+                for stream, features in zip(streams, found, strict=True)
             ]
             found = self._exchanged(index, found)
-        logits = [stream.head(features) for stream, features in zip(self.streams, found, strict=True)]
-        return Decoded(torch.cat(logits, 1), tuple(found))
+        logits = [stream.head(features) for stream, features in zip(streams, found, strict=True)]
+        return DecoderOutput(torch.cat(logits, 1), tuple(found))
 
     def _exchanged(self, index: int, found: list[Tensor]) -> list[Tensor]:
         if str(index) not in self.exchanges:
             return found
-        pair: nn.ModuleList = self.exchanges[str(index)]  # type: ignore[assignment]
-        # Both from the old pair.
+        pair = cast("Sequence[Exchange]", self.exchanges[str(index)])
+        # Both exchanges read the old pair.
         return [take(own, other) for take, own, other in zip(pair, found, reversed(found), strict=True)]

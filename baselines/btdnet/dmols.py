@@ -1,8 +1,8 @@
 """The dual-modal object learning strategy (D-MOLS): rebuild the object's words from the image, its cells from the text.
 
-In training only; the forward pass does not know it. The name and that something is rebuilt in both modalities are the
-paper's; everything inside is ours. A known weakness: masking comes after fusion, so a word that is masked has left its
-trace in the cells, and the reverse.
+Only the loss uses it, in training. The name and the rebuilding in both modalities are the paper's; everything inside is
+ours. A known weakness: masking comes after fusion, and a masked word has already changed the cells, as a masked cell
+the words.
 
 Legend: `B` batch, `T` words, `Ct` their width, `N` cells of a map `h w`, `D` its channels, `d` width inside.
 """
@@ -19,13 +19,13 @@ from rrsis_bench.nn.layers.positions import sine_2d
 
 
 @dataclass(frozen=True)
-class Objects:
-    """What the branches read and rebuild.
+class RebuildInputs:
+    """Inputs and targets of the rebuilding branches.
 
     Attributes:
         cells: (B, D, h, w) the map.
         words: (B, T, Ct) words after the last stage.
-        start: (B, T, Ct) words as the text encoder gave them.
+        start: (B, T, Ct) the text encoder's own output.
         ids: (B, T) token ids.
         present: (B, T) bool, false for padding.
         named: (B, T) bool, the object's words; each row has at least one.
@@ -44,12 +44,12 @@ class Objects:
 
 
 def choose_words(named: Tensor, words: Tensor, present: Tensor) -> Tensor:
-    """The words to mask: the object's; where there are none, one real token by chance, if possible one of the text.
+    """Choose the words to mask: the object's words; without any, one random real token, if possible one of the text.
 
     Args:
         named: (B, T), true or 1 for the object's words.
-        words: (B, T), for tokens that stand for characters.
-        present: (B, T), for tokens that are no padding.
+        words: (B, T), true or 1 for tokens that stand for characters.
+        present: (B, T), true or 1 for real tokens.
 
     Returns:
         (B, T) bool.
@@ -60,10 +60,10 @@ def choose_words(named: Tensor, words: Tensor, present: Tensor) -> Tensor:
 
 
 def choose_cells(masks: Tensor, size: tuple[int, int], share: float, rest: float) -> Tensor:
-    """The cells to mask: each of the object's with one probability, each other with another; at least one object cell.
+    """Choose the cells to mask: object cells and other cells, each kind with its probability; at least one object cell.
 
     Args:
-        masks: (B, H, W) truth in {0, 1}; a cell that holds a pixel of it is the object's.
+        masks: (B, H, W) truth in {0, 1}; a cell with a foreground pixel is the object's.
         size: (h, w) of the map.
         share: probability of an object cell.
         rest: probability of another cell.
@@ -79,14 +79,14 @@ def choose_cells(masks: Tensor, size: tuple[int, int], share: float, rest: float
 
 
 class Branch(nn.Module):
-    """A small transformer decoder: queries of one modality, some of them masked, read the other.
+    """A small transformer decoder: queries of one modality, some of them masked, attend to the other modality.
 
     Args:
         width: d.
         layers: decoder layers.
         heads: attention heads.
-        dropout: their dropout rate.
-        target: width of what is rebuilt.
+        dropout: dropout rate.
+        target: width of the rebuilt features.
     """
 
     def __init__(self, width: int, layers: int, heads: int, dropout: float, target: int) -> None:
@@ -106,12 +106,12 @@ class Branch(nn.Module):
         query_padding: Tensor | None = None,
         memory_padding: Tensor | None = None,
     ) -> Tensor:
-        """Rebuild.
+        """Rebuild the masked queries.
 
         Args:
             queries: (B, Q, d).
-            places: (Q, d) codes of their positions.
-            hidden: (B, Q) bool, true where a query is replaced by the learned vector.
+            places: (Q, d) position codes of the queries.
+            hidden: (B, Q) bool, true where the learned vector replaces a query.
             memory: (B, K, d).
             query_padding: (B, Q) bool, true for padding.
             memory_padding: (B, K) bool, true for padding.
@@ -128,7 +128,7 @@ class Branch(nn.Module):
 
 
 class ObjectLearning(nn.Module):
-    """Both branches; they share the two projections into their width.
+    """Both branches, with shared projections into their width.
 
     Args:
         cell_width: channels D of the map.
@@ -139,10 +139,10 @@ class ObjectLearning(nn.Module):
         heads: attention heads.
         dropout: dropout rate.
         branches: `both`, `text` or `image`.
-        vocabulary: number of token ids where words are rebuilt as such; None for the text encoder's features.
+        vocabulary: number of token ids, if words are rebuilt as ids; None rebuilds the text encoder's features.
         colours: rebuild mean colours instead of the map's features.
-        share: of object cells that are masked.
-        rest: of other cells that are masked.
+        share: share of object cells that are masked.
+        rest: share of other cells that are masked.
     """
 
     def __init__(
@@ -174,26 +174,26 @@ class ObjectLearning(nn.Module):
         if branches != "text":
             self.image = Branch(width, layers, heads, dropout, 3 if colours else cell_width)
 
-    def forward(self, seen: Objects) -> dict[str, Tensor]:
-        """Mean losses over what was masked: `rebuild_text` and `rebuild_image`, as far as there are such branches."""
-        size = (seen.cells.shape[-2], seen.cells.shape[-1])
-        flat = seen.cells.flatten(2).transpose(1, 2)
-        words, cells = self.from_words(seen.words), self.from_cells(flat)
+    def forward(self, inputs: RebuildInputs) -> dict[str, Tensor]:
+        """Mean losses over masked words (`rebuild_text`) and cells (`rebuild_image`), one for each branch there is."""
+        size = (inputs.cells.shape[-2], inputs.cells.shape[-1])
+        flat = inputs.cells.flatten(2).transpose(1, 2)
+        words, cells = self.from_words(inputs.words), self.from_cells(flat)
         grid = sine_2d(*size, cells.shape[-1], cells)
-        padding = ~seen.present
+        padding = ~inputs.present
         losses: dict[str, Tensor] = {}
         if self.text is not None:
             places = self.places[: words.shape[1]]
-            rebuilt = self.text(words, places, seen.named, cells + grid, query_padding=padding).float()
+            rebuilt = self.text(words, places, inputs.named, cells + grid, query_padding=padding).float()
             if self.vocabulary is None:
-                wrong = 1 - F.cosine_similarity(rebuilt, seen.start.detach().float(), dim=-1)
+                wrong = 1 - F.cosine_similarity(rebuilt, inputs.start.detach().float(), dim=-1)
             else:
-                wrong = F.cross_entropy(rebuilt.transpose(1, 2), seen.ids, reduction="none")
-            losses["rebuild_text"] = _mean_where(wrong, seen.named)
+                wrong = F.cross_entropy(rebuilt.transpose(1, 2), inputs.ids, reduction="none")
+            losses["rebuild_text"] = _mean_where(wrong, inputs.named)
         if self.image is not None:
-            hidden = choose_cells(seen.masks, size, *self.shares)
+            hidden = choose_cells(inputs.masks, size, *self.shares)
             rebuilt = self.image(cells, grid, hidden, words, memory_padding=padding).float()
-            target = F.adaptive_avg_pool2d(seen.images, size).flatten(2).transpose(1, 2) if self.colours else flat
+            target = F.adaptive_avg_pool2d(inputs.images, size).flatten(2).transpose(1, 2) if self.colours else flat
             target = target.detach().float()
             target = target if self.colours else F.layer_norm(target, target.shape[-1:])
             wrong = F.smooth_l1_loss(rebuilt, target, reduction="none").mean(-1)
@@ -202,6 +202,6 @@ class ObjectLearning(nn.Module):
 
 
 def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of values (B, Q) over the chosen ones; 0 where none is."""
+    """Mean of the chosen values (B, Q); 0 if none is chosen."""
     weights = chosen.to(values.dtype)
     return (values * weights).sum() / weights.sum().clamp(min=1)

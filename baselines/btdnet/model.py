@@ -1,9 +1,9 @@
 """BTDNet-style network: LAVT's flow with three parts after BTDNet (Zhang et al., arXiv 2502.08486).
 
-A reconstruction: the paper's body is not available to us. The three parts' names and purposes are the authors'; their
-insides are ours, each choice an option (`options.py`, `card.yaml`). The flow is the family's
-(`rrsis_bench/families/lavt/family.py`). The stage is in `bsc.py`, the decoder in `decoder.py`, what is rebuilt in
-training in `dmols.py`, the object's words in `text.py`.
+A reconstruction: only the paper's abstract is available to us. The authors name the three parts and their purposes; the
+insides are ours, each choice is an option (`options.py`, `card.yaml`). `rrsis_bench/families/lavt/family.py` holds the
+flow of a sample, `bsc.py` the stage, `decoder.py` the decoder, `dmols.py` the rebuilding in training, `text.py` the
+object's words.
 
 Legend: `B` batch, `H W` input pixels, `T` words, `Ct` their width.
 """
@@ -19,11 +19,11 @@ from torch.nn import functional as F
 
 from baselines.btdnet.bsc import START, BSCStage
 from baselines.btdnet.decoder import Laterals, TwinStreamDecoder
-from baselines.btdnet.dmols import ObjectLearning, Objects, choose_words
+from baselines.btdnet.dmols import ObjectLearning, RebuildInputs, choose_words
 from baselines.btdnet.options import BTDNetOptions
 from baselines.btdnet.text import OBJECT, WORD
 from rrsis_bench.families.lavt.family import FamilyFeatures, LAVTFamily
-from rrsis_bench.families.lavt.stage import CONTEXT, LAVTStage, Texts, Words
+from rrsis_bench.families.lavt.stage import CONTEXT, LAVTStage, Texts
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
 from rrsis_bench.types import Batch, InputSpec, MethodOutput, TextTokens
@@ -31,10 +31,10 @@ from rrsis_bench.types import Batch, InputSpec, MethodOutput, TextTokens
 
 @dataclass(frozen=True)
 class TwinFeatures(FamilyFeatures):
-    """What lies between the parts.
+    """Intermediate results of a forward pass.
 
     Attributes:
-        streams: last maps of background and target stream, or of the only one.
+        streams: last maps of background and target stream, or of the only stream.
     """
 
     streams: tuple[Tensor, ...]
@@ -50,7 +50,6 @@ class BTDNet(LAVTFamily):
     options: BTDNetOptions
 
     def __init__(self, options: BTDNetOptions) -> None:
-        options.check()
         super().__init__(options)
         self.rebuild: ObjectLearning | None = None
         if options.dmols != "none":
@@ -73,7 +72,7 @@ class BTDNet(LAVTFamily):
     # --- what the family asks for ---------------------------------------------------------------------------------
 
     def build_stage(self, width: int, heads: int) -> nn.Module:
-        """BSC, or LAVT's fusion to compare with."""
+        """BSC, or LAVT's fusion for comparison."""
         options = self.options
         if options.fusion == "pwam":
             return LAVTStage(width, options.text_width, heads, options.fusion_drop)
@@ -94,18 +93,18 @@ class BTDNet(LAVTFamily):
         )
 
     def build_refine(self, widths: Sequence[int]) -> nn.Module:
-        """The laterals, which the streams share and D-MOLS reads."""
+        """The laterals, which both streams and D-MOLS read."""
         return Laterals(widths, self._width())
 
     def build_decoder(self, widths: Sequence[int], width: int) -> nn.Module:
-        """T-BTD, or its target stream alone."""
+        """T-BTD, or its target stream only."""
         options = self.options
         return TwinStreamDecoder(
             len(widths), width, options.text_width, options.streams == "two", options.exchange, options.background_text
         )
 
     def build_input_spec(self) -> InputSpec:
-        """The family's, with the tokenizer wrapped so that it marks the object's words."""
+        """The family's input; the tokenizer is wrapped to mark the object's words."""
         options = self.options
         return replace(
             super().build_input_spec(),
@@ -116,7 +115,7 @@ class BTDNet(LAVTFamily):
         )  # fmt: skip
 
     def encode_texts(self, tokens: TextTokens) -> Texts:
-        """The expression twice: as it stays, and as the stages will change it."""
+        """Encode the expression once, under two names: the stages change `CONTEXT`, `START` stays."""
         texts = super().encode_texts(tokens)
         return {**texts, START: texts[CONTEXT]}
 
@@ -128,16 +127,16 @@ class BTDNet(LAVTFamily):
     def features(
         self, images: Tensor, ids: Tensor, mask: Tensor, parts: Mapping[str, Tensor] | None = None
     ) -> TwinFeatures:
-        """Run the network up to its decoder's logits; arguments as of `LAVTFamily.encode`."""
+        """Run the network up to the decoder's logits; arguments as for `LAVTFamily.encode`."""
         maps, texts = self.encode(images, ids, mask, parts)
-        decoded = self.decoder(maps, sentence(texts[CONTEXT]))
+        decoded = self.decoder(maps, texts[CONTEXT].mean())
         return TwinFeatures(texts, maps, decoded.classes, decoded.streams)
 
     def forward(self, batch: Batch) -> MethodOutput:
-        """Target minus background at input size (B, 1, H, W).
+        """Logits, target minus background, at input size (B, 1, H, W).
 
-        `aux` holds `classes` (B, 2, H, W), the `features`, and in training under `watched` the mean cosine of the two
-        streams' last maps: near 1, they have collapsed into one.
+        `aux` holds `classes` (B, 2, H, W) and the `features`. In training `watched` holds the mean cosine of the two
+        streams' last maps; near 1, the streams have collapsed into one.
         """
         tokens = batch.tokens
         found = self.features(batch.images, tokens.ids, tokens.mask)
@@ -149,10 +148,10 @@ class BTDNet(LAVTFamily):
         return MethodOutput(classes[:, 1:] - classes[:, :1], aux)
 
     def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
-        """The joint terms of the family, each stream's own, and in training what D-MOLS rebuilds.
+        """The family's joint losses, each stream's own loss, and in training D-MOLS's losses.
 
-        `background` and `target` hold `stream_weight`, `rebuild_text` and `rebuild_image` `rebuild_weight` as far as it
-        has risen.
+        `background` and `target` are multiplied by `stream_weight`; `rebuild_text` and `rebuild_image` by
+        `rebuild_weight`, which rises over the first epochs.
         """
         options = self.options
         losses = super().loss(output, batch)
@@ -165,13 +164,13 @@ class BTDNet(LAVTFamily):
                 losses[name] = options.stream_weight * own
         if self.training and self.rebuild is not None:
             weight = options.rebuild_weight * self._ramp
-            rebuilt = self.rebuild(self._objects(output.aux["features"], batch))
+            rebuilt = self.rebuild(self._rebuild_inputs(output.aux["features"], batch))
             losses |= {name: weight * loss for name, loss in rebuilt.items()}
         return losses
 
-    def _objects(self, found: FamilyFeatures, batch: Batch) -> Objects:
+    def _rebuild_inputs(self, found: FamilyFeatures, batch: Batch) -> RebuildInputs:
         tokens = batch.tokens
-        return Objects(
+        return RebuildInputs(
             cells=found.maps[self.options.rebuild_level - 1],
             words=found.texts[CONTEXT].states,
             start=found.texts[START].states,
@@ -183,20 +182,14 @@ class BTDNet(LAVTFamily):
         )
 
     def progress(self, epochs: float) -> None:
-        """Let the weight of what D-MOLS rebuilds rise from 0 over the first `rebuild_ramp` epochs."""
+        """Raise the weight of D-MOLS's losses from 0 over the first `rebuild_ramp` epochs."""
         ramp = self.options.rebuild_ramp
         self._ramp = min(1.0, epochs / ramp) if ramp > 0 else 1.0
 
     def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """The family's groups at one learning rate, and one of what is there in training only."""
+        """The family's groups, and one for D-MOLS, at one learning rate."""
         groups = super().param_groups(base_lr, weight_decay)
         if self.rebuild is not None:
             extra = trainable(self.rebuild.parameters())
             groups.append({"params": extra, "lr": base_lr, "weight_decay": weight_decay})
         return groups
-
-
-def sentence(words: Words) -> Tensor:
-    """Mean (B, Ct) of the real tokens of words (B, T, Ct)."""
-    present = words.mask.to(words.states.dtype)[..., None]
-    return (words.states * present).sum(1) / present.sum(1).clamp(min=1)

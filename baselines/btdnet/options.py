@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from rrsis_bench.errors import UsageError, did_you_mean
-from rrsis_bench.families.lavt.family import FamilyOptions
-
-CHOICES = {
-    "fusion": ("bsc", "pwam"),
-    "bsc_place": ("inside", "after"),
-    "text_update": ("pass", "reset", "none"),
-    "correlation": ("shared", "separate"),
-    "streams": ("two", "one"),
-    "exchange": ("every", "last", "none"),
-    "dmols": ("both", "text", "image", "none"),
-    "text_target": ("features", "ids"),
-    "image_target": ("features", "colours"),
-    "object_rule": ("longest", "first"),
-}
-"""Options with a closed list of values."""
+from rrsis_bench.errors import UsageError
+from rrsis_bench.families.lavt.family import Dice, FamilyOptions
 
 
 @dataclass(frozen=True)
@@ -64,25 +51,25 @@ class BTDNetOptions(FamilyOptions):
     """
 
     max_tokens: int = 22
-    dice: str = "sum"
+    dice: Dice = "sum"
     decoder_width: int | None = 256
     classes: str | tuple[str, ...] = "any"
-    object_rule: str = "longest"
-    fusion: str = "bsc"
-    bsc_place: str = "inside"
-    text_update: str = "pass"
-    correlation: str = "shared"
+    object_rule: Literal["longest", "first"] = "longest"
+    fusion: Literal["bsc", "pwam"] = "bsc"
+    bsc_place: Literal["inside", "after"] = "inside"
+    text_update: Literal["pass", "reset", "none"] = "pass"
+    correlation: Literal["shared", "separate"] = "shared"
     stage_norm: bool = True
     gate_zero: bool = True
     head_width: int = 64
     dilations: tuple[int, ...] = (1, 2, 3)
     text_gain: float = 0.01
     text_expansion: int = 2
-    streams: str = "two"
-    exchange: str = "every"
+    streams: Literal["two", "one"] = "two"
+    exchange: Literal["every", "last", "none"] = "every"
     background_text: bool = True
     stream_weight: float = 0.5
-    dmols: str = "both"
+    dmols: Literal["both", "text", "image", "none"] = "both"
     rebuild_weight: float = 0.1
     rebuild_ramp: float = 2.0
     rebuild_level: int = 3
@@ -92,19 +79,15 @@ class BTDNetOptions(FamilyOptions):
     rebuild_dropout: float = 0.1
     mask_object: float = 0.5
     mask_rest: float = 0.1
-    text_target: str = "features"
-    image_target: str = "features"
+    text_target: Literal["features", "ids"] = "features"
+    image_target: Literal["features", "colours"] = "features"
 
-    def check(self) -> None:
-        """Refuse values that are none.
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work together.
 
         Raises:
-            UsageError: naming the option and what it may be.
+            UsageError: naming the option and what to set instead.
         """
-        for name, known in CHOICES.items():
-            value = str(getattr(self, name))
-            if value not in known:
-                raise UsageError(f"btdnet: option '{name}' is not '{value}'.{did_you_mean(value, list(known))}")
         if not 1 <= self.rebuild_level <= len(self.swin_depths):
             raise UsageError(f"btdnet: option 'rebuild_level' is 1 to {len(self.swin_depths)}.")
         widths = [self.swin_width * 2**stage for stage in range(len(self.swin_depths))]

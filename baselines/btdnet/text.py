@@ -1,4 +1,4 @@
-"""Which tokens of an expression name its object: what D-MOLS masks and rebuilds."""
+"""The tokens of an expression that name its object; D-MOLS masks and rebuilds them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rrsis_bench.data.classes import PREPOSITIONS, class_names, mark
-from rrsis_bench.data.text import Tokenized, class_spans, load_tokenizer
-from rrsis_bench.types import InputSpec
+from rrsis_bench.data.text import class_spans, load_tokenizer
+from rrsis_bench.types import InputSpec, Tokenized
 
 OBJECT, WORD = "object", "word"
-"""Masks of the object's tokens, and of all tokens that stand for characters of the expression."""
+"""Names of two masks: the object's tokens, and all tokens that stand for characters of the expression."""
 _ENDS = PREPOSITIONS | {"of", "with"}
 
 
 def object_tokens(text: str, tokens: Tokenized, classes: Sequence[str], rule: str = "longest") -> list[int]:
-    """The tokens of the object word.
+    """Mark the tokens of the object word.
 
-    That is the longest (or the first) class name in the expression that is not cut off; without one, the word before
-    the first preposition; without that, none.
+    The object word is the longest (or the first) class name in the expression that is not cut off. Without a class name
+    it is the word before the first preposition; without a preposition there is none.
 
     Args:
         text: the expression.
@@ -57,7 +57,7 @@ class BTDNetTokenizer:
         self._rule = str(options["rule"])
 
     def __call__(self, text: str) -> Tokenized:
-        """Ids of an expression, with `parts` `object` and `word`."""
+        """Token ids of an expression, with `parts` `object` and `word`."""
         tokens = self._tokenize(text)
         found = object_tokens(text, tokens, self._classes, self._rule)
         words = [int(start < end) for start, end in tokens.spans]

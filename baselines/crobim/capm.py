@@ -1,7 +1,7 @@
-"""CAPM: prompts for the text encoder that have read the image pyramid.
+"""CAPM: prompts for the text encoder that have attended to the image pyramid.
 
 The authors' figure shows the pyramid pooled and joined, a vision-to-language interaction with learned prompts, and
-prompts as its result. How each part works inside is ours.
+prompts as the result. The insides of each part are ours.
 
 Legend: `B` batch, `C_i h_i w_i` the levels, `G` grid cells, `P` prompts, `C` width of the text encoder.
 """
@@ -22,13 +22,13 @@ EXPANSION = 4
 
 
 class PooledPyramid(nn.Module):
-    """All levels on small grids as one sequence with learned positions.
+    """Pools all levels to small grids and makes one sequence of them, with learned positions.
 
     Args:
         channels: widths C_i of the levels.
         width: C.
         grid: side of the grid in cells.
-        join: `channels` (one token a cell, channels of all levels joined) or `tokens` (one token a cell and level).
+        join: `channels` (one token per cell, with all levels' channels) or `tokens` (one token per cell and level).
     """
 
     def __init__(self, channels: Sequence[int], width: int, grid: int, join: str) -> None:
@@ -40,7 +40,7 @@ class PooledPyramid(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Maps (B, C_i, h_i, w_i) -> (B, G, C), or (B, levels * G, C)."""
+        """Pool maps (B, C_i, h_i, w_i) to (B, G, C), or (B, levels * G, C)."""
         pooled = [F.adaptive_avg_pool2d(one, self.grid).flatten(2).transpose(1, 2) for one in maps]
         groups = [torch.cat(pooled, -1)] if len(self.project) == 1 else pooled
         cells = torch.cat([layer(group) for layer, group in zip(self.project, groups, strict=True)], 1)
@@ -49,9 +49,9 @@ class PooledPyramid(nn.Module):
 
 
 class CAPM(nn.Module):
-    """Prompts p: p <- p + MHA(LN p, X); p <- p + FFN(LN p), X the pooled pyramid.
+    """Prompts p that attend to the pooled pyramid X: p <- p + MHA(LN p, X); p <- p + FFN(LN p).
 
-    Where `zero_init` says so, the attention's output starts at zero: the prompts start without the image.
+    With `zero_init` the attention's output starts at zero: the prompts do not depend on the image at first.
 
     Args:
         channels: widths C_i of the levels.
@@ -70,7 +70,7 @@ class CAPM(nn.Module):
             zero(self.attention.out_proj)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Maps (B, C_i, h_i, w_i) -> prompts (B, P, C)."""
+        """Make prompts (B, P, C) from maps (B, C_i, h_i, w_i)."""
         seen = self.pyramid(maps)
         prompts = self.prompts.expand(len(seen), -1, -1)
         prompts = prompts + self.attention(self.norm(prompts), seen, seen)
@@ -79,7 +79,7 @@ class CAPM(nn.Module):
 
 
 class ConstantPrompts(nn.Module):
-    """Learned prompts that no image changes (an ablation).
+    """Learned prompts that do not depend on the image (an ablation).
 
     Args:
         width: C.
@@ -91,5 +91,5 @@ class ConstantPrompts(nn.Module):
         self.prompts = nn.Parameter(torch.randn(prompts, width) * 0.02)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Maps, of which the number B alone counts -> (B, P, C)."""
+        """Repeat the prompts for each image: (B, P, C); only the maps' number B counts."""
         return self.prompts.expand(len(maps[0]), -1, -1)

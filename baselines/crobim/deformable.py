@@ -1,9 +1,9 @@
-"""Multi-scale attention fusion: each token gathers a few points of each level, and each cell counts what it received.
+"""Multi-scale attention fusion: each token samples a few points of each level; each cell's received weight is counted.
 
-After deformable attention (Zhu et al., ICLR 2021, section 4.1); the operator alone.
+The operator is that of deformable attention (Zhu et al., ICLR 2021, section 4.1).
 
 Legend: `B` batch, `S` levels of `h_s w_s` cells, `N` tokens of all levels, finest first, `D` width, `M` heads, `K`
-points a level.
+points per level.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Sampling:
-    """Where one level is read and with what weight.
+    """Sampling points in one level, and their weights.
 
     Attributes:
         size: cells (h_s, w_s) of the level.
-        x: (B, M, N, K) column in [0, 1]; outside of it a point has left the map.
-        y: (B, M, N, K) row likewise.
-        weight: (B, M, N, K); over all levels and points they sum to 1.
+        x: (B, M, N, K) columns; the map spans [0, 1].
+        y: (B, M, N, K) rows; the map spans [0, 1].
+        weight: (B, M, N, K); the weights of all levels and points sum to 1.
     """
 
     size: Size
@@ -37,20 +37,17 @@ class Sampling:
     y: Tensor
     weight: Tensor
 
-    def read(self, values: Tensor) -> Tensor:
-        """Weighted sums of a level's values (B, h_s * w_s, M, D / M), read bilinearly: (B, N, D).
-
-        Beyond the map lies zero.
-        """
+    def gather(self, values: Tensor) -> Tensor:
+        """Weighted sums (B, N, D) of a level's values (B, h_s * w_s, M, D / M), sampled bilinearly, zero beyond it."""
         batch, _, heads, _ = values.shape
         maps = values.permute(0, 2, 3, 1).reshape(batch * heads, -1, *self.size)
         grid = torch.stack((self.x, self.y), -1).flatten(0, 1) * 2 - 1
-        read = F.grid_sample(maps.to(grid.dtype), grid, align_corners=False)  # (B * M, D / M, N, K)
-        summed = (read * self.weight.flatten(0, 1)[:, None]).sum(-1)
+        sampled = F.grid_sample(maps.to(grid.dtype), grid, align_corners=False)  # (B * M, D / M, N, K)
+        summed = (sampled * self.weight.flatten(0, 1)[:, None]).sum(-1)
         return summed.reshape(batch, -1, summed.shape[-1]).transpose(1, 2)
 
     def mass(self) -> Tensor:
-        """Weight that fell into each cell, points counted at their nearest cell's centre: (B, h_s * w_s)."""
+        """Sum of weights in each cell (B, h_s * w_s); a point counts for the cell that it lies in."""
         height, width = self.size
         inside = (self.x >= 0) & (self.x < 1) & (self.y >= 0) & (self.y < 1)
         column = (self.x * width).long().clamp(0, width - 1)
@@ -59,9 +56,9 @@ class Sampling:
         return fallen.new_zeros(len(fallen), height * width).scatter_add_(1, (row * width + column).flatten(1), fallen)
 
 
-def centres(sizes: Sequence[Size], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Column and row in [0, 1] of the centres of all cells of all levels, (N,) each, in float32 at least."""
-    dtype = torch.promote_types(like.dtype, torch.float32)  # bfloat16 would not tell neighbouring cells apart
+def cell_centres(sizes: Sequence[Size], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns and rows in [0, 1] of all levels' cell centres, (N,) each, in float32 at least."""
+    dtype = torch.promote_types(like.dtype, torch.float32)  # in bfloat16 neighbouring centres would be equal
     columns, rows = [], []
     for height, width in sizes:
         x = (torch.arange(width, device=like.device, dtype=dtype) + 0.5) / width
@@ -71,14 +68,14 @@ def centres(sizes: Sequence[Size], like: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(columns), torch.cat(rows)
 
 
-def ring(heads: int, levels: int, points: int) -> Tensor:
-    """Start of the offsets, in cells: each head looks in a direction of its own, its k-th point k cells away.
+def ring_offsets(heads: int, levels: int, points: int) -> Tensor:
+    """Initial offsets in cells: each head has its own direction, and its k-th point lies k cells away.
 
     Returns:
         (M * S * K * 2,), x before y.
     """
     angles = [2 * math.pi * head / heads for head in range(heads)]
-    # Scaled onto the square around the centre, so that the points fall on cells.
+    # Scaled onto the square around the centre: the points fall on cells.
     unit = torch.tensor([[math.cos(a), math.sin(a)] for a in angles])
     unit = unit / unit.abs().amax(-1, keepdim=True)
     steps = torch.arange(1, points + 1)
@@ -86,14 +83,14 @@ def ring(heads: int, levels: int, points: int) -> Tensor:
 
 
 class LevelFusion(nn.Module):
-    """Every token reads all levels.
+    """Every token samples all levels.
 
     Args:
         width: D.
         heads: M.
         levels: S.
         points: K.
-        deformable: places are learned from the query; else the token's own place is read, one point a level.
+        deformable: the query predicts the points; else there is one point per level, at the token's own position.
     """
 
     def __init__(self, width: int, heads: int, levels: int, points: int, deformable: bool = True) -> None:
@@ -108,11 +105,11 @@ class LevelFusion(nn.Module):
         if self.offsets is not None:
             zero(self.offsets)
             with torch.no_grad():
-                self.offsets.bias.copy_(ring(*self.shape))
+                self.offsets.bias.copy_(ring_offsets(*self.shape))
 
-    def plan(self, queries: Tensor, sizes: Sequence[Size]) -> list[Sampling]:
-        """Where queries (B, N, D) of all levels read each level."""
-        x, y = centres(sizes, queries)
+    def samplings(self, queries: Tensor, sizes: Sequence[Size]) -> list[Sampling]:
+        """Sampling points of queries (B, N, D) of all levels, one entry per level."""
+        x, y = cell_centres(sizes, queries)
         heads, levels, points = self.shape
         weights = self.weights(queries).unflatten(-1, (heads, -1)).to(x.dtype).softmax(-1)
         weights = weights.unflatten(-1, (levels, points)).permute(3, 0, 2, 1, 4)  # (S, B, M, N, K)
@@ -128,34 +125,34 @@ class LevelFusion(nn.Module):
         ]
 
     def forward(self, queries: Tensor, tokens: Tensor, sizes: Sequence[Size]) -> tuple[Tensor, list[Sampling]]:
-        """Fuse.
+        """Fuse the levels.
 
         Args:
-            queries: (B, N, D) tokens with their positions.
-            tokens: (B, N, D) what is read.
+            queries: (B, N, D) tokens with position codes.
+            tokens: (B, N, D) tokens to sample.
             sizes: cells (h_s, w_s) of each level.
 
         Returns:
-            (B, N, D), and where it was read.
+            (B, N, D), and the sampling points per level.
         """
-        plan = self.plan(queries, sizes)
+        samplings = self.samplings(queries, sizes)
         values = self.value(tokens).unflatten(-1, (self.shape[0], -1))
         split = torch.split(values, [height * width for height, width in sizes], 1)
-        read = torch.stack([sampling.read(one) for sampling, one in zip(plan, split, strict=True)]).sum(0)
-        fused: Tensor = self.output(read.to(values.dtype))
-        return fused, plan
+        gathered = torch.stack([sampling.gather(one) for sampling, one in zip(samplings, split, strict=True)]).sum(0)
+        fused: Tensor = self.output(gathered.to(values.dtype))
+        return fused, samplings
 
 
-def lacking_mass(plan: Sequence[Sampling]) -> Tensor:
-    """Deficit (B, N) in [0, 1]: how far a cell's attention lies below the mean of all cells. No gradient."""
+def mass_deficit(samplings: Sequence[Sampling]) -> Tensor:
+    """Deficit (B, N) in [0, 1]: how far a cell's received weight lies below the mean of all cells. No gradient."""
     with torch.no_grad():
-        mass = torch.cat([sampling.mass() for sampling in plan], 1)
+        mass = torch.cat([sampling.mass() for sampling in samplings], 1)
         return (1 - mass / mass.mean(1, keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)).clamp(0, 1)
 
 
-def other_levels(plan: Sequence[Sampling]) -> Tensor:
-    """Deficit (B, N) in [0, 1]: the weight a token gives to levels that are not its own. No gradient."""
+def level_deficit(samplings: Sequence[Sampling]) -> Tensor:
+    """Deficit (B, N) in [0, 1]: the weight that a token gives to other levels than its own. No gradient."""
     with torch.no_grad():
-        cells = [sampling.size[0] * sampling.size[1] for sampling in plan]
-        own = [torch.split(sampling.weight.sum(-1).mean(1), cells, 1)[s] for s, sampling in enumerate(plan)]
+        cells = [sampling.size[0] * sampling.size[1] for sampling in samplings]
+        own = [torch.split(sampling.weight.sum(-1).mean(1), cells, 1)[s] for s, sampling in enumerate(samplings)]
         return (1 - torch.cat(own, 1)).clamp(0, 1)

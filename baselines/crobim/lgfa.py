@@ -1,7 +1,7 @@
-"""LGFA: words guide how the levels of the pyramid are joined.
+"""LGFA: language-guided fusion of the pyramid's levels.
 
-From the authors' figure: language-to-vision interaction, multi-scale attention fusion, attention deficit compensation,
-a stack of 4. How each works inside is ours.
+The authors' figure shows language-to-vision interaction, multi-scale attention fusion and attention deficit
+compensation, in a stack of 4. The insides of each part are ours.
 
 Legend: `B` batch, `C_i h_i w_i` levels 1 to 4, `N` cells of levels 2 to 4, `D` width, `L` words.
 """
@@ -15,25 +15,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.crobim.deformable import LevelFusion, Sampling, Size, lacking_mass, other_levels
+from baselines.crobim.deformable import LevelFusion, Sampling, Size, level_deficit, mass_deficit
 from baselines.crobim.options import CroBIMOptions
 from rrsis_bench.nn.layers.attention import Attention, FeedForward
 from rrsis_bench.nn.layers.init import zero
 from rrsis_bench.nn.layers.losses import upsample
 from rrsis_bench.nn.layers.positions import sine_2d
 
-DEFICITS: Mapping[str, Callable[[Sequence[Sampling]], Tensor]] = {"mass": lacking_mass, "level-weight": other_levels}
+DEFICITS: Mapping[str, Callable[[Sequence[Sampling]], Tensor]] = {"mass": mass_deficit, "level-weight": level_deficit}
 LEVELS = 3
 GROUPS = 32
 
 
 def group_norm(width: int) -> nn.GroupNorm:
-    """32 groups, or as many as divide both 32 and the width."""
+    """Group norm with 32 groups, or with the largest number that divides both 32 and the width."""
     return nn.GroupNorm(math.gcd(GROUPS, width), width)
 
 
 class LGFALayer(nn.Module):
-    """One round over the tokens of all levels.
+    """One layer over the tokens of all levels.
 
     x0 = x + MHA(LN x + pe, words); x1 = x0 + fusion(LN x0); x2 = x1 + deficit * MLP(x0); out = x2 + FFN(LN x2).
     `given_back: after-fusion` has MLP(x1). The compensation's last layer starts at zero (`zero_init`).
@@ -58,11 +58,11 @@ class LGFALayer(nn.Module):
         self.feed = FeedForward(width, options.ffn)
 
     def forward(self, x: Tensor, where: Tensor, words: Tensor, mask: Tensor, sizes: Sequence[Size]) -> Tensor:
-        """One layer.
+        """Run the layer.
 
         Args:
             x: (B, N, D) tokens of levels 2 to 4.
-            where: (N, D) their position codes.
+            where: (N, D) position codes of the tokens.
             words: (B, L, D).
             mask: (B, L) bool, True for real words.
             sizes: cells of each level.
@@ -71,18 +71,19 @@ class LGFALayer(nn.Module):
             (B, N, D).
         """
         x = x + self.language(self.language_norm(x) + where, words, words, mask)
-        told = x
+        language_aware = x
         normed = self.fusion_norm(x)
-        fused, plan = self.fusion(normed + where, normed, sizes)
+        fused, samplings = self.fusion(normed + where, normed, sizes)
         x = x + fused
         if self.deficit is not None:
-            x = x + self.deficit(plan)[..., None].to(x.dtype) * self.compensate(told if self.before else x)
+            deficit = self.deficit(samplings)[..., None].to(x.dtype)
+            x = x + deficit * self.compensate(language_aware if self.before else x)
         fed: Tensor = x + self.feed(x)
         return fed
 
 
 class LGFA(nn.Module):
-    """Pyramid and words to one map.
+    """Fuses the pyramid and the words into one map.
 
     Args:
         channels: widths C_i of the four levels.

@@ -1,8 +1,8 @@
 """MID: text and map align to each other in turn, and their product is the mask.
 
-From the authors' figure: language-to-vision alignment (a stack of 4, text in the shape of text), whose result goes to
-vision-to-language alignment (a stack of 4, in the shape of the map); the map before and after, summed, times the text.
-How each works inside, the order and the pooling of the text are ours.
+The authors' figure shows a stack of 4 language-to-vision alignments in the shape of the text. Their result enters a
+stack of 4 vision-to-language alignments in the shape of the map. The sum of the map before and after, times the text,
+is the mask. The insides, the order and the pooling of the text are ours.
 
 Legend: `B` batch, `T` tokens (words, then prompts), `N` pixels, `D` width.
 """
@@ -46,7 +46,7 @@ class TextAlignment(nn.Module):
         self.feed = _feed(options)
 
     def forward(self, text: Tensor, mask: Tensor, pixels: Tensor, where: Tensor) -> Tensor:
-        """Text (B, T, D) with mask (B, T), pixels (B, N, D) and their positions (N, D) -> (B, T, D)."""
+        """Align text (B, T, D) with mask (B, T) to pixels (B, N, D) at positions (N, D); returns (B, T, D)."""
         if self.own is not None:
             normed = self.own_norm(text)
             text = text + self.own(normed, normed, normed, mask)
@@ -56,7 +56,7 @@ class TextAlignment(nn.Module):
 
 
 class PixelAlignment(nn.Module):
-    """Pixels attend to the tokens. No attention among pixels, so the cost is linear in them.
+    """Pixels attend to the tokens, but not to each other: the cost is linear in the pixels.
 
     Args:
         options: the method's options.
@@ -69,17 +69,17 @@ class PixelAlignment(nn.Module):
         self.feed = _feed(options)
 
     def forward(self, pixels: Tensor, where: Tensor, text: Tensor, mask: Tensor) -> Tensor:
-        """Pixels (B, N, D) with positions (N, D), text (B, T, D) with mask (B, T) -> (B, N, D)."""
+        """Align pixels (B, N, D) at positions (N, D) to text (B, T, D) with mask (B, T); returns (B, N, D)."""
         pixels = pixels + self.attention(self.norm(pixels) + where, text, text, mask)
         fed: Tensor = pixels + self.feed(pixels)
         return fed
 
 
 class TextVector(nn.Module):
-    """One vector of the text: k = MLP(sum of w_n T_n).
+    """Pools the text to one vector: k = MLP(sum of w_n T_n).
 
     Args:
-        options: `pooling` says what w is.
+        options: the method's options; `pooling` chooses the weights w.
     """
 
     def __init__(self, options: CroBIMOptions) -> None:
@@ -94,9 +94,9 @@ class TextVector(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
     def forward(self, text: Tensor, mask: Tensor) -> Tensor:
-        """Text (B, T, D), prompts last, and its mask (B, T) -> (B, D)."""
+        """Pool text (B, T, D), prompts last, with mask (B, T) to (B, D)."""
         if self.pooling == "maps":
-            # A map per token and a 1x1 convolution over them: the product is linear, so the tokens are summed first.
+            # A map per token and a 1x1 convolution over the maps are linear: summing the tokens first is the same.
             words = text.shape[1] - self.prompts
             if words > self.room:
                 raise ValueError(f"{words} tokens, but pooling=maps has places for {self.room} (max_tokens).")
@@ -112,7 +112,7 @@ class TextVector(nn.Module):
 
 
 class MID(nn.Module):
-    """Text and map to a mask.
+    """Aligns text and map, and multiplies them to a mask.
 
     Args:
         options: the method's options.
@@ -130,7 +130,7 @@ class MID(nn.Module):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def align(self, features: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Both sides after all layers; arguments as of `forward`.
+        """Run all layers of both sides; arguments as for `forward`.
 
         Returns:
             text (B, T, D) and pixels (B, N, D).

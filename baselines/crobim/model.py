@@ -1,6 +1,6 @@
 """CroBIM-style network (after Dong et al., arXiv 2410.08613): a reconstruction.
 
-The wiring is that of the authors' overview figure; what is inside the blocks is ours, each choice an option
+The authors' overview figure shows the wiring; the insides of the blocks are ours, and each choice is an option
 (`options.py`, `card.yaml`).
 
 Legend: `B` batch, `H W` input pixels, `L` words, `P` prompts.
@@ -18,26 +18,30 @@ from baselines.crobim.capm import CAPM, ConstantPrompts
 from baselines.crobim.lgfa import LGFA
 from baselines.crobim.mid import MID
 from baselines.crobim.options import CroBIMOptions
-from baselines.crobim.text import encode_with_prompts, places, with_prompts
+from baselines.crobim.text import encode_with_prompts, position_ids, prompted_mask
 from rrsis_bench.families.lavt.decoder import two_class_cross_entropy, two_class_dice
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders.bert import encode_words
-from rrsis_bench.nn.encoders.build import build_staged_encoder, build_text_encoder, encoder_input, load_base_weights
+from rrsis_bench.nn.encoders.staged_and_bert import (
+    build_staged_encoder,
+    build_text_encoder,
+    encoder_input,
+    load_base_weights,
+)
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
 from rrsis_bench.types import Batch, MethodOutput, TextTokens
 
-CLASS_WEIGHTS = (0.9, 1.1)
 TABLES = ("relative_position_bias_table", "embeddings.", "position", "prompts", "level", "place")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """The two passes of the text encoder.
+class EncodedExpression:
+    """The results of the text encoder's two passes.
 
     Attributes:
-        words: (B, L, C) of the words alone.
+        words: (B, L, C) of the pass over the words.
         mask: (B, L) bool, True for real words.
-        prompted: (B, L + P, C) of words and prompts together, prompts last.
+        prompted: (B, L + P, C) of the pass over words and prompts, prompts last.
         prompted_mask: (B, L + P) bool.
     """
 
@@ -60,8 +64,8 @@ class CroBIM(Method):
     def __init__(self, options: CroBIMOptions) -> None:
         super().__init__()
         self.options = options
+        self.encoder = build_staged_encoder(options)
         self.input_spec = encoder_input(options)
-        self.encoder = build_staged_encoder(self.name, options)
         self.text = build_text_encoder(options)
         self.capm = build_prompter(self.encoder.channels, options)
         self.lgfa = LGFA(self.encoder.channels, options)
@@ -71,27 +75,27 @@ class CroBIM(Method):
         """Load the encoders' base weights that the options name; see `Method.load_pretrained`."""
         return load_base_weights(self.options, self.encoder, self.text)
 
-    def look(self, images: Tensor) -> list[Tensor]:
-        """The pyramid of images (B, 3, H, W): maps (B, C_i, h_i, w_i), finest first."""
+    def encode_image(self, images: Tensor) -> list[Tensor]:
+        """Encode images (B, 3, H, W) as a pyramid: maps (B, C_i, h_i, w_i), finest first."""
         return [one.permute(0, 3, 1, 2) for one in self.encoder(images)]
 
-    def read(self, tokens: TextTokens, maps: list[Tensor]) -> Reading:
-        """Both passes of the text encoder; the second one's prompts have seen the pyramid."""
+    def encode_text(self, tokens: TextTokens, maps: list[Tensor]) -> EncodedExpression:
+        """Run both passes of the text encoder; the second pass reads prompts that attended to the pyramid."""
         mask = tokens.mask.bool()
         words = encode_words(self.text, tokens.ids, mask)
         if self.capm is None:
-            return Reading(words, mask, words, mask)
+            return EncodedExpression(words, mask, words, mask)
         options = self.options
-        where = places(mask, options.prompts, options.max_tokens, options.prompt_place == "before-sep")
+        where = position_ids(mask, options.prompts, options.max_tokens, options.prompt_place == "before-sep")
         prompted = encode_with_prompts(self.text, tokens.ids, mask, self.capm(maps), where)
-        return Reading(words, mask, prompted, with_prompts(mask, options.prompts))
+        return EncodedExpression(words, mask, prompted, prompted_mask(mask, options.prompts))
 
     def forward(self, batch: Batch) -> MethodOutput:
-        """Logits (B, 1, H / 4, W / 4), or a stride of 8 where the options say so."""
-        maps = self.look(batch.images)
-        reading = self.read(batch.tokens, maps)
-        features = self.lgfa(maps, reading.words, reading.mask)
-        return MethodOutput(self.mid(features, reading.prompted, reading.prompted_mask))
+        """Logits (B, 1, H / 4, W / 4), or at a stride of 8, by `mid_stride`."""
+        maps = self.encode_image(batch.images)
+        text = self.encode_text(batch.tokens, maps)
+        features = self.lgfa(maps, text.words, text.mask)
+        return MethodOutput(self.mid(features, text.prompted, text.prompted_mask))
 
     def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
         """The terms that option `loss` names, on logits upsampled to the input."""
@@ -100,7 +104,7 @@ class CroBIM(Method):
         if self.options.loss == "two-class":
             classes = torch.cat((torch.zeros_like(logits), logits), 1)
             return {
-                "ce": two_class_cross_entropy(classes, batch.masks, CLASS_WEIGHTS),
+                "ce": two_class_cross_entropy(classes, batch.masks),
                 "dice": two_class_dice(classes, batch.masks, "sum"),
             }
         target = reduce_mask(batch.masks, size)
@@ -112,7 +116,7 @@ class CroBIM(Method):
     def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Encoders at the base rate, the rest at `head_rate` times it, sampling offsets at `offset_rate` times that.
 
-        Vectors (biases, norms) and tables of positions, prompts and levels do not decay, unless `decay_all`.
+        Vectors (biases, norms) and tables of positions, prompts and levels decay only with `decay_all`.
         """
         head = base_lr * self.options.head_rate
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -131,7 +135,7 @@ class CroBIM(Method):
 
 
 def build_prompter(channels: tuple[int, ...], options: CroBIMOptions) -> CAPM | ConstantPrompts | None:
-    """What makes the prompts; None where there are none."""
+    """The module that makes the prompts; None without prompts."""
     if not options.prompts:
         return None
     if options.prompt_source == "constant":

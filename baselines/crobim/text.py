@@ -6,19 +6,20 @@ Legend: `B` batch, `L` words with padding, `P` prompts, `C` width of the text en
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import BertModel
 
 from rrsis_bench.nn.layers.fusion import additive_mask
 
 
-def places(mask: Tensor, prompts: int, room: int, before_sep: bool) -> Tensor:
-    """Positions that the text encoder sees. Attention asks for nothing else, so the order in memory is free.
+def position_ids(mask: Tensor, prompts: int, room: int, before_sep: bool) -> Tensor:
+    """Position ids of words and prompts. To attention only these ids matter, not the order in memory.
 
     Args:
         mask: (B, L) bool, True for real tokens.
         prompts: P.
-        room: places kept for words, whatever L is: the prompts' positions do not depend on the padding.
-        before_sep: the prompts go in front of the last real token, which moves back; else they follow the words' room.
+        room: positions reserved for words; with them the prompts' positions do not depend on the padding.
+        before_sep: the prompts come before the last real token, which moves back; else they follow the reserved ones.
 
     Returns:
         (B, L + P) or (1, L + P) int64, prompts last.
@@ -33,8 +34,8 @@ def places(mask: Tensor, prompts: int, room: int, before_sep: bool) -> Tensor:
     return torch.cat((moved, last.clamp(min=0) + behind), 1)
 
 
-def encode_with_prompts(bert: nn.Module, ids: Tensor, mask: Tensor, prompts: Tensor, positions: Tensor) -> Tensor:
-    """Last hidden states of words and prompts, read together.
+def encode_with_prompts(bert: BertModel, ids: Tensor, mask: Tensor, prompts: Tensor, positions: Tensor) -> Tensor:
+    """Encode words and prompts together.
 
     Position and type embeddings and their LayerNorm act on prompts as on words.
 
@@ -43,18 +44,18 @@ def encode_with_prompts(bert: nn.Module, ids: Tensor, mask: Tensor, prompts: Ten
         ids: (B, L) token ids.
         mask: (B, L) bool, True for real tokens.
         prompts: (B, P, C) in the place of word embeddings.
-        positions: from `places`.
+        positions: from `position_ids`.
 
     Returns:
-        (B, L + P, C), prompts last.
+        last hidden states (B, L + P, C), prompts last.
     """
-    words: Tensor = bert.get_input_embeddings()(ids)  # type: ignore[operator]
+    words: Tensor = bert.get_input_embeddings()(ids)
     joined = torch.cat((words, prompts.to(words.dtype)), 1)
-    additive = additive_mask(with_prompts(mask, prompts.shape[1]), joined.dtype).expand(-1, 1, joined.shape[1], -1)
+    additive = additive_mask(prompted_mask(mask, prompts.shape[1]), joined.dtype).expand(-1, 1, joined.shape[1], -1)
     hidden: Tensor = bert(inputs_embeds=joined, attention_mask=additive, position_ids=positions).last_hidden_state
     return hidden
 
 
-def with_prompts(mask: Tensor, prompts: int) -> Tensor:
-    """The words' mask (B, L), and True for each of P prompts behind them: (B, L + P)."""
+def prompted_mask(mask: Tensor, prompts: int) -> Tensor:
+    """Extend the words' mask (B, L) by True for each of P prompts: (B, L + P)."""
     return torch.cat((mask, mask.new_ones(len(mask), prompts)), 1)

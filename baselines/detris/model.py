@@ -1,7 +1,7 @@
 """DETRIS (AAAI 2025, arXiv 2501.08580): densely connected adapters in a frozen DINOv2 and a frozen CLIP text encoder.
 
-The text encoder runs first; its final words go into every visual adapter. What S4ECA shares with it is in
-`rrsis_bench/nn/` (`detris_*.py`, `dinov2.py`, `clip.py`).
+The text encoder runs first; every visual adapter reads its final words. `rrsis_bench/families/detris/` holds what S4ECA
+shares with DETRIS.
 
 Legend: `B` batch, `L` tokens, `h w` map.
 """
@@ -16,26 +16,25 @@ from torch import Tensor, nn
 
 from baselines.detris.options import DETRISOptions
 from baselines.detris.visual_adapter import DenseVisualAdapter
+from baselines.detris.weights import load_official
 from rrsis_bench.families.detris.family import (
     DetrisFamily,
     adapted_text,
+    build_trunk,
     family_input,
-    plain_vit,
-    sentence_width,
     stage_bottleneck,
-    staged_trunk,
 )
 from rrsis_bench.families.detris.head import DetrisHead
 from rrsis_bench.families.detris.text_adapter import DenseTextAdapter, ScaledTextAdapter
-from rrsis_bench.nn.encoders.bert import AdaptedBert
-from rrsis_bench.nn.encoders.clip import OPENAI_INPUT, AdaptedClipText
+from rrsis_bench.nn.encoders.adapted import AdaptedTextEncoder
+from rrsis_bench.nn.encoders.clip import OPENAI_INPUT
 from rrsis_bench.nn.encoders.dinov2 import AdaptedDinov2
-from rrsis_bench.nn.encoders.staged import AdaptedStages
+from rrsis_bench.nn.encoders.staged import AdaptedStages, StagedEncoder
 from rrsis_bench.types import Batch, MethodOutput
 
 
 class DETRIS(DetrisFamily):
-    """Frozen dual encoders with DETRIS's adapters, and its neck, decoder and projector.
+    """Frozen image and text encoders with DETRIS's adapters, and its neck, decoder and projector.
 
     Args:
         options: all choices; the defaults are the released base size.
@@ -49,9 +48,9 @@ class DETRIS(DetrisFamily):
         self.options = options
         scaling = OPENAI_INPUT if options.normalisation == "clip" else None
         self.input_spec = family_input(options, options.interpolation, scaling)
-        self.text: AdaptedClipText | AdaptedBert = adapted_text(options, self._text_adapters, options.sentence_at)
+        self.text: AdaptedTextEncoder = adapted_text(options, self._text_adapters, options.sentence_at)
         channels = self._build_vision()
-        self.head: DetrisHead = DetrisHead(options, channels[-3:], sentence_width(options))
+        self.head: DetrisHead = DetrisHead(options, channels[-3:], self.text.sentence_width)
 
     def _text_adapters(self) -> Mapping[int, nn.Module]:
         options = self.options
@@ -67,19 +66,17 @@ class DETRIS(DetrisFamily):
     def _build_vision(self) -> tuple[int, ...]:
         """Set `vision`; returns the widths of its maps."""
         options = self.options
-        if options.encoders == "dinov2+clip":
-            vit = plain_vit(options)
-            adapters = {
-                index: self._visual_adapter(options.vit_width, options.visual_bottleneck)
-                for index in options.visual_layers
-            }
-            self.vision = AdaptedDinov2(vit, adapters, options.taps, options.position_codes)
-            return (options.vit_width,) * 3
-        trunk = staged_trunk(options)
-        self.vision = AdaptedStages(
-            trunk, [self._visual_adapter(width, stage_bottleneck(width, options)) for width in trunk.channels]
-        )
-        return trunk.channels
+        trunk = build_trunk(options)
+        if isinstance(trunk, StagedEncoder):
+            self.vision = AdaptedStages(
+                trunk, [self._visual_adapter(width, stage_bottleneck(width, options)) for width in trunk.channels]
+            )
+            return trunk.channels
+        adapters = {
+            index: self._visual_adapter(options.vit_width, options.visual_bottleneck) for index in options.visual_layers
+        }
+        self.vision = AdaptedDinov2(trunk, adapters, options.taps, options.position_codes)
+        return (options.vit_width,) * 3
 
     def _visual_adapter(self, width: int, bottleneck: int) -> DenseVisualAdapter:
         options = self.options
@@ -94,7 +91,7 @@ class DETRIS(DetrisFamily):
         )
 
     @property
-    def text_encoder(self) -> AdaptedClipText | AdaptedBert:
+    def text_encoder(self) -> AdaptedTextEncoder:
         """The adapted text encoder."""
         return self.text
 
@@ -107,14 +104,5 @@ class DETRIS(DetrisFamily):
         return MethodOutput(self.head(maps, words, padding, sentence))
 
     def load_official(self, path: Path) -> str:
-        """Load a checkpoint of the released code (see `weights.py`).
-
-        Returns:
-            sha256 of the file.
-
-        Raises:
-            MissingResourceError: unreadable, or not of this network; the message names the first parameters at fault.
-        """
-        from baselines.detris.weights import load_official
-
+        """Load a checkpoint of the released code (`weights.py`); see `Method.load_official`."""
         return load_official(self, path)

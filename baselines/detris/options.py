@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from rrsis_bench.families.detris.options import DetrisFamilyOptions
-from rrsis_bench.nn.encoders.clip import SentencePlace
+from rrsis_bench.nn.encoders.adapted import SentencePlace
 from rrsis_bench.nn.encoders.dinov2 import PositionCodes
 from rrsis_bench.types import Interpolation
 
@@ -17,15 +17,15 @@ class DETRISOptions(DetrisFamilyOptions):
 
     Attributes:
         cross_width: channels of the cross-attention in the visual adapters.
-        text_padding: whether both adapters see padding as words do: `seen`, as released, where it is part of what the
-            parameters learned, and a sample's output depends on L (which is fixed) but never on its batch; or `masked`.
-        decoder_padding: what the decoder takes for padding: tokens of the `zero-id`, as released (CLIP's "!" among
-            them), or those the tokenizer's `mask` names.
+        text_padding: `masked`, or `seen`, as released: both adapters treat padding like words. The released parameters
+            learned this; a sample's output depends on L, which is fixed, but never on its batch.
+        decoder_padding: the decoder's padding: tokens of the `zero-id`, as released (CLIP's "!" is one of them), or
+            those outside the tokenizer's `mask`.
         sentence_at: where CLIP's sentence vector is read: at the `largest-id`, as released, which is the end token
             in CLIP's vocabulary; or at the `end` in any vocabulary. BERT's is always the first token.
-        position_codes: the family's, `offset` as released.
+        position_codes: see the family's options; `offset` as released.
         normalisation: mean and deviation of the images: `clip`, as released, or `imagenet`, DINOv2's own. An
-            EfficientNet-Lite always gets its own.
+            EfficientNet-Lite keeps its own in both cases.
         interpolation: image filter.
     """
 

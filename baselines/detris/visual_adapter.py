@@ -14,14 +14,14 @@ from rrsis_bench.nn.layers.init import kaiming_layer
 
 
 class WordCrossAttention(nn.Module):
-    """Places gather words: project both, attend, project back.
+    """Cross-attention from map positions to words: project both, attend, project back.
 
     Args:
-        width: channels d of the places.
+        width: channels d of the positions.
         words: width W of the words.
         inner: channels of the attention.
-        heads: its heads.
-        dropout: dropout of its weights.
+        heads: attention heads.
+        dropout: dropout of the attention weights.
     """
 
     def __init__(self, width: int, words: int, inner: int, heads: int, dropout: float) -> None:
@@ -31,13 +31,13 @@ class WordCrossAttention(nn.Module):
         self.text_proj = nn.Linear(words, inner)
         self.back_proj = nn.Linear(inner, width)
 
-    def forward(self, places: Tensor, words: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, positions: Tensor, words: Tensor, mask: Tensor | None) -> Tensor:
         """Attend.
 
         Args:
-            places: (B, N, d).
+            positions: (B, N, d).
             words: (B, L, W).
-            mask: (B, L) bool, True for real words; None where padding counts as words.
+            mask: (B, L) bool, True for real words; None if padding counts as words.
 
         Returns:
             (B, N, d).
@@ -45,25 +45,25 @@ class WordCrossAttention(nn.Module):
         keys = self.text_proj(words)
         padding = None if mask is None else ~mask
         gathered, _ = self.multihead_attn(
-            self.image_proj(places), keys, keys, key_padding_mask=padding, need_weights=False
+            self.image_proj(positions), keys, keys, key_padding_mask=padding, need_weights=False
         )
         back: Tensor = self.back_proj(gathered)
         return back
 
 
 class DenseVisualAdapter(DenseBottleneck):
-    """Bottleneck with dense convolutions over the map, whose result asks the words and is replaced by their answer.
+    """Dense convolutions over the map in a bottleneck; their result attends to the words and is replaced by the output.
 
-    The prefix tokens bypass both. All linear and convolutional layers start Kaiming-normal with zero biases; the
-    factor of the output alone keeps the encoder near its start.
+    The prefix tokens bypass both. All linear and convolutional layers start Kaiming-normal with zero biases; only the
+    factor of the output keeps the encoder near its start.
 
     Args:
         width: channels C of the encoder.
         bottleneck: channels d.
         words: width W of the words.
         cross_width: channels of the cross-attention.
-        heads: its heads.
-        dropout: dropout of its weights.
+        heads: attention heads.
+        dropout: dropout of the attention weights.
         scale: fixed factor of the output.
     """
 
@@ -81,7 +81,7 @@ class DenseVisualAdapter(DenseBottleneck):
         self.scale = scale
         self.cross = WordCrossAttention(bottleneck, words, cross_width, heads, dropout)
         for module in self.modules():
-            # The attention's output projection is a subclass of a linear layer and one of them.
+            # `isinstance`, because the attention's output projection, a subclass of a linear layer, is one of them.
             if isinstance(module, nn.Linear | nn.Conv2d):
                 kaiming_layer(module)
 
@@ -90,17 +90,17 @@ class DenseVisualAdapter(DenseBottleneck):
 
         Args:
             tokens: (B, prefix + h * w, C).
-            grid: (h, w); the released code takes square ones alone.
-            prefix: tokens before those of the map.
+            grid: (h, w); the released code takes square grids only.
+            prefix: number of tokens before those of the map.
             words: (B, L, W) final word features.
-            mask: (B, L) bool, True for real words; None where padding counts as words.
+            mask: (B, L) bool, True for real words; None if padding counts as words.
 
         Returns:
             what to add to the MLP's output, of the tokens' shape.
         """
         down = torch.relu(self.D_fc1(tokens))
         maps = down[:, prefix:].transpose(1, 2).reshape(len(down), -1, *grid)
-        places = (self.dense(maps) + maps).flatten(2).transpose(1, 2)
-        answered = self.cross(places, words, mask)
-        adapted: Tensor = self.D_fc2(torch.cat((down[:, :prefix], answered), dim=1) + down)
+        positions = (self.dense(maps) + maps).flatten(2).transpose(1, 2)
+        attended = self.cross(positions, words, mask)
+        adapted: Tensor = self.D_fc2(torch.cat((down[:, :prefix], attended), dim=1) + down)
         return self.scale * adapted

@@ -1,25 +1,22 @@
-"""Released DETRIS checkpoints: their parameter names against ours.
+"""Released DETRIS checkpoints: official parameter names and ours.
 
-Neck, decoder, projector and adapters have the same names inside; the encoders carry OpenAI CLIP's and DINOv2's own
-names, of which DINOv2's go through the conversion that its base weights go through. A file may hold everything, or
-leave out an encoder's frozen part wholly, which then comes from the base weights that the options name.
+Inside neck, decoder, projector and adapters the names agree. The encoders carry OpenAI CLIP's and DINOv2's own names;
+DINOv2's are converted like those of its base weights. A file may hold everything, or lack an encoder's frozen part as a
+whole; that part then comes from the base weights that the options name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.families.detris.family import DetrisFamily
 from rrsis_bench.nn.encoders.dinov2 import AdaptedDinov2, timm_layout
-from rrsis_bench.nn.weights.files import fit, load_tensors, sha256_file, strip_prefixes
+from rrsis_bench.nn.weights.files import fit, load_tensors, naming_the_file, strip_prefixes
 from rrsis_bench.nn.weights.name_map import NameMap
-
-if TYPE_CHECKING:
-    from baselines.detris.model import DETRIS
+from rrsis_bench.nn.weights.refs import sha256_file
 
 VISION, TEXT = "vision.trunk.", "text.trunk."
 
@@ -41,35 +38,36 @@ RELEASED = NameMap(
         r"txt_backbone\.logit_scale": "the temperature of CLIP's contrastive training",
     },
 )
-"""Module names, official to ours (`*` is a number), and what has no counterpart on purpose and why."""
+"""Module names, official -> ours (`*` is a number), and names that have no counterpart on purpose -> the reason."""
 
 
-def convert(method: DETRIS, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert(method: DetrisFamily, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Released parameters under our names.
 
     Raises:
-        MissingResourceError: a name that has no place; the message names the first few.
+        MissingResourceError: a name has no place; the message names the first few.
     """
     converted = RELEASED.convert(official, method)
     seen = {name.removeprefix(VISION): value for name, value in converted.items() if name.startswith(VISION)}
     if seen and isinstance(method.vision, AdaptedDinov2):
-        # The official layout is known by its mask token, which has no place here.
+        # timm knows the official layout by its mask token, which was dropped.
         layout = seen | ({"mask_token": seen["register_tokens"]} if "register_tokens" in seen else {})
         converted = {name: value for name, value in converted.items() if not name.startswith(VISION)}
         converted |= {VISION + name: value for name, value in timm_layout(method.vision.trunk, layout).items()}
     return converted
 
 
-def load_official(method: DETRIS, path: Path) -> str:
-    """Load a released checkpoint into a network of the same size, strictly; returns the file's sha256.
+def load_official(method: DetrisFamily, path: Path) -> str:
+    """Load a released checkpoint into a network of the same size, strictly.
+
+    Returns:
+        sha256 of the file.
 
     Raises:
-        MissingResourceError: unreadable, names or shapes do not fit, or base weights under it are not to be had.
-        UsageError: base weights are needed and the options name none.
+        MissingResourceError: the file or base weights under it are missing or unreadable, or names or shapes differ.
+        UsageError: the file lacks a frozen encoder, and the options name no base weights.
     """
-    if not path.is_file():
-        raise MissingResourceError(f"DETRIS checkpoint {path} does not exist.")
-    try:
+    with naming_the_file(path):
         official = strip_prefixes(load_tensors(path), ("module.",))
         converted = convert(
             method, {name: value.float() if value.is_floating_point() else value for name, value in official.items()}
@@ -80,6 +78,4 @@ def load_official(method: DETRIS, path: Path) -> str:
             base = method.state_dict()
             converted |= {name: value for name, value in base.items() if name.startswith(tuple(absent))}
         fit(method, converted, "its parameters")
-    except MissingResourceError as error:
-        raise MissingResourceError(f"{path}: {error}") from error
     return sha256_file(path)

@@ -1,8 +1,9 @@
-"""FIANet's two partial texts: which tokens of an expression name objects, and which say where they are.
+"""FIANet's two partial texts: the tokens of an expression that name objects, and those that say where the objects are.
 
-Two ways. The suite's own needs no download: class names as whole words, position phrases by a small set of closed word
-classes, and both marked on the word pieces that cover them. `official` repeats the released rules, slips included:
-NLTK's words and tags, class names as substrings, and masks that count words although the ids are word pieces.
+There are two ways to find them. The suite's own needs no download: it takes class names as whole words and position
+phrases by a small set of closed word classes, and marks the word pieces that cover them. `official` repeats the
+released rules with their slips: NLTK's words and tags, class names as substrings, and masks that count words although
+the ids are word pieces.
 
 Spans are (start, end) characters of the expression.
 """
@@ -14,17 +15,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
+from typing import Literal
 
 from rrsis_bench.data.classes import PREPOSITIONS, Span, class_names, mark
-from rrsis_bench.data.text import Tokenized, class_spans, load_tokenizer
-from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
-from rrsis_bench.types import InputSpec
+from rrsis_bench.data.text import class_spans, load_tokenizer
+from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.types import InputSpec, Tokenized
 
 TextSplit = Callable[[str, Tokenized], tuple[list[int], list[int]]]
-"""An expression and its tokens to the object and the position mask, each of length L."""
+"""Maps an expression and its tokens to the object mask and the position mask, each of length L."""
 
 OBJECT, POSITION = "object", "position"
-MODES = ("whole-word", "official")
+SplitRule = Literal["whole-word", "official"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -32,7 +34,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 _DETERMINERS = _words("the a an its this that these those their his her each every both all")
-# Words that end a phrase: other closed classes, which never name a place themselves.
+# Words that end a phrase: closed classes that never name a place.
 _STOPS = _words(
     "of with and or but that which who whose where while is are was were be being been has have had than as for not "
     "there it they also can"
@@ -43,7 +45,7 @@ _CONTENT = 4
 
 @dataclass(frozen=True)
 class Phrases:
-    """The parts of an expression.
+    """The object and position phrases of an expression.
 
     Attributes:
         objects: spans that name a class.
@@ -55,11 +57,10 @@ class Phrases:
 
 
 def split_expression(text: str, classes: Sequence[str]) -> Phrases:
-    """The suite's own rule.
+    """Find object and position phrases by the suite's own rule.
 
     Objects are all class names as whole words, plural or not. A position phrase is a preposition, further prepositions
-    ("next to"), a determiner and up to four words before the next closed-class word or sign; one without any word after
-    the preposition is none.
+    ("next to"), a determiner and one to four words before the next closed-class word or sign.
 
     Args:
         text: the expression.
@@ -93,7 +94,7 @@ def _is_content(word: str) -> bool:
 
 
 def whole_word_split(classes: Sequence[str]) -> TextSplit:
-    """The suite's own split; where no phrase of position is found, the position text is the whole expression."""
+    """The suite's own split. Without a position phrase, the position text is the whole expression."""
 
     def split(text: str, tokens: Tokenized) -> tuple[list[int], list[int]]:
         phrases = split_expression(text, classes)
@@ -111,7 +112,7 @@ _CHUNKS: Sequence[Sequence[tuple[tuple[str, ...], bool]]] = (
     ((("IN",), False), (("DT",), True), (_ADJECTIVE, True), (("JJ",), False)),
     ((("IN",), False), (("DT",), True), (_ADJECTIVE, False), (("VBD",), False)),
 )
-"""Chunks in their order of application: (tags, whether the place may be empty) each."""
+"""Chunk rules in their order of application; each is a sequence of (tags, whether the place may be empty)."""
 
 
 def official_split(
@@ -119,11 +120,11 @@ def official_split(
     words_of: Callable[[str], list[str]] | None = None,
     tags_of: Callable[[list[str]], list[str]] | None = None,
 ) -> TextSplit:
-    """The released rules (`dataset` classes of the official code), the masks cut to the token limit.
+    """The released rules (`dataset` classes of the official code), with masks cut to the token limit.
 
-    Class names match as case-sensitive substrings ("dam" in "damaged"), both masks count words, not word pieces, and a
-    phrase is marked where its first word first occurs. Official masks may grow longer than the limit and then break the
-    batch; ours end there.
+    Class names match as case-sensitive substrings ("dam" in "damaged"). Both masks count words, not word pieces, and a
+    phrase is marked where its first word first occurs. Official masks that exceed the limit break the batch; ours end
+    at the limit.
 
     Args:
         classes: class names.
@@ -131,7 +132,7 @@ def official_split(
         tags_of: Penn tags of words; None for NLTK's averaged perceptron.
 
     Raises:
-        MissingResourceError: NLTK or its data are not installed.
+        MissingResourceError: NLTK or its data are missing.
     """
     if words_of is None or tags_of is None:
         words_of, tags_of = _nltk()
@@ -153,13 +154,13 @@ def official_split(
 
 
 def _mark_words(mask: list[int], first: int, count: int) -> None:
-    """Mark words by their number in the sentence; the first id is the start token."""
+    """Mark words by their number in the sentence; id 0 is the start token."""
     for place in range(first + 1, min(first + 1 + count, len(mask))):
         mask[place] = 1
 
 
 def _chunks(words: Sequence[str], tags: Sequence[str]) -> list[list[str]]:
-    """The words of each chunk, in the order of the sentence; a later rule only sees what is in no chunk yet."""
+    """The words of each chunk, in the order of the sentence; a rule matches only words outside earlier chunks."""
     taken = [False] * len(words)
     found: list[Span] = []
     for rule in _CHUNKS:
@@ -178,7 +179,7 @@ def _chunks(words: Sequence[str], tags: Sequence[str]) -> list[list[str]]:
 def _match(
     rule: Sequence[tuple[tuple[str, ...], bool]], tags: Sequence[str], taken: Sequence[bool], at: int
 ) -> int | None:
-    """Where a rule that starts at a word ends, optional places filled if possible; None where it does not fit."""
+    """The end of a rule's match that starts at a word, with optional places filled if possible; None for no match."""
     if not rule:
         return at
     (wanted, optional), rest = rule[0], rule[1:]
@@ -225,15 +226,13 @@ class FIANetTokenizer:
         """Load the tokenizer of the ids and the rules.
 
         Raises:
-            UsageError: an unknown mode or list of classes.
+            UsageError: an unknown list of classes.
             MissingResourceError: a vocabulary, NLTK or its data is missing.
         """
         options = spec.tokenizer_options
         self._tokenize = load_tokenizer(replace(spec, tokenizer=options["base"]))
         classes = class_names(options["classes"])
-        mode = options["mode"]
-        if mode not in MODES:
-            raise UsageError(f"fianet: unknown text_split '{mode}'.{did_you_mean(str(mode), list(MODES))}")
+        mode: SplitRule = options["mode"]
         self._split = official_split(classes) if mode == "official" else whole_word_split(classes)
 
     def __call__(self, text: str) -> Tokenized:

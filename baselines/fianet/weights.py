@@ -1,4 +1,4 @@
-"""Released FIANet checkpoints: their parameter names against ours (see `rrsis_bench/families/lavt/names.py`)."""
+"""Released FIANet checkpoints: official parameter names and ours (see `rrsis_bench/families/lavt/names.py`)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from rrsis_bench.families.lavt.names import (
     SHARED_DROPPED,
     SHARED_NAMES,
     STAGE,
-    NameMap,
     attention_names,
     gate_names,
     pwam_names,
 )
 from rrsis_bench.nn.layers.multiscale import shell_names
+from rrsis_bench.nn.weights.name_map import NameMap
 
 _ALIGN, _OUR_ALIGN = f"{STAGE}.object_position_align_blk", f"{OURS}.align"
 _BLOCK, _OUR_BLOCK = "backbone.tmem.block.*", "refine.blocks.*"

@@ -1,7 +1,7 @@
-"""LAVT (Yang et al., CVPR 2022): words join the visual encoder after each of its stages.
+"""LAVT (Yang et al., CVPR 2022): words enter the image encoder after each of its stages.
 
-The methods built on it share all of it. In `rrsis_bench/families/lavt/`, `family.py` holds the flow of a sample,
-`stage.py` a stage's fusion and `decoder.py` the decoder.
+The methods built on LAVT share all of its parts, which lie in `rrsis_bench/families/lavt/`: the flow of a sample in
+`family.py`, a stage's fusion in `stage.py`, the decoder in `decoder.py`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from torch import nn
 
 from baselines.lavt.weights import RELEASED
 from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
-from rrsis_bench.families.lavt.names import NameMap
 from rrsis_bench.families.lavt.stage import LAVTStage
+from rrsis_bench.nn.weights.name_map import NameMap
 
 
 @dataclass(frozen=True)
 class LAVTOptions(FamilyOptions):
-    """The family's options; LAVT has none of its own."""
+    """The family's options and no others."""
 
 
 class LAVT(LAVTFamily):
-    """The published network with Swin, and the same on a convolutional encoder for the light variant."""
+    """The published network with Swin, and the same network with other image encoders."""
 
     name: ClassVar[str] = "lavt"
     Options: ClassVar[type[Any]] = LAVTOptions

@@ -1,4 +1,4 @@
-"""Released LAVT checkpoints: their parameter names against ours (see `rrsis_bench/families/lavt/names.py`)."""
+"""Released LAVT checkpoints: official parameter names and ours (see `rrsis_bench/families/lavt/names.py`)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from rrsis_bench.families.lavt.names import (
     SHARED_DROPPED,
     SHARED_NAMES,
     STAGE,
-    NameMap,
     gate_names,
     pwam_names,
 )
+from rrsis_bench.nn.weights.name_map import NameMap
 
 RELEASED = NameMap(
     "LAVT",

@@ -1,8 +1,7 @@
-"""The language-guided cross-scale module of LGCE: the two coarsest maps attend to themselves beside a language token.
+"""The language-guided cross-scale module of LGCE: self-attention inside the two coarsest maps beside a language token.
 
-In the code this was rebuilt from, the two scales also exchange their language tokens. That exchange changes only those
-tokens, which are dropped right after it; so it never reaches a pixel. What acts is self-attention inside each of the
-two maps. `cross_scale` says what becomes of the rest (`PARTS`).
+In the found code, the two scales also exchange their language tokens, and drop them right after the exchange: it never
+reaches a pixel. Only the self-attention inside each map has an effect. Option `cross_scale` chooses the other parts.
 
 Legend: `B` batch, `C_i h_i w_i` width and size of the i-th map (finest first), `N_i` its pixels, `T` words, `Ct` their
 width.
@@ -11,32 +10,29 @@ width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
+from rrsis_bench.families.lavt.stage import CONTEXT, TextFeatures, Texts
 
-PARTS = ("kept", "none", "acting")
-"""`kept`: what has no effect is there, but not run. `none`: it is left out. `acting`: the exchanged tokens are added to
-the pixels, which makes the exchange act; that is our reading of the method's name, not the code's."""
+CrossScale = Literal["kept", "none", "acting"]
+"""`kept`: parts without effect are built, but not run. `none`: they are left out. `acting`: the exchanged tokens are
+added to the pixels, which gives the exchange an effect; this is our reading of the method's name, not the code's."""
 MLP_RATIO = 2.0
 
 
-def guide_vector(words: Words, masked: bool) -> Tensor:
-    """One vector (B, Ct) for a text: the mean of its words.
+def guide_vector(words: TextFeatures, masked: bool) -> Tensor:
+    """The mean (B, Ct) of each text's words.
 
     Args:
-        words: the text.
-        masked: leave padding out; else all T positions count, as in the code this was rebuilt from.
+        words: the encoded texts.
+        masked: leave padding out; else all T positions count, as in the found code.
     """
-    if not masked:
-        return words.states.mean(1)
-    present = words.mask.to(words.states.dtype)[..., None]
-    mean: Tensor = (words.states * present).sum(1) / present.sum(1).clamp(min=1)
-    return mean
+    return words.mean() if masked else words.states.mean(1)
 
 
 def to_width(width: int, other: int) -> nn.Sequential:
@@ -62,7 +58,7 @@ class FirstTokenAttention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, 1 + N, C) to the new first token (B, 1, C)."""
+        """Map a sequence (B, 1 + N, C) to its new first token (B, 1, C)."""
         normed = self.norm(tokens)
         query, key, value = (
             projected.unflatten(2, (self.heads, -1)).transpose(1, 2)
@@ -74,7 +70,7 @@ class FirstTokenAttention(nn.Module):
 
 
 class TokenExchange(nn.Module):
-    """Each scale's first token, brought to the other scale's width, attends to the other scale and comes back.
+    """Each scale's first token, projected to the other scale's width, attends to that scale and is projected back.
 
     Args:
         widths: channels of the finer and the coarser scale.
@@ -89,7 +85,7 @@ class TokenExchange(nn.Module):
         self.back = nn.ModuleList(to_width(other, own) for own, other in pairs)
 
     def forward(self, sequences: Sequence[Tensor]) -> list[Tensor]:
-        """Two sequences (B, 1 + N_i, C_i) to their new first tokens (B, 1, C_i)."""
+        """Map two sequences (B, 1 + N_i, C_i) to their new first tokens (B, 1, C_i)."""
         tokens = []
         for index, (into, attend, back) in enumerate(zip(self.into, self.attend, self.back, strict=True)):
             joined = torch.cat([into(sequences[index][:, :1]), sequences[1 - index][:, 1:]], 1)
@@ -102,8 +98,8 @@ class TwoScales(nn.Module):
 
     Args:
         widths: channels of the finer and the coarser scale.
-        heads: attention heads of each.
-        depths: blocks of each.
+        heads: attention heads per scale.
+        depths: blocks per scale.
         exchange: build the exchange of first tokens.
     """
 
@@ -116,7 +112,7 @@ class TwoScales(nn.Module):
         self.exchange = TokenExchange(widths, heads) if exchange else None
 
     def forward(self, sequences: Sequence[Tensor], acting: bool) -> list[Tensor]:
-        """Two sequences (B, 1 + N_i, C_i) to their pixels (B, N_i, C_i).
+        """Map two sequences (B, 1 + N_i, C_i) to their pixels (B, N_i, C_i).
 
         Args:
             sequences: first token and pixels of each scale.
@@ -130,13 +126,13 @@ class TwoScales(nn.Module):
 
 
 class UnusedParts(nn.Module):
-    """What the code builds and never runs: modules for the finer pairs of scales, and patch embeddings of all three.
+    """Parts that the found code builds and never runs: the finer pairs of scales, and patch embeddings of all three.
 
     Args:
         widths: channels of the four maps, finest first.
         text_width: width Ct of the words.
-        heads: attention heads of a pair.
-        depths: blocks of a pair.
+        heads: attention heads over the two scales of a pair.
+        depths: blocks over the two scales of a pair.
     """
 
     def __init__(self, widths: Sequence[int], text_width: int, heads: Sequence[int], depths: Sequence[int]) -> None:
@@ -151,14 +147,14 @@ class UnusedParts(nn.Module):
 
 
 class LanguageGuided(nn.Module):
-    """The whole module; it takes the place between stages and decoder.
+    """The whole module, between stages and decoder.
 
     Args:
         widths: channels of the four maps, finest first.
         text_width: width Ct of the words.
         heads: attention heads over the two coarsest maps.
         depths: blocks over the two coarsest maps.
-        cross_scale: one of `PARTS`.
+        cross_scale: see `CrossScale`.
         masked: leave padding out of the guide vector.
     """
 
@@ -168,7 +164,7 @@ class LanguageGuided(nn.Module):
         text_width: int,
         heads: Sequence[int] = (8, 16),
         depths: Sequence[int] = (1, 3),
-        cross_scale: str = "kept",
+        cross_scale: CrossScale = "kept",
         masked: bool = False,
     ) -> None:
         super().__init__()
@@ -179,7 +175,7 @@ class LanguageGuided(nn.Module):
         self.unused = UnusedParts(widths, text_width, heads, depths) if cross_scale == "kept" else None
 
     def forward(self, maps: Sequence[Tensor], texts: Texts) -> list[Tensor]:
-        """Maps (B, C_i, h_i, w_i), finest first, to maps of the same shapes; the two finest stay as they are."""
+        """Refine maps (B, C_i, h_i, w_i), finest first; shapes stay, and the two finest maps stay as they are."""
         vector = guide_vector(texts[CONTEXT], self.masked)
         coarse = maps[-2:]
         sequences = [

@@ -1,7 +1,8 @@
 """LGCE (Yuan et al., TGRS 2024): LAVT whose two coarsest maps attend to themselves beside a language token.
 
-No official build is known. This follows the released training script and public copies of what it imports, which are
-probably, not surely, the authors' (README.md). What is shared with LAVT is in `rrsis_bench/nn/`.
+We know of no official code of the network. This one follows the released training script and public copies of the
+modules that it imports, which probably are the authors' (README.md). `rrsis_bench/families/lavt/` holds what it shares
+with LAVT.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from baselines.lgce.guidance import PARTS, LanguageGuided
+from baselines.lgce.guidance import CrossScale, LanguageGuided
 from baselines.lgce.weights import names_for
 from rrsis_bench.errors import UsageError
 from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
-from rrsis_bench.families.lavt.names import NameMap, load_official
+from rrsis_bench.families.lavt.names import load_official
 from rrsis_bench.families.lavt.stage import LAVTStage
 from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.weights.name_map import NameMap
 
 
 @dataclass(frozen=True)
@@ -29,35 +31,31 @@ class LGCEOptions(FamilyOptions):
     Attributes:
         guide_heads: attention heads over the third and the fourth map.
         guide_depths: transformer blocks over the third and the fourth map.
-        cross_scale: `kept` builds also what never reaches the output, so that files and sizes agree; `none` leaves it
-            out, with the same outputs; `acting` makes the exchange between the scales act, in a way of ours.
+        cross_scale: `kept` also builds parts that never reach the output, for the found code's files and sizes; `none`
+            leaves them out and has the same outputs; `acting` lets the exchange between the scales act, in our way.
         masked_guide: leave padding out of the mean that makes the language token.
     """
 
     guide_heads: tuple[int, int] = (8, 16)
     guide_depths: tuple[int, int] = (1, 3)
-    cross_scale: str = "kept"
+    cross_scale: CrossScale = "kept"
     masked_guide: bool = False
 
 
 class LGCE(LAVTFamily):
-    """LAVT with the language-guided module between its stages and its decoder."""
+    """LAVT with the language-guided module between stages and decoder."""
 
     name: ClassVar[str] = "lgce"
     Options: ClassVar[type[Any]] = LGCEOptions
     released: ClassVar[NameMap] = names_for("kept")
 
     def build_stage(self, width: int, heads: int) -> nn.Module:
-        """LAVT's: PWAM and the language gate."""
+        """LAVT's stage: PWAM and the language gate."""
         return LAVTStage(width, self.options.text_width, heads, self.options.fusion_drop)
 
     def build_refine(self, widths: Sequence[int]) -> nn.Module:
         """The language-guided module."""
         options = self.options
-        if options.cross_scale not in PARTS:
-            raise UsageError(
-                f"{self.name}: option 'cross_scale' is one of {', '.join(PARTS)}, not '{options.cross_scale}'."
-            )
         for width, heads in zip(widths[-2:], options.guide_heads, strict=True):
             if width % heads:
                 raise UsageError(f"{self.name}: option 'guide_heads': {heads} heads do not divide {width} channels.")
@@ -71,11 +69,11 @@ class LGCE(LAVTFamily):
         )
 
     def load_official(self, path: Path) -> str:
-        """Load a checkpoint under the names of `weights.py`; see `LAVTFamily.load_official`."""
+        """Load a checkpoint under the names of `weights.py`; see `Method.load_official`."""
         return load_official(self, path, names_for(self.options.cross_scale))
 
     def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """LAVT's groups. The language-guided module is the decoder's in the code, so all of it decays with that."""
+        """LAVT's groups, with the language-guided module in the decoder's group, where the found code has it."""
         backbone, *others = super().param_groups(base_lr, weight_decay)
         assert self.refine is not None
         own = trainable(self.refine.parameters())

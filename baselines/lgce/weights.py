@@ -1,7 +1,7 @@
-"""LGCE's parameter names against ours.
+"""LGCE's parameter names and ours.
 
-No LGCE checkpoint is known to be released, and the names are those of the code this was rebuilt from, not of an
-official file. So a file is read strictly, but that such a file exists is not claimed.
+We know of no released LGCE checkpoint. The names are those of the code that this network was rebuilt from; a file with
+these names would load strictly.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from rrsis_bench.families.lavt.names import (
     SHARED_DROPPED,
     SHARED_NAMES,
     STAGE,
-    NameMap,
     gate_names,
     pwam_names,
 )
+from rrsis_bench.nn.weights.name_map import NameMap
 
 UNUSED: Mapping[str, str] = {
     r"classifier\.msb[23]\..*": "for the finer pairs of scales; built, never run",
@@ -29,7 +29,7 @@ EXCHANGE: Mapping[str, str] = {
 
 
 def exchange_names(official: str, ours: str) -> dict[str, str]:
-    """The exchange of first tokens between two scales."""
+    """Names of the exchange of first tokens between two scales."""
     inner = {"norm1": "norm", "attn.wq": "query", "attn.wk": "key", "attn.wv": "value", "attn.proj": "output"}
     return {
         f"{official}.projs": f"{ours}.into",
@@ -39,7 +39,7 @@ def exchange_names(official: str, ours: str) -> dict[str, str]:
 
 
 def pair_names(number: int, ours: str) -> dict[str, str]:
-    """The module of a pair of scales; inside the blocks the names are timm's."""
+    """Names of the module of a pair of scales; inside the blocks they are timm's."""
     official = f"classifier.msb{number}.msb"
     return {f"{official}.blocks": f"{ours}.blocks", **exchange_names(official, f"{ours}.exchange")}
 
@@ -60,7 +60,7 @@ MODULES: Mapping[str, str] = {
 
 
 def names_for(cross_scale: str) -> NameMap:
-    """The names of a network with the parts `cross_scale` names; the names of the other parts are dropped."""
+    """The names of a network with the parts that `cross_scale` names; those of the other parts are dropped."""
     dropped = {
         "kept": SHARED_DROPPED,
         "acting": {**SHARED_DROPPED, **UNUSED},

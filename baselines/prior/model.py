@@ -1,6 +1,6 @@
 """What both blind baselines share: a probability for every cell, learned by counting, and a level chosen on val.
 
-Shape legend: `B` batch, `G` cells a side, `K` levels tried.
+Legend: `B` batch, `G` cells per side, `K` levels tried.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class PriorOptions:
     """Choices of both baselines.
 
     Attributes:
-        grid: cells G a side; truths are sampled at the cells' centres.
-        max_tokens: words of an expression that count.
+        grid: cells G per side; the input has that size, and truths are sampled at the cells' centres.
+        max_tokens: number of words of an expression that count.
     """
 
     grid: int = 32
@@ -34,9 +34,9 @@ class PriorOptions:
 
 
 class Prior(Method):
-    """Counts masks in training, answers with a probability map, and cuts it at the level that is best on val.
+    """Counts masks in training, predicts a probability map, and cuts it at the level that is best on val.
 
-    No gradient and no parameter: training is one pass over the data, and its order does not matter.
+    It has neither gradients nor parameters: training is one pass over the data, in any order.
     """
 
     options: PriorOptions
@@ -54,31 +54,31 @@ class Prior(Method):
         self.register_buffer("mean_sum", torch.zeros(options.grid**2))
 
     def probability(self, batch: Batch) -> Tensor:
-        """Share of the training truths that are foreground in each cell, (B, G * G) in 0..1."""
+        """Share of training truths with foreground in each cell, (B, G * G) in 0..1."""
         raise NotImplementedError
 
-    def remember(self, batch: Batch, masks: Tensor) -> None:
+    def accumulate(self, batch: Batch, masks: Tensor) -> None:
         """Count a training batch.
 
         Args:
-            batch: gives the expressions.
+            batch: holds the expressions.
             masks: (B, G * G) float32 truths.
         """
         self.seen += len(masks)
         self.mean_sum += masks.sum(0)
 
     def mean_mask(self) -> Tensor:
-        """The mean mask of all training samples, (G * G); half a sample of prior belief keeps it inside 0..1."""
+        """The mean mask of all training samples (G * G); a prior of half a sample keeps it inside 0..1."""
         return (self.mean_sum + 0.5) / (self.seen + 1)
 
     def forward(self, batch: Batch) -> MethodOutput:
-        """Log-odds of the map less those of the level, (B, 1, H, W); in training, from earlier batches only."""
+        """Log-odds of the map minus those of the level, (B, 1, H, W); in training, from earlier batches only."""
         side = self.options.grid
-        # Sums over a whole data set are no place for 16-bit floats.
+        # 16-bit floats would lose sums over a whole data set.
         with torch.no_grad(), torch.autocast(self.seen.device.type, enabled=False):
             probability = self.probability(batch).float().clamp(1e-6, 1 - 1e-6)
             if self.training:
-                self.remember(batch, self._cells(batch))
+                self.accumulate(batch, self._cells(batch))
         odds = torch.logit(probability)
         logits = (odds - torch.logit(self.level)).view(-1, 1, side, side)
         size = batch.images.shape[-2:]
@@ -87,7 +87,7 @@ class Prior(Method):
         return MethodOutput(logits, {"odds": odds})
 
     def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy of the map (without the level), to watch; nothing descends it."""
+        """Cross-entropy of the map (without the level), for the log; no gradient comes from it."""
         return {"bce": F.binary_cross_entropy_with_logits(output.aux["odds"], self._cells(batch))}
 
     def calibrate(self, batches: Iterable[Batch]) -> None:
@@ -104,7 +104,7 @@ class Prior(Method):
 
 
 def level_ious(probability: Tensor, masks: Tensor) -> Tensor:
-    """IoU of every sample at every level, from one histogram instead of K thresholdings.
+    """IoU of every sample at every level, from one histogram per sample.
 
     Args:
         probability: (B, N) in 0..1.

@@ -1,23 +1,22 @@
-"""Words without a vocabulary: any language, any data set, nothing to download."""
+"""A tokenizer without vocabulary, for any language and data set."""
 
 from __future__ import annotations
 
 import re
 from zlib import crc32
 
-from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import UsageError
-from rrsis_bench.types import InputSpec
+from rrsis_bench.types import InputSpec, Tokenized
 
 
 class WordTokenizer:
-    """One id a word, its checksum; case and punctuation are dropped, a text that is too long is cut, padding is 0."""
+    """Gives each word its checksum as id, and drops case and punctuation; long texts are cut, padding is 0."""
 
     def __init__(self, spec: InputSpec) -> None:
         """Read the length.
 
         Raises:
-            UsageError: no room for a single word.
+            UsageError: `max_tokens` is below 1.
         """
         if spec.max_tokens < 1:
             raise UsageError("max_tokens must be at least 1.")

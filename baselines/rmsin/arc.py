@@ -1,4 +1,4 @@
-"""Adaptive rotated convolution (RMSIN, section 3.4): the decoder turns its kernels by an angle of each image.
+"""Adaptive rotated convolution (RMSIN, section 3.4): the decoder rotates its kernels by an angle per image.
 
 Legend: `B` batch, `C` channels, `h w` map, `n` kernels, taps are numbered 0 to 8 row by row.
 """
@@ -17,16 +17,16 @@ from rrsis_bench.families.lavt.decoder import LAVTDecoder
 
 
 def rotation(theta: Tensor) -> Tensor:
-    """How the nine taps of a kernel turned by an angle are mixed from its own.
+    """Matrices that mix the nine taps of a kernel into those of the rotated kernel.
 
-    Each tap's place is turned about the centre, clamped to the kernel's square, and read between the four nearest taps
-    by bilinear weights. For angles within 45 degrees this is the table of cases the method is described by.
+    Each tap's position is rotated about the centre, clamped to the kernel's square, and interpolated bilinearly between
+    the four nearest taps. Within 45 degrees this equals the paper's table of cases.
 
     Args:
         theta: (...) angles in radians.
 
     Returns:
-        (..., 9, 9), rows are taps of the turned kernel and sum to 1.
+        (..., 9, 9); rows are taps of the rotated kernel and sum to 1.
     """
     steps = torch.arange(-1, 2, dtype=theta.dtype, device=theta.device)
     down, right = (place.flatten() for place in torch.meshgrid(steps, steps, indexing="ij"))
@@ -39,7 +39,7 @@ def rotation(theta: Tensor) -> Tensor:
 
 
 class Routing(nn.Module):
-    """Strength and angle of each kernel for each image, from the mean of its map.
+    """Predicts a strength and an angle of each kernel for each image, from the mean of the image's map.
 
     Args:
         width: channels C.
@@ -60,19 +60,19 @@ class Routing(nn.Module):
             trunc_normal_(layer.weight, std=0.02)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """A map (B, C, h, w) to strengths in (0, 1) and angles in radians, both (B, n) and float32 at least."""
+        """Map (B, C, h, w) to strengths in (0, 1) and angles in radians, both (B, n) and in float32 at least."""
         pixels = F.relu(self.norm(self.depthwise(features).permute(0, 2, 3, 1)))
         mean = pixels.mean((1, 2))
         strength, angle = self.strength(self.dropout(mean)), self.angle(self.dropout(mean))
-        precise = torch.promote_types(angle.dtype, torch.float32)  # an angle in bfloat16 would be a rough one
+        precise = torch.promote_types(angle.dtype, torch.float32)  # bfloat16 would round angles too much
         return F.sigmoid(strength.to(precise)), F.softsign(angle.to(precise)) * self.largest
 
 
 class AdaptiveRotatedConv(nn.Module):
-    """A 3x3 convolution whose kernel is turned and scaled for each image: sum over j of lambda_j R(theta_j) K_j.
+    """A 3x3 convolution whose kernel is rotated and scaled per image: sum over j of lambda_j R(theta_j) K_j.
 
     Args:
-        width: channels C, in and out.
+        width: channels C of input and output.
         kernels: number n.
         degrees: largest angle to either side.
         dropout: rate in the routing.
@@ -80,13 +80,13 @@ class AdaptiveRotatedConv(nn.Module):
 
     def __init__(self, width: int, kernels: int = 1, degrees: float = 40.0, dropout: float = 0.2) -> None:
         super().__init__()
-        # Stacked along the outputs, not on an axis of their own: a parameter of five axes has no channels-last layout.
+        # Kernels are stacked along the outputs: a parameter of five axes would have no channels-last layout.
         self.weight = nn.Parameter(torch.empty(kernels * width, width, 3, 3))
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         self.routing = Routing(width, kernels, degrees, dropout)
 
     def kernels(self, features: Tensor) -> Tensor:
-        """The kernels (B, C, C, 3, 3) for the images of a map (B, C, h, w)."""
+        """Make each image's kernel from a map (B, C, h, w): (B, C, C, 3, 3)."""
         strength, angle = self.routing(features)
         mix = (strength[..., None, None] * rotation(angle)).to(self.weight.dtype)
         width = self.weight.shape[1]
@@ -94,7 +94,7 @@ class AdaptiveRotatedConv(nn.Module):
         return torch.einsum("bnrt,noit->boir", mix, own).reshape(-1, width, width, 3, 3)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) to the same; the batch is one convolution with a group for each image."""
+        """Convolve (B, C, h, w); the shape stays. One grouped convolution serves the whole batch."""
         batch = features.shape[0]
         kernels = self.kernels(features)
         joined = features.reshape(1, -1, *features.shape[-2:])

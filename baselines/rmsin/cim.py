@@ -1,6 +1,6 @@
 """Cross-scale interaction (RMSIN, section 3.3): the maps of all stages attend to each other on one small grid.
 
-The shell (pooling, joining, splitting, gates) is `rrsis_bench/nn/layers/multiscale.py`; here is the block inside it.
+This file holds the blocks; `rrsis_bench/nn/layers/multiscale.py` holds the shell (pooling, joining, splitting, gates).
 
 Legend: `B` batch, `c` inner width (480), `g` side of the grid (15), `P` its g*g cells (225), `N` cells of all three
 sizes (314), `H` heads (8), `K` width of keys per head (32), values are twice as wide (64).
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.families.lavt.stage import Texts
-from rrsis_bench.nn.encoders.swin import init_transformer
+from rrsis_bench.nn.layers.init import init_transformer
 from rrsis_bench.nn.layers.multiscale import MultiScaleShell
 
 
 class GridAttention(nn.Module):
-    """Cells of the grid attend to cells of three sizes.
+    """Attention of the grid's cells to cells of three sizes.
 
-    Two tensors are read anew in memory order, without a transpose, so that token and channel axes mix. It is what the
-    released network does, and its parameters fit nothing else.
+    As in the released network, two tensors are reshaped without a transpose, which mixes token and channel axes. The
+    released parameters depend on it.
 
     Args:
         width: channels c of the tokens.
@@ -46,10 +46,10 @@ class GridAttention(nn.Module):
         self.output = nn.Linear(values, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N, c) to (B, P, c)."""
+        """Attend: tokens (B, N, c) to (B, P, c)."""
         batch, count, _ = tokens.shape
         projected = self.project_bn(self.project(tokens).flatten(0, 1))
-        # Per head: query, key, value, side by side.
+        # Each head's query, key and value lie side by side.
         split = projected.view(batch, count, self.heads, 4 * self.key).transpose(1, 2)
         query, key, value = split.split((self.key, self.key, 2 * self.key), -1)
         attended = F.scaled_dot_product_attention(query, key, value, scale=self.key**-0.5)
@@ -61,7 +61,7 @@ class GridAttention(nn.Module):
 
 
 class CrossScaleAttention(nn.Module):
-    """Attention over the grid and two coarser copies of it, made by strided depthwise convolutions.
+    """Attention over the grid and two coarser copies, which strided depthwise convolutions make.
 
     Args:
         width: channels c.
@@ -84,7 +84,7 @@ class CrossScaleAttention(nn.Module):
         self.output = nn.Conv2d(width, width, 1)
 
     def forward(self, y: Tensor) -> Tensor:
-        """(B, c, g, g) to the same."""
+        """Attend on the grid (B, c, g, g); the shape stays."""
         fine = self.bn(y)
         scales = (fine, self.coarse_bn(self.coarse(fine)), self.coarser_bn(self.coarser(fine)))
         tokens = torch.cat([scale.flatten(2) for scale in scales], 2).transpose(1, 2)
@@ -94,7 +94,7 @@ class CrossScaleAttention(nn.Module):
 
 
 class GridFeedForward(nn.Module):
-    """To twice the width, a 3x3 convolution of two channels in a group, ReLU6, and back.
+    """Feed-forward layer: twice the width, a 3x3 convolution in groups of two channels, ReLU6, and back.
 
     Args:
         width: channels.
@@ -110,15 +110,15 @@ class GridFeedForward(nn.Module):
         self.conv3 = nn.Conv2d(hidden, width, 1)
 
     def forward(self, y: Tensor) -> Tensor:
-        """(B, width, g, g) to the same."""
+        """Feed (B, width, g, g) forward; the shape stays."""
         fed: Tensor = self.conv3(F.relu6(self.conv2(self.bn2(self.conv1(self.bn1(y))))))
         return fed
 
 
 class CIMBlock(nn.Module):
-    """Attention, a feed-forward layer for each stage's share of the channels, attention, one for all channels.
+    """Attention, a feed-forward layer per stage's share of the channels, attention, one feed-forward layer for all.
 
-    The shares' layers stand in two residual connections at once, as released: their line gives 2y + ff(y).
+    The shares' layers lie inside two residual connections, as released: their result is 2y + ff(y).
 
     Args:
         shares: channels of each stage's share.
@@ -137,7 +137,7 @@ class CIMBlock(nn.Module):
         self.feed = GridFeedForward(width)
 
     def forward(self, y: Tensor) -> Tensor:
-        """(B, c, g, g) to the same."""
+        """Run the block on (B, c, g, g); the shape stays."""
         y = y + self.attention1(y)
         shares = zip(self.share_feed, torch.split(y, self.shares, 1), strict=True)
         y = 2 * y + torch.cat([feed(share) for feed, share in shares], 1)
@@ -147,11 +147,11 @@ class CIMBlock(nn.Module):
 
 
 class CIM(nn.Module):
-    """The cross-scale interaction module; no language enters here.
+    """The cross-scale interaction module, which reads no language.
 
     Args:
         widths: channels of the stages' maps, each a multiple of 4.
-        grid: side g of the grid the maps are pooled to, part of the parameters' shapes.
+        grid: side g of the grid that the maps are pooled to, a part of the parameters' shapes.
         heads: attention heads H.
         key: width K of queries and keys per head.
         blocks: number of blocks.
@@ -165,5 +165,5 @@ class CIM(nn.Module):
         self.blocks.apply(init_transformer)
 
     def forward(self, maps: Sequence[Tensor], texts: Texts) -> list[Tensor]:
-        """Maps (B, C_i, h_i, w_i), finest first, to maps of the same shapes; the texts are not read."""
+        """Refine maps (B, C_i, h_i, w_i), finest first; shapes stay, and the texts are ignored."""
         return self.shell.spread(self.blocks(self.shell.pool(maps)), maps)

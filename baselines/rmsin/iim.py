@@ -1,4 +1,4 @@
-"""Intra-scale interaction (RMSIN, section 3.2): a weight for every pixel of a stage's map, beside LAVT's language gate.
+"""Intra-scale interaction (RMSIN, section 3.2): a weight for every pixel of a stage's map, beside LAVT's fusion.
 
 Legend: `B` batch, `h w` map, `C` its channels.
 """
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.families.lavt.stage import LAVTStage, Texts
-from rrsis_bench.nn.encoders.swin import init_transformer
 from rrsis_bench.nn.layers.fusion import LanguageGate
+from rrsis_bench.nn.layers.init import init_transformer
 
 
 class OneChannelHalf(nn.Module):
-    """Three paths over one channel, added: bn(conv1(z)) + bn(conv3(bn(conv1(z)))) + bn(z); 19 parameters.
+    """The sum of three paths over one channel: bn(conv1(z)) + bn(conv3(bn(conv1(z)))) + bn(z); 19 parameters.
 
-    The 3x3 path pads with zeros what its first batch norm gives, not the input.
+    The 3x3 path zero-pads the output of its first batch norm.
     """
 
     def __init__(self) -> None:
@@ -30,14 +30,14 @@ class OneChannelHalf(nn.Module):
         self.same_bn = nn.BatchNorm2d(1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, 1, h, w) to the same."""
+        """Map (B, 1, h, w) to the same shape."""
         wide = self.wide_bn(self.wide(self.inner_bn(self.inner(features))))
         summed: Tensor = self.point_bn(self.point(features)) + wide + self.same_bn(features)
         return summed
 
 
 class IntraScale(nn.Module):
-    """One weight per pixel from the mean over the channels: s = sigmoid(b(relu(a(mean x)))); 38 parameters."""
+    """Weighs each pixel by the mean over its channels: s = sigmoid(b(relu(a(mean x)))); 38 parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,13 +45,13 @@ class IntraScale(nn.Module):
         self.second = OneChannelHalf()
 
     def forward(self, features: Tensor) -> Tensor:
-        """A map (B, h, w, C) to its pixels' weights (B, h, w, 1)."""
+        """Weights (B, h, w, 1) of a map's pixels (B, h, w, C)."""
         mean = features.mean(-1)[:, None]
         return F.sigmoid(self.second(F.relu(self.first(mean)))).permute(0, 2, 3, 1)
 
 
 class RMSINStage(LAVTStage):
-    """LAVT's stage with a second gate beside the language gate, for the weighted visual features.
+    """LAVT's stage with a second gate, for the weighted visual features.
 
     x' = x + gate(r) + visual_gate(x * s), with r = PWAM(x, words) and s one weight per pixel.
 
@@ -69,7 +69,7 @@ class RMSINStage(LAVTStage):
         self.visual_gate.apply(init_transformer)
 
     def forward(self, features: Tensor, texts: Texts) -> tuple[Tensor, Tensor, Texts]:
-        """See `LAVTStage.forward`. Any map size will do; the released code takes square maps alone."""
+        """Fuse a map of any size; see `LAVTStage.forward`. The released code takes square maps only."""
         fused = self.fuse(features, texts)
         weighted = features * self.intra(features)
         return features + self.gate(fused) + self.visual_gate(weighted), self.to_map(fused), texts

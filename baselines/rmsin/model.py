@@ -1,7 +1,7 @@
-"""RMSIN (Liu et al., CVPR 2024): LAVT with interaction inside and across scales and a decoder that turns its kernels.
+"""RMSIN (Liu et al., CVPR 2024): LAVT with interaction inside and across scales and a decoder that rotates its kernels.
 
-What it shares with LAVT is in `rrsis_bench/families/lavt/` and `nn/layers/multiscale.py`; its own
-parts are `iim.py` (stage), `cim.py` (between stages and decoder) and `arc.py` (decoder).
+RMSIN's own parts are the stage (`iim.py`), the module between stages and decoder (`cim.py`) and the decoder (`arc.py`).
+`rrsis_bench/families/lavt/` and `nn/layers/multiscale.py` hold the shared ones.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from baselines.rmsin.cim import CIM
 from baselines.rmsin.iim import RMSINStage
 from baselines.rmsin.weights import RELEASED
 from rrsis_bench.errors import UsageError
-from rrsis_bench.families.lavt.family import FamilyOptions, LAVTFamily
-from rrsis_bench.families.lavt.names import NameMap
+from rrsis_bench.families.lavt.family import Dice, FamilyOptions, LAVTFamily
+from rrsis_bench.nn.weights.name_map import NameMap
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,17 @@ class RMSINOptions(FamilyOptions):
     """The family's options and RMSIN's own; the defaults are the published network.
 
     Attributes:
-        dice: see `FamilyOptions`; RMSIN sums it.
-        cim_grid: side of the grid on which the scales meet; part of the parameters' shapes. At 480 px it is the last
-            map's own size.
-        cim_heads: attention heads there.
-        cim_key: width of a head's queries and keys; values are twice as wide.
-        cim_blocks: blocks there.
-        arc_kernels: rotated kernels of each convolution.
+        dice: see `FamilyOptions`; RMSIN's is `sum`.
+        cim_grid: side of CIM's grid, a part of its parameters' shapes. At 480 px it is the last map's own size.
+        cim_heads: attention heads in CIM.
+        cim_key: width of a head's queries and keys in CIM; values are twice as wide.
+        cim_blocks: blocks in CIM.
+        arc_kernels: rotated kernels per convolution.
         arc_degrees: largest angle to either side.
-        arc_dropout: dropout rate before strength and angle are read off.
+        arc_dropout: dropout rate before the layers that predict strength and angle.
     """
 
-    dice: str = "sum"
+    dice: Dice = "sum"
     cim_grid: int = 15
     cim_heads: int = 8
     cim_key: int = 32
@@ -48,14 +47,14 @@ class RMSINOptions(FamilyOptions):
 
 
 class RMSIN(LAVTFamily):
-    """The published network; unlike the released one it takes any image size and any width divisible by 4."""
+    """The published network, for any image size and any stage widths divisible by 4; the released one takes 480 px."""
 
     name: ClassVar[str] = "rmsin"
     Options: ClassVar[type[Any]] = RMSINOptions
     released: ClassVar[NameMap] = RELEASED
 
     def build_stage(self, width: int, heads: int) -> nn.Module:
-        """PWAM, the language gate, and the intra-scale branch with its gate."""
+        """PWAM, the language gate, and the intra-scale branch with a gate of its own."""
         return RMSINStage(width, self.options.text_width, heads, self.options.fusion_drop)
 
     def build_refine(self, widths: Sequence[int]) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Released RMSIN checkpoints: their parameter names against ours (see `rrsis_bench/families/lavt/names.py`)."""
+"""Released RMSIN checkpoints: official parameter names and ours (see `rrsis_bench/families/lavt/names.py`)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from rrsis_bench.families.lavt.names import (
     SHARED_DROPPED,
     SHARED_NAMES,
     STAGE,
-    NameMap,
     gate_names,
     pwam_names,
 )
 from rrsis_bench.nn.layers.multiscale import shell_names
+from rrsis_bench.nn.weights.name_map import NameMap
 
 CIM, BLOCK = "backbone.cim", "refine.blocks.*"
 
 
 def half_names(official: str, ours: str, suffix: str) -> dict[str, str]:
-    """One half of the intra-scale branch; the second half's modules carry a suffix."""
+    """Names of one half of the intra-scale branch; the second half's modules have a suffix."""
     inner = {
         f"brb_1x1{suffix}.conv": "point",
         f"brb_1x1{suffix}.bn": "point_bn",
@@ -31,7 +31,7 @@ def half_names(official: str, ours: str, suffix: str) -> dict[str, str]:
 
 
 def attention_names(official: str, ours: str) -> dict[str, str]:
-    """A cross-scale attention."""
+    """Names of a cross-scale attention."""
     inner = {
         "bn1": "bn",
         "DWConv1.0": "coarse",
@@ -50,7 +50,7 @@ def attention_names(official: str, ours: str) -> dict[str, str]:
 
 
 def routing_names(official: str, ours: str) -> dict[str, str]:
-    """The part of a rotated convolution that chooses strength and angle; the misspelt name is the released one."""
+    """Names of a rotated convolution's routing; the released name is misspelt."""
     inner = {"dwc": "depthwise", "norm.norm": "norm", "fc_alpha": "strength", "fc_theta": "angle"}
     return {f"{official}.rounting_func.{theirs}": f"{ours}.routing.{name}" for theirs, name in inner.items()}
 
@@ -58,7 +58,7 @@ def routing_names(official: str, ours: str) -> dict[str, str]:
 RELEASED = NameMap(
     "RMSIN",
     {
-        # Before the family's names: the first match counts, and those know `classifier.conv2_4` as a plain convolution.
+        # Before the family's names, since the first match counts: there `classifier.conv2_4` is a plain convolution.
         **{
             name: ours
             for start in (4, 3, 2)

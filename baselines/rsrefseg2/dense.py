@@ -1,38 +1,38 @@
-"""The dense prompt: how like the sentence each place of the refined image is, as a map for the segmenter.
+"""The dense prompt: the cosine of each position of the refined image with the sentence, as a map for the segmenter.
 
 Legend: `B` batch, `D` width, `h w` image map, `H W` prompt map.
 
-The published form upsamples the features to the prompt's size and compares there. The low-memory form gives the same
-numbers without ever holding a map of D channels at that size: interpolation is linear, so the inner product with the
-sentence may be interpolated itself; and the squared length of an interpolated vector is a sum over products of the four
-neighbours it is made of, which are all known on the small map.
+The published form upsamples the features to the prompt's size, then takes the cosine. The low-memory form gives the
+same numbers without a map of D channels at that size. Interpolation is linear: inner products with the sentence are
+interpolated themselves. The squared length of an interpolated vector is a sum over products of its four neighbours,
+which the small map gives.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.errors import UsageError
-from rrsis_bench.nn.layers.precision import full_precision, wide
+from rrsis_bench.nn.layers.precision import at_least_float32, full_precision
 
+Norm = Literal["batch", "group"]
 SMALLEST = 1e-12
 
 
 class DensePrompt(nn.Module):
-    """Two convolutions over the refined image and its likeness to the sentence.
+    """Two convolutions over the refined image, then its cosine with the sentence.
 
     Args:
         width: D.
         norm: `batch`, or `group` for few samples per device.
     """
 
-    def __init__(self, width: int, norm: str = "batch") -> None:
+    def __init__(self, width: int, norm: Norm = "batch") -> None:
         super().__init__()
         half = width // 2
-        if norm not in ("batch", "group"):
-            raise UsageError(f"rsrefseg2: dense_norm is 'batch' or 'group', not '{norm}'.")
         middle = nn.BatchNorm2d(half) if norm == "batch" else nn.GroupNorm(min(32, half), half)
         self.conv = nn.Sequential(
             nn.Conv2d(width, half, 3, padding=1), middle, nn.GELU(), nn.Conv2d(half, width, 3, padding=1)
@@ -47,34 +47,34 @@ class DensePrompt(nn.Module):
         size: tuple[int, int],
         low_memory: bool = True,
     ) -> Tensor:
-        """The prompt.
+        """Make the prompt.
 
         Args:
             refined: (B, D, h, w).
             sentence: (B, D).
-            log_scale: logarithm of the factor of the cosine.
-            bias: added to it.
+            log_scale: logarithm of the cosine's factor.
+            bias: added to the scaled cosine.
             size: (H, W) of the prompt.
-            low_memory: the form that needs little memory.
+            low_memory: compute the cosine by `cosine_map`.
 
         Returns:
             (B, 1, H, W) in float32 (or float64): factor * cosine + bias.
         """
         features = self.conv(refined)
         with full_precision(features.device):
-            features, sentence = wide(features), wide(sentence)
-            cosine = (likeness if low_memory else likeness_naive)(features, sentence, size)
+            features, sentence = at_least_float32(features), at_least_float32(sentence)
+            cosine = (cosine_map if low_memory else cosine_map_naive)(features, sentence, size)
             return log_scale.exp() * cosine + bias
 
 
-def likeness_naive(features: Tensor, sentence: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cosine of the upsampled features (B, D, h, w) with the sentence (B, D): (B, 1, H, W), as published."""
+def cosine_map_naive(features: Tensor, sentence: Tensor, size: tuple[int, int]) -> Tensor:
+    """Upsample features (B, D, h, w), then take the cosine with the sentence (B, D): (B, 1, H, W), as published."""
     large = F.interpolate(features, size, mode="bilinear", align_corners=True)
     return (F.normalize(large, dim=1) * F.normalize(sentence, dim=1)[..., None, None]).sum(1, keepdim=True)
 
 
-def likeness(features: Tensor, sentence: Tensor, size: tuple[int, int]) -> Tensor:
-    """The same as `likeness_naive` in a fraction of its memory."""
+def cosine_map(features: Tensor, sentence: Tensor, size: tuple[int, int]) -> Tensor:
+    """Compute `cosine_map_naive` in a fraction of its memory."""
     product = torch.einsum("bdhw,bd->bhw", features, F.normalize(sentence, dim=1))
     rows, row_pairs = corner_weights(features.shape[-2], size[0], features)
     columns, column_pairs = corner_weights(features.shape[-1], size[1], features)
@@ -95,11 +95,11 @@ def likeness(features: Tensor, sentence: Tensor, size: tuple[int, int]) -> Tenso
 
 
 def corner_weights(small: int, large: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Bilinear interpolation with aligned corners along one axis.
+    """Weights of bilinear interpolation with aligned corners along one axis.
 
     Args:
-        small: number of places known.
-        large: number of places wanted.
+        small: number of known positions.
+        large: number of interpolated positions.
         like: tensor that gives device and type.
 
     Returns:

@@ -1,4 +1,4 @@
-"""RSRefSeg 2 (Chen et al., TGRS 2026): a dual encoder localises, a promptable segmenter segments.
+"""RSRefSeg 2 (Chen et al., TGRS 2026): a dual encoder locates the referent, a promptable segmenter outlines it.
 
 Legend: `B` batch, `H W` pixels of the input, `h w` map of the dual encoder, `D` its width, `L` words, `P` width of the
 segmenter's prompts.
@@ -7,7 +7,6 @@ segmenter's prompts.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,26 +16,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from baselines.rsrefseg2.losses import contrastive, decorrelation, keys_of, regions, squared_dice
+from baselines.rsrefseg2.losses import contrastive, decorrelation, duplicate_keys, region_features, squared_dice
 from baselines.rsrefseg2.options import RSRefSeg2Options
 from baselines.rsrefseg2.prompter import CascadedPrompter
+from baselines.rsrefseg2.weights import load_official
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method
-from rrsis_bench.nn.encoders.dual_encoder import Heard, build_dual_encoder
-from rrsis_bench.nn.encoders.sam import build_segmenter
+from rrsis_bench.nn.encoders.build import build_dual_encoder, build_segmenter
+from rrsis_bench.nn.encoders.dual_encoder import DualEncoder, EncodedText
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, reduce_mask, upsample
 from rrsis_bench.nn.layers.precision import full_precision
-from rrsis_bench.nn.weights.files import load_tensors, resolve, sha256_file
+from rrsis_bench.nn.weights.base import load_frozen
 from rrsis_bench.types import Batch, InputSpec, MethodOutput
 
 LARGEST_SCALE = math.log(120.0)
 TABLES = ("_position", "prompt_start", "_token", "tokens", "embed")
-"""Parts of the names of tables, which do not decay by default."""
+"""Parts of the names of tables, which have no weight decay by default."""
 
 
 class Contrast(nn.Module):
-    """Scale and bias of the contrastive loss; the first pair belongs to losses that the published recipe leaves off."""
+    """Scale and bias of the contrastive loss; the first pair serves losses that the published recipe switches off."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Contrast(nn.Module):
         self.bias1, self.bias2 = (nn.Parameter(torch.full((1,), math.log(0.5))) for _ in range(2))
 
     def idle(self) -> list[nn.Parameter]:
-        """All but the one scale that a softmax sees."""
+        """All parameters but the scale that affects the softmax."""
         return [parameter for name, parameter in self.named_parameters() if name != "log_scale2"]
 
 
@@ -77,7 +77,7 @@ class RSRefSeg2(Method):
             options.dense_norm,
         )
         self.contrast = Contrast()
-        self.input_spec = input_spec(options, self.segmenter.image_size, self.dual.context)
+        self.input_spec = input_spec(options, self.segmenter.image_size, self.dual)
         self.dual.add_lora(options.lora_rank, options.lora_alpha, options.pooling_head_lora)
         self.segmenter.add_lora(options.lora_rank, options.lora_alpha)
         if not options.train_idle:
@@ -85,75 +85,75 @@ class RSRefSeg2(Method):
                 parameter.requires_grad_(False)
 
     def checkpoint_activations(self) -> None:
-        """Run the encoders' blocks again in the backward pass in place of keeping what they computed."""
+        """Recompute the encoders' blocks in the backward pass instead of keeping their activations."""
         for block in (*self.dual.blocks(), *self.segmenter.blocks()):
             block.forward = partial(_again, block.forward)
 
-    def read(self, batch: Batch) -> tuple[Heard, Tensor | None]:
-        """Encode the expressions; the mask (B, L) is None where padding counts as words."""
+    def encode_text(self, batch: Batch) -> tuple[EncodedText, Tensor | None]:
+        """Encode the expressions; the mask (B, L) is None if padding counts as words."""
         ids, mask = batch.tokens.ids, batch.tokens.mask
         if self.options.text_padding == "masked":
-            heard = self.dual.read(ids, mask)
-            return heard, heard.mask
-        # The one place where the host must know a number of the device's; only in the released form.
+            text = self.dual.encode_text(ids, mask)
+            return text, text.mask
+        # Only this released form makes the host wait for a number of the device.
         longest = int(mask.sum(1).max())
-        return self.dual.read(ids[:, :longest], mask[:, :longest], padded=False), None
+        return self.dual.encode_text(ids[:, :longest], mask[:, :longest], padded=False), None
 
     def for_dual(self, images: Tensor) -> Tensor:
-        """Images as the segmenter wants them -> as the dual encoder wants them: its own scaling and size."""
+        """Rescale and resize images from the segmenter's input to the dual encoder's."""
         spec, dual = self.input_spec, self.dual
         own = images.new_tensor((spec.mean, spec.std, dual.mean, dual.std))[..., None, None]
         scaled = (images * own[1] + own[0] - own[2]) / own[3]
         return upsample(scaled, (dual.image_size, dual.image_size))
 
     def forward(self, batch: Batch) -> MethodOutput:
-        """Logits at the input's size (B, 1, H, W); `aux` holds what the losses on the features need.
+        """Logits at the input's size (B, 1, H, W); `aux` holds the features that the losses read.
 
-        The encoders see images of their own sizes, whatever the input's size is.
+        Images of any size are resized to the encoders' own sizes.
         """
         size = (batch.images.shape[-2], batch.images.shape[-1])
         side = self.segmenter.image_size
         images = upsample(batch.images, (side, side))
-        heard, mask = self.read(batch)
-        places = self.dual.look(self.for_dual(images))
-        grid = (places.shape[-2], places.shape[-1])
-        prompts = self.prompter(places.flatten(2).transpose(1, 2), heard.words, grid, mask)
+        text, mask = self.encode_text(batch)
+        features = self.dual.encode_image(self.for_dual(images))
+        grid = (features.shape[-2], features.shape[-1])
+        prompts = self.prompter(features.flatten(2).transpose(1, 2), text.words, grid, mask)
         refined = prompts.refined.transpose(1, 2).unflatten(-1, grid)
         dense = self.prompter.dense(
             refined,
-            heard.sentence,
+            text.sentence,
             self._clamped(self.dual.log_scale),
             self.dual.bias,
             self.segmenter.prompt_size,
             self.options.low_memory,
         )
-        logits = self.segmenter.segment(self.segmenter.look(images), prompts.sparse, dense)
-        aux = {"places": places, "first": prompts.first, "second": prompts.second, "dense": dense}
+        logits = self.segmenter.segment(self.segmenter.encode_image(images), prompts.sparse, dense)
+        aux = {"image": features, "first": prompts.first, "second": prompts.second, "dense": dense}
         return MethodOutput(upsample(logits, size), aux)
 
     def _clamped(self, log_scale: Tensor) -> Tensor:
         return log_scale.clamp(max=LARGEST_SCALE) if self.options.clamp_scales else log_scale
 
     def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy and Dice of the mask, decorrelation of the query sets, contrast; weighted."""
+        """Weighted losses: cross-entropy and Dice of the mask, decorrelation of the query sets, contrast."""
         options, aux = self.options, output.aux
         target = reduce_mask(batch.masks, (output.logits.shape[-2], output.logits.shape[-1]))
         keys = None
         if not options.contrast_duplicates:
-            keys = keys_of(batch.texts, batch.image_ids, output.logits.device)
+            keys = duplicate_keys(batch.texts, batch.image_ids, output.logits.device)
         with full_precision(output.logits.device):
-            seen = regions(aux["places"], batch.masks, options.contrast_label)
-            said = F.normalize(aux["second"].float().mean(1), dim=-1)
+            regions = region_features(aux["image"], batch.masks, options.contrast_label)
+            queries = F.normalize(aux["second"].float().mean(1), dim=-1)
             scale = self._clamped(self.contrast.log_scale2)
             return {
                 "bce": options.bce_weight * binary_cross_entropy(output.logits, target),
                 "dice": options.dice_weight * squared_dice(output.logits, target),
                 "diversity": options.diversity_weight * decorrelation(aux["first"], aux["second"]),
-                "contrast": options.contrast_weight * contrastive(seen, said, scale, self.contrast.bias2, keys),
+                "contrast": options.contrast_weight * contrastive(regions, queries, scale, self.contrast.bias2, keys),
             }
 
     def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """One rate; matrices decay, norms, biases, tables and scalars do not unless `decay_all` is set."""
+        """One learning rate. Matrices decay; norms, biases, tables and scalars decay only with `decay_all`."""
         if self.options.decay_all:
             return super().param_groups(base_lr, weight_decay)
         decayed: list[nn.Parameter] = []
@@ -167,57 +167,34 @@ class RSRefSeg2(Method):
         ]
 
     def encoders(self) -> dict[str, nn.Module]:
-        """The three encoders with their updates."""
+        """The three encoders with their LoRA updates."""
         return {"localising": self.dual.vision, "segmenting": self.segmenter.encoder(), "text": self.dual.text}
 
     def load_pretrained(self) -> dict[str, str]:
         """Load the base weights of both models; see `Method.load_pretrained`.
 
         Raises:
-            UsageError: an option is empty; a random start has to be asked for (`random`).
-            MissingResourceError: a file is not there, or not of this network.
+            UsageError: an option is empty; `random` is the word for a random start.
+            MissingResourceError: a file is missing, unreadable or of another network.
         """
-        digests = {}
-        for part in ("dual", "segmenter"):
-            named: str = getattr(self.options, f"{part}_weights")
-            if not named:
-                raise UsageError(
-                    f"rsrefseg2: {part}_weights names no file; set it in model.options "
-                    "(see configs/methods/rsrefseg2.yaml)."
-                )
-            if named == "random":
-                continue
-            path = resolve(named)
-            tensors = {name: value.float() for name, value in load_tensors(path).items()}
-            getattr(self, part).load_tensors(tensors, f"weights of {path}")
-            digests[part] = sha256_file(path)
-        return digests
+        return load_frozen(
+            self.name, self.options, {"dual": self.dual.load_tensors, "segmenter": self.segmenter.load_tensors}
+        )
 
     def load_official(self, path: Path) -> str:
-        """Load a released checkpoint (see `weights.py`) and print what went where.
-
-        Returns:
-            sha256 of the file.
-
-        Raises:
-            MissingResourceError: unreadable, or not of this network.
-        """
-        from baselines.rsrefseg2.weights import load_official
-
+        """Load a released checkpoint (`weights.py`) and print the number of tensors per part; see `Method`."""
         placed = load_official(self, path)
         print(placed, flush=True)
         return placed.sha256
 
 
-def input_spec(options: RSRefSeg2Options, side: int, context: int) -> InputSpec:
-    """The segmenter's input and the dual encoder's tokenizer."""
-    if options.max_tokens > context:
-        raise UsageError(f"rsrefseg2: max_tokens {options.max_tokens}, but {options.dual} takes {context} at most.")
-    tokenizers: Mapping[bool, str] = {
-        True: "rrsis_bench.nn.encoders.siglip:SiglipTokenizer",
-        False: "rrsis_bench.nn.encoders.siglip:CasedSiglipTokenizer",
-    }
-    own = tokenizers[options.lower_case] if options.dual.startswith("siglip") else "clip"
+def input_spec(options: RSRefSeg2Options, side: int, dual: DualEncoder) -> InputSpec:
+    """The segmenter's input, a square of `side` pixels, and the dual encoder's tokenizer."""
+    if options.max_tokens > dual.context:
+        raise UsageError(
+            f"rsrefseg2: max_tokens {options.max_tokens}, but {options.dual} takes {dual.context} at most."
+        )
+    own = dual.tokenizer if options.lower_case else dual.cased_tokenizer
     return InputSpec(
         image_size=(side, side),
         tokenizer=options.tokenizer or own,
@@ -228,7 +205,7 @@ def input_spec(options: RSRefSeg2Options, side: int, context: int) -> InputSpec:
 
 
 def _again(forward: Any, *args: Any, **kwargs: Any) -> Any:
-    """Run a block so that its activations are computed again in the backward pass."""
+    """Run a block whose activations are recomputed in the backward pass."""
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
     return checkpoint(forward, *args, use_reentrant=False, **kwargs)

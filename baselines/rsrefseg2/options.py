@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+from baselines.rsrefseg2.dense import Norm
 from rrsis_bench.errors import UsageError
+from rrsis_bench.nn.encoders.sam import Library
 
 OFFICIAL: Mapping[str, Any] = {
     "text_padding": "longest",
@@ -29,10 +31,10 @@ class RSRefSeg2Options:
 
     Attributes:
         official: make every choice of `OFFICIAL` as the released code does, whatever the options say.
-        dual: dual encoder (see `rrsis_bench/nn/encoders/dual_encoder.py`).
+        dual: dual encoder, by a name of `DUAL_ENCODERS` (`rrsis_bench/nn/encoders/build.py`).
         dual_image_size: side in pixels of its images; None for that of its weights.
         dual_weights: base weights; `random` has to be asked for.
-        segmenter: promptable segmenter (see `rrsis_bench/nn/encoders/sam.py`).
+        segmenter: promptable segmenter, by a name of `SEGMENTERS` (same file).
         segmenter_library: `transformers`, or `segment-anything` for SAM v1.
         segmenter_weights: base weights; `random` has to be asked for.
         tokenizer: name of the tokenizer; empty for the dual encoder's own.
@@ -70,7 +72,7 @@ class RSRefSeg2Options:
     dual_image_size: int | None = None
     dual_weights: str = ""
     segmenter: str = "sam2.1-l"
-    segmenter_library: str = "transformers"
+    segmenter_library: Library = "transformers"
     segmenter_weights: str = ""
     tokenizer: str = ""
     tokenizer_path: str | None = None
@@ -87,7 +89,7 @@ class RSRefSeg2Options:
     inner: int = 512
     hidden: int = 512
     depth: int = 2
-    dense_norm: Literal["batch", "group"] = "batch"
+    dense_norm: Norm = "batch"
     low_memory: bool = True
     stability: bool = False
     bce_weight: float = 5.0
@@ -100,20 +102,11 @@ class RSRefSeg2Options:
     decay_all: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that nothing here understands.
+        """Refuse values that cannot work together.
 
         Raises:
-            UsageError: naming the option and what it may be.
+            UsageError: naming the option and what to set instead.
         """
-        allowed = {
-            "text_padding": ("masked", "longest"),
-            "dense_norm": ("batch", "group"),
-            "contrast_label": ("area", "threshold"),
-        }
-        for name, values in allowed.items():
-            value = getattr(self, name)
-            if value not in values:
-                raise UsageError(f"rsrefseg2: option '{name}' is '{values[0]}' or '{values[1]}', not '{value}'.")
         if self.inner % self.heads:
             raise UsageError(f"rsrefseg2: inner {self.inner} is no multiple of heads {self.heads}.")
         if self.depth < 1 or self.queries < 1 or self.prompts < 1:

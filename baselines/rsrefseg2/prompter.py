@@ -1,10 +1,10 @@
 """The cascaded second-order prompter: words and image features to sparse and dense prompts.
 
-Legend: `B` batch, `N` places of the image map, `L` words, `K` queries a set, `M` sparse prompts, `D` width of the dual
-encoder, `P` width of the segmenter's prompts.
+Legend: `B` batch, `N` positions of the image map, `L` words, `K` queries per set, `M` sparse prompts, `D` width of the
+dual encoder, `P` width of the segmenter's prompts.
 
-Every attention and every MLP is followed by a residual sum and a LayerNorm of its own; no weight is shared. Only
-queries and keys carry learned positions, values do not.
+A residual sum and a LayerNorm follow every attention and every MLP; no weight is shared. Learned positions are added to
+queries and keys, but not to values.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.rsrefseg2.dense import DensePrompt
+from baselines.rsrefseg2.dense import DensePrompt, Norm
 from rrsis_bench.nn.layers.attention import Attention
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """What the prompter makes of a batch.
+    """The prompter's output.
 
     Attributes:
         first: (B, K, D) queries of the first set after stage A.
@@ -40,7 +40,7 @@ class Prompts:
     sparse: Tensor
 
 
-class Attend(nn.Module):
+class AttentionBlock(nn.Module):
     """Attention, residual, LayerNorm."""
 
     def __init__(self, width: int, source: int, inner: int, heads: int) -> None:
@@ -51,26 +51,26 @@ class Attend(nn.Module):
     def forward(
         self, x: Tensor, position: Tensor, source: Tensor, source_position: Tensor | None, mask: Tensor | None = None
     ) -> Tensor:
-        """(B, Q, width) reads (B, S, source); positions are added to queries and keys alone."""
+        """Let x (B, Q, width) attend to source (B, S, source); positions are added to queries and keys only."""
         keys = source if source_position is None else source + source_position
         normed: Tensor = self.norm(x + self.attention(x + position, keys, source, mask))
         return normed
 
 
 class Mlp(nn.Module):
-    """Two linear layers with GELU between."""
+    """Two linear layers with GELU between them."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList((nn.Linear(width, hidden), nn.Linear(hidden, width)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> (..., width)."""
+        """Map (..., width) to the same shape."""
         changed: Tensor = self.layers[1](F.gelu(self.layers[0](x)))
         return changed
 
 
-class Feed(nn.Module):
+class FeedForwardBlock(nn.Module):
     """MLP, residual, LayerNorm."""
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -79,26 +79,26 @@ class Feed(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, S, width) -> the same shape."""
+        """Map (B, S, width) to the same shape."""
         normed: Tensor = self.norm(x + self.mlp(x))
         return normed
 
 
 class SplitText(nn.Module):
-    """One layer of stage A: both query sets look at themselves, at the words and at each other."""
+    """One layer of stage A: both query sets attend to themselves, to the words and to each other."""
 
     def __init__(self, width: int, inner: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.own1, self.own2 = (Attend(width, width, inner, heads) for _ in range(2))
-        self.words1, self.words2 = (Attend(width, width, inner, heads) for _ in range(2))
-        self.words1_feed, self.words2_feed = (Feed(width, hidden) for _ in range(2))
-        self.other1, self.other2 = (Attend(width, width, inner, heads) for _ in range(2))
-        self.other1_feed, self.other2_feed = (Feed(width, hidden) for _ in range(2))
+        self.own1, self.own2 = (AttentionBlock(width, width, inner, heads) for _ in range(2))
+        self.words1, self.words2 = (AttentionBlock(width, width, inner, heads) for _ in range(2))
+        self.words1_feed, self.words2_feed = (FeedForwardBlock(width, hidden) for _ in range(2))
+        self.other1, self.other2 = (AttentionBlock(width, width, inner, heads) for _ in range(2))
+        self.other1_feed, self.other2_feed = (FeedForwardBlock(width, hidden) for _ in range(2))
 
     def forward(
         self, q1: Tensor, q2: Tensor, e1: Tensor, e2: Tensor, words: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Sets (B, K, D) with positions (K, D) and words (B, L, D) -> both sets."""
+        """Update both query sets (B, K, D) with positions (K, D) by the words (B, L, D)."""
         q1 = self.own1(q1, e1, q1, e1)
         q2 = self.own2(q2, e2, q2, e2)
         q1 = self.words1_feed(self.words1(q1, e1, words, None, mask))
@@ -109,57 +109,57 @@ class SplitText(nn.Module):
 
 
 class ActivateImage(nn.Module):
-    """One layer of stage B, and the beginning of one of stage C: queries look at themselves, the image at them."""
+    """One layer of stage B, and the first half of one of stage C: queries attend to themselves, the image to them."""
 
     def __init__(self, width: int, inner: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.own = Attend(width, width, inner, heads)
-        self.image = Attend(width, width, inner, heads)
-        self.image_feed = Feed(width, hidden)
+        self.own = AttentionBlock(width, width, inner, heads)
+        self.image = AttentionBlock(width, width, inner, heads)
+        self.image_feed = FeedForwardBlock(width, hidden)
 
-    def forward(self, queries: Tensor, e: Tensor, image: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries (B, K, D), image (B, N, D) with positions (N, D) -> both."""
+    def forward(self, queries: Tensor, e: Tensor, image: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Update queries (B, K, D) with positions e (K, D), and the image (B, N, D) with positions (N, D)."""
         queries = self.own(queries, e, queries, e)
-        return queries, self.image_feed(self.image(image, places, queries, e))
+        return queries, self.image_feed(self.image(image, positions, queries, e))
 
 
 class ReadPrompts(nn.Module):
-    """One layer of stage C: the second set writes into the image, then the prompts read both."""
+    """One layer of stage C: the image attends to the second query set, then the prompts attend to both."""
 
     def __init__(self, width: int, prompt: int, inner: int, heads: int, hidden: int) -> None:
         super().__init__()
         self.activate = ActivateImage(width, inner, heads, hidden)
-        self.own = Attend(prompt, prompt, inner, heads)
-        self.text = Attend(prompt, width, inner, heads)
-        self.text_feed = Feed(prompt, hidden)
-        self.image = Attend(prompt, width, inner, heads)
-        self.image_feed = Feed(prompt, hidden)
+        self.own = AttentionBlock(prompt, prompt, inner, heads)
+        self.text = AttentionBlock(prompt, width, inner, heads)
+        self.text_feed = FeedForwardBlock(prompt, hidden)
+        self.image = AttentionBlock(prompt, width, inner, heads)
+        self.image_feed = FeedForwardBlock(prompt, hidden)
 
     def forward(
-        self, queries: Tensor, e: Tensor, image: Tensor, places: Tensor, prompts: Tensor, ep: Tensor
+        self, queries: Tensor, e: Tensor, image: Tensor, positions: Tensor, prompts: Tensor, ep: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B, K, D), image (B, N, D), prompts (B, M, P) with positions (M, P) -> all three."""
-        queries, image = self.activate(queries, e, image, places)
+        """Update queries (B, K, D), image (B, N, D) and prompts (B, M, P); ep (M, P) are the prompts' positions."""
+        queries, image = self.activate(queries, e, image, positions)
         prompts = self.own(prompts, ep, prompts, ep)
         prompts = self.text_feed(self.text(prompts, ep, queries, e))
-        prompts = self.image_feed(self.image(prompts, ep, image, places))
+        prompts = self.image_feed(self.image(prompts, ep, image, positions))
         return queries, image, prompts
 
 
 class CascadedPrompter(nn.Module):
-    """All three stages, the learned tables and both read-outs.
+    """All three stages, the learned tables, and the layers that make the sparse and the dense prompt.
 
     Args:
-        width: of the dual encoder's features D.
-        prompt: width of the segmenter's prompts P.
-        grid: side of the learned image positions.
+        width: width D of the dual encoder's features.
+        prompt: width P of the segmenter's prompts.
+        grid: side of the table of learned image positions.
         queries: text queries K of each of the two sets.
-        prompts: sparse prompts M.
-        heads: of every attention.
+        prompts: number M of sparse prompts.
+        heads: heads of every attention.
         inner: width of every attention.
         hidden: width inside the MLPs.
         depth: layers of each stage.
-        norm: of the dense branch, `batch` or `group`.
+        norm: norm of the dense branch, `batch` or `group`.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class CascadedPrompter(nn.Module):
         inner: int = 512,
         hidden: int = 512,
         depth: int = 2,
-        norm: str = "batch",
+        norm: Norm = "batch",
     ) -> None:
         super().__init__()
         self.queries = queries
@@ -188,8 +188,8 @@ class CascadedPrompter(nn.Module):
         self.sparse = Mlp(prompt, hidden)
         self.dense = DensePrompt(width, norm)
 
-    def places(self, grid: tuple[int, int]) -> Tensor:
-        """Image positions (N, D) for a map of this size; another size than the learned one is interpolated."""
+    def positions(self, grid: tuple[int, int]) -> Tensor:
+        """Image positions (N, D) for a map of size `grid`, resized if the learned table has another size."""
         table: Tensor = self.image_position
         if tuple(table.shape[-2:]) != grid:
             table = F.interpolate(table, grid, mode="bicubic", align_corners=False)
@@ -199,22 +199,22 @@ class CascadedPrompter(nn.Module):
         """Make prompts.
 
         Args:
-            image: (B, N, D) of the dual encoder, row by row.
-            words: (B, L, D) of the dual encoder.
+            image: (B, N, D) features of the dual encoder, row by row.
+            words: (B, L, D) features of the dual encoder.
             grid: rows and columns of the image map, N = rows * columns.
             mask: (B, L), True for words that count; None for all.
         """
-        e1, e2, places = self.first_position, self.second_position, self.places(grid)
+        e1, e2, positions = self.first_position, self.second_position, self.positions(grid)
         first = second = pool_words(words, mask, self.queries)
         for split in self.split:
             first, second = split(first, second, e1, e2, words, mask)
         queries, activated = first, image
         for activate in self.activate:
-            queries, activated = activate(queries, e1, activated, places)
+            queries, activated = activate(queries, e1, activated, positions)
         queries, refined = second, activated
         tokens = self.prompt_start.expand(len(image), -1, -1)
         for read in self.read:
-            queries, refined, tokens = read(queries, e2, refined, places, tokens, self.prompt_position)
+            queries, refined, tokens = read(queries, e2, refined, positions, tokens, self.prompt_position)
         return Prompts(first, second, activated, refined, tokens, self.sparse(tokens))
 
 
@@ -223,7 +223,7 @@ def pool_words(words: Tensor, mask: Tensor | None, bins: int) -> Tensor:
 
     Args:
         words: (B, L, D).
-        mask: (B, L), True for words that count, which stand in front and are at least one; None for all.
+        mask: (B, L), True for words that count, which come first and are one or more; None for all.
         bins: K.
 
     Returns:

@@ -1,8 +1,7 @@
-"""Released RSRefSeg 2 checkpoints: their parameter names against ours.
+"""Released RSRefSeg 2 checkpoints: official parameter names and ours.
 
-A file may hold everything or only what trains, flat or under `state_dict`. Both are accepted; what only trains is laid
-over the base weights that the options name. Every name must find its place: what is left over on either side is an
-error that names it.
+A file may hold all parameters or only the trained ones, flat or under `state_dict`. Trained parameters are laid over
+the base weights that the options name. A name without a place, on either side, is an error that names it.
 """
 
 from __future__ import annotations
@@ -12,19 +11,18 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders import sam2
 from rrsis_bench.nn.encoders.sam import rename
 from rrsis_bench.nn.encoders.sam_v1 import SHARED, SamHF
-from rrsis_bench.nn.weights.files import fit, load_checkpoint, sha256_file, strip_prefixes
-
-if TYPE_CHECKING:
-    from baselines.rsrefseg2.model import RSRefSeg2
+from rrsis_bench.nn.weights.files import few, fit, load_checkpoint, naming_the_file, strip_prefixes
+from rrsis_bench.nn.weights.refs import sha256_file
 
 SEGMENTER = "segmenter.network."
 _TOP = {
@@ -106,12 +104,12 @@ _STEPS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Placed:
-    """What was loaded from a released checkpoint.
+    """The parameters that a released checkpoint filled.
 
     Attributes:
-        sha256: of the file.
+        sha256: sha256 of the file.
         form: `state_dict` or `flat`.
-        whole: everything was in it; otherwise only what trains.
+        whole: the file held all parameters, not only the trained ones.
         names: official name -> ours.
     """
 
@@ -121,7 +119,7 @@ class Placed:
     names: Mapping[str, str]
 
     def __str__(self) -> str:
-        """One line: how many tensors went where."""
+        """One line with the number of tensors per part."""
         counted = Counter(".".join(ours.split(".")[:2]) for ours in self.names.values())
         parts = ", ".join(f"{part} {number}" for part, number in sorted(counted.items()))
         content = "everything" if self.whole else "only what trains, over the base weights"
@@ -129,7 +127,7 @@ class Placed:
 
 
 def our_name(official: str) -> str | None:
-    """Our name of an official parameter or buffer, for either segmenter; None where it has no place."""
+    """Our name of an official parameter or buffer, for either segmenter; None if it has no place."""
     if official in _SCALARS:
         return _SCALARS[official]
     for prefix, ours in _TOP.items():
@@ -168,7 +166,7 @@ def convert(official: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str
         our name -> value, and official name -> our name.
 
     Raises:
-        MissingResourceError: a name that has no place; the message names the first few.
+        MissingResourceError: a name has no place; the message names the first few.
     """
     names: dict[str, str] = {}
     strange: list[str] = []
@@ -179,7 +177,7 @@ def convert(official: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str
         else:
             names[name] = ours
     if strange:
-        raise MissingResourceError(f"no RSRefSeg 2 checkpoint: cannot place {_few(strange)}.")
+        raise MissingResourceError(f"no RSRefSeg 2 checkpoint: cannot place {few(strange)}.")
     converted: dict[str, Tensor] = {}
     segmenter: dict[str, Tensor] = {}
     for name, ours in names.items():
@@ -200,38 +198,42 @@ def convert(official: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str
     return converted | {SEGMENTER + name: value for name, value in segmenter.items()}, names
 
 
-def load_official(method: RSRefSeg2, path: Path) -> Placed:
-    """Load a released checkpoint into a method of the same size, strictly; says what went where.
+def load_official(method: Method, path: Path) -> Placed:
+    """Load a released checkpoint into an RSRefSeg 2 of the same size, strictly.
+
+    Args:
+        method: an `RSRefSeg2`.
+        path: the checkpoint.
+
+    Returns:
+        the parameters that the file filled.
 
     Raises:
-        MissingResourceError: unreadable, names or shapes do not fit, or the base weights under it are not to be had.
+        MissingResourceError: the file or base weights under it are missing or unreadable, or names or shapes differ.
     """
-    if not path.is_file():
-        raise MissingResourceError(f"RSRefSeg 2 checkpoint {path} does not exist.")
-    try:
+    with naming_the_file(path):
         form, official = _state(load_checkpoint(path))
         converted, names = convert(official)
         own = method.state_dict()
         strange = [name for name, ours in names.items() if ours not in own]
         if strange:
-            raise MissingResourceError(f"cannot place {_few(strange)}. {_advice(method, strange)}")
+            advice = _advice(method.get_submodule("segmenter"), strange)
+            raise MissingResourceError(f"cannot place {few(strange)}. {advice}")
         missing = [name for name in own if name not in converted]
         frozen = {name for name, parameter in method.named_parameters() if not parameter.requires_grad}
         whole = not missing
         if not whole:
             left_out = [name for name in missing if name not in frozen and not _is_code(name)]
             if left_out:
-                raise MissingResourceError(f"its parameters do not fit the network: it misses {_few(left_out)}.")
+                raise MissingResourceError(f"its parameters do not fit the network: it misses {few(left_out)}.")
             method.load_pretrained()
             converted = method.state_dict() | converted
         fit(method, converted, "its parameters")
-    except MissingResourceError as error:
-        raise MissingResourceError(f"{path}: {error}") from error
     return Placed(sha256_file(path), form, whole, names)
 
 
 def _is_code(name: str) -> bool:
-    """Whether it is a fixed position code, which a file of what trains does not hold."""
+    """Whether a parameter is a fixed position code, which a file of trained parameters lacks."""
     return name.endswith("positional_embedding")
 
 
@@ -248,14 +250,9 @@ def _state(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
     }
 
 
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{', '.join(names[:3])}{more}"
-
-
-def _advice(method: RSRefSeg2, strange: list[str]) -> str:
+def _advice(segmenter: nn.Module, strange: list[str]) -> str:
     if any(".head." in name and "lora_" in name for name in strange):
         return "It adapts SigLIP's pooling head: set model.options.official."
-    if any("backbone.model.vision_encoder" in name for name in strange) and not isinstance(method.segmenter, SamHF):
+    if any("backbone.model.vision_encoder" in name for name in strange) and not isinstance(segmenter, SamHF):
         return "It is of SAM v1: set segmenter to its size and segmenter_library to transformers."
     return "It is of another variant."

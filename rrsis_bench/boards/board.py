@@ -1,7 +1,7 @@
-"""What the leaderboards say, before it is said in any format: pure functions of committed files.
+"""Builds the boards, which no format has set yet: pure functions of committed files.
 
 A board is a data set's page. It holds one table for each split and kind of measured results, and one for each split of
-what is published, so that kinds never mix. Published numbers have no rank: they were scored by rules of their own.
+what is published: kinds never mix. Published numbers have no rank, because each paper scores by rules of its own.
 """
 
 from __future__ import annotations
@@ -17,22 +17,29 @@ from typing import Any, Literal
 
 from rrsis_bench.boards import published
 from rrsis_bench.boards.published import Published, PublishedCost, PublishedRow
-from rrsis_bench.boards.rows import Run, Table, cost_tables, score_tables
+from rrsis_bench.boards.rows import NEEDED, RANKED_BY, Run, Table, cost_tables, score_tables
+from rrsis_bench.data.catalogue import benchmarks, describe
+from rrsis_bench.data.info import Kind
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.protocols import DEFAULT
 from rrsis_bench.results import gallery
-from rrsis_bench.results.record import find_results, is_synthetic, read_result
-from rrsis_bench.results.samples import FILE as SAMPLES_FILE
 from rrsis_bench.results.samples import read_native
+from rrsis_bench.run import folder as run_folder
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.seal import is_synthetic
 from rrsis_bench.stats.paired import RunCounts
 
 SMOKE, EFFICIENCY = "smoke", "efficiency"
-REAL = {"rrsisd": "RRSIS-D", "refsegrs": "RefSegRS", "risbench": "RISBench"}
-"""Boards that exist before anyone has a result for them."""
+NOTICES: Mapping[Kind, str] = {
+    "benchmark": "",
+    "development": "Development data: a small set to work with, not a benchmark of the field.",
+    "synthetic": "Drawn scenes: nothing here says how methods compare on real imagery.",
+    "own": "A data set of somebody's own: its rows compare with each other only.",
+    "unknown": "Unknown data set: no configuration of this name says what it is.",
+}
+"""What a page says above its tables, by the kind of its data set."""
 
 NOTHING = Published({}, ())
-NEEDED = {"kind", "method", "dataset", "metrics", "selected_on", "language_control", "efficiency"}
-"""What a board reads of a result; of ten thousand, the rest would fill the memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +73,7 @@ class Board:
 
 
 def runs_folder(results: Path) -> Path:
-    """Where result files lie: `<results>/runs`, or the folder itself where there is none (such as `runs`)."""
+    """Find where result files lie: in `<results>/runs`, or in the folder itself where it holds no `runs`."""
     inner = results / "runs"
     return inner if inner.is_dir() else results
 
@@ -75,22 +82,24 @@ def collect(results: Path) -> tuple[list[Run], list[str]]:
     """Read all results under a folder.
 
     Returns:
-        the sound ones, and a sentence for each that is kept out: truncated, edited by hand, of a kind its data set
-        forbids, in another data set's folder, without the samples it was made from, or a copy of another. Pictures
-        that are not those of the scored masks are left out and named too.
+        the sound results, and a sentence for each one that is kept out: truncated, edited by hand, of a kind its data
+        set forbids, in another data set's folder, without its samples, or a copy of another. Pictures of other masks
+        than the scored ones are left out and named too.
     """
     runs: list[Run] = []
     warnings: list[str] = []
     seen: dict[str, str] = {}
     ids: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for path in find_results([runs_folder(results)]):
+    for path in run_folder.find([runs_folder(results)]):
+        run = RunFolder(path.parent)
         folder = PurePosixPath(path.parent.relative_to(results).as_posix())
         try:
-            result = read_result(path, brief=True)
+            result = run.result(brief=True)
             _check_place(path, folder, result)
+            _check_status(path, result)
             if result["sha256"] in seen:
                 raise UserError(f"{path} is a copy of the result in {seen[result['sha256']]}; only that is counted.")
-            native = read_native(path.parent / SAMPLES_FILE, result["samples_sha256"])
+            native = read_native(run, result["samples_sha256"])
             seen[result["sha256"]] = str(folder)
         except UserError as error:
             warnings.append(str(error))
@@ -102,13 +111,13 @@ def collect(results: Path) -> tuple[list[Run], list[str]]:
                 str(folder),
                 {key: value for key, value in result.items() if key in NEEDED},
                 RunCounts(names[0], names[1], native.counts, DEFAULT, str(folder)),
-                _pictures(path.parent, result, warnings),
+                _pictures(run, result, warnings),
             )
         )
     return runs, warnings
 
 
-def _pictures(folder: Path, result: Mapping[str, Any], warnings: list[str]) -> Mapping[str, str]:
+def _pictures(folder: RunFolder, result: Mapping[str, Any], warnings: list[str]) -> Mapping[str, str]:
     try:
         return gallery.read(folder, result["dataset"])
     except UserError as error:
@@ -116,12 +125,20 @@ def _pictures(folder: Path, result: Mapping[str, Any], warnings: list[str]) -> M
         return {}
 
 
+def _check_status(path: Path, result: Mapping[str, Any]) -> None:
+    """Raise UserError for a result that is not of a whole split, or of a run that continued with other settings."""
+    if result["status"] == "partial":
+        raise UserError(f"{path} is of a part of its split. Test the whole split.")
+    if result["status"] != "complete":
+        raise UserError(f"{path} is of a run that continued with other data or settings. Train it anew.")
+
+
 def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -> None:
     """Raise UserError if a result lacks what a row needs, or lies in another data set's folder."""
     try:
         name = result["dataset"]["name"]
         _ = (result["dataset"]["split"], result["dataset"]["n_samples"], result["method"]["name"])
-        _ = (result["method"]["variant"], result["metrics"][DEFAULT]["miou"]["value"], result["samples_sha256"])
+        _ = (result["method"]["variant"], result["metrics"][DEFAULT][RANKED_BY]["value"], result["samples_sha256"])
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a complete result: {error} is missing. Test the run again.") from error
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == EFFICIENCY:
@@ -134,7 +151,7 @@ def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -
 
 
 def build_boards(runs: Sequence[Run], numbers: Published = NOTHING) -> list[Board]:
-    """All boards: smoke, the real data sets, any other by name, efficiency.
+    """Build all boards: smoke, the benchmarks, any other data set by name, efficiency.
 
     Args:
         runs: results from `collect`.
@@ -147,14 +164,16 @@ def build_boards(runs: Sequence[Run], numbers: Published = NOTHING) -> list[Boar
         if synthetic != (run.result["kind"] == SMOKE) or (not synthetic and dataset["name"] in (SMOKE, EFFICIENCY)):
             continue  # `collect` has refused and named it; a caller's own list gets no further either.
         by_name[SMOKE if synthetic else dataset["name"]].append(run)
-    others = sorted(set(by_name) - set(REAL) - {SMOKE})
-    boards = [make_board(name, by_name[name], numbers) for name in (SMOKE, *REAL, *others)]
+    # A benchmark has a board before anyone has a result for it.
+    first = (SMOKE, *benchmarks())
+    others = sorted(set(by_name) - set(first))
+    boards = [make_board(name, by_name[name], numbers) for name in (*first, *others)]
     real = [run for name, members in by_name.items() if name != SMOKE for run in members]
     return [*boards, make_board(EFFICIENCY, real, numbers)]
 
 
 def make_board(name: str, runs: Sequence[Run] = (), numbers: Published = NOTHING) -> Board:
-    """A board with its title and notice.
+    """Build a board with its title and notice.
 
     Args:
         name: a data set's name, `smoke` or `efficiency`.
@@ -168,7 +187,7 @@ def make_board(name: str, runs: Sequence[Run] = (), numbers: Published = NOTHING
 
 
 def _gallery(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, Mapping[str, str]]:
-    """The pictures of each row: those of its first seed that has any."""
+    """Choose the pictures of each row: those of its first seed that has any."""
     kept = {run.folder: run.pictures for run in runs if run.pictures}
     found: dict[str, Mapping[str, str]] = {}
     for row in (row for table in tables for row in table.rows):
@@ -179,7 +198,7 @@ def _gallery(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, Mapping[
 
 
 def _title(name: str) -> str:
-    return "Smoke: the synthetic split" if name == SMOKE else REAL.get(name, name)
+    return "Smoke: the synthetic split" if name == SMOKE else describe(name).title
 
 
 def _notice(name: str) -> str:
@@ -193,11 +212,11 @@ def _notice(name: str) -> str:
             "Costs of methods that were run on real data. Measured GFLOPs count a multiply-add as 2, published ones as "
             "1 wherever the source does; measured and published figures come from different machines."
         )
-    return "" if name in REAL else "Development data: a small set to work with, not a benchmark of the field."
+    return NOTICES[describe(name).kind]
 
 
 def load(results: Path) -> tuple[list[Board], list[str]]:
-    """All boards of a results folder, and a sentence for each result that is kept out.
+    """Build all boards of a results folder, with a sentence for each result that is kept out.
 
     Raises:
         UserError: the published numbers cannot be read.
@@ -209,7 +228,7 @@ def load(results: Path) -> tuple[list[Board], list[str]]:
 
 @contextmanager
 def _no_collector() -> Iterator[None]:
-    """Without Python's search for cycles, which would walk over millions of new objects that hold none."""
+    """Stop Python's search for cycles, which would walk over millions of new objects that hold none."""
     was_on = gc.isenabled()
     gc.disable()
     try:

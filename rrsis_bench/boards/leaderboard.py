@@ -1,4 +1,4 @@
-"""The leaderboard files: which there are, what is in them, and whether the committed ones still say it."""
+"""The leaderboard files: their names, their text, and whether the committed ones are up to date."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rrsis_bench.boards.board import Board, load, make_board
 from rrsis_bench.boards.render import csv, html, json, latex, markdown, plots
 from rrsis_bench.boards.render.drawings import bare, fill
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
-from rrsis_bench.files import write_text
+from rrsis_bench.files import write_together
 
 PAGES: Mapping[str, Callable[[Board], str]] = {
     "md": markdown.page,
@@ -25,10 +25,10 @@ FOLDER = "leaderboard"
 
 
 def select(boards: Sequence[Board], name: str | None) -> list[Board]:
-    """All boards, or the one named.
+    """Choose all boards, or the one named.
 
     Raises:
-        UsageError: there is no such board; the message lists those there are.
+        UsageError: the board is unknown; the message lists the known ones.
     """
     known = [board.name for board in boards]
     if name is not None and name not in known:
@@ -37,12 +37,13 @@ def select(boards: Sequence[Board], name: str | None) -> list[Board]:
 
 
 def pages(boards: Sequence[Board], formats: Iterable[str], whole: bool = True) -> dict[str, str]:
-    """File name -> text of every page, plots not drawn yet. A pure function of the boards.
+    """Write the text of every page: file name -> text, plots not drawn yet. A pure function of the boards.
 
     Args:
         boards: what to show.
         formats: some of `FORMATS`.
-        whole: these are all boards: there is an index, and the HTML page is called so; else it has the board's name.
+        whole: whether these are all boards. If they are, the HTML page is `index.html`, and `README.md` lists them;
+            else the HTML page has the board's name.
     """
     wanted = set(formats)
     found = {f"{board.name}.{suffix}": PAGES[suffix](board) for board in boards for suffix in PAGES if suffix in wanted}
@@ -56,7 +57,7 @@ def pages(boards: Sequence[Board], formats: Iterable[str], whole: bool = True) -
 
 
 def inject(readme: str, boards: Iterable[Board], link: str) -> str:
-    """A README with the boards' tables between their markers; boards without markers are left out.
+    """Put the boards' tables between their markers in a README; boards without markers are left out.
 
     Args:
         readme: text that may hold `<!-- leaderboard:NAME -->` ... `<!-- /leaderboard:NAME -->`.
@@ -81,9 +82,9 @@ def inject(readme: str, boards: Iterable[Board], link: str) -> str:
 def outputs(
     results: Path, board: str | None = None, formats: Sequence[str] = FORMATS, out: Path | None = None
 ) -> tuple[dict[Path, str], list[Board], list[str]]:
-    """Everything the leaderboard consists of, without writing any of it.
+    """Make the text of every file of the leaderboard, and write none.
 
-    The README beside a results folder that holds `runs/` is part of it where it has markers, unless `out` is given.
+    The README beside a results folder that holds `runs/` is one of the files if it has markers, unless `out` is given.
 
     Returns:
         file -> text (see `pages`), the boards, and a warning for each result that was kept out.
@@ -116,20 +117,19 @@ def _read(path: Path) -> str:
 
 
 def drifted(files: Mapping[Path, str]) -> list[Path]:
-    """Files that are missing or differ from what they should hold: byte for byte, drawings by their data."""
+    """List files that are missing or out of date: text is compared byte for byte, drawings by their data."""
     return [path for path, text in files.items() if not path.is_file() or bare(_read(path)) != text]
 
 
 def write(files: Mapping[Path, str]) -> list[Path]:
-    """Draw and write what differs, atomically.
+    """Draw and write what differs: all files, or none.
 
     Returns:
         the files written.
 
     Raises:
-        UserError: a plot has to be drawn and matplotlib is not installed; nothing is written then.
+        UserError: a plot has to be drawn and matplotlib is not installed, or a file cannot be written.
     """
     drawn = {path: fill(files[path], plots.draw) for path in drifted(files)}
-    for path, text in drawn.items():
-        write_text(path, text)
+    write_together(drawn)
     return list(drawn)

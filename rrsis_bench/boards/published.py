@@ -1,4 +1,4 @@
-"""Published numbers: read as printed, shown beside measured ones, never mixed with them, never guessed.
+"""Reads published numbers as they were printed. Boards show them beside measured ones and never mix the two.
 
 | file under the results folder | one line is |
 |---|---|
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rrsis_bench.errors import UserError
-from rrsis_bench.metrics.functional import METRICS
+from rrsis_bench.metrics.definitions import METRICS
 from rrsis_bench.metrics.protocols import DEFAULT, PROTOCOLS
 from rrsis_bench.paths import PACKAGE
 
@@ -80,8 +80,8 @@ class PublishedCost:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A measured mIoU beside the published one.
+class Counterpart:
+    """The published mIoU beside a measured one.
 
     Attributes:
         value: the published mIoU, as a fraction.
@@ -113,7 +113,7 @@ class Published:
 
 
 def folder_of(results: Path) -> Path | None:
-    """Where the published numbers lie: the results folder itself, else those that come with the suite."""
+    """Find the published numbers: in the results folder itself, else those that come with the suite."""
     candidates = (results, PACKAGE.parent / "results", PACKAGE / "_published")
     return next((folder for folder in candidates if (folder / NUMBERS).is_file()), None)
 
@@ -192,7 +192,7 @@ def _number(text: str, where: str) -> float | None:
 
 def _lines(path: Path) -> Iterable[tuple[str, dict[str, str]]]:
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
             if tuple(reader.fieldnames or ()) != _HEADERS[path.name]:
                 raise UserError(f"{path} must have the columns {','.join(_HEADERS[path.name])}.")
@@ -206,10 +206,10 @@ def _lines(path: Path) -> Iterable[tuple[str, dict[str, str]]]:
 
 
 def reference(rows: Iterable[PublishedRow], method: str, variant: str, split: str) -> PublishedRow | None:
-    """The published row a measured one stands beside, and no other than of this very variant and split.
+    """Choose the published row of a measured one, among rows of the same variant and split.
 
-    A number from the method's own paper, read there, goes before one quoted from it; of several quoted ones the row
-    with most metrics, then the first by name of who quoted it. Reruns by others are not the published number.
+    A number read in the method's own paper goes before quoted ones. Of several quoted rows the one with most metrics is
+    chosen, then the first by name of who quoted it. Reruns by others are no published number of the method.
     """
     found = _counterparts(rows, method, variant, split)
     return min(found, key=lambda row: (bool(row.quoted_by), -len(row.values), row.quoted_by), default=None)
@@ -223,14 +223,14 @@ def _counterparts(rows: Iterable[PublishedRow], method: str, variant: str, split
     ]
 
 
-def compare(
+def counterpart(
     rows: Sequence[PublishedRow],
     method: str,
     variant: str,
     split: str,
     measured: Mapping[str, tuple[float, float | None]],
     fidelity: str | None,
-) -> Comparison | None:
+) -> Counterpart | None:
     """Put a measured mIoU beside its published counterpart.
 
     Args:
@@ -242,7 +242,7 @@ def compare(
         fidelity: of the method; a reconstruction reproduces nothing.
 
     Returns:
-        None if nothing is published of this variant, or it was not scored by the rules that are to be compared.
+        None if nothing is published of this variant, or no measured mIoU is by the published one's rules.
     """
     row = reference(rows, method, variant, split)
     if row is None:
@@ -253,7 +253,7 @@ def compare(
     mean, sd = measured[protocol]
     value = row.values["miou"]
     others = {other.values["miou"] for other in _counterparts(rows, method, variant, split)} - {value}
-    return Comparison(
+    return Counterpart(
         value=value,
         protocol=protocol,
         measured=mean,
@@ -266,7 +266,7 @@ def compare(
 
 
 def verdict(difference: float, sd: float | None, fidelity: str | None) -> str:
-    """`reproduced` within the larger of 1.0 point and 2 sd, else `below` or `above`; fractions."""
+    """Say `reproduced` within the larger of 1.0 point and 2 sd, else `below` or `above`; arguments are fractions."""
     if fidelity == "reconstruction":
         return "reconstruction"
     # Half of a hundredth of a point for what the subtraction of decimal fractions adds.

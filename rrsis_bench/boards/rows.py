@@ -1,4 +1,4 @@
-"""From result files to the rows of a table: seeds averaged, ranks shared, published numbers beside them."""
+"""Makes the rows of tables from result files: seeds averaged, ranks shared, published numbers beside them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from statistics import fmean
 from typing import Any
 
 from rrsis_bench import registry
-from rrsis_bench.boards.published import Comparison, PublishedRow, compare
+from rrsis_bench.boards.published import Counterpart, PublishedRow, counterpart
 from rrsis_bench.errors import UserError
+from rrsis_bench.metrics.definitions import shown
 from rrsis_bench.metrics.protocols import DEFAULT
-from rrsis_bench.results.record import KINDS
+from rrsis_bench.results.breakdown import PARTS
+from rrsis_bench.run.seal import KINDS
 from rrsis_bench.stats.paired import RunCounts
-from rrsis_bench.stats.ranks import RankRow, rank_groups
+from rrsis_bench.stats.ranks import Placement, rank_groups
 
-SHOWN = ("miou", "oiou", "pr50", "pr70", "pr90")
-"""Metrics the tables show, under `native-v1`."""
+RANKED_BY = "miou"
+"""Metric, under `native-v1`, that orders and ranks the rows of a table."""
+
+NEEDED = {"kind", "method", "dataset", "metrics", "selected_on", "language_control", "efficiency"}
+"""What rows read of a result; of ten thousand results, the rest would fill the memory."""
 
 EFFICIENCY = (
     "trainable_parameters", "parameters", "encoder_trainable_share", "gflops", "latency_ms", "latency_p95_ms",
@@ -28,7 +33,6 @@ EFFICIENCY = (
 """Fields of a result's `efficiency` block that the tables show; latency is p50 at batch 1, memory peak at inference."""
 
 CARD_FIELDS = ("title", "venue", "year", "encoders", "fidelity")
-PARTS = ("category", "size")
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Row:
     """A method in a table. Whatever is not known is None, never 0.
 
     Attributes:
-        rank: its rank group: all that are not separable from the best share rank 1, and so on; None without a mIoU.
+        rank: its rank group, see `stats.ranks`; None where it cannot be ranked.
         method: registry name.
         variant: which of the method's variants.
         card: title, venue, year, encoders and fidelity, as far as known.
@@ -79,7 +83,7 @@ class Row:
     interval: tuple[float, float] | None
     control: float | None
     n_seeds: int
-    published: Comparison | None
+    published: Counterpart | None
     efficiency: Mapping[str, float | None]
     measured_on: str
     selected_on: str
@@ -100,7 +104,7 @@ class Table:
         dataset: name of the data set; "" for costs, which belong to none.
         split: name of the split; "" likewise.
         kind: kind of every row.
-        n_samples: numbers of samples scored; more than one if the rows differ, which the page then says.
+        n_samples: numbers of samples scored. If rows differ there are several, and the page says they do.
         contents: content hashes of the data scored; likewise.
         rows: best first.
     """
@@ -114,7 +118,7 @@ class Table:
 
 
 def score_tables(runs: Iterable[Run], published: Mapping[str, Sequence[PublishedRow]]) -> list[Table]:
-    """One table for each data set, kind and split, so that none of them ever mix.
+    """Make one table for each data set, kind and split.
 
     Args:
         runs: sound results.
@@ -145,7 +149,7 @@ def _split_order(split: str) -> tuple[int, str]:
 
 
 def cost_tables(runs: Iterable[Run]) -> list[Table]:
-    """What methods cost, one table for each kind; the runs of a variant on all data sets are one row."""
+    """Make one table of costs for each kind; the runs of a variant on all data sets are one row."""
     parts: dict[int, dict[tuple[str, str], list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         if run.result.get("efficiency"):
@@ -153,8 +157,11 @@ def cost_tables(runs: Iterable[Run]) -> list[Table]:
             parts[KINDS.index(run.result["kind"])][method["name"], method["variant"]].append(run)
     found = []
     for kind, groups in sorted(parts.items()):
-        rows = [replace(_row(members, None, ()), mean=dict.fromkeys(SHOWN), sd=dict.fromkeys(SHOWN), interval=None,
-                        control=None, parts={}) for members in groups.values()]  # fmt: skip
+        nothing = dict.fromkeys(metric.name for metric in shown("tables"))
+        rows = [
+            replace(_row(members, None, ()), mean=nothing, sd=nothing, interval=None, control=None, parts={})
+            for members in groups.values()
+        ]
         rows.sort(key=lambda row: (row.efficiency["parameters"] or 0.0, row.method, row.variant))
         found.append(Table("", "", KINDS[kind], (), (), tuple(rows)))
     return found
@@ -166,25 +173,29 @@ def _score_rows(runs: Iterable[Run], published: Sequence[PublishedRow], split: s
         method = run.result["method"]
         groups["\0".join((method["name"], method["variant"], str(run.result.get("selected_on") or "")))].append(run)
     rows = {key: _row(members, split, published) for key, members in sorted(groups.items(), key=lambda group: group[0])}
-    for placed in _placed(groups):
-        rows[placed.name] = replace(rows[placed.name], rank=placed.rank, interval=placed.interval)
+    for key, placed in _placed(groups).items():
+        rows[key] = replace(rows[key], rank=placed.rank, interval=placed.interval)
     return tuple(
         sorted(
             rows.values(),
             key=lambda row: (
-                row.mean["miou"] is None, -(row.mean["miou"] or 0.0), row.method, row.variant, row.selected_on,
+                row.mean[RANKED_BY] is None,
+                -(row.mean[RANKED_BY] or 0.0),
+                row.method,
+                row.variant,
+                row.selected_on,
             ),
         )
-    )  # fmt: skip
+    )
 
 
-def _placed(groups: Mapping[str, Sequence[Run]]) -> list[RankRow]:
+def _placed(groups: Mapping[str, Sequence[Run]]) -> dict[str, Placement]:
     entries = {
         key: [run.counts for run in members if run.counts is not None]
         for key, members in groups.items()
         if all(run.counts is not None for run in members)
     }
-    return rank_groups(entries) if entries else []
+    return rank_groups(entries, RANKED_BY)
 
 
 def _row(runs: Sequence[Run], split: str | None, published: Sequence[PublishedRow]) -> Row:
@@ -192,7 +203,8 @@ def _row(runs: Sequence[Run], split: str | None, published: Sequence[PublishedRo
     results = [run.result for run in ordered]
     first, whole = results[0], len(results)
     blocks = [result["metrics"][DEFAULT] for result in results]
-    values = {name: _known(block.get(name, {}).get("value") for block in blocks) for name in SHOWN}
+    names = [metric.name for metric in shown("tables")]
+    scores = {name: over_seeds([block.get(name, {}).get("value") for block in blocks]) for name in names}
     controls = _known((result.get("language_control") or {}).get("oiou_ratio") for result in results)
     spent = [result.get("efficiency") or {} for result in results]
     costs = {name: _known(block.get(name) for block in spent) for name in EFFICIENCY}
@@ -203,14 +215,14 @@ def _row(runs: Sequence[Run], split: str | None, published: Sequence[PublishedRo
         method=method["name"],
         variant=method["variant"],
         card=card,
-        mean={name: fmean(known) if len(known) == whole else None for name, known in values.items()},
-        sd={name: _sd(known) if 1 < len(known) == whole else None for name, known in values.items()},
+        mean={name: mean for name, (mean, _) in scores.items()},
+        sd={name: sd for name, (_, sd) in scores.items()},
         interval=None,
         control=fmean(controls) if controls and len(controls) == whole else None,
         n_seeds=whole,
         published=None
         if split is None or first["kind"] == "smoke" or not published
-        else compare(published, method["name"], method["variant"], split, _by_protocol(results), card["fidelity"]),
+        else counterpart(published, method["name"], method["variant"], split, _by_protocol(results), card["fidelity"]),
         efficiency={name: fmean(known) if known else None for name, known in costs.items()},
         measured_on="; ".join(sorted(devices)),
         selected_on=str(first.get("selected_on") or ""),
@@ -223,9 +235,10 @@ def _by_protocol(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float,
     """Protocol -> mean and standard deviation of mIoU, where every run has one."""
     found: dict[str, tuple[float, float | None]] = {}
     for name in results[0]["metrics"]:
-        known = _known((result["metrics"].get(name) or {}).get("miou", {}).get("value") for result in results)
-        if len(known) == len(results):
-            found[name] = (fmean(known), _sd(known) if len(known) > 1 else None)
+        blocks = [result["metrics"].get(name) or {} for result in results]
+        mean, sd = over_seeds([block.get(RANKED_BY, {}).get("value") for block in blocks])
+        if mean is not None:
+            found[name] = (mean, sd)
     return found
 
 
@@ -238,10 +251,18 @@ def _part_means(blocks: Sequence[Mapping[str, Any]], kind: str) -> dict[str, flo
     return means
 
 
-def _sd(values: Sequence[float]) -> float:
-    """Standard deviation with ddof 1; `statistics.stdev` gives the same forty times as slowly."""
-    mean = fmean(values)
-    return sqrt(fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+def over_seeds(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """Compute mean and standard deviation (ddof 1) over seeds.
+
+    Returns:
+        the mean, None without seeds or where a seed's value is not known; the deviation, None for a single seed too.
+    """
+    known = _known(values)
+    if not known or len(known) < len(values):
+        return None, None
+    mean = fmean(known)
+    # Forty times as fast as `statistics.stdev`, with the same result.
+    return mean, sqrt(fsum((value - mean) ** 2 for value in known) / (len(known) - 1)) if len(known) > 1 else None
 
 
 def _known(values: Iterable[Any]) -> list[float]:
@@ -257,7 +278,7 @@ def _installed_card(name: str) -> Mapping[str, Any]:
 
 
 def _card(method: Mapping[str, Any]) -> dict[str, str | None]:
-    """What is known of a method: what its result says, and for the rest what its card says if it is installed."""
+    """Collect what is known of a method: from its result, and the rest from its card where it is installed."""
     missing = any(name not in method for name in CARD_FIELDS)
     card = dict(_installed_card(method["name"])) if missing else {}
     # Tables show a method's short name; a card's `title` is that of its paper.

@@ -1,4 +1,4 @@
-"""One table of a sweep: its cells in the order of the file, each beside the first, such as an ablation."""
+"""Makes one table of a sweep, such as an ablation: its cells in the order of the file, each beside the first."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, stdev
 from typing import Any
 
-from rrsis_bench.boards.tables import TITLES
+from rrsis_bench.boards.render.cells import Column, number, spread
+from rrsis_bench.boards.rows import over_seeds
 from rrsis_bench.errors import UserError
+from rrsis_bench.metrics.definitions import Metric, shown
 from rrsis_bench.metrics.protocols import DEFAULT
-
-SHOWN = ("oiou", "miou", "pr50", "pr70", "pr90")
-DIFFERENCES = ("oiou", "miou")
 
 
 @dataclass(frozen=True)
@@ -60,31 +58,39 @@ class CellRow:
 
 
 def rows(members: Sequence[Member]) -> list[CellRow]:
-    """The rows of a sweep, under `native-v1`, in the order given.
+    """Make the rows of a sweep, under `native-v1`, in the order given.
 
     Raises:
         UserError: results of one data set are not of the same samples.
     """
+    names = [metric.name for metric in shown("tables")]
     first: dict[str, CellRow] = {}
     found = []
     for member in members:
         _check_same(member.dataset, [other for other in members if other.dataset == member.dataset])
-        values = {name: [result["metrics"][DEFAULT][name]["value"] for result in member.results] for name in SHOWN}
-        mean = {name: fmean(known) if known and None not in known else None for name, known in values.items()}
-        sd = {name: stdev(known) if len(known) > 1 and None not in known else None for name, known in values.items()}
+        blocks = [result["metrics"][DEFAULT] for result in member.results]
+        scores = {name: over_seeds([block.get(name, {}).get("value") for block in blocks]) for name in names}
         sizes = {(result.get("efficiency") or {}).get("trainable_parameters") for result in member.results}
         row = CellRow(
-            member.dataset, member.label, len(member.results), member.planned, mean, sd, {},
-            sizes.pop() if len(sizes) == 1 else None,
-        )  # fmt: skip
+            dataset=member.dataset,
+            label=member.label,
+            done=len(member.results),
+            planned=member.planned,
+            mean={name: mean for name, (mean, _) in scores.items()},
+            sd={name: sd for name, (_, sd) in scores.items()},
+            difference={},
+            trainable=sizes.pop() if len(sizes) == 1 else None,
+        )
         against = first.setdefault(member.dataset, row)
         found.append(_beside(row, against))
     return found
 
 
 def _beside(row: CellRow, first: CellRow) -> CellRow:
-    gaps = {name: None if row is first else _gap(row.mean[name], first.mean[name]) for name in DIFFERENCES}
-    return replace(row, difference=gaps)
+    names = [metric.name for metric in shown("headline")]
+    return replace(
+        row, difference={name: None if row is first else _gap(row.mean[name], first.mean[name]) for name in names}
+    )
 
 
 def _gap(here: float | None, there: float | None) -> float | None:
@@ -104,20 +110,47 @@ def _check_same(dataset: str, members: Sequence[Member]) -> None:
         )
 
 
+def _mean(metric: Metric) -> Column:
+    name = metric.name
+    return Column(name, metric.title, lambda row: spread(row.mean[name], row.sd[name]), lambda row: row.mean[name])
+
+
+def _difference(metric: Metric) -> Column:
+    def text(row: CellRow) -> str:
+        gap = row.difference[metric.name]
+        return "" if gap is None else f"{100 * gap:+.2f}"
+
+    return Column(f"{metric.name}_difference", f"Δ {metric.title}", text, lambda row: row.difference[metric.name])
+
+
+def _columns() -> list[Column]:
+    """List the columns that people read."""
+    return [
+        Column("dataset", "data set", lambda row: row.dataset, lambda row: row.dataset, left=True),
+        Column("cell", "cell", lambda row: row.label, lambda row: row.label, left=True),
+        *(_mean(metric) for metric in shown("tables")),
+        *(_difference(metric) for metric in shown("headline")),
+        Column(
+            "trainable_parameters",
+            "trained",
+            lambda row: number(row.trainable, 1e-6, 2),
+            lambda row: row.trainable,
+        ),
+        Column(
+            "seeds",
+            "seeds",
+            lambda row: str(row.done) if row.done == row.planned else f"{row.done} of {row.planned}",
+            lambda row: row.done,
+        ),
+    ]
+
+
 def markdown(title: str, found: Sequence[CellRow]) -> str:
-    """A table in percent, with its caption and what the columns mean."""
+    """Write the table in percent, with its caption and what the columns mean."""
     several = len({row.dataset for row in found}) > 1
-    heads = ["cell", *(TITLES[name] for name in SHOWN), *(f"Δ {TITLES[name]}" for name in DIFFERENCES)]
-    heads += ["trained", "seeds"]
-    lines = [heads, [":---", *["---:"] * (len(heads) - 1)]]
-    if several:
-        lines = [["data set", *lines[0]], [":---", *lines[1]]]
-    for row in found:
-        cells = [row.label, *(_shown(row.mean[name], row.sd[name]) for name in SHOWN)]
-        cells += ["" if gap is None else f"{100 * gap:+.2f}" for gap in row.difference.values()]
-        cells.append("" if row.trainable is None else f"{row.trainable / 1e6:.2f}")
-        cells.append(str(row.done) if row.done == row.planned else f"{row.done} of {row.planned}")
-        lines.append([row.dataset, *cells] if several else cells)
+    columns = [column for column in _columns() if several or column.name != "dataset"]
+    lines = [[column.title for column in columns], [":---" if column.left else "---:" for column in columns]]
+    lines += [[column.text(row) for column in columns] for row in found]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     legend = (
         f"Percent under `{DEFAULT}`, test split; mean over seeds, ± standard deviation where there is more than one. "
@@ -126,26 +159,32 @@ def markdown(title: str, found: Sequence[CellRow]) -> str:
     return f"**{title}**\n\n{table}\n\n{legend}\n"
 
 
-def _shown(mean: float | None, sd: float | None) -> str:
-    spread = "" if sd is None else f" ± {100 * sd:.2f}"
-    return "" if mean is None else f"{100 * mean:.2f}{spread}"
+def _values(row: CellRow) -> dict[str, Any]:
+    """List what programs read of a row."""
+    return {
+        "dataset": row.dataset,
+        "cell": row.label,
+        **row.mean,
+        **{f"{name}_sd": value for name, value in row.sd.items()},
+        **{f"{name}_difference": value for name, value in row.difference.items()},
+        "trainable_parameters": row.trainable,
+        "seeds_done": row.done,
+        "seeds": row.planned,
+    }
 
 
 def csv_text(found: Sequence[CellRow]) -> str:
-    """The same as CSV: fractions at full precision, empty where not known."""
+    """Write the table as CSV: fractions at full precision, empty where not known."""
+    lines = [_values(row) for row in found]
     stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    spreads = [f"{name}_sd" for name in SHOWN]
-    gaps = [f"{name}_difference" for name in DIFFERENCES]
-    writer.writerow(["dataset", "cell", *SHOWN, *spreads, *gaps, "trainable_parameters", "seeds_done", "seeds"])
-    for row in found:
-        values = [*row.mean.values(), *row.sd.values(), *row.difference.values(), row.trainable]
-        writer.writerow([row.dataset, row.label, *("" if v is None else v for v in values), row.done, row.planned])
+    writer = csv.DictWriter(stream, lines[0] if lines else (), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return stream.getvalue()
 
 
 def title(name: str, members: Sequence[Member]) -> str:
-    """What the table is of: the sweep, its methods with their fidelity, and whether the scenes are drawn."""
+    """Name the sweep, its methods with their fidelity, and its data sets; say where scenes are drawn."""
     methods: dict[str, str] = {}
     kinds: dict[str, None] = {}
     for member in members:
@@ -153,5 +192,5 @@ def title(name: str, members: Sequence[Member]) -> str:
             method = result["method"]
             methods[str(method.get("title") or method["name"])] = str(method.get("fidelity") or "")
             kinds[f"{member.dataset}{', drawn scenes' if result['kind'] == 'smoke' else ''}"] = None
-    told = "; ".join(f"{label} ({fidelity})" if fidelity else label for label, fidelity in methods.items())
-    return f"{name}: {told}; {', '.join(kinds)}"
+    named = "; ".join(f"{label} ({fidelity})" if fidelity else label for label, fidelity in methods.items())
+    return f"{name}: {named}; {', '.join(kinds)}"

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-SHOWN = ("miou", "oiou", "pr50", "pr60", "pr70", "pr80", "pr90")
-TITLES = {"miou": "mIoU", "oiou": "oIoU"} | {f"pr{x}": f"Pr@.{x // 10}" for x in range(50, 100, 10)}
+from rrsis_bench.boards.render.cells import percent
+from rrsis_bench.metrics.definitions import shown
 
 
 def values(result: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-    """The shown metrics of a result: protocol -> metric -> fraction."""
-    return {protocol: {name: block[name]["value"] for name in SHOWN} for protocol, block in result["metrics"].items()}
+    """Take from a result the scores that a terminal shows: protocol -> metric -> fraction, None where unknown."""
+    names = [metric.name for metric in shown("terminal")]
+    return {protocol: {name: block[name]["value"] for name in names} for protocol, block in result["metrics"].items()}
 
 
 def print_scores(title: str, scores: Mapping[str, Mapping[str, float | None]]) -> None:
-    """One row of percentages per protocol; empty where there is no number."""
+    """Print one row of percentages per protocol; a cell without a number is empty."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
     table.add_column("protocol")
-    for name in SHOWN:
-        table.add_column(TITLES[name], justify="right")
+    metrics = shown("terminal")
+    for metric in metrics:
+        table.add_column(metric.title, justify="right")
     for protocol, row in scores.items():
-        table.add_row(protocol, *("" if row[name] is None else f"{100 * (row[name] or 0):.2f}" for name in SHOWN))
+        table.add_row(protocol, *(percent(row[metric.name]) for metric in metrics))
     Console(width=None if Console().is_terminal else 110).print(table)

@@ -1,7 +1,8 @@
-"""The command line: a dispatcher that imports no torch; one file per verb, heavy imports inside its `run`.
+"""The command line: this file chooses the verb and imports no torch. Each verb has a file, whose `run` imports it.
 
-A verb's module gives `add_arguments(parser)` and `run(args) -> int` (the exit code). The trainer verbs take what they
-do not know as LightningCLI flags (`PASSES_ON = True`; `run(args, rest)`).
+A verb's module defines `add_arguments(parser)` and `run(args) -> int`, which returns the exit code. A trainer verb sets
+`PASSES_ON = True` and defines `run(args, flags)`: `flags` are the words that its parser does not know. They set values
+of the configuration.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
-from rrsis_bench import __version__
+from rrsis_bench._version import __version__
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
 
 VERBS: Mapping[str, tuple[str, str]] = {
@@ -21,14 +22,14 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "test": ("rrsis_bench.cli.test", "score a checkpoint on the test split and write the result"),
     "predict": ("rrsis_bench.cli.predict", "segment what an expression refers to in an image"),
     "sweep": ("rrsis_bench.cli.sweep", "train methods x data sets x seeds, skipping what is finished"),
-    "status": ("rrsis_bench.cli.status", "what has become of the cells of a sweep"),
-    "leaderboard": ("rrsis_bench.cli.leaderboard", "make the tables from the result files"),
-    "results": ("rrsis_bench.cli.results", "check, rescore and export result files"),
+    "status": ("rrsis_bench.cli.status", "show which cells of a sweep are done, running, failed or missing"),
+    "leaderboard": ("rrsis_bench.cli.leaderboard", "make the boards (tables, plots, web page) from result files"),
+    "results": ("rrsis_bench.cli.results", "check, rescore, compare and export results; score any predictions"),
     "methods": ("rrsis_bench.cli.methods", "list, show and check methods"),
-    "data": ("rrsis_bench.cli.data", "list, prepare, verify and look at data sets"),
-    "profile": ("rrsis_bench.cli.profile", "parameters, GFLOPs, latency and memory of a method"),
-    "weights": ("rrsis_bench.cli.weights", "the pretrained files methods start from: list and fetch"),
-    "env": ("rrsis_bench.cli.env", "versions, devices and known-bad combinations"),
+    "data": ("rrsis_bench.cli.data", "list, prepare, verify, count and show data sets"),
+    "profile": ("rrsis_bench.cli.profile", "measure parameters, GFLOPs, latency and memory of a method"),
+    "weights": ("rrsis_bench.cli.weights", "list and fetch the pretrained files that methods start from"),
+    "env": ("rrsis_bench.cli.env", "show versions, devices and known-bad combinations"),
 }
 
 
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: words after the program name; None for those of the process.
 
     Returns:
-        the exit code: 0 ok, 1 failure, 2 usage, 3 data or weights missing, 4 drift, 130 interrupted.
+        the exit code: 0 success, 1 failure, 2 usage, 3 data or weights missing, 4 outdated files, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or bool(os.environ.get("RRSIS_DEBUG"))
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("rrsis-bench: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader (such as `head`) went away; that is no failure of ours.
+        # The reader of our output, such as `head`, has ended: not a failure.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         return 0
 

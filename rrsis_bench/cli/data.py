@@ -1,4 +1,4 @@
-"""`rrsis-bench data`: list, prepare, verify, count and look at data sets."""
+"""`rrsis-bench data`: list, prepare, verify, count and show data sets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrsis_bench import config, paths
+from rrsis_bench.data.info import SPLITS
 from rrsis_bench.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -20,31 +21,33 @@ STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the words after `data`."""
+    """Declare the sub-verbs of `data` and their options."""
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
-    words.add_parser("list", help="all data sets: source, published sizes, whether they are there", allow_abbrev=False)
+    words.add_parser("list", help="all data sets: title, kind, published sizes, folder", allow_abbrev=False)
     for word, summary in (
         ("prepare", "write the manifest that training and testing read"),
-        ("verify", "check every file and name each that is wrong; exit code 3 on errors"),
-        ("stats", "count splits, categories, sizes and tokens"),
-        ("show", "draw one pair into a PNG and print its record"),
+        ("verify", "check every file and name each defect; exit code 3 if there are errors"),
+        ("stats", "count splits, categories, sizes and words"),
+        ("show", "draw one pair into a PNG file and print the pair's entry in the manifest"),
     ):
         sub = words.add_parser(
             word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
         )
-        sub.add_argument("name", metavar="NAME", help="a data set of `rrsis-bench data list`")
-        sub.add_argument("--root", type=Path, help="its folder (default: that of its configuration)")
-        sub.add_argument("--manifest", type=Path, help="the file that lists the pairs, for a data set of your own")
+        sub.add_argument("name", metavar="NAME", help="a data set that `rrsis-bench data list` names")
+        sub.add_argument("--root", type=Path, help="the data set's folder (default: that of its configuration)")
+        sub.add_argument("--manifest", type=Path, help="the file that lists the pairs of your own data set")
         if word == "show":
             sub.add_argument("--index", type=int, default=0, help="position in the split (default: 0)")
-            sub.add_argument("--split", default="test", choices=["train", "val", "test"], help="default: test")
-            sub.add_argument("--out", type=Path, help="PNG to write (default: NAME-SPLIT-INDEX.png here)")
+            sub.add_argument("--split", default="test", choices=SPLITS, help="default: test")
+            sub.add_argument("--out", type=Path, help="file to write (default: ./NAME-SPLIT-INDEX.png)")
+        if word == "prepare":
+            sub.add_argument("--force", action="store_true", help="read all files again, even if none has changed")
         if word == "verify":
-            sub.add_argument("--quiet", action="store_true", help="leave out what is only worth knowing")
+            sub.add_argument("--quiet", action="store_true", help="leave out notes; show errors and warnings")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the word says."""
+    """Run the sub-verb."""
     if args.word == "list":
         return _list()
     located = _locate(args)
@@ -53,45 +56,38 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _locate(args: argparse.Namespace) -> Located:
+    from rrsis_bench.data.catalogue import settings
     from rrsis_bench.data.prepare import locate
 
-    data = _data_block(args.name)
+    data = settings(args.name)
     for option in ("root", "manifest"):
         if getattr(args, option) is not None:
             data[option] = str(getattr(args, option))
     return locate(data)
 
 
-def _data_block(name: str) -> dict[str, Any]:
-    loaded = config.load_yaml(config.find("datasets", name))
-    return {**(loaded.get("data") or {}), "dataset": name}
-
-
 def _list() -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from rrsis_bench.data.sources import create
+    from rrsis_bench.data.catalogue import describe, settings
 
-    table = Table("name", "data set", "train", "val", "test", "found", box=None, pad_edge=False)
+    table = Table("name", "data set", "kind", *SPLITS, "found", box=None, pad_edge=False)
     for name in config.names("datasets"):
-        data = _data_block(name)
-        info = create(str(data.get("source") or name), **(data.get("source_options") or {})).info
-        generated = data.get("generator") is not None
+        data, info = settings(name), describe(name)
         root = Path(str(data["root"])).expanduser() if data.get("root") else paths.data_root() / name
-        found = "generated on first use" if generated else (str(root) if root.is_dir() else f"no: {root}")
-        counts = ["" if generated or split not in info.counts else f"{info.counts[split]:,}" for split in _SPLITS]
-        table.add_row(name, f"synthetic ({info.title} layout)" if generated else info.title, *counts, found)
+        found = str(root) if root.is_dir() else f"no: {root}"
+        if data.get("generator"):
+            found = "generated on first use"
+        counts = [f"{info.counts[split]:,}" if split in info.counts else "" for split in SPLITS]
+        table.add_row(name, info.title, info.kind, *counts, found)
     _console(Console).print(table)
-    print("\nwhere to get one and what its folder must hold: rrsis-bench data verify NAME")
+    print("\nWhere to get a data set, and what its folder must hold: rrsis-bench data verify NAME")
     return 0
 
 
-_SPLITS = ("train", "val", "test")
-
-
 def _console(cls: Any) -> Any:
-    """A console as wide as its rows when its output goes to a file, so that no name is cut."""
+    """A console that is 200 columns wide if its output goes to a file, so that no name is cut."""
     console = cls()
     return console if console.is_terminal else cls(width=200)
 
@@ -100,9 +96,9 @@ def _prepare(located: Located, args: argparse.Namespace) -> int:
     from rrsis_bench.data.manifest import Manifest
     from rrsis_bench.data.prepare import ensure_manifest, manifest_path
 
-    ready = manifest_path(located).is_file()
-    path = ensure_manifest(located)
-    counts = ", ".join(f"{split} {len(Manifest.open(path, split)):,}" for split in _SPLITS)
+    ready = not args.force and manifest_path(located).is_file()
+    path = ensure_manifest(located, args.force)
+    counts = ", ".join(f"{split} {len(Manifest.open(path, split)):,}" for split in SPLITS)
     print(f"{located.dataset}: {'up to date' if ready else 'written'}: {path} ({counts})")
     return 0
 
@@ -112,10 +108,9 @@ def _verify(located: Located, args: argparse.Namespace) -> int:
     from rich.table import Table
     from rich.text import Text
 
+    from rrsis_bench.data.prepare import reread
+
     findings: list[Finding] = located.source.verify(located.root)
-    if _is_generated(args.name):
-        # What is generated in a data set's layout has its own size, not the published one.
-        findings = [finding for finding in findings if finding.check != "count"]
     shown = [finding for finding in findings if not (args.quiet and finding.severity == "info")]
     if shown:
         table = Table("", "check", "file", "what is wrong", box=None, pad_edge=False)
@@ -125,16 +120,14 @@ def _verify(located: Located, args: argparse.Namespace) -> int:
         _console(Console).print(table)
     tally = Counter(finding.severity for finding in findings)
     errors = tally["error"]
+    path = reread(located)
+    print(f"manifest of these files: {path if path.is_file() else 'none yet; `rrsis-bench data prepare` writes it'}")
     verdict = "FAILED" if errors else "ok"
     summary = f"{errors} errors, {tally['warning']} warnings, {tally['info']} notes"
     print(f"{located.dataset} in {located.root}: {verdict}: {summary}")
     if errors:
         print(f"replace the files above from {located.source.info.where}")
     return 3 if errors else 0
-
-
-def _is_generated(name: str) -> bool:
-    return _data_block(name).get("generator") is not None
 
 
 def _stats(located: Located, args: argparse.Namespace) -> int:
@@ -157,27 +150,28 @@ def _show(located: Located, args: argparse.Namespace) -> int:
 
     from rrsis_bench.data.manifest import Manifest
     from rrsis_bench.data.masks import MaskError, decode
-    from rrsis_bench.data.pixels import ImageError, PixelRule, read_rgb, write_image
+    from rrsis_bench.data.pixels import ImageError, PixelRule, encoded, read_rgb
     from rrsis_bench.data.prepare import ensure_manifest
-    from rrsis_bench.data.transforms import resize_mask
     from rrsis_bench.engine.overlay import draw_overlay
+    from rrsis_bench.files import write_bytes
+    from rrsis_bench.nearest import resize_mask
 
     manifest = Manifest.open(ensure_manifest(located), args.split)
     if not 0 <= args.index < len(manifest):
         raise UsageError(
             f"--index {args.index} is not within 0..{len(manifest) - 1} of {args.name}'s {args.split} split."
         )
-    record = manifest[args.index]
+    pair = manifest[args.index]
     try:
-        image = read_rgb(located.root / record.image, PixelRule.from_config(record.pixels))
-        mask = decode(record.rle)
+        image = read_rgb(located.root / pair.image, PixelRule.from_config(pair.pixels))
+        mask = decode(pair.rle)
     except (ImageError, MaskError) as error:
         raise UserError(
-            f"{located.root / record.image}: {error}; `rrsis-bench data verify {args.name}` lists all damaged files."
+            f"{located.root / pair.image}: {error}; `rrsis-bench data verify {args.name}` lists all damaged files."
         ) from error
     values: Mapping[str, Any] = {
-        **asdict(record),
-        "rle": f"{record.rle['size']}, {len(record.rle['counts'])} characters",
+        **asdict(pair),
+        "rle": f"{pair.rle['size']}, {len(pair.rle['counts'])} characters",
     }
     width = max(map(len, values))
     for key, value in values.items():
@@ -186,8 +180,9 @@ def _show(located: Located, args: argparse.Namespace) -> int:
     out: Path = args.out or Path(f"{args.name}-{args.split}-{args.index}.png")
     mask = resize_mask(mask, (image.shape[0], image.shape[1]))
     try:
-        write_image(out, draw_overlay(image, mask, record.text))
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}.") from error
+        content = encoded(out.suffix, draw_overlay(image, mask, pair.text))
+    except ImageError as error:
+        raise UsageError(f"--out {out}: {error}.") from error
+    write_bytes(out, content)
     print(f"{'drawn':<{width}}  {out}")
     return 0

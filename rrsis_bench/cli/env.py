@@ -1,4 +1,4 @@
-"""`rrsis-bench env`: versions, devices, and combinations known to be bad."""
+"""`rrsis-bench env`: versions, devices, and combinations of versions that are known to fail."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
+from rrsis_bench import namesakes
+
 PACKAGES = (
     "torch", "torchvision", "lightning", "torchmetrics", "transformers", "open_clip_torch", "segment-anything", "timm",
     "albumentations", "opencv-python-headless", "peft", "jsonargparse", "pycocotools", "safetensors", "numpy", "pillow",
@@ -18,12 +20,12 @@ MALICIOUS_LIGHTNING = {"2.6.2", "2.6.3"}
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A known-bad combination.
+class EnvironmentProblem:
+    """A combination of versions or packages that is known to fail.
 
     Attributes:
-        problem: what is wrong.
-        remedy: what to do about it.
+        problem: sentence that says what is wrong.
+        remedy: sentence or command that mends it.
     """
 
     problem: str
@@ -31,17 +33,22 @@ class Finding:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Declare the verb's options."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the environment; exit code 1 if something known to be bad is found."""
+    """Print the environment.
+
+    Returns:
+        exit code 1 if a problem is found, else 0.
+    """
     from importlib.metadata import requires
 
     versions = installed()
     devices, torchvision_error = probe()
-    found = findings(versions, requires("rrsis-bench") or [], torchvision_error)
+    found = problems(versions, requires("rrsis-bench") or [], torchvision_error)
+    found += [EnvironmentProblem(clash.problem, clash.remedy) for clash in namesakes.everywhere()]
     system = {"python": platform.python_version(), "platform": platform.platform(), "executable": sys.executable}
     if args.json:
         report = {**system, "versions": versions, "devices": devices, "findings": [asdict(one) for one in found]}
@@ -58,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def installed(names: Iterable[str] = PACKAGES) -> dict[str, str | None]:
-    """Versions by distribution name, None where not installed; nothing is imported."""
+    """Versions by distribution name, None if it is not installed. No package is imported."""
     from importlib.metadata import PackageNotFoundError, version
 
     versions: dict[str, str | None] = {}
@@ -71,7 +78,7 @@ def installed(names: Iterable[str] = PACKAGES) -> dict[str, str | None]:
 
 
 def probe() -> tuple[list[str], str | None]:
-    """The devices torch sees, and the error that importing torchvision raises, if any."""
+    """The devices that torch finds, and the error that importing torchvision raises, or None."""
     try:
         import torch
     except Exception as error:
@@ -89,24 +96,24 @@ def probe() -> tuple[list[str], str | None]:
     return devices, None
 
 
-def findings(
+def problems(
     versions: Mapping[str, str | None], requirements: Iterable[str], torchvision_error: str | None
-) -> list[Finding]:
-    """What is known to be bad about a set of versions.
+) -> list[EnvironmentProblem]:
+    """Find the known problems of a set of versions.
 
     Args:
-        versions: installed versions by distribution name, None where not installed.
+        versions: installed versions by distribution name, None if a distribution is not installed.
         requirements: the project's requirements as its metadata states them.
-        torchvision_error: the message that importing torchvision raised, if any.
+        torchvision_error: the message that importing torchvision raised, or None.
     """
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    found: list[Finding] = []
+    found: list[EnvironmentProblem] = []
     known: dict[str, str | None] = {str(canonicalize_name(name)): version for name, version in versions.items()}
     if known.get("lightning") in MALICIOUS_LIGHTNING:
         found.append(
-            Finding(
+            EnvironmentProblem(
                 f"lightning {known['lightning']} was a malicious upload.",
                 "pip install 'lightning>=2.6.4,<2.7', then change every password and key this machine could read.",
             )
@@ -116,7 +123,7 @@ def findings(
     if torchvision_error is not None or mixed:
         seen = f'importing torchvision fails: "{torchvision_error}"' if torchvision_error else "the pair does not match"
         found.append(
-            Finding(
+            EnvironmentProblem(
                 f"torch {known.get('torch')} and torchvision {known.get('torchvision')}: {seen}. A CPU-only torch "
                 'beside the index\'s torchvision gives "operator torchvision::nms does not exist".',
                 "install both from one place: pip install --force-reinstall torch torchvision (or both with "
@@ -130,10 +137,12 @@ def findings(
             continue
         version = known[name]
         if version is None:
-            found.append(Finding(f"{requirement.name} is not installed.", f"pip install '{_plain(requirement)}'"))
+            found.append(
+                EnvironmentProblem(f"{requirement.name} is not installed.", f"pip install '{_plain(requirement)}'")
+            )
         elif not requirement.specifier.contains(version, prereleases=True) and version not in MALICIOUS_LIGHTNING:
             found.append(
-                Finding(
+                EnvironmentProblem(
                     f"{requirement.name} {version} is outside the bounds this project is tested with "
                     f"({requirement.specifier}).",
                     f"pip install '{_plain(requirement)}'",

@@ -1,4 +1,4 @@
-"""`rrsis-bench leaderboard`: make the tables from the result files."""
+"""`rrsis-bench leaderboard`: make the boards from the result files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=list(FORMATS), help="default: all")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
-    parser.add_argument("--out", type=Path, help="where to write (default: <results>/leaderboard)")
+    parser.add_argument("--out", type=Path, help="folder to write to (default: <results>/leaderboard)")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 4 if a file is not up to date")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write or check the tables; results that cannot be trusted are named on stderr and left out."""
+    """Write or check the boards. Results that fail their checks are named on stderr and left out."""
     from rrsis_bench.boards import leaderboard
     from rrsis_bench.boards.render.markdown import section
 

@@ -12,18 +12,22 @@ HEAD = ("title", "authors", "venue", "year", "paper", "code", "licence", "encode
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Sub-verbs and their options."""
+    """Declare the sub-verbs and their options."""
     verbs = parser.add_subparsers(dest="action", required=True, metavar="{list,show,check}")
     verbs.add_parser("list", help="all known methods")
     show = verbs.add_parser("show", help="a method's card, variants and choices")
     show.add_argument("name", help="registered name, such as s4eca")
-    check = verbs.add_parser("check", help="run the contract's checks on a method")
+    check = verbs.add_parser("check", help="check that a method fulfils the contract of all methods")
     check.add_argument("name", help="registered name")
-    check.add_argument("--variant", default="tiny", help="a variant small enough for a CPU (default: tiny)")
+    check.add_argument("--variant", default="tiny", help="variant to check, small enough for a CPU (default: tiny)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """List, show or check; a failed check gives exit code 1."""
+    """List, show or check.
+
+    Returns:
+        exit code 1 if a check failed, else 0.
+    """
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)
@@ -43,24 +47,25 @@ def _list(console: Console) -> int:
     table = Table()
     for column in ("name", "method", "venue", "fidelity", "variants", "trained"):
         table.add_column(column, overflow="fold", no_wrap=column in {"name", "fidelity"})
-    problems = []
+    problems: dict[str, list[str]] = {}
     for name in sorted(registry.method_targets()):
         try:
             card = registry.card(name)
             blocks = config.method_config(name)
         except UserError as error:
             # One broken package of a third party must not hide the others.
-            problems.append(str(error))
+            problems.setdefault(str(error), []).append(name)
             continue
         published = blocks.get("published")
         variants = [f"{variant}*" if variant == published else variant for variant in blocks.get("variants", {})]
-        venue = f"{card.get('venue', '')} {card.get('year', '')}".strip()
+        venue = f"{card.get('venue') or ''} {card.get('year') or ''}".strip()
         title = str(card.get("name") or card.get("title", ""))
-        table.add_row(name, title, venue, card.get("fidelity", ""), ", ".join(variants), card.get("policy", ""))
+        fidelity, policy = (str(card.get(key) or "") for key in ("fidelity", "policy"))
+        table.add_row(name, title, venue, fidelity, ", ".join(map(str, variants)), policy)
     console.print(table)
     console.print("* the published size. More: rrsis-bench methods show NAME")
-    for problem in problems:
-        console.print(f"note: {problem}", soft_wrap=True)
+    for problem, hit in problems.items():
+        console.print(f"note: {', '.join(hit)}: {problem}", soft_wrap=True)
     return 0
 
 
@@ -76,13 +81,13 @@ def _show(console: Console, name: str) -> int:
         if card.get(key):
             console.print(f"  {key:<9} {card[key]}", soft_wrap=True)
     if card.get("fidelity_note"):
-        console.print(f"  {card['fidelity_note'].strip()}", soft_wrap=True)
+        console.print(f"  {str(card['fidelity_note']).strip()}", soft_wrap=True)
     console.print("\nvariants", style="bold")
     for variant in blocks.get("variants", {}):
         star = " (published)" if variant == blocks.get("published") else ""
         options = config.variant_options(name, variant)
-        told = ", ".join(f"{key}={_short(value)}" for key, value in options.items()) or "the method's defaults"
-        console.print(f"  {variant}{star}: {told}", soft_wrap=True)
+        stated = ", ".join(f"{key}={_short(value)}" for key, value in options.items()) or "the method's defaults"
+        console.print(f"  {variant}{star}: {stated}", soft_wrap=True)
     for key, value in card.items():
         if key in {*HEAD, "name", "fidelity_note", "choices"} or value in (None, [], ""):
             continue
@@ -90,7 +95,7 @@ def _show(console: Console, name: str) -> int:
         for line in _lines(value):
             console.print(f"  {line}", soft_wrap=True)
     choices = card.get("choices") or []
-    if choices and all(isinstance(choice, dict) for choice in choices):
+    if choices and isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices):
         console.print("\nchoices", style="bold")
         columns = list(dict.fromkeys(key for choice in choices for key in choice))
         table = Table()
@@ -107,7 +112,7 @@ def _show(console: Console, name: str) -> int:
 
 
 def _short(value: Any) -> str:
-    """A value on one line; long references keep their beginning."""
+    """A value as text of at most 60 characters."""
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Declare the verb's options."""
     parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run folder that fit wrote")
     parser.add_argument(
         "--image", required=True, type=Path, action="append", help="PNG, JPEG, TIFF, or GeoTIFF (extra geo); repeatable"
@@ -24,14 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ckpt", type=Path, metavar="PATH", help="checkpoint (default: the run's best)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument(
-        "--tile", type=int, metavar="PIXELS", help="images with a longer side are tiled (default: twice the input size)"
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="cut an image with a longer side into tiles (default: twice the input size)",
     )
-    parser.add_argument("--overlap", type=float, default=0.25, help="share that tiles overlap (default: 0.25)")
+    parser.add_argument(
+        "--overlap", type=float, default=0.25, help="share of a tile's side that neighbours overlap by (default: 0.25)"
+    )
     parser.add_argument("--batch-size", type=int, default=4, help="tiles in a batch (default: 4)")
     parser.add_argument(
         "--bands",
         metavar="R,G,B",
-        help="bands that are red, green and blue, from 1 (default: the run's, or the file's)",
+        help="bands that are red, green and blue, counted from 1 (default: the run's, or the file's)",
     )
     parser.add_argument(
         "--stretch",
@@ -42,7 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict and write; returns 0, also where nothing was found."""
+    """Predict and write the files.
+
+    Returns:
+        exit code 0, even if a mask is empty.
+    """
     from rrsis_bench.engine.predict import predict_files
     from rrsis_bench.errors import UsageError
 

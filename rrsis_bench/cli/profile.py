@@ -9,17 +9,17 @@ from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Declare the verb's options."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--method", help="registered name, such as s4eca")
     what.add_argument(
         "--run", nargs="+", type=Path, metavar="DIR",
-        help="finished runs: measure their networks and keep latency and memory in their results",
+        help="finished runs: measure their networks and write latency and memory into their results",
     )  # fmt: skip
-    parser.add_argument("--variant", help="its variant (default: the published one)")
-    parser.add_argument("--meta", action="store_true", help="parameters and GFLOPs only, without weights or memory")
+    parser.add_argument("--variant", help="the method's variant (default: the published one)")
+    parser.add_argument("--meta", action="store_true", help="count parameters and GFLOPs only; allocate no memory")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    parser.add_argument("--batch-size", type=int, default=8, help="batch of the throughput (default: 8)")
+    parser.add_argument("--batch-size", type=int, default=8, help="batch size to measure throughput at (default: 8)")
     parser.add_argument("--precision", choices=["32", "bf16", "16"], default="32", help="default: 32")
     parser.add_argument("--warmup", type=int, default=10, help="passes before the measured ones (default: 10)")
     parser.add_argument("--repeats", type=int, default=50, help="measured passes (default: 50)")
@@ -39,12 +39,12 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from rrsis_bench.cost.profile import efficiency
-    from rrsis_bench.engine.build import build_method
     from rrsis_bench.engine.device import pick_device
+    from rrsis_bench.methods.build import build_method
 
     device = torch.device("meta") if args.meta else pick_device(args.device)
     with device:
-        # Speed and size do not depend on the weights, so none are loaded.
+        # Speed and size do not depend on the values of the weights.
         method, _ = build_method(args.method, variant, options, pretrained=False)
     report = efficiency(
         method,
@@ -90,7 +90,7 @@ def _runs(args: argparse.Namespace) -> int:
 
 
 def _name_encoders(report: dict[str, Any], card_entry: str) -> None:
-    """Name the encoders as the card does ("A + B", visual first)."""
+    """Name the encoders as the card does: "A + B", the image encoder first."""
     names = card_entry.split(" + ")
     if len(names) == len(report["encoders"]):
         for row, name in zip(report["encoders"], names, strict=True):

@@ -1,4 +1,4 @@
-"""`rrsis-bench results`: check, rescore, compare, table and export results; score predictions from elsewhere."""
+"""`rrsis-bench results`: check, rescore, compare, tabulate and export results; score predictions of any framework."""
 
 from __future__ import annotations
 
@@ -8,31 +8,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrsis_bench.errors import DriftError, UsageError
+from rrsis_bench.metrics.protocols import of_masks
 
 if TYPE_CHECKING:
     from rrsis_bench.sweep.grid import Cell
 
 
+COMPARE = (
+    "Print the difference of two methods on the same samples, with its interval and p value over photographs. "
+    "The p value is exact for 16 photographs or fewer. With fewer than 6 there is none: chance alone could explain any "
+    "difference."
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the verb's sub-verbs and their options."""
+    """Declare the sub-verbs and their options."""
     verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = verbs.add_parser("check", help="checksums, schema, and metrics computed again; names each bad file")
+    check = verbs.add_parser("check", help="check checksums and schema, compute metrics again, name each bad file")
     check.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="folders or files (default: results)")
-    rescore = verbs.add_parser("rescore", help="compute every metric again from samples.csv.gz")
-    rescore.add_argument("paths", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of them")
+    rescore = verbs.add_parser("rescore", help="compute every metric again from samples.csv.gz and rewrite results")
+    rescore.add_argument("paths", nargs="+", type=Path, metavar="RUN", help="run folders, or folders that hold some")
     rescore.add_argument("--check", action="store_true", help="write nothing; exit 4 if a result would change")
-    score = verbs.add_parser("score", help="score predictions of any framework and write the same result file")
+    score = verbs.add_parser("score", help="score predictions of any framework and write a result file")
     _score_arguments(score)
-    compare = verbs.add_parser("compare", help="the difference of two methods with its interval, per category and size")
-    compare.add_argument("a", type=Path, metavar="A", help="run folder, or a method's folder of seed folders")
-    compare.add_argument("b", type=Path, metavar="B", help="the same of the other method")
-    compare.add_argument("--protocol", default="native-v1", help="rules to score by (default: native-v1)")
-    compare.add_argument("--json", action="store_true", help="print everything as JSON, with fractions, not percent")
-    table = verbs.add_parser("table", help="one table of a sweep's finished cells, each beside the first")
+    compare = verbs.add_parser("compare", help="compare two methods: differences, intervals, p values")
+    compare.description = COMPARE
+    compare.add_argument("a", type=Path, metavar="A", help="run folder, or a method's folder that holds seed folders")
+    compare.add_argument("b", type=Path, metavar="B", help="run folder or seeds' folder of the other method")
+    compare.add_argument("--protocol", default="native-v1", help="protocol to score by (default: native-v1)")
+    compare.add_argument("--json", action="store_true", help="print all numbers as JSON, as fractions, not percent")
+    table = verbs.add_parser("table", help="make one table of a sweep's finished cells, each compared with the first")
     table.add_argument("sweep", metavar="SWEEP", help="a YAML file, or the name of one in configs/sweeps")
     table.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
     table.add_argument("--format", choices=("md", "csv"), default="md", help="default: md")
-    export = verbs.add_parser("export", help="copy a run's result into the repository, without local paths")
+    export = verbs.add_parser("export", help="copy a run's result into the repository, without paths and host names")
     export.add_argument("run", type=Path, metavar="RUN", help="run folder")
     export.add_argument("--to", type=Path, default=Path("results/runs"), help="default: results/runs")
 
@@ -41,26 +50,34 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Score binary masks at native size: a file of JSON lines {sample_id, rle} (COCO RLE, may be gzipped), or a "
         "folder of PNG masks named by sample id. "
-        "Scored by native-v1 and paper-rsrefseg2-v1; the other protocols need logits."
+        f"The protocols {' and '.join(of_masks())} score them; the other protocols need logits."
     )
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="JSONL file, or folder of PNG masks")
-    parser.add_argument("--dataset", required=True, help="data set by name (rrsis-bench data list)")
+    parser.add_argument("--dataset", required=True, help="name of the data set (rrsis-bench data list)")
     parser.add_argument("--split", default="test", help="default: test")
-    parser.add_argument("--method", required=True, help="name of the row")
-    parser.add_argument("--variant", default="external", help="default: external")
-    parser.add_argument("--seed", type=int, default=0, help="tells several trainings of one method apart (default: 0)")
+    parser.add_argument("--method", required=True, help="name of the method, for its row of the boards")
+    parser.add_argument("--variant", default="external", help="name of the method's variant (default: external)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the training, one row for all seeds (default: 0)")
     parser.add_argument(
-        "--selected-on", default="unknown", choices=["val", "test", "none", "unknown"], help="checkpoint chosen on"
+        "--selected-on",
+        default="unknown",
+        choices=["val", "test", "none", "unknown"],
+        help="split that the checkpoint was chosen on (default: unknown)",
     )
-    for name in ("title", "venue", "encoders", "url"):
-        parser.add_argument(f"--{name}", help="of the method, for the tables")
-    parser.add_argument("--year", type=int, help="of publication")
-    parser.add_argument("--parameters", type=int, help="number of parameters")
-    parser.add_argument("--trainable-parameters", type=int, help="how many of them were trained")
-    parser.add_argument("--root", metavar="DIR", help="folder of the data set; default: as for the other verbs")
-    parser.add_argument("--manifest", metavar="FILE", help="list of the pairs, for --dataset own")
+    for name, what in (
+        ("title", "title of the method, for the boards"),
+        ("venue", "where the method was published, for the boards"),
+        ("encoders", "names of the method's encoders, for the boards"),
+        ("url", "page of the method, for the boards"),
+    ):
+        parser.add_argument(f"--{name}", help=what)
+    parser.add_argument("--year", type=int, help="year of publication")
+    parser.add_argument("--parameters", type=int, help="number of the method's parameters")
+    parser.add_argument("--trainable-parameters", type=int, help="number of parameters that were trained")
+    parser.add_argument("--root", metavar="DIR", help="folder of the data set (default: that of its configuration)")
+    parser.add_argument("--manifest", metavar="FILE", help="the file that lists the pairs, for --dataset own")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/DATASET/METHOD@VARIANT/seedK")
-    parser.add_argument("--overwrite", action="store_true", help="replace a result the folder already holds")
+    parser.add_argument("--overwrite", action="store_true", help="replace a result that the folder holds")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,12 +94,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _found(paths: list[Path]) -> list[Path]:
-    from rrsis_bench.results.record import find_results
+    from rrsis_bench.run.folder import find
 
     for path in paths:
         if not path.exists():
             raise UsageError(f"there is no {path}.")
-    return find_results(paths)
+    return find(paths)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -105,13 +122,21 @@ def _check(args: argparse.Namespace) -> int:
 
 def _rescore(args: argparse.Namespace) -> int:
     from rrsis_bench.results.maintain import rescore
+    from rrsis_bench.results.upgrade import Upgrader
 
     files = _found(args.paths)
     if not files:
         raise UsageError(f"there is no result.json under {', '.join(map(str, args.paths))}; test the run first.")
-    changed = [path for path in files if rescore(path, write=not args.check)]
-    for path in changed:
-        print(f"{'would change' if args.check else 'rewrote'} {path}")
+    upgrader = Upgrader()
+    found = {path: rescore(path, not args.check, upgrader) for path in files}
+    changed = [path for path, one in found.items() if one.changed]
+    for path, one in found.items():
+        before, after = one.before["schema"], one.after["schema"]
+        if one.changed:
+            version = f" (schema version {before} -> {after}: words, not tokens)" if before != after else ""
+            print(f"{'would change' if args.check else 'rewrote'} {path}{version}")
+        if one.left:
+            print(f"left at schema version {before}: {path}: {one.left}")
     print(f"{len(files)} results scored again, {len(changed)} changed.")
     if args.check and changed:
         raise DriftError(
@@ -124,9 +149,8 @@ def _score(args: argparse.Namespace) -> int:
     from rrsis_bench.boards.tables import print_scores, values
     from rrsis_bench.results import external
     from rrsis_bench.results.predictions import PredictionError
-    from rrsis_bench.results.record import FILE, read_result
 
-    told = external.External(
+    described = external.External(
         method=args.method,
         variant=args.variant,
         seed=args.seed,
@@ -138,15 +162,15 @@ def _score(args: argparse.Namespace) -> int:
     data = {name: getattr(args, name) for name in ("root", "manifest") if getattr(args, name) is not None}
     try:
         folder = external.score_predictions(
-            args.predictions, args.dataset, told, args.split, data, args.out, args.overwrite
+            args.predictions, args.dataset, described, args.split, data, args.out, args.overwrite
         )
     except PredictionError as error:
         for problem in error.problems:
             print(f"rrsis-bench: bad prediction: {problem}", file=sys.stderr)
         raise
-    print_scores(f"{args.dataset} {args.split}: {args.method}", values(read_result(folder / FILE)))
-    print(f"not scored, since a binary mask does not hold what they need: {', '.join(external.LEFT_OUT)}")
-    print(f"files: {folder}/ ({FILE}, samples.csv.gz, config.yaml)")
+    print_scores(f"{args.dataset} {args.split}: {args.method}", values(folder.result()))
+    print(f"not scored by {', '.join(external.left_out())}: these protocols need logits, not binary masks")
+    print(f"files: {folder}/ ({', '.join(folder.written())})")
     return 0
 
 
@@ -164,12 +188,11 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _table(args: argparse.Namespace) -> int:
     from rrsis_bench.boards import sweep_table
-    from rrsis_bench.results.record import FILE, read_result
-    from rrsis_bench.sweep.agenda import look
+    from rrsis_bench.sweep.agenda import survey
     from rrsis_bench.sweep.grid import read_sweep
 
     sweep = read_sweep(args.sweep, args.runs)
-    agenda = look(sweep, compute=False)
+    agenda = survey(sweep, compute=False)
     grouped: dict[tuple[str, str], list[Cell]] = {}
     for cell in agenda.cells:
         named = cell.variant.partition("+")[2]
@@ -177,7 +200,7 @@ def _table(args: argparse.Namespace) -> int:
     members = []
     for (dataset, label), cells in grouped.items():
         done = [cell for cell in cells if agenda.verdicts[cell.name].state == "done"]
-        results = tuple(read_result(cell.folder / FILE) for cell in done)
+        results = tuple(one for cell in done if (one := cell.folder.result())["status"] == "complete")
         members.append(sweep_table.Member(dataset, label, results, len(cells)))
     if not any(member.results for member in members):
         raise UsageError(f"no cell of {sweep.path} is done yet; run it with: rrsis-bench sweep {args.sweep}")

@@ -1,4 +1,4 @@
-"""`rrsis-bench status`: what has become of the cells of a sweep. No torch."""
+"""`rrsis-bench status`: the state of each cell of a sweep. No torch."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
     parser.epilog = (
-        "done: finished with these settings. running; queued: in a scheduler. failed: see cell.log in its run folder. "
-        "interrupted: the next sweep continues it. outdated: made with other settings or data, the next sweep runs it "
-        "anew. missing: not started."
+        "States of a cell. done: finished with these settings and data. running: a process works on it. queued: it "
+        "waits in a scheduler's queue. failed: cell.log in its run folder says why. interrupted: the next sweep "
+        "continues it. outdated: made with other settings or data; the next sweep runs it anew. missing: never started."
     )
     parser.add_argument("sweep", metavar="SWEEP", help="a YAML file, or the name of one in configs/sweeps (tiny)")
     parser.add_argument(
-        "--only", action="append", default=[], metavar="PATTERN", help="only cells whose names hold this; repeatable"
+        "--only",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="only cells whose names contain PATTERN; repeatable",
     )
     parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
-    parser.add_argument("--json", action="store_true", help="as JSON, one entry per cell")
+    parser.add_argument("--json", action="store_true", help="print JSON, one entry per cell")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show the grid."""
-    from rrsis_bench.sweep.agenda import look
+    """Show the cells' states, as a table or as JSON."""
+    from rrsis_bench.sweep.agenda import survey
     from rrsis_bench.sweep.grid import read_sweep
 
-    agenda = look(read_sweep(args.sweep, args.runs), args.only, compute=False)
+    agenda = survey(read_sweep(args.sweep, args.runs), args.only, compute=False)
     if args.json:
         print(json.dumps([_entry(agenda, cell) for cell in agenda.cells], indent=2))
         return 0
@@ -61,7 +65,6 @@ def _grid(agenda: Agenda) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rrsis_bench.sweep.cells import LOG_FILE
     from rrsis_bench.sweep.times import duration
 
     seeds = sorted({cell.seed for cell in agenda.cells})
@@ -80,7 +83,7 @@ def _grid(agenda: Agenda) -> None:
         if verdict.detail:
             console.print(f"{verdict.state}: {cell.name}: {verdict.detail}", soft_wrap=True)
         if verdict.state == "failed":
-            console.print(f"    log: {cell.folder / LOG_FILE}", soft_wrap=True)
+            console.print(f"    log: {cell.folder.log_path}", soft_wrap=True)
     left = [agenda.estimates.seconds(cell) for cell in agenda.todo]
     known = [seconds for seconds in left if seconds is not None]
     console.print(agenda.summary())
@@ -92,6 +95,6 @@ def _grid(agenda: Agenda) -> None:
 
 
 def _short(agenda: Agenda, cell: Cell) -> str:
-    """A state, and of a finished cell its oIoU."""
+    """A cell's state; for a finished cell also its oIoU in percent."""
     verdict = agenda.verdicts[cell.name]
     return f"done {100 * verdict.scores[1]:.1f}" if verdict.scores is not None else verdict.state

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrsis_bench.errors import UsageError
+from rrsis_bench.sweep.launchers import LAUNCHERS, load
 
 if TYPE_CHECKING:
     from rrsis_bench.sweep.agenda import Agenda
-    from rrsis_bench.sweep.grid import Sweep
+    from rrsis_bench.sweep.launchers.base import Launcher
 
-EPILOG = """each cell is an ordinary `rrsis-bench fit` in a process of its own, so that it can be repeated by hand.
-Finished cells are skipped; one whose settings or data have changed since is run anew, and its old files are moved to
-<run folder>.replaced-1. A cell that was stopped continues at its last checkpoint. A cell that fails costs only itself:
-its log is cell.log in its run folder. Ctrl-C lets the running cells save and end."""
+EPILOG = """Each cell is an ordinary `rrsis-bench fit` in a process of its own: you can repeat it by hand.
+The sweep skips finished cells. It runs a cell anew if its settings or data have changed, and moves the old files to
+<run folder>.replaced-1. A cell that was stopped continues at its last checkpoint. A cell that fails does not stop the
+others; its log is cell.log in its run folder. On Ctrl-C, the running cells save a checkpoint and end."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,73 +26,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sweep", metavar="SWEEP", help="a YAML file, or the name of one in configs/sweeps (tiny)")
     parser.add_argument(
         "--launcher",
-        choices=("local", "print", "slurm"),
+        choices=tuple(LAUNCHERS),
         default="local",
-        help="local: here (default); print: show the commands, for any scheduler; slurm: submit a job array",
+        help="; ".join(f"{name}: {what}" for name, (_, what) in LAUNCHERS.items()),
     )
     parser.add_argument(
-        "--only", action="append", default=[], metavar="PATTERN", help="only cells whose names hold this; repeatable"
+        "--only",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="only cells whose names contain PATTERN; repeatable",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="cells at a time; default: one per GPU, one on a CPU")
     parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
-    parser.add_argument("--retry-failed", action="store_true", help="run cells again that failed")
-    parser.add_argument("--force", action="store_true", help="run finished and failed cells anew; old files are kept")
-    parser.add_argument("--dry-run", action="store_true", help="show what would be run, in which order; run nothing")
+    parser.add_argument("--retry-failed", action="store_true", help="run failed cells again")
+    parser.add_argument("--force", action="store_true", help="run all cells anew; the sweep moves old files aside")
+    parser.add_argument("--dry-run", action="store_true", help="show the cells that would run, in order; run nothing")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run what is to be run; exit code 1 if a cell failed."""
-    from rrsis_bench.sweep.agenda import look
+    """Run the cells that are not finished.
+
+    Returns:
+        exit code 1 if a cell failed, else 0.
+    """
+    from rrsis_bench.sweep.agenda import survey
     from rrsis_bench.sweep.grid import read_sweep
+    from rrsis_bench.sweep.launchers.base import Orders
 
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers must be at least 1, not {args.workers}.")
     sweep = read_sweep(args.sweep, args.runs)
-    agenda = look(sweep, args.only, args.force, args.retry_failed)
-    if args.launcher == "print" and not args.dry_run:
-        return _print(agenda)
+    agenda = survey(sweep, args.only, args.force, args.retry_failed)
+    anew = frozenset(cell.name for cell in agenda.todo if agenda.verdicts[cell.name].state in {"outdated", "done"})
+    if args.force:
+        anew = frozenset(cell.name for cell in agenda.todo)
+    launcher = load(args.launcher)(Orders(sweep, agenda.estimates, anew, args.force, args.workers))
+    if not launcher.only_lines or args.dry_run:
+        _show(agenda)
+    if args.dry_run:
+        return _dry_run(agenda, launcher)
+    if not agenda.todo:
+        return 0 if launcher.only_lines else _nothing(agenda)
+    codes = launcher.start(agenda.todo)
+    return _conclude(survey(sweep, args.only, compute=False), codes, args.sweep) if codes else 0
+
+
+def _show(agenda: Agenda) -> None:
     print(agenda.summary(), flush=True)
     for cell in agenda.cells:
         verdict = agenda.verdicts[cell.name]
         if verdict.state in {"failed", "outdated"} and (cell in agenda.todo or verdict.state == "failed"):
             print(f"{verdict.state}: {cell.name}: {verdict.detail}")
-    if args.dry_run:
-        return _dry_run(agenda)
-    if not agenda.todo:
-        return _nothing(agenda)
-    if args.launcher == "slurm":
-        return _submit(sweep, agenda, args.force)
-    return _run_here(sweep, agenda, args)
 
 
-def _print(agenda: Agenda) -> int:
-    import sys
-
-    from rrsis_bench.sweep.launchers.printed import lines
-
-    outdated = [cell.name for cell in agenda.todo if agenda.verdicts[cell.name].state in {"outdated", "done"}]
-    if outdated:
-        print(
-            f"rrsis-bench: note: {', '.join(outdated)}: the run folder holds a run with other settings or data, or is "
-            "run anew by --force; add --overwrite in place of --resume auto, or use another launcher, which keeps it.",
-            file=sys.stderr,
-        )
-    for line in lines(agenda.todo):
-        print(line)
-    return 0
-
-
-def _dry_run(agenda: Agenda) -> int:
-    from rrsis_bench.sweep.launchers.printed import lines
+def _dry_run(agenda: Agenda, launcher: Launcher) -> int:
     from rrsis_bench.sweep.times import duration
 
-    for cell, line in zip(agenda.todo, lines(agenda.todo), strict=True):
+    for cell, line in zip(agenda.todo, launcher.lines(agenda.todo), strict=True):
         seconds = agenda.estimates.seconds(cell)
         about = "of unknown length" if seconds is None else f"about {duration(seconds)}"
         print(f"would run {cell.name} ({agenda.verdicts[cell.name].state}, {about})\n    {line}")
-    if not agenda.todo:
-        return _nothing(agenda)
-    return 0
+    return 0 if agenda.todo else _nothing(agenda)
 
 
 def _nothing(agenda: Agenda) -> int:
@@ -99,33 +96,13 @@ def _nothing(agenda: Agenda) -> int:
     return 1 if failed else 0
 
 
-def _submit(sweep: Sweep, agenda: Agenda, force: bool) -> int:
-    from rrsis_bench.sweep.launchers.slurm import submit
-
-    anew = frozenset(cell.name for cell in agenda.todo if force or agenda.verdicts[cell.name].state == "outdated")
-    for name, job in submit(sweep, agenda.todo, anew).items():
-        print(f"queued {name} as job {job}")
-    print(f"see how they do: rrsis-bench status {sweep.path}")
-    return 0
-
-
-def _run_here(sweep: Sweep, agenda: Agenda, args: argparse.Namespace) -> int:
-    from rrsis_bench.sweep.agenda import look
-    from rrsis_bench.sweep.launchers.local import LocalLauncher
-    from rrsis_bench.sweep.monitor import Monitor
+def _conclude(after: Agenda, codes: Mapping[str, int], name: str) -> int:
     from rrsis_bench.sweep.run_cell import HELD, INTERRUPTED
 
-    on_cpu = all(cell.config["trainer"].get("accelerator") == "cpu" for cell in agenda.todo)
-    monitor = Monitor(len(agenda.todo), agenda.estimates)
-    try:
-        codes = LocalLauncher(args.workers, monitor, args.force, on_cpu).run(agenda.todo)
-    finally:
-        monitor.close()
-    after = look(sweep, args.only, compute=False)
     print(after.summary())
     failed = [name for name, code in codes.items() if code not in {0, HELD, INTERRUPTED}]
     if failed:
-        print(f"run failed cells again: rrsis-bench sweep {args.sweep} --retry-failed")
+        print(f"run failed cells again: rrsis-bench sweep {name} --retry-failed")
     elsewhere = [name for name, code in codes.items() if code == HELD]
     if elsewhere:
         print(f"run by another process: {', '.join(elsewhere)}")

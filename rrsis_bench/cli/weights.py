@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Sub-verbs and their options."""
+    """Declare the sub-verbs and their options."""
     verbs = parser.add_subparsers(dest="action", required=True, metavar="{list,prefetch}")
-    listing = verbs.add_parser("list", help="what each variant starts from, where it comes from, whether it is here")
+    listing = verbs.add_parser("list", help="list the files that variants start from, with source and state")
     listing.add_argument("--method", help="only this method")
     listing.add_argument("--variant", help="only this variant")
-    listing.add_argument("--json", action="store_true", help="as JSON, with whole digests")
+    listing.add_argument("--json", action="store_true", help="print JSON, with whole digests")
     prefetch = verbs.add_parser(
         "prefetch",
         help="fetch and verify the files of a method, for machines without internet",
-        description="Fetch and verify the files of a method. Files of the hub go to its cache (HF_HOME), which nodes "
-        "without internet may share or be given a copy of; there, set HF_HUB_OFFLINE=1.",
+        description="Fetch and verify the files of a method. Files of the Hugging Face hub go to its cache (HF_HOME). "
+        "Share this cache with machines without internet, or copy it there, and set HF_HUB_OFFLINE=1 on them.",
     )
-    prefetch.add_argument("--method", required=True, help="method by name, or 'all'")
+    prefetch.add_argument("--method", required=True, help="name of the method, or 'all'")
     prefetch.add_argument("--variant", help="only this variant; default: all of the method's variants")
 
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
     everything = args.method in {None, "all"}
     if everything and args.variant is not None:
-        raise UsageError("--variant goes with the --method it belongs to.")
+        raise UsageError("--variant needs --method: name the variant's method.")
     methods = sorted(registry.method_targets()) if everything else [args.method]
     weights: list[NamedWeight] = []
     for method in methods:
@@ -75,7 +75,7 @@ def _show(weights: list[NamedWeight]) -> int:
         for weight in group:
             digest = f"sha256 {weight.ref.sha256[:12]}" if weight.ref.sha256 else "sha256 not pinned"
             print(f"  {weight.part:<10}  {weight.source}\n  {'':<10}  {digest}, {weight.state}")
-    print("A variant that is not listed starts from random values. Fetch: rrsis-bench weights prefetch --method M")
+    print("A variant that is not listed starts from random weights. Fetch: rrsis-bench weights prefetch --method M")
     return 0
 
 
@@ -83,7 +83,7 @@ def _prefetch(weights: list[NamedWeight]) -> int:
     from rrsis_bench.nn.weights.needs import fetch
 
     if not weights:
-        print("nothing to fetch: starts from random values.")
+        print("nothing to fetch: the method starts from random weights.")
     problems: list[str] = []
     seen: set[str] = set()
     for weight in weights:

@@ -1,1 +1,1 @@
-"""What a network costs: parameters, operations, time and memory."""
+"""The cost of a network: parameters, operations, time and memory."""

@@ -2,8 +2,8 @@
 
 Multiply-add counts as 2 floating-point operations (torch's flop counter); papers that use fvcore count it as 1.
 
-The trainable share of the encoders is the figure of DETRIS's and S4ECA's abstracts: trainable parameters inside the
-encoders over the encoders' own parameters, adapters not counted in the denominator.
+The abstracts of DETRIS and S4ECA report the trainable share of the encoders: trainable parameters inside the encoders
+over the encoders' own parameters. The denominator leaves the adapters out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -20,17 +20,18 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from rrsis_bench.cost.unchanged import unchanged
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import Item
-from rrsis_bench.data.text import Tokenized, load_tokenizer
+from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.layers.freezing import trainable
-from rrsis_bench.types import Batch
+from rrsis_bench.types import Batch, Tokenized
 
 Precision = Literal["32", "bf16", "16"]
 ADDED = ("adapter", "lora", "prompt", "proxies")
-"""Words in the name or class of a module that was added to a pretrained encoder rather than pretrained with it."""
+"""Words in the name or class of a module that a method added to a pretrained encoder."""
 TEXT = "the white airplane on the left of the largest storage tank"
 
 
@@ -48,44 +49,40 @@ def efficiency(
     """The `efficiency` block of a result; on the meta device parameters and GFLOPs only.
 
     Args:
-        method: on `device`; its mode and gradients are left as they were.
-        device: where it is.
-        flops: count operations of one forward pass of one sample.
-        latency: measure time and memory as well.
-        batch_size: batch of the throughput and of the training memory.
+        method: a network on `device`; measuring leaves it as it was.
+        device: where the network is.
+        flops: count the operations of one forward pass of one sample.
+        latency: measure time and memory too.
+        batch_size: batch size for throughput and training memory.
         precision: `32`, or autocast to `bf16` or `16`.
-        warmup: passes before the measured ones.
-        repeats: measured passes.
+        warmup: number of passes before the measured ones.
+        repeats: number of measured passes.
 
     Returns:
-        `parameters`, `trainable_parameters`, `encoders` (see `encoder_rows`), and where asked for `gflops`,
-        `latency_ms` (p50 at batch 1), `latency_p95_ms`, `throughput` (samples per second), `memory_mb`,
-        `training_memory_mb` (None where the device does not report it) with the settings they hold for.
+        the numbers that `parameters` returns. With `flops` also `gflops`. With `latency` also `latency_ms` (median at
+        batch size 1), `latency_p95_ms`, `throughput` (samples per second), `memory_mb` and `training_memory_mb` (MiB,
+        None without CUDA), and the settings of the measurement.
 
     Raises:
-        UsageError: counts that make no sense.
+        UsageError: a batch size or a number of measured passes below 1, or of warm-up passes below 0.
         UserError: the device has too little memory for the batch.
     """
     device = torch.device(device)
     report: dict[str, Any] = parameters(method)
     if not flops and not latency:
         return report
-    was_training = method.training
     try:
-        method.eval()
         if flops:
             report["gflops"] = gflops(method, device)
         if latency and device.type != "meta":
             report |= _speed(method, device, batch_size, precision, warmup, repeats)
     except torch.OutOfMemoryError as error:
         raise UserError(f"{device} has too little memory for batch {batch_size}; lower --batch-size.") from error
-    finally:
-        method.train(was_training)
     return report
 
 
 def parameters(method: Method) -> dict[str, Any]:
-    """Parameters in total, trainable, and of the encoders."""
+    """The numbers of parameters: in total, trainable, of the encoders and of each part."""
     rows = encoder_rows(method)
     own = sum(row["parameters"] for row in rows)
     trainable = sum(row["trainable_parameters"] for row in rows)
@@ -104,7 +101,7 @@ def parameters(method: Method) -> dict[str, Any]:
 
 
 def count(module: nn.Module, only_trainable: bool = False) -> int:
-    """Parameters of a module, each counted once."""
+    """Number of a module's parameters; a shared parameter counts once."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not only_trainable)
 
 
@@ -112,7 +109,7 @@ def encoder_rows(method: Method) -> list[dict[str, Any]]:
     """One row per encoder.
 
     Returns:
-        `encoder` (name), `network` (class of its trunk), `parameters` (without what was added), `trainable_parameters`
+        `encoder` (name), `network` (class of its trunk), `parameters` (without the added ones), `trainable_parameters`
         (added or fine-tuned), `added_parameters`.
     """
     rows = []
@@ -134,7 +131,7 @@ def encoder_rows(method: Method) -> list[dict[str, Any]]:
 
 
 def _added(encoder: nn.Module) -> Iterator[nn.Module]:
-    """The modules inside an encoder that were not pretrained with it."""
+    """The modules inside an encoder that the method added to it."""
     for path, module in encoder.named_modules():
         words = f"{path}.{type(module).__name__}".lower() if path else ""
         if any(word in words for word in ADDED):
@@ -148,7 +145,7 @@ def _network(encoder: nn.Module) -> str:
     while True:
         children = [child for child in module.children() if child not in added]
         largest = max(children, key=count, default=None)
-        # A wrapper's trunk holds nearly all of what it holds; below that lie the network's own parts.
+        # The trunk of a wrapper has nearly all its parameters; a child with fewer is one of the network's own parts.
         rest = count(module) - sum(count(child) for child in module.children() if child in added)
         if largest is None or isinstance(largest, nn.ModuleList | nn.Sequential) or count(largest) < 0.98 * rest:
             return type(module).__name__
@@ -160,7 +157,7 @@ def sample_batch(method: Method, size: int, device: torch.device | str) -> Batch
     spec = method.input_spec
     rng = np.random.default_rng(0)
     if (spec.tokenizer_path or "").startswith("hub:"):
-        # Speed and size do not depend on which words are said, so no vocabulary is fetched for them.
+        # Speed and size do not depend on the words: fetch no vocabulary for them.
         tokens = Tokenized([1] * spec.max_tokens, [1] * spec.max_tokens, False)
     else:
         tokens = load_tokenizer(spec)(TEXT)
@@ -171,20 +168,14 @@ def sample_batch(method: Method, size: int, device: torch.device | str) -> Batch
 
 
 def gflops(method: Method, device: torch.device | str) -> float:
-    """GFLOPs of one forward pass of one sample, multiply-add as 2; works on the meta device."""
-    batch = sample_batch(method, 1, device)
-    # Only the plain attention is made of operations that the counter sees alike on every device.
+    """GFLOPs of one forward pass of one sample; a multiply-add counts as 2. Works on the meta device too."""
+    batch = sample_batch(method, 1, device).blind()
+    # The plain attention (MATH) consists of operations that the counter counts alike on every device.
     counter = FlopCounterMode(display=False)
-    trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    try:
-        # The counter hangs hooks on whatever could have a gradient, and stumbles over views made without one.
-        for parameter in trained:
-            parameter.requires_grad_(False)
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-            method(batch)
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
+    with unchanged(method), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        # The counter adds hooks to tensors that may have a gradient, and fails on views made without one.
+        method.eval().requires_grad_(False)
+        method(batch)
     return float(counter.get_total_flops()) / 1e9
 
 
@@ -194,13 +185,15 @@ def _speed(
     if min(batch_size, repeats) < 1 or warmup < 0:
         raise UsageError("--batch-size and --repeats must be at least 1, --warmup at least 0.")
     cuda = device.type == "cuda"
-    single, several = sample_batch(method, 1, device), sample_batch(method, batch_size, device)
-    with torch.inference_mode(), _autocast(device, precision):
+    single, several = sample_batch(method, 1, device).blind(), sample_batch(method, batch_size, device)
+    many = several.blind()
+    with unchanged(method), torch.inference_mode(), _autocast(device, precision):
+        method.eval()
         if cuda:
             torch.cuda.reset_peak_memory_stats(device)
         times = _times(lambda: method(single), device, warmup, repeats)
         memory = torch.cuda.max_memory_allocated(device) / 2**20 if cuda else None
-        batches = _times(lambda: method(several), device, warmup, repeats)
+        batches = _times(lambda: method(many), device, warmup, repeats)
     return {
         "latency_ms": 1e3 * statistics.median(times),
         "latency_p95_ms": 1e3 * float(np.percentile(times, 95)),
@@ -217,7 +210,7 @@ def _speed(
 
 
 def _times(step: Callable[[], Any], device: torch.device, warmup: int, repeats: int) -> list[float]:
-    """Seconds of each pass, the device's queue emptied before and after."""
+    """Seconds of each measured pass; the device's queue is empty before and after a pass."""
     seconds = []
     for k in range(warmup + repeats):
         _wait(device)
@@ -237,28 +230,15 @@ def _wait(device: torch.device) -> None:
 
 
 def _training_memory(method: Method, batch: Batch, device: torch.device, precision: Precision) -> float:
-    """Peak MiB of a forward and backward pass; the optimiser's own state is not in it."""
-    with _kept_buffers(method):
+    """Peak MiB of a forward and backward pass, without the optimiser's own state."""
+    with unchanged(method):
         method.train()
-        method.zero_grad(set_to_none=True)
         torch.cuda.reset_peak_memory_stats(device)
         with _autocast(device, precision):
             losses = method.loss(method(batch), batch)
         if trainable(method.parameters()):
             torch.autograd.backward(torch.stack(list(losses.values())).sum())
-        peak = torch.cuda.max_memory_allocated(device) / 2**20
-        method.zero_grad(set_to_none=True)
-        method.eval()
-    return peak
-
-
-@contextmanager
-def _kept_buffers(method: Method) -> Iterator[None]:
-    """A training pass moves running statistics; here they come back."""
-    stored = {name: buffer.clone() for name, buffer in method.named_buffers()}
-    yield
-    for name, buffer in method.named_buffers():
-        buffer.copy_(stored[name])
+        return torch.cuda.max_memory_allocated(device) / 2**20
 
 
 def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""Latency and memory of finished runs, measured when the machine has nothing else to do, and kept in their results."""
+"""Measures latency and memory of finished runs' networks, and writes them into the runs' results."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from typing import Any
 
 import torch
 
-from rrsis_bench.config import load_yaml
 from rrsis_bench.cost.profile import efficiency
-from rrsis_bench.engine.build import build_method
 from rrsis_bench.errors import UsageError
-from rrsis_bench.files import json_text, write_text
-from rrsis_bench.results import record
+from rrsis_bench.files import write_text
+from rrsis_bench.methods.build import build_method
+from rrsis_bench.run import seal
+from rrsis_bench.run.folder import RunFolder
 
 SAME = ("parameters", "trainable_parameters")
 
 
 def remeasure(folder: Path, device: torch.device, **settings: Any) -> dict[str, Any]:
-    """Measure the network of a run and write the figures into its `result.json`; scores and samples stay.
+    """Measure the network of a run and write the figures into its `result.json`; scores and samples stay the same.
 
-    Neither checkpoint nor base weights are needed: speed and size do not depend on them.
+    The network has random weights: speed and size do not depend on their values.
 
     Args:
         folder: run folder, or the folder of a committed result.
-        device: where to measure.
-        settings: of `efficiency`.
+        device: device to measure on.
+        settings: arguments of `efficiency`.
 
     Returns:
         the new `efficiency` block.
 
     Raises:
-        UsageError: no result of a network of this suite, or one whose code has changed since.
+        UsageError: the folder holds no result of a network of this suite, or the method's code has changed since.
         UserError: the result cannot be read or written.
     """
-    path = folder / record.FILE
-    if not path.is_file():
-        raise UsageError(f"{folder} holds no {record.FILE}; name the folder of a finished run.")
-    result = record.read_result(path)
-    model = load_yaml(folder / record.CONFIG_FILE).get("model") or {}
-    if "method" not in model:
+    run = RunFolder(folder)
+    path = run.result_path
+    if not run.is_finished:
+        raise UsageError(f"{folder} holds no {path.name}; name the folder of a finished run.")
+    result, model = run.result(), run.config()["model"]
+    if result["kind"] == "external" or result["method"].get("target") is None:
         raise UsageError(f"{path} is of predictions from elsewhere: there is no network to measure.")
     name, variant = str(model["method"]), str(model["variant"])
     with device:
@@ -52,5 +52,5 @@ def remeasure(folder: Path, device: torch.device, **settings: Any) -> dict[str, 
                 f"{path}: the run's network had {before[key]:,} {key.replace('_', ' ')}, today's has {block[key]:,}. "
                 f"Check out the code of its commit, or train {name} again."
             )
-    write_text(path, json_text(record.sealed({**result, "efficiency": block})))
+    write_text(path, seal.text_of({**result, "efficiency": block}))
     return block

@@ -1,1 +1,1 @@
-"""From files on disk to batches."""
+"""The way of a sample from a file on disk to a batch."""

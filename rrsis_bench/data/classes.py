@@ -5,20 +5,15 @@ Spans are (start, end) characters of the expression.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from rrsis_bench.data.sources import refsegrs, risbench, rrsisd
-from rrsis_bench.data.text import Tokenized
+from rrsis_bench import config
+from rrsis_bench.data.catalogue import describe
+from rrsis_bench.data.sources import SOURCES, create
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.types import Tokenized
 
 Span = tuple[int, int]
-
-CLASSES: Mapping[str, tuple[str, ...]] = {
-    "rrsisd": rrsisd.CATEGORIES,
-    "refsegrs": refsegrs.CATEGORIES,
-    "risbench": risbench.CATEGORIES,
-}
-"""Class names by data set; `any` stands for all of them."""
 
 PREPOSITIONS = frozenset(
     [
@@ -34,16 +29,24 @@ PREPOSITIONS = frozenset(
 def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
     """Class names by the name of a data set, by `any`, or as they are given.
 
+    The suite's own sources cannot be overruled by a user's file, since trained networks depend on their lists.
+
+    Args:
+        classes: a source's name, `any` for the classes of all the suite's own sources, the name of a data set whose
+            file states `info.classes`, or the names themselves.
+
     Raises:
-        UsageError: an unknown name.
+        UsageError: an unknown name, or a data set without a list of classes.
     """
     if not isinstance(classes, str):
         return tuple(classes)
     if classes == "any":
-        return tuple(dict.fromkeys(name for names in CLASSES.values() for name in names))
-    if classes not in CLASSES:
-        raise UsageError(f"model.options.classes: unknown '{classes}'.{did_you_mean(classes, [*CLASSES, 'any'])}")
-    return CLASSES[classes]
+        return tuple(dict.fromkeys(name for source in SOURCES for name in create(source).info.classes))
+    found = create(classes).info.classes if classes in SOURCES else describe(classes).classes
+    if not found:
+        known = [name for name in {*SOURCES, *config.names("datasets")} if name != classes and describe(name).classes]
+        raise UsageError(f"model.options.classes: no classes of '{classes}'.{did_you_mean(classes, [*known, 'any'])}")
+    return found
 
 
 def mark(tokens: Tokenized, spans: Sequence[Span]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Items to a batch."""
+"""A batch is stacked from items."""
 
 from __future__ import annotations
 

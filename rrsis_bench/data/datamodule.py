@@ -1,7 +1,8 @@
-"""The data sets of a run as Lightning wants them."""
+"""The three splits of a data set as a Lightning data module."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ from torch.utils.data import DataLoader
 
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import ReferringDataset, permuted
+from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
-from rrsis_bench.data.prepare import ensure_manifest, locate
+from rrsis_bench.data.prepare import ensure_manifest, images_sha256, locate
 from rrsis_bench.data.sampler import ResumableLoader, ResumableSampler, StridedSampler
-from rrsis_bench.errors import MissingResourceError, UsageError
+from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
 from rrsis_bench.types import Batch, InputSpec
 
 
 class ReferringDataModule(LightningDataModule):
-    """Train, val and test of one data set, fed by a method's InputSpec.
+    """Train, val and test of one data set, prepared for a method's InputSpec.
 
     Attributes:
         input_spec: set by the engine (from the method) before `setup`.
@@ -56,7 +58,7 @@ class ReferringDataModule(LightningDataModule):
         limit: dict[str, int] | None = None,
         select_on: str = "val",
     ) -> None:
-        """Read nothing yet.
+        """Keep the settings; `prepare_data` and `setup` read the data set.
 
         Args:
             dataset: name of the data set, for messages and result files.
@@ -75,9 +77,9 @@ class ReferringDataModule(LightningDataModule):
             pixels: how images are read where their files alone do not say: `{bands: [R, G, B], stretch: [LOW, HIGH]}`;
                 see `rrsis_bench.data.pixels.rule`. The manifest keeps it, and `predict` follows it.
             permute_expressions: the language control, on all splits.
-            limit: split -> use only its first samples.
-            select_on: split that training validates on and so chooses the checkpoint by. `test` only repeats a paper
-                that did so; the result says it.
+            limit: split -> use only this many of its first samples.
+            select_on: split that training validates on; its best score chooses the checkpoint. `test` only repeats
+                a paper that selected on test; the result states the split.
         """
         super().__init__()
         if select_on not in ("val", "test"):
@@ -86,6 +88,7 @@ class ReferringDataModule(LightningDataModule):
         self.dataset, self.batch_size, self.eval_batch_size = dataset, batch_size, eval_batch_size
         self.global_batch, self.num_workers, self.seed = global_batch, num_workers, seed
         self.augment, self.permute_expressions, self.limit = augment, permute_expressions, limit or {}
+        self._manifest_sha256: str | None = None
         self._config: Mapping[str, Any] = {
             "dataset": dataset,
             "source": source or dataset,
@@ -95,12 +98,17 @@ class ReferringDataModule(LightningDataModule):
             "manifest": manifest,
             "pixels": pixels,
         }
+        for split, count in self.limit.items():
+            if split not in SPLITS:
+                raise UsageError(f"data.limit: there is no split '{split}'.{did_you_mean(split, list(SPLITS))}")
+            if count < 1:
+                raise UsageError(f"data.limit.{split} must be at least 1, not {count}; leave it out for all samples.")
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             if value < 1:
                 raise UsageError(f"data.{name} must be at least 1, not {value}.")
 
     def prepare_data(self) -> None:
-        """Generate what is generated and write the manifest; one process of a node does it.
+        """Draw a generated data set and write the manifest. Lightning calls this in one process of a node.
 
         Raises:
             MissingResourceError: the data set is missing, or a file of it cannot be used.
@@ -112,7 +120,7 @@ class ReferringDataModule(LightningDataModule):
         """Open the splits.
 
         Args:
-            stage: `fit`, `validate`, `test`, `predict` or None; all splits are cheap to open, so all are.
+            stage: `fit`, `validate`, `test`, `predict` or None. All splits are opened in any stage; opening is cheap.
 
         Raises:
             MissingResourceError: the data set is missing.
@@ -122,17 +130,36 @@ class ReferringDataModule(LightningDataModule):
         self.train_dataset = self.open_split("train", training=True)
         self.val_dataset = self.open_split(self.select_on)
         self.test_dataset = self.open_split("test")
+        # Counting before the workers exist leaves them the tokens of all expressions.
+        if stage == "fit" and self._place()[0] == 0 and (cut := self.train_dataset.cut()):
+            share = f"{cut:,} of {len(self.train_dataset):,} ({cut / len(self.train_dataset):.1%})"
+            length = self.input_spec.max_tokens
+            print(f"{share} training expressions are longer than {length} tokens and lose their end", flush=True)
 
-    def open_split(self, split: str, training: bool = False) -> ReferringDataset:
-        """A split as a data set (it may be empty until a loader is asked for)."""
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint says of its data: names, limits, the sha256 of the manifest and that of all images."""
+        if self._manifest_sha256 is None:
+            with self.manifest_path.open("rb") as stream:
+                self._manifest_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        named = {"dataset": self.dataset, "source": self._config["source"], "limit": dict(self.limit)}
+        return {**named, "manifest_sha256": self._manifest_sha256, "images_sha256": images_sha256(self.manifest_path)}
+
+    def open_split(self, split: str, training: bool = False, limited: bool = True) -> ReferringDataset:
+        """A split as a data set. An empty split is an error only where a loader of it is made.
+
+        Args:
+            split: `train`, `val` or `test`.
+            training: augment, and leave the native truth out.
+            limited: obey `limit`; False opens the whole split.
+        """
         opened = Manifest.open(self.manifest_path, split)
-        if split in self.limit:
+        if limited and split in self.limit:
             opened = opened.head(self.limit[split])
         made = ReferringDataset(opened, self.root, self.input_spec, training, self.augment, self.seed)
         return permuted(made, self.seed) if self.permute_expressions and len(made) else made
 
     def train_dataloader(self) -> ResumableLoader:
-        """Shuffled, resumable; the last, smaller batch is dropped where there is a full one."""
+        """The shuffled, resumable training loader. It drops the last, smaller batch unless that is the only one."""
         size = len(self._filled(self.train_dataset, "train"))
         rank, world_size = self._place()
         sampler = ResumableSampler(size, self.seed, True, rank, world_size)
@@ -144,11 +171,11 @@ class ReferringDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Every sample of the split that chooses the checkpoint, once over all processes."""
+        """The loader of the split that chooses the checkpoint; over all processes it gives each sample once."""
         return self._eval_loader(self.val_dataset, self.select_on)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Every sample once over all processes."""
+        """The loader of the test split; over all processes it gives each sample once."""
         return self._eval_loader(self.test_dataset, "test")
 
     def _eval_loader(self, dataset: ReferringDataset, split: str) -> DataLoader[Batch]:
@@ -166,7 +193,7 @@ class ReferringDataModule(LightningDataModule):
             "collate_fn": collate,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": self.num_workers > 0,
-            # One of its own, so that making an iterator draws nothing from the run's random numbers (exact resume).
+            # Its own generator: making an iterator must draw nothing from the run's random numbers (exact resume).
             "generator": torch.Generator().manual_seed(self.seed),
         }
 

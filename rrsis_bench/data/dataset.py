@@ -1,6 +1,6 @@
 """A split as a sequence of samples, ready for a method's InputSpec.
 
-Chance depends on (seed, epoch, index) alone: the number of workers, and which of them draws a sample, change nothing.
+Random draws depend on (seed, epoch, index) alone, not on the number of workers or on which of them loads a sample.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from rrsis_bench.data import masks
-from rrsis_bench.data.manifest import Manifest, Record
+from rrsis_bench.data.manifest import Manifest, Pair
 from rrsis_bench.data.pixels import ImageError, PixelRule, RefusedImageError, read_rgb
-from rrsis_bench.data.text import Tokenized, load_tokenizer
-from rrsis_bench.data.transforms import Augment, Augmenter, normalise, resize_image, resize_mask
+from rrsis_bench.data.text import load_tokenizer
+from rrsis_bench.data.transforms import Augment, Augmenter, normalise, resize_image
 from rrsis_bench.data.verify import sizes_agree
 from rrsis_bench.errors import MissingResourceError, UserError
-from rrsis_bench.types import InputSpec, Sample
+from rrsis_bench.nearest import resize_mask
+from rrsis_bench.types import InputSpec, Sample, Tokenized
 
 _TOKENS_KEPT = 65536
 _REMEDY = "`rrsis-bench data verify NAME` lists all damaged files; replace them and prepare again."
@@ -32,7 +33,7 @@ _REMEDY = "`rrsis-bench data verify NAME` lists all damaged files; replace them 
 
 @dataclass(frozen=True)
 class Item:
-    """One sample as a worker makes it; `collate` stacks them.
+    """One sample as a worker makes it; `collate` stacks items.
 
     Attributes:
         index: position in the split.
@@ -69,15 +70,15 @@ class ReferringDataset(Dataset[Item]):
         augment: Augment | Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
-        """Open nothing yet but the tokenizer.
+        """Load the tokenizer; images and masks are read sample by sample.
 
         Args:
-            manifest: the records of the split.
+            manifest: the pairs of the split.
             root: data root.
             spec: what the method wants to be fed.
             training: augment, and leave the native truth out.
             augment: augmentations, used in training only; None for none.
-            seed: of everything drawn by chance.
+            seed: of all random draws.
         """
         self.manifest = manifest
         self.root = Path(root)
@@ -89,7 +90,7 @@ class ReferringDataset(Dataset[Item]):
         self._augmenter = Augmenter(self.augment)
         self._tokenize = load_tokenizer(spec)
         self._tokens: OrderedDict[str, Tokenized] = OrderedDict()
-        # Shared memory, so that workers that live through all epochs see the epoch too.
+        # Shared memory: workers that live through all epochs must see the epoch too.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         boxed = np.random.default_rng((seed, 0x626F78)).permutation(len(manifest))
         self._boxed = frozenset(boxed[: round(self.augment.boxes * len(manifest))].tolist())
@@ -108,12 +109,12 @@ class ReferringDataset(Dataset[Item]):
         """Set the epoch; all workers see it."""
         self._epoch.fill_(epoch)
 
-    def record(self, index: int) -> Record:
-        """The record at a position, with another sample's expression where expressions are permuted."""
-        record = self.manifest[index]
+    def pair(self, index: int) -> Pair:
+        """The pair at a position, with another sample's expression where expressions are permuted."""
+        pair = self.manifest[index]
         if self.text_from is None:
-            return record
-        return replace(record, text=self.manifest[int(self.text_from[index])].text)
+            return pair
+        return replace(pair, text=self.manifest[int(self.text_from[index])].text)
 
     def sample(self, index: int) -> Sample:
         """The pair as the data set gives it.
@@ -124,9 +125,9 @@ class ReferringDataset(Dataset[Item]):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
-        record = self.record(index)
-        image, mask = self._read(record)
-        return Sample(index, record.sample_id, record.image_id, image, mask, record.text, record.category)
+        pair = self.pair(index)
+        image, mask = self._read(pair)
+        return Sample(index, pair.sample_id, pair.image_id, image, mask, pair.text, pair.category)
 
     def __getitem__(self, index: int) -> Item:
         """The sample as the method wants it. Raises as `sample`."""
@@ -157,39 +158,43 @@ class ReferringDataset(Dataset[Item]):
                 self._tokens.popitem(last=False)
         return known
 
+    def cut(self) -> int:
+        """Number of samples whose expression is longer than the method's `max_tokens` and loses its end."""
+        return sum(self.tokens(self.pair(index).text).truncated for index in range(len(self)))
+
     def _input(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The image as the method wants it, (3, H, W); zeros for one that is blind to it."""
+        """The image as the method wants it, (3, H, W); zeros for a method that reads no image."""
         if not self.spec.reads_image:
             return np.zeros((3, *self.spec.image_size), np.float32)
         return normalise(resize_image(image, self.spec), self.spec)
 
     def _blind(self, index: int) -> Sample:
-        """A sample whose image is not opened, but black."""
-        record, index = self.record(index), index % len(self)
-        mask = self._mask(record)
+        """The sample with a black image in place of its file."""
+        pair, index = self.pair(index), index % len(self)
+        mask = self._mask(pair)
         image = np.zeros((*mask.shape, 3), np.uint8)
-        return Sample(index, record.sample_id, record.image_id, image, mask, record.text, record.category)
+        return Sample(index, pair.sample_id, pair.image_id, image, mask, pair.text, pair.category)
 
-    def _mask(self, record: Record) -> NDArray[np.uint8]:
+    def _mask(self, pair: Pair) -> NDArray[np.uint8]:
         try:
-            return masks.decode(record.rle)
+            return masks.decode(pair.rle)
         except masks.MaskError as error:
             raise MissingResourceError(
-                f"mask of sample {record.sample_id} in {self.manifest.path}: {error}. {_REMEDY}"
+                f"mask of sample {pair.sample_id} in {self.manifest.path}: {error}. {_REMEDY}"
             ) from error
 
-    def _read(self, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        path = self.root / record.image
+    def _read(self, pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        path = self.root / pair.image
         try:
-            image = read_rgb(path, PixelRule.from_config(record.pixels))
+            image = read_rgb(path, PixelRule.from_config(pair.pixels))
         except ImageError as error:
             remedy = "" if isinstance(error, RefusedImageError) else f" {_REMEDY}"
-            raise MissingResourceError(f"image {path} of sample {record.sample_id}: {error}.{remedy}") from error
-        mask = self._mask(record)
+            raise MissingResourceError(f"image {path} of sample {pair.sample_id}: {error}.{remedy}") from error
+        mask = self._mask(pair)
         height, width = image.shape[:2]
         if not sizes_agree((mask.shape[0], mask.shape[1]), (height, width)):
             raise MissingResourceError(
-                f"mask of sample {record.sample_id} is {mask.shape[1]}x{mask.shape[0]} but its image {path} is "
+                f"mask of sample {pair.sample_id} is {mask.shape[1]}x{mask.shape[0]} but its image {path} is "
                 f"{width}x{height}. {_REMEDY}"
             )
         return image, mask
@@ -198,8 +203,8 @@ class ReferringDataset(Dataset[Item]):
 def permuted(dataset: ReferringDataset, seed: int) -> ReferringDataset:
     """The language control: the same pictures and truths, each with the expression of another sample.
 
-    No sample gets an expression of its own image and category (unknown categories count as equal), so that no
-    expression can be right by accident.
+    Every sample gets the expression of another image or another category; an expression is never right by accident.
+    Unknown categories count as equal.
 
     Args:
         dataset: the split to permute.
@@ -208,7 +213,7 @@ def permuted(dataset: ReferringDataset, seed: int) -> ReferringDataset:
     Raises:
         UserError: the split has too few different images for that.
     """
-    keys = [(record.image_id, record.category) for record in dataset.manifest]
+    keys = [(pair.image_id, pair.category) for pair in dataset.manifest]
     codes = np.unique(np.array([f"{image}\0{category}" for image, category in keys]), return_inverse=True)[1].ravel()
     rng = np.random.default_rng((seed, 0x7065726D))
     order = rng.permutation(len(keys))

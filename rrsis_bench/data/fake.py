@@ -1,7 +1,7 @@
 """Made-up pairs in any layout, and the faults a real copy may have, planted one by one.
 
-Faults are of two sorts: those a picture or an expression can carry (`apply_to_items`), and those of files, which each
-source plants after writing (`damage`).
+A picture or an expression can carry a fault (`ITEM_FAULTS`); each source plants the faults of its files after writing
+(`damage`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rrsis_bench.data.sources.base import SPLITS, LayoutItem
+from rrsis_bench.data.info import SPLITS
+from rrsis_bench.data.sources.base import LayoutItem
 from rrsis_bench.errors import UsageError, did_you_mean
 
 ITEM_FAULTS = ("empty-mask", "full-mask", "duplicate", "leak", "empty-text", "grey")
@@ -75,8 +76,8 @@ def damage(faults: Sequence[str], planters: Mapping[str, Callable[[], object]]) 
     """Plant the faults of files.
 
     Args:
-        faults: names asked for.
-        planters: what the layout can have, by name.
+        faults: names of the faults to plant.
+        planters: fault -> function that plants it in this layout.
 
     Raises:
         UsageError: a fault this layout does not know.
@@ -95,7 +96,7 @@ def cut_short(path: Path) -> None:
 
 
 def start_afresh(root: Path) -> None:
-    """An empty folder to write into; a former one is removed."""
+    """Make an empty folder to write into; remove what was there."""
     if root.exists():
         shutil.rmtree(root)
     root.mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""The manifest: one JSON line per image-expression pair, the same for every data set.
+"""The manifest: one JSON line per image-expression pair, with the same fields for every data set.
 
-Opening one reads where its lines are, not what they hold: a record is parsed, and its mask decoded, when asked for.
+Opening a manifest only finds where its lines begin and end. Reading a pair parses its line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rrsis_bench.files import write_bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Pair:
     """One image-expression pair.
 
     Attributes:
@@ -50,34 +50,34 @@ class Record:
     pixels: Mapping[str, Any] = field(default_factory=dict)
 
 
-_FIELDS = tuple(one.name for one in fields(Record) if one.name != "pixels")
+_FIELDS = tuple(one.name for one in fields(Pair) if one.name != "pixels")
 _SPLIT = re.compile(rb'"split": "((?:[^"\\]|\\.)*)"')
 
 
-def dump_record(record: Record) -> bytes:
-    """A record as one line of a manifest."""
-    values = asdict(record)
+def dump_pair(pair: Pair) -> bytes:
+    """One line of a manifest."""
+    values = asdict(pair)
     if not values["pixels"]:
         del values["pixels"]
     return json.dumps(values, ensure_ascii=False).encode("utf-8") + b"\n"
 
 
-def write_manifest(path: Path, records: Iterable[Record]) -> int:
+def write_manifest(path: Path, pairs: Iterable[Pair]) -> int:
     """Write a manifest atomically.
 
     Returns:
-        the number of records written.
+        the number of pairs written.
     """
-    lines = [dump_record(record) for record in records]
+    lines = [dump_pair(pair) for pair in pairs]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, b"".join(lines))
     return len(lines)
 
 
 class Manifest:
-    """A manifest file, or one split of it, as a sequence of records.
+    """A manifest file, or one split of it, as a sequence of pairs.
 
-    The file is mapped, not read; workers that receive a copy map it again.
+    The file is mapped into memory. A worker that receives a copy maps it again.
     """
 
     def __init__(self, path: Path, offsets: NDArray[np.int64]) -> None:
@@ -97,11 +97,11 @@ class Manifest:
 
         Args:
             path: the JSONL file.
-            split: keep only the records of this split; None for all.
+            split: keep only the pairs of this split; None for all.
 
         Raises:
-            MissingResourceError: there is no such file.
-            UserError: a line is not a manifest record.
+            MissingResourceError: the file does not exist.
+            UserError: a line holds no image-expression pair.
         """
         path = Path(path)
         if not path.is_file():
@@ -118,46 +118,48 @@ class Manifest:
                 # `split` is among the last keys of a line, the text before it may hold anything: take the last match.
                 found = _SPLIT.findall(buffer, max(start, end - 512), end) or _SPLIT.findall(buffer, start, end)
                 if not found:
-                    raise UserError(f"{path}:{number} is not a manifest record; delete the file and prepare it again.")
+                    raise UserError(
+                        f"{path}:{number} is no image-expression pair; delete the file and prepare it again."
+                    )
                 if wanted is None or found[-1] == wanted:
                     kept.append((start, end))
             start = end + 1
         return cls(path, np.array(kept, np.int64).reshape(-1, 2))
 
     def __len__(self) -> int:
-        """Number of records."""
+        """Number of pairs."""
         return len(self._offsets)
 
-    def __getitem__(self, index: int) -> Record:
-        """The record at a position.
+    def __getitem__(self, index: int) -> Pair:
+        """The pair at a position.
 
         Raises:
-            UserError: its line is not a manifest record.
+            UserError: its line holds no image-expression pair.
         """
         start, end = self._offsets[index]
         line = bytes(self._buffer[int(start) : int(end)])
         try:
             values = json.loads(line)
-            return Record(**{name: values[name] for name in _FIELDS}, pixels=values.get("pixels") or {})
+            return Pair(**{name: values[name] for name in _FIELDS}, pixels=values.get("pixels") or {})
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{self.path}, record {index}, is no manifest record ({error}); delete the file and prepare it again."
+                f"{self.path}, entry {index}, holds no pair ({error}); delete the file and prepare the data set again."
             ) from error
 
-    def __iter__(self) -> Iterator[Record]:
-        """All records in order."""
+    def __iter__(self) -> Iterator[Pair]:
+        """All pairs in order."""
         return (self[index] for index in range(len(self)))
 
     def head(self, count: int) -> Manifest:
-        """The first `count` records."""
+        """The first `count` pairs."""
         return Manifest(self.path, self._offsets[:count])
 
     def take(self, positions: Sequence[int]) -> Manifest:
-        """The records at these positions, in this order."""
+        """The pairs at these positions, in this order."""
         return Manifest(self.path, self._offsets[np.asarray(positions, dtype=np.intp)])
 
     def content_hash(self, root: str | Path) -> str:
-        """What a result says its data were: sha256 over the sorted lines of all records.
+        """The hash by which a result names its data: sha256 over the sorted lines of all pairs.
 
         A line is `sample_id, image sha256, rle sha256, text`, joined by ", " and closed by a line feed. The image's
         sha256 is that of its file; the RLE's that of its compact JSON with sorted keys. Where the image is read by a
@@ -171,12 +173,12 @@ class Manifest:
         """
         images: dict[str, str] = {}
         lines: list[str] = []
-        for record in self:
-            if record.image not in images:
-                images[record.image] = _sha256_file(Path(root) / record.image)
-            rle = hashlib.sha256(_compact(record.rle).encode("utf-8")).hexdigest()
-            parts = [record.sample_id, images[record.image], rle, record.text]
-            parts += [_compact(record.pixels)] if record.pixels else []
+        for pair in self:
+            if pair.image not in images:
+                images[pair.image] = _sha256_file(Path(root) / pair.image)
+            rle = hashlib.sha256(_compact(pair.rle).encode("utf-8")).hexdigest()
+            parts = [pair.sample_id, images[pair.image], rle, pair.text]
+            parts += [_compact(pair.pixels)] if pair.pixels else []
             lines.append(", ".join(parts) + "\n")
         return hashlib.sha256("".join(sorted(lines)).encode("utf-8")).hexdigest()
 

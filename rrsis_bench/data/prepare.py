@@ -1,27 +1,37 @@
-"""From a data set's configuration to a manifest in the cache. No torch."""
+"""A data set's configuration leads to a manifest in the cache. No torch."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import re
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rrsis_bench import paths
+from rrsis_bench.data.catalogue import GENERATOR, describe
 from rrsis_bench.data.manifest import write_manifest
 from rrsis_bench.data.pixels import PixelRule
 from rrsis_bench.data.sources import create
-from rrsis_bench.data.sources.base import Source
-from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.data.state import FileState, identity_of
+from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_you_mean
+from rrsis_bench.files import write_text
 
-_FORMAT = 1
+if TYPE_CHECKING:
+    from rrsis_bench.data.sources.base import Source
+
+_FORMAT = 2
+_UNUSED_SECONDS = 30 * 24 * 3600
 
 
 @dataclass(frozen=True)
 class Located:
-    """A data set found: its name, its source and the folder it is read from."""
+    """A data set on this machine: its name, its source, the folder it is read from, and the source's options."""
 
     dataset: str
     source: Source
@@ -30,33 +40,27 @@ class Located:
 
 
 def locate(data: Mapping[str, Any]) -> Located:
-    """Where a data set is and what reads it. A generated data set is generated if its folder does not exist.
+    """Find a data set's folder and its source. A generated data set is drawn if its folder does not exist.
 
     Args:
         data: the `data` block of a configuration: `dataset`, `source`, `source_options`, `root`, `manifest`,
             `generator`, `pixels`. Without `root`, a `manifest` file's own folder is the root.
 
     Returns:
-        the data set; that its files are complete is for `ensure_manifest` to find out.
+        the data set. `ensure_manifest` checks whether its files are complete.
     """
     dataset, generator = str(data["dataset"]), data.get("generator")
-    options = dict(data.get("source_options") or {})
+    options, named = dict(data.get("source_options") or {}), str(data.get("source") or dataset)
     if data.get("manifest"):
         options["manifest"] = str(data["manifest"])
-    source = create(str(data.get("source") or dataset), **options)
+    source, described = create(named, **options), describe(dataset, named)
+    if described.kind != "unknown":
+        # For messages and checks. The classes stay the source's own: some sources find categories by them.
+        source.info = replace(described, classes=source.info.classes)
     source.pixels = PixelRule.from_config(data.get("pixels"))
     if data.get("pixels"):
         options["pixels"] = source.pixels.to_config()
-    if data.get("root"):
-        root = Path(str(data["root"])).expanduser()
-    elif generator:
-        from rrsis_bench.data.sources.synthetic import folder_name
-
-        root = paths.cache_root() / "synthetic" / folder_name(**_recipe(generator))
-    elif data.get("manifest"):
-        root = Path(str(data["manifest"])).expanduser().absolute().parent
-    else:
-        root = paths.data_root() / dataset
+    root = folder(data)
     if generator:
         from rrsis_bench.data.sources.synthetic import generate
 
@@ -64,44 +68,141 @@ def locate(data: Mapping[str, Any]) -> Located:
     return Located(dataset, source, root, options)
 
 
+def folder(data: Mapping[str, Any]) -> Path:
+    """The folder a data set is read from, whether it exists or not.
+
+    Args:
+        data: the `data` block of a configuration.
+    """
+    if data.get("root"):
+        return Path(str(data["root"])).expanduser()
+    if data.get("generator"):
+        from rrsis_bench.data.synthetic.presets import folder_name
+
+        return paths.cache_root() / "synthetic" / folder_name(**_recipe(data["generator"]))
+    if data.get("manifest"):
+        return Path(str(data["manifest"])).expanduser().absolute().parent
+    return paths.data_root() / str(data["dataset"])
+
+
 def _recipe(generator: Mapping[str, Any]) -> dict[str, Any]:
-    """The generator's arguments; a configuration calls the preset `name`."""
+    """The generator's arguments; a configuration calls the preset `name`.
+
+    Raises:
+        UsageError: an argument the generator does not take.
+    """
     recipe = dict(generator)
+    for key in recipe:
+        if key not in GENERATOR:
+            raise UsageError(f"the generator does not take '{key}'.{did_you_mean(str(key), list(GENERATOR))}")
     return {"preset": str(recipe.pop("name", "tiny")), **recipe}
 
 
-def ensure_manifest(located: Located) -> Path:
-    """The manifest of a data set, written once; an up-to-date one is used again.
+def ensure_manifest(located: Located, force: bool = False) -> Path:
+    """The manifest of a data set. It is written once and used again while every file of the data set is the same.
 
     Args:
         located: the data set.
+        force: read all files and write the manifest, whatever the cache says.
 
     Returns:
-        `<cache>/manifests/<dataset>-<hash>.jsonl`; the hash is over the root and the key files' sizes and times.
+        `<cache>/manifests/<dataset>-<hash>.jsonl`; see `manifest_path`.
 
     Raises:
         MissingResourceError: the data set is missing, or a file of it cannot be used.
+        UserError: a file changed during the preparation.
     """
+    files = _files(located)
+    contents = files.contents(afresh=True) if force else None
     path = manifest_path(located)
-    if not path.is_file() and write_manifest(path, located.source.prepare(located.root)) == 0:
-        path.unlink()
+    images = _images_path(path)
+    if not force and path.is_file() and images.is_file():
+        with contextlib.suppress(OSError):  # the time says that it is still in use; a read-only cache keeps the old one
+            os.utime(images)
+        return path
+    contents = files.contents() if contents is None else contents
+    path = _named(located, identity_of(contents))
+    pairs = list(located.source.prepare(located.root))
+    if not pairs:
         raise MissingResourceError(
             f"{located.source.info.title} in {located.root} holds no image-expression pair; "
             f"`rrsis-bench data verify {located.dataset}` says why."
         )
+    # Files that change meanwhile would leave, under the name of one state, a manifest of another.
+    if files.contents() != contents:
+        raise UserError(
+            f"{located.source.info.title} in {located.root}: files changed while they were read; "
+            f"run the command again when nothing writes there."
+        )
+    lines = sorted({f"{pair.image}\0{contents.get(pair.image, '')}\n" for pair in pairs})
+    write_text(_images_path(path), hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest() + "\n")
+    write_manifest(path, pairs)
+    _remove_unused(located.dataset, path)
     return path
 
 
 def manifest_path(located: Located) -> Path:
-    """Where the manifest of a data set in its present state belongs.
+    """The path of the manifest of a data set in its present state, whether it is written or not.
+
+    Returns:
+        `<cache>/manifests/<dataset>-<hash>.jsonl`; the hash is over source, root and options, and the path and content
+        of every file. Contents are read again only where size or time changed since they were last read.
 
     Raises:
         MissingResourceError: the data set is missing.
     """
-    root = located.root.resolve()
-    state: list[Any] = [_FORMAT, type(located.source).__qualname__, str(root), dict(located.options)]
-    for file in located.source.key_files(located.root):
-        found = file.stat()
-        state.append([str(file), found.st_mtime_ns, found.st_size])
-    digest = hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode("utf-8")).hexdigest()
-    return paths.cache_root() / "manifests" / f"{located.dataset}-{digest[:16]}.jsonl"
+    return _named(located, _files(located).identity())
+
+
+def images_sha256(path: Path) -> str:
+    """The sha256 over paths and contents of all images that a manifest names, as they were when it was written.
+
+    Args:
+        path: a manifest that `ensure_manifest` returned.
+    """
+    return _images_path(path).read_text(encoding="utf-8").strip()
+
+
+def is_recorded(located: Located) -> bool:
+    """Whether the files' contents were read before: then only changed files need reading."""
+    return _files(located).record.is_file()
+
+
+def reread(located: Located) -> Path:
+    """`manifest_path` after reading every file, also those whose size and times are as recorded."""
+    return _named(located, identity_of(_files(located).contents(afresh=True)))
+
+
+def _key(located: Located) -> list[Any]:
+    return [_FORMAT, type(located.source).__qualname__, str(located.root.resolve()), dict(located.options)]
+
+
+def _files(located: Located) -> FileState:
+    record = paths.cache_root() / "states" / f"{located.dataset}-{_digest(_key(located))}.json"
+    return FileState(record, located.root, tuple(located.source.key_files(located.root)))
+
+
+def _named(located: Located, identity: str) -> Path:
+    name = f"{located.dataset}-{_digest([*_key(located), identity])}.jsonl"
+    return paths.cache_root() / "manifests" / name
+
+
+def _images_path(path: Path) -> Path:
+    return path.parent.with_name("content") / f"{path.stem}.images"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode("utf-8")).hexdigest()[:16]
+
+
+def _remove_unused(dataset: str, kept: Path) -> None:
+    """Remove a data set's manifests that nobody opened for `_UNUSED_SECONDS`: each state of its files leaves one."""
+    name = re.compile(re.escape(dataset) + r"-[0-9a-f]{16}\.jsonl")
+    with contextlib.suppress(OSError):
+        for path in kept.parent.iterdir():
+            images = _images_path(path)
+            if path != kept and name.fullmatch(path.name):
+                opened = (images if images.is_file() else path).stat().st_mtime
+                if time.time() - opened > _UNUSED_SECONDS:
+                    images.unlink(missing_ok=True)
+                    path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Reading a pickle that somebody else made: containers, strings and numbers, nothing that runs."""
+"""Read the plain data of a pickle from an unknown hand; refuse everything that could run code."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 
 
 class UnsafePickleError(ValueError):
-    """A pickle that is damaged, or asks for more than plain data."""
+    """A pickle that is damaged, or holds more than plain data."""
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Lists, dicts, tuples, strings, bytes and numbers need no name; of named things only a few containers pass."""
+    """Unpickles lists, dicts, tuples, strings, bytes and numbers, and by name only a few containers."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module in {"builtins", "__builtin__"} and name in _BUILTINS:

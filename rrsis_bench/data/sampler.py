@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader, Sampler
 class ResumableSampler(Sampler[int]):
     """A shuffled order that is a pure function of (seed, epoch), dealt out to the processes.
 
-    Where the samples do not divide by the number of processes, the first of the order are dealt once more, so that
-    all processes make the same number of steps.
+    All processes make the same number of steps. Where the number of samples does not divide by that of the processes,
+    the first samples of the order are dealt once more.
     """
 
     def __init__(self, size: int, seed: int = 0, shuffle: bool = True, rank: int = 0, world_size: int = 1) -> None:
-        """Epoch 0, from its start.
+        """Start at the first sample of epoch 0.
 
         Args:
             size: number of samples in the split.
@@ -32,7 +32,7 @@ class ResumableSampler(Sampler[int]):
         self.position = 0
 
     def __len__(self) -> int:
-        """Samples of a whole epoch in this process, wherever the position stands."""
+        """Samples of a whole epoch in this process; the position does not matter."""
         return -(-self.size // self.world_size)
 
     def order(self) -> list[int]:
@@ -50,7 +50,7 @@ class ResumableSampler(Sampler[int]):
         return iter(self.order()[self.position :])
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; a change of epoch starts at its first sample."""
+        """Choose the epoch; another epoch starts at its first sample."""
         if epoch != self.epoch:
             self.epoch, self.position = epoch, 0
 
@@ -80,13 +80,13 @@ class StridedSampler(Sampler[int]):
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A loader whose state says how many batches were handed to the training loop, whatever workers have prefetched.
+    """A loader whose state counts the batches handed to the training loop; prefetched ones do not count.
 
     Its sampler must be a `ResumableSampler`. Lightning stores and restores the state with its own checkpoints.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Arguments of `DataLoader`."""
+        """Take the arguments of `DataLoader`."""
         super().__init__(*args, **kwargs)
         if not isinstance(self.sampler, ResumableSampler):
             raise TypeError("ResumableLoader needs a ResumableSampler")
@@ -113,9 +113,7 @@ class ResumableLoader(DataLoader[Any]):
         return {"epoch": self._order.epoch, "batches": self._yielded, "batch_size": self.batch_size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue after the stored number of batches; a finished epoch starts anew."""
-        batches = int(state["batches"])
-        position = batches * int(state.get("batch_size") or self.batch_size or 1)
-        finished = position >= len(self._order)
-        self._order.load_state_dict({"epoch": int(state["epoch"]), "position": 0 if finished else position})
-        self._yielded = 0 if finished else batches
+        """Continue after the stored number of batches; `set_epoch` with another epoch starts at its first sample."""
+        self._yielded = int(state["batches"])
+        position = self._yielded * int(state.get("batch_size") or self.batch_size or 1)
+        self._order.load_state_dict({"epoch": int(state["epoch"]), "position": position})

@@ -1,4 +1,4 @@
-"""Expressions: tokenizers by name, blank folding, and the left/right swap a mirrored image needs.
+"""Expressions: tokenizers by name, blank folding, and where a text names a class.
 
 `python -m rrsis_bench.data.text` writes the tiny tokenizer's vocabulary from the synthetic grammar.
 """
@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_you_mean
-from rrsis_bench.types import InputSpec
+from rrsis_bench.types import InputSpec, Tokenized
 
 TOKENIZERS: Mapping[str, str] = {
     "bert": "rrsis_bench.nn.encoders.bert:BertTokenizer",
@@ -25,28 +24,8 @@ TINY_VOCABULARY = Path(__file__).parent / "assets" / "tiny_vocab.txt"
 TINY_SPECIAL = ("[pad]", "[start]", "[end]", "[unk]")
 
 
-@dataclass(frozen=True)
-class Tokenized:
-    """One expression as token ids.
-
-    Attributes:
-        ids: L ids, padded.
-        mask: L flags, 1 for real tokens (start and end included), 0 for padding.
-        truncated: whether words were cut off.
-        parts: further L flags by name.
-        spans: (start, end) characters of the text behind each id, (0, 0) where there are none; empty from a tokenizer
-            that does not tell.
-    """
-
-    ids: list[int]
-    mask: list[int]
-    truncated: bool
-    parts: dict[str, list[int]] = field(default_factory=dict)
-    spans: list[tuple[int, int]] = field(default_factory=list)
-
-
 class Tokenizer(Protocol):
-    """Turns any text, empty or endless, into exactly `spec.max_tokens` ids. Built as `Class(spec)`."""
+    """Turns a text of any length into exactly `spec.max_tokens` ids. Built as `Class(spec)`."""
 
     def __call__(self, text: str) -> Tokenized:
         """Token ids of a text."""
@@ -77,8 +56,7 @@ def load_tokenizer(spec: InputSpec) -> Tokenizer:
 class TinyTokenizer:
     """Whole words of the synthetic grammar: [pad] 0, [start] 1, [end] 2, [unk] 3, then the words in file order.
 
-    Case and punctuation are dropped; a hyphen separates words. A text that is too long is cut, and its last place
-    goes to [end].
+    Case and punctuation are dropped; a hyphen separates words. A text that is too long is cut and still ends in [end].
     """
 
     def __init__(self, spec: InputSpec) -> None:
@@ -115,7 +93,7 @@ def read_vocabulary(path: Path) -> Mapping[str, int]:
         UserError: the file is not UTF-8.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise MissingResourceError(
             f"vocabulary {path} cannot be read ({error.strerror}); reinstall rrsis-bench."
@@ -133,8 +111,8 @@ def normalise_text(text: str) -> str:
 def class_spans(text: str, names: Sequence[str]) -> list[tuple[int, int, str]]:
     """Where an expression names a class: (start, end, name) in the order of the text.
 
-    Whole words only, in any case; plurals and hyphens for blanks count ("Storage-Tanks"). Of several names at one place
-    the longest wins ("road marking" over "road").
+    Only whole words count, in any case, also plurals and with hyphens for blanks ("Storage-Tanks"). Of several names at
+    one place the longest wins ("road marking" over "road").
 
     Args:
         text: the expression.
@@ -149,49 +127,6 @@ def _class_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
     longest_first = sorted(names, key=len, reverse=True)
     words = "|".join(r"[\s-]+".join(re.escape(word) for word in re.split(r"[\s-]+", name)) for name in longest_first)
     return re.compile(rf"(?<![a-z0-9])({words})(?:e?s)?(?![a-z0-9])", re.IGNORECASE)
-
-
-_SIDES = {"left": "right", "right": "left"}
-_SIDE = re.compile(
-    r"(?<![a-z])((?:upper|lower|top|bottom|mid|middle|far)?)(left|right)(?=(?:er|most|wards?|hand|side|s)?(?![a-z]))",
-    re.IGNORECASE,
-)
-_ADVERB = re.compile(
-    r"\s+(next to|beside|besides|above|below|under|underneath|beneath|behind|angle|angled)\b", re.IGNORECASE
-)
-_PLACE_BEFORE = re.compile(
-    r"(?:[-\w]-|\b(?:the|a|on|to|at|its|top|bottom|upper|lower|far|center|centre|middle|and|or)\s+)$", re.IGNORECASE
-)
-
-
-def flip_text(text: str) -> str:
-    """The expression for the mirrored image: left and right change places, whole words only, case kept.
-
-    Compounds swap too ("top-left", "leftmost", "left-hand", "upperright"). "right" that only strengthens another
-    word ("right next to", "right angle") stays.
-
-    Args:
-        text: the expression.
-    """
-
-    def swap(found: re.Match[str]) -> str:
-        prefix, side = found[1], found[2]
-        strengthens = (
-            side.lower() == "right"
-            and not prefix
-            and _ADVERB.match(text, found.end())
-            and not _PLACE_BEFORE.search(text[: found.start()])
-        )
-        if strengthens:
-            return found[0]
-        other = _SIDES[side.lower()]
-        if side.isupper():
-            other = other.upper()
-        elif side[0].isupper():
-            other = other.capitalize()
-        return prefix + other
-
-    return _SIDE.sub(swap, text)
 
 
 def main() -> None:

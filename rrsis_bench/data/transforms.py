@@ -1,4 +1,4 @@
-"""Resizing by a method's InputSpec, and the augmentations. The only file that imports albumentations."""
+"""Resizing by a method's InputSpec, and the augmentations. Only this file imports albumentations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rrsis_bench.data.text import flip_text
+from rrsis_bench.data.mirror import flip_text
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.types import InputSpec
 
@@ -43,14 +43,6 @@ def resize_image(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]
     raise UsageError(f"unknown interpolation '{spec.interpolation}'.{did_you_mean(spec.interpolation, known)}")
 
 
-def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize a mask to (height, width) with exact nearest, which agrees with PIL's."""
-    if mask.shape == size:
-        return mask
-    resized: NDArray[np.uint8] = cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
-    return resized
-
-
 def normalise(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
     """(H, W, 3) uint8 to (3, H, W) float32: `(value * scale - mean) / std`, looked up in a table of 256 values."""
     table = _table(spec.mean, spec.std, spec.scale)
@@ -69,10 +61,11 @@ def _table(mean: tuple[float, ...], std: tuple[float, ...], scale: float) -> NDA
 
 @dataclass(frozen=True)
 class Augment:
-    """What happens to training samples; nothing by default.
+    """Augmentations of training samples; none by default.
 
     Attributes:
-        flip: probability of mirroring; left and right in the expression change places too.
+        flip: probability of mirroring; left and right, west and east in the expression change places too. A sample
+            whose expression has no sure mirrored form (see `data.mirror`) is never mirrored.
         boxes: share of the references (drawn once from the seed) that get black boxes on every visit.
         jitter: probability of colour jitter.
     """
@@ -102,7 +95,7 @@ class Augment:
 
 
 class Augmenter:
-    """Applies augmentations; all chance comes from the generator passed in, none from global state."""
+    """Applies augmentations. All random draws come from the generator passed in, none from global state."""
 
     def __init__(self, augment: Augment) -> None:
         """Keep the settings; albumentations is imported at the first use, in the worker that needs it."""
@@ -121,13 +114,13 @@ class Augmenter:
             rng: the sample's own generator.
 
         Returns:
-            image, mask and expression; inputs are left alone.
+            image, mask and expression. The inputs are not changed.
         """
-        # Always the same draws in the same order, so that switching one augmentation leaves the others as they were.
+        # Always the same draws in the same order: switching one augmentation leaves the others as they were.
         flips, jitters = rng.random(2)
         seeds = [int(seed) for seed in rng.integers(0, 2**31, 2)]
-        if flips < self.augment.flip:
-            image, mask, text = cv2.flip(image, 1), cv2.flip(mask, 1), flip_text(text)
+        if flips < self.augment.flip and (mirrored := flip_text(text)) is not None:
+            image, mask, text = cv2.flip(image, 1), cv2.flip(mask, 1), mirrored
         if boxed:
             image = self._apply("boxes", image, seeds[0])
         if jitters < self.augment.jitter:

@@ -1,4 +1,4 @@
-"""From entries to records, and every check on the way: `prepare` stops at the first bad file, `verify` lists all."""
+"""Makes pairs of a source's entries: `prepare` stops at the first bad file, `verify` lists all bad files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from rrsis_bench.data.manifest import Record
+from rrsis_bench.data.info import SourceInfo
+from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, MissingMaskError, area
 from rrsis_bench.data.pixels import (
     ImageError,
@@ -21,7 +22,7 @@ from rrsis_bench.data.pixels import (
     open_image,
     pixel_hash,
 )
-from rrsis_bench.data.sources.base import Entry, Finding, Report, SourceInfo
+from rrsis_bench.data.sources.base import Finding, ListedPair, Report
 from rrsis_bench.data.text import normalise_text
 from rrsis_bench.errors import MissingResourceError
 
@@ -49,10 +50,10 @@ _AS_STORED = PixelRule()
 
 @dataclass(frozen=True)
 class Examined:
-    """An entry with what its files hold; `record` is None when a file cannot be used."""
+    """An entry with the content of its files; `pair` is None when a file cannot be used."""
 
-    entry: Entry
-    record: Record | None
+    entry: ListedPair
+    pair: Pair | None
     pixels: str
     findings: tuple[Finding, ...]
 
@@ -72,7 +73,9 @@ def sizes_agree(mask: tuple[int, int], image: tuple[int, int]) -> bool:
     return all(abs(m - i) <= SIZE_TOLERANCE * i for m, i in zip(mask, image, strict=True))
 
 
-def examine(root: Path, entries: Iterable[Entry], title: str = "", rule: PixelRule = _AS_STORED) -> Iterator[Examined]:
+def examine(
+    root: Path, entries: Iterable[ListedPair], title: str = "", rule: PixelRule = _AS_STORED
+) -> Iterator[Examined]:
     """Open the files of entries in a pool of threads, in order, with a progress bar where there is a terminal.
 
     Args:
@@ -102,9 +105,13 @@ def examine(root: Path, entries: Iterable[Entry], title: str = "", rule: PixelRu
 
 
 def prepare_entries(
-    root: Path, scan: Callable[[Report], Iterable[Entry]], name: str, info: SourceInfo, rule: PixelRule = _AS_STORED
-) -> Iterator[Record]:
-    """The records of a source's entries; ids are made unique and copies of a photograph get one image id.
+    root: Path,
+    scan: Callable[[Report], Iterable[ListedPair]],
+    name: str,
+    info: SourceInfo,
+    rule: PixelRule = _AS_STORED,
+) -> Iterator[Pair]:
+    """The pairs of a source's entries; ids are made unique and copies of a photograph get one image id.
 
     Args:
         root: data root.
@@ -130,28 +137,28 @@ def prepare_entries(
     for examined in examine(root, scan(refuse), info.title, rule):
         for finding in examined.findings:
             refuse(finding)
-        record = examined.record
-        if record is not None:
-            sample_ids[record.sample_id] += 1
-            repeat = sample_ids[record.sample_id]
-            yield Record(
-                sample_id=record.sample_id if repeat == 1 else f"{record.sample_id}#{repeat}",
-                image_id=image_ids.of(examined.pixels, record.image),
-                image=record.image,
-                width=record.width,
-                height=record.height,
-                rle=record.rle,
-                text=record.text,
-                split=record.split,
-                category=record.category,
-                pixels=record.pixels,
+        pair = examined.pair
+        if pair is not None:
+            sample_ids[pair.sample_id] += 1
+            repeat = sample_ids[pair.sample_id]
+            yield Pair(
+                sample_id=pair.sample_id if repeat == 1 else f"{pair.sample_id}#{repeat}",
+                image_id=image_ids.of(examined.pixels, pair.image),
+                image=pair.image,
+                width=pair.width,
+                height=pair.height,
+                rle=pair.rle,
+                text=pair.text,
+                split=pair.split,
+                category=pair.category,
+                pixels=pair.pixels,
             )
 
 
 def verify_entries(
-    root: Path, scan: Callable[[Report], Iterable[Entry]], info: SourceInfo, rule: PixelRule = _AS_STORED
+    root: Path, scan: Callable[[Report], Iterable[ListedPair]], info: SourceInfo, rule: PixelRule = _AS_STORED
 ) -> list[Finding]:
-    """Every check on every entry. Errors come first, then warnings, then what is only worth knowing.
+    """Every check on every entry. Errors come first, then warnings, then notes.
 
     Args:
         root: data root.
@@ -174,7 +181,7 @@ def verify_entries(
 
 
 class ScannedSource:
-    """A source that lists its folder entry by entry; preparing and verifying are then the same for all.
+    """Base class of sources that list their folder entry by entry; it prepares and verifies for all of them.
 
     Attributes:
         name: of the source, for messages.
@@ -190,8 +197,8 @@ class ScannedSource:
         """The files and folders without which there is nothing to read."""
         raise NotImplementedError
 
-    def prepare(self, root: Path) -> Iterator[Record]:
-        """The records of all splits."""
+    def prepare(self, root: Path) -> Iterator[Pair]:
+        """The pairs of all splits."""
         self.key_files(root)
         return prepare_entries(root, lambda report: self._scan(root, report), self.name, self.info, self.pixels)
 
@@ -200,12 +207,12 @@ class ScannedSource:
         self.key_files(root)
         return verify_entries(root, lambda report: self._scan(root, report), self.info, self.pixels)
 
-    def _scan(self, root: Path, report: Report) -> Iterable[Entry]:
+    def _scan(self, root: Path, report: Report) -> Iterable[ListedPair]:
         raise NotImplementedError
 
 
 class _ImageIds:
-    """Readable image ids: the stem of the first file that shows a photograph, its path where the stem is taken."""
+    """Readable image ids: the stem of the first file that shows a photograph, or its path if the stem is taken."""
 
     def __init__(self) -> None:
         self._by_pixels: dict[str, str] = {}
@@ -232,13 +239,13 @@ def _open_image(root: Path, name: str, rule: PixelRule) -> _Image:
     return _Image(digest, image.height, image.width, None, notes, image.applied)
 
 
-def _examine(entry: Entry, image: _Image) -> Examined:
+def _examine(entry: ListedPair, image: _Image) -> Examined:
     findings = [*image.notes] if image.error is None else [image.error]
     if not normalise_text(entry.text):
         findings.append(Finding("error", entry.where, "expression is empty", "empty-text"))
     if any("\ud800" <= letter <= "\udfff" for letter in entry.text):
         findings.append(Finding("error", entry.where, "expression is not UTF-8", "non-utf8"))
-    record = None
+    pair = None
     # A mask is checked even where its image is broken; polygons then have no frame, which an empty one stands for.
     size = (image.height, image.width)
     try:
@@ -264,11 +271,11 @@ def _examine(entry: Entry, image: _Image) -> Examined:
             note = "; it is resized to the image's input size" if near else ""
             message = f"mask is {width}x{height} but image {entry.image} is {size[1]}x{size[0]}{note}"
             findings.append(Finding("warning" if near else "error", entry.mask_file, message, "size-mismatch"))
-        record = Record(
+        pair = Pair(
             entry.sample_id, "", entry.image, size[1], size[0], read.rle, entry.text, entry.split, entry.category,
             image.reading,
         )  # fmt: skip
-    return Examined(entry, record, image.pixels, tuple(findings))
+    return Examined(entry, pair, image.pixels, tuple(findings))
 
 
 def _duplicates(examined: Sequence[Examined]) -> Iterator[Finding]:
@@ -283,7 +290,7 @@ def _duplicates(examined: Sequence[Examined]) -> Iterator[Finding]:
 
 
 def _copies(examined: Sequence[Examined]) -> Iterator[Finding]:
-    """Same pixels in two splits are an error; copies within one are worth knowing (RefSegRS is built of them)."""
+    """Report equal pixels: an error between two splits, a note within one (RefSegRS has a copy for every line)."""
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for item in examined:
         if item.pixels and item.entry.image not in groups[item.pixels][item.entry.split]:
@@ -300,7 +307,7 @@ def _copies(examined: Sequence[Examined]) -> Iterator[Finding]:
                 yield Finding("info", names[0], message, "copies")
 
 
-def _counts(entries: Sequence[Entry], info: SourceInfo) -> Iterator[Finding]:
+def _counts(entries: Sequence[ListedPair], info: SourceInfo) -> Iterator[Finding]:
     for split, published in info.counts.items():
         own = [entry for entry in entries if entry.split == split]
         if len(own) != published:

@@ -1,8 +1,14 @@
-"""Does an expression name a position in the image, or a relation to another object? By words alone, for breakdowns."""
+"""Length of an expression, and whether its words name a position or a relation, for breakdowns."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+
+_IDEOGRAPH = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+"""Chinese characters and the Japanese syllabaries, which are written without blanks."""
+
+_WORD = re.compile(rf"{_IDEOGRAPH}|(?:(?!{_IDEOGRAPH})[^\W_])+(?:['’][^\W_]+|(?<=\d)[.,]\d+)*")
 
 _WHOLE = r"(?:the |this )?(?:whole |entire )?(?:image|picture|photo|photograph|scene|frame|view|map)\b"
 """The image itself: "to the left of the image" is a position, "to the left of the ship" a relation."""
@@ -29,6 +35,36 @@ _POSITION = re.compile(
 _NO_POSITION = re.compile(rf"\b(?:{_SIDE}|on top of|right (?:next|beside|above|below|under))")
 
 
+WORD_EDGES = (0, 5, 10, 15, 20, 30, 40)
+"""Upper bounds of the bins by number of words, inclusive."""
+
+WORD_NAMES = ("0", "1-5", "6-10", "11-15", "16-20", "21-30", "31-40", ">40")
+
+
+def count_words(text: str) -> int:
+    """Number of words of an expression, the same for every method.
+
+    A word is a run of letters and digits in any script. Hyphens, slashes and underscores separate words, since data
+    sets write both "storage tank" and "storage-tank". An apostrophe between letters ("ship's"), a point or comma
+    between digits ("3.5") and accents belong to the word. Other punctuation counts nothing. Chinese and Japanese are
+    written without blanks: each of their characters counts as a word, as in word processors. Thai, Lao, Khmer and
+    Burmese can be split only with a dictionary: a run between blanks counts as one word.
+
+    Args:
+        text: the expression as the data set gives it.
+    """
+    if not text.isascii():
+        text = "".join(map(_plain, unicodedata.normalize("NFKC", text)))
+    return len(_WORD.findall(text))
+
+
+def _plain(letter: str) -> str:
+    """A letter; a blank for a zero-width space; nothing for accents, joiners and soft hyphens, which end no word."""
+    if letter == "\u200b":
+        return " "
+    return "" if unicodedata.category(letter) in ("Mn", "Mc", "Me", "Cf") else letter
+
+
 def _folded(text: str) -> str:
     return " ".join(re.sub(r"[-_,.;:]", " ", text.lower()).split())
 
@@ -36,7 +72,7 @@ def _folded(text: str) -> str:
 def names_position(text: str) -> bool:
     """Whether the expression says where in the image the referent is ("in the upper left", "the leftmost").
 
-    A side of another object ("to the left of the ship") is none.
+    A side of another object ("to the left of the ship") is no position.
     """
     return bool(_POSITION.search(_NO_POSITION.sub(" ", _folded(text))))
 

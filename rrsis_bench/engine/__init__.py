@@ -1,1 +1,1 @@
-"""The one LightningModule and what surrounds it."""
+"""The LightningModule of all methods, and the code that trains and tests with it."""

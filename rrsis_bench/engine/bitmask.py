@@ -6,6 +6,7 @@ Shape legend: `H W` pixels of the mask.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,3 +88,27 @@ class BitMask:
             changes.append(np.flatnonzero(np.diff(flat, prepend=last)) + done)
             last, done = flat[-1:], done + flat.size
         return np.diff(np.concatenate([*changes, np.array([done])]))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a method makes of an image and an expression.
+
+    Attributes:
+        bits: the mask (H, W).
+        mean_probability: mean foreground probability inside the mask; None where the mask is empty.
+        threshold: a pixel is foreground where its probability is greater.
+        tiles: number of tiles.
+        truncated: whether the expression has more tokens than the method reads.
+    """
+
+    bits: BitMask
+    mean_probability: float | None
+    threshold: float
+    tiles: int
+    truncated: bool
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """The mask (H, W) in {0, 1}, at one byte a pixel."""
+        return self.bits.array()

@@ -1,44 +1,45 @@
-"""What a user sees while a run goes on: a rich progress bar on a terminal, one line per epoch elsewhere."""
+"""Shows the progress of a run: a rich progress bar on a terminal, one line per epoch in a file or a pipe."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 
-from rrsis_bench.engine.resume import BEST, ExactResume, LastCheckpoint
+from rrsis_bench.engine.resume import ExactResume, LastCheckpoint
 from rrsis_bench.engine.task import ReferringSegmentationTask
+from rrsis_bench.metrics.definitions import shown
+from rrsis_bench.run.folder import RunFolder
 
 
 class Bar(RichProgressBar):
-    """Lightning's rich bar with the values that were already read back, so that showing them costs no waiting."""
+    """Lightning's rich progress bar. It shows values that the host already has, and never waits for the device."""
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """The last logged loss and the last validation's mIoU and oIoU."""
+        """The last logged loss, and the headline metrics of the last validation in percent."""
         if not isinstance(pl_module, ReferringSegmentationTask):
             return {}
-        shown: dict[str, int | str | float | dict[str, float]] = {}
+        found: dict[str, int | str | float | dict[str, float]] = {}
         if "loss" in pl_module.latest:
-            shown["loss"] = f"{pl_module.latest['loss']:.3f}"
-        for name in ("miou", "oiou"):
-            if name in pl_module.latest_scores:
-                shown[name] = f"{100 * pl_module.latest_scores[name]:.2f}"
-        return shown
+            found["loss"] = f"{pl_module.latest['loss']:.3f}"
+        for metric in shown("headline"):
+            if metric.name in pl_module.latest_scores:
+                found[metric.name] = f"{100 * pl_module.latest_scores[metric.name]:.2f}"
+        return found
 
 
 class Lines(Callback):
-    """One line per epoch, for logs and pipes."""
+    """Prints one line per epoch, for logs and pipes."""
 
     def __init__(self) -> None:
         self._started = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the time."""
+        """Store the time."""
         self._started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -49,28 +50,27 @@ class Lines(Callback):
         if "loss" in pl_module.latest:
             words.append(f"loss {pl_module.latest['loss']:.4f}")
         words += [
-            f"val/{name} {100 * pl_module.latest_scores[name]:.2f}"
-            for name in ("miou", "oiou")
-            if name in pl_module.latest_scores
+            f"val/{metric.name} {100 * pl_module.latest_scores[metric.name]:.2f}"
+            for metric in shown("headline")
+            if metric.name in pl_module.latest_scores
         ]
         words.append(f"{time.monotonic() - self._started:.0f} s")
         print("  ".join(words), flush=True)
 
 
-def run_callbacks(folder: Path, monitor: str, checkpoint_every: int, terminal: bool, logs: bool) -> list[Any]:
+def run_callbacks(folder: RunFolder, monitor: str, checkpoint_every: int, terminal: bool, logs: bool) -> list[Any]:
     """The callbacks of a training run.
 
     Args:
         folder: the run folder.
-        monitor: metric that chooses `best.ckpt`, without its `val/`.
-        checkpoint_every: optimiser steps between two `last.ckpt` within an epoch.
-        terminal: whether somebody watches.
-        logs: whether there is a logger to write learning rates to.
+        monitor: metric that chooses `best.ckpt`, without the prefix `val/`.
+        checkpoint_every: optimiser steps between two writes of `last.ckpt` within an epoch.
+        terminal: show a progress bar in place of lines.
+        logs: log learning rates; the run must have a logger.
     """
-    checkpoints = folder / "checkpoints"
     best = ModelCheckpoint(
-        dirpath=checkpoints,
-        filename=BEST.removesuffix(".ckpt"),
+        dirpath=folder.checkpoints,
+        filename=folder.best.stem,
         monitor=f"val/{monitor}",
         mode="max",
         save_top_k=1,
@@ -78,6 +78,6 @@ def run_callbacks(folder: Path, monitor: str, checkpoint_every: int, terminal: b
         enable_version_counter=False,
         save_on_train_epoch_end=False,
     )
-    last = LastCheckpoint(checkpoints, checkpoint_every)
+    last = LastCheckpoint(folder.last, checkpoint_every)
     rates = [LearningRateMonitor(logging_interval="step")] if logs else []
     return [ExactResume(), *rates, Bar(leave=False) if terminal else Lines(), best, last]

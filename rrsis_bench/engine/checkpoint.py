@@ -1,100 +1,151 @@
-"""Checkpoints: only what trains, plain content, written whole or not at all, loaded strictly.
+"""Checkpoints: they hold trained tensors and plain values, are written atomically, and are loaded strictly.
 
-A checkpoint's `state_dict` holds the trainable parameters and the buffers of modules that are not wholly frozen. What
-is left out (the frozen tensors) comes back from the base weights, and a hash of it proves that they are the same.
-Beside it stands the `rrsis_bench` entry: method, variant, options, base weights' sha256s and the frozen tensors' hash.
+A checkpoint's `state_dict` holds the trainable parameters, and the buffers of modules that are not wholly frozen. The
+frozen tensors come from the base weights; a hash proves that they are the same. The entry `rrsis_bench` describes the
+checkpoint:
+
+- method, variant, options, the sha256 of each base weights file, and the hash of the frozen tensors;
+- the run's id, the identity of its data, and its resolved configuration;
+- the split that chose the checkpoint, `none` for `last.ckpt`.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Mapping
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor, nn
 
 from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.files import atomic, write_text
+from rrsis_bench.run.folder import RunFolder
 
 PREFIX = "method."
 ENTRY = "rrsis_bench"
-FORMAT = 1
+FORMAT = 2
+"""Format 1 lacks `run`, `selected_on`, `data` and `config`; this suite still reads it."""
 
 
 class WholeFileIO(TorchCheckpointIO):
-    """Lightning's checkpoint files through `write` and `read`: atomic, durable, plain content only."""
+    """Makes Lightning write and read checkpoints by `write` and `read` of this file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint; the old file stays until the new one is complete."""
+        """Write a checkpoint; see `write`."""
         write(checkpoint, Path(path))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read a checkpoint onto the CPU. `weights_only` is always on."""
+        """Read a checkpoint onto the CPU, always with `weights_only=True`; see `read`."""
         return read(Path(path))
 
 
 def write(content: Mapping[str, Any], path: Path) -> None:
-    """Save with torch into a temporary file of the same folder, flush it to disk, and rename.
+    """Save a checkpoint atomically, and its sha256 beside it (`best.ckpt.sha256`, in the format of `sha256sum`).
 
     Raises:
-        UserError: the disk refuses; nothing but the old file is left behind.
+        UserError: the file cannot be written; the earlier file stays, and no other file is left.
     """
-    temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as stream:
-            torch.save(dict(content), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
-        raise UserError(
-            f"cannot write checkpoint {path}: {' '.join(str(error).split())[:200]} (the file that was there before is "
-            "unharmed); free space or choose another folder with --out, then continue with --resume auto."
-        ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        with atomic(path) as stream:
+            hashing = _Hashing(stream)
+            torch.save(dict(content), cast(IO[bytes], hashing))
+            digest = hashing.digest.hexdigest()
+            # Until the rename, a reader may find the old or the new file; both digests must be listed.
+            _keep_digests(path, [*_kept_digests(path), digest])
+        _keep_digests(path, [digest])
+    except UserError as error:
+        raise UserError(f"{error} Then continue with --resume auto.") from error
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Load a checkpoint of this suite onto the CPU, with `weights_only=True`.
+class _Hashing:
+    """A stream for `torch.save` that hashes the bytes written to it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self.digest = stream, sha256()
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self._stream.write(data)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def digest_path(path: Path) -> Path:
+    """The file that holds the sha256 of a checkpoint."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _keep_digests(path: Path, digests: list[str]) -> None:
+    write_text(digest_path(path), "".join(f"{digest}  {path.name}\n" for digest in dict.fromkeys(digests)))
+
+
+def _kept_digests(path: Path) -> list[str]:
+    try:
+        return [line.split()[0] for line in digest_path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def verify(path: Path) -> None:
+    """Check that a checkpoint is undamaged, by the sha256 beside it or, without one, by the checksums inside it.
 
     Raises:
-        UserError: missing, truncated, no checkpoint, or not one of this suite.
+        UserError: the file is missing, truncated, damaged, no checkpoint, or does not have the sha256 beside it.
     """
     if not path.is_file():
         raise UsageError(f"there is no checkpoint {path}.")
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path} is no checkpoint, or a truncated one; name another file or train again.")
+    kept = _kept_digests(path)
+    try:
+        # One of the two is enough: the digest covers every byte, the archive's checksums every member.
+        if kept:
+            with path.open("rb") as stream:
+                sound = file_digest(stream, "sha256").hexdigest() in kept
+        else:
+            with zipfile.ZipFile(path) as archive:
+                sound = archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
+        raise UserError(f"checkpoint {path} is damaged ({error}); name another file or train again.") from error
+    if not sound:
+        hint = f", or {digest_path(path).name} is of another file" if kept else ""
+        raise UserError(f"checkpoint {path} is damaged{hint}; name another file or train again.")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Verify a checkpoint of this suite, and load it onto the CPU with `weights_only=True`.
+
+    Raises:
+        UserError: see `verify`; or this suite did not write the file.
+    """
+    verify(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         if "Weights only load failed" in str(error):
             raise UserError(
-                f"{path} holds Python objects besides tensors and is not opened, since that could run code; "
-                "only checkpoints written by rrsis-bench fit are read here."
+                f"{path} holds Python objects besides tensors, and opening them could run code; give a checkpoint that "
+                "rrsis-bench fit wrote."
             ) from error
         raise UserError(f"checkpoint {path} is damaged; name another file or train again.") from error
     if not isinstance(content, dict) or ENTRY not in content or "state_dict" not in content:
         raise UserError(
-            f"{path} was not written by rrsis-bench fit; a paper's own weights are given with test --weights FILE."
+            f"{path} was not written by rrsis-bench fit; score a paper's own weights with test --weights FILE."
         )
     return content
 
 
 def frozen_names(method: nn.Module) -> list[str]:
-    """Names of the tensors in a method's `state_dict` that never change: sorted.
+    """Names of the tensors in a method's `state_dict` that training never changes, sorted.
 
-    A parameter is frozen when it requires no gradient; a buffer when the nearest enclosing module that has parameters
-    has only such (so BatchNorm statistics inside an adapter count as trained, those of a frozen encoder do not).
+    A parameter is frozen if it requires no gradient. A buffer is frozen if the nearest enclosing module with parameters
+    has only frozen ones. Thus BatchNorm statistics inside an adapter are trained; those of a frozen encoder are frozen.
     """
     frozen_modules: dict[str, bool] = {}
     has_parameters: dict[str, bool] = {}
@@ -118,7 +169,7 @@ def frozen_names(method: nn.Module) -> list[str]:
 
 
 def hash_tensors(state: Mapping[str, Tensor], names: list[str]) -> str:
-    """sha256 over names, shapes, types and bytes of tensors; "" for none."""
+    """sha256 over names, shapes, types and bytes of tensors; "" if there are no names."""
     if not names:
         return ""
     digest = sha256()
@@ -130,18 +181,18 @@ def hash_tensors(state: Mapping[str, Tensor], names: list[str]) -> str:
 
 
 def strict_load(method: nn.Module, content: Mapping[str, Any], source: Path | str, whole: bool = False) -> None:
-    """Load a checkpoint's tensors into a method: exactly the frozen ones may be, and must be, missing.
+    """Load a checkpoint's tensors into a method. The checkpoint must hold all tensors but the frozen ones.
 
-    Besides, all tensors of one of the method's `training_only` prefixes together may be missing: they keep their start.
+    To score or predict, it may also lack all tensors of a prefix of `training_only`; these keep their initial values.
 
     Args:
-        method: receives the values.
-        content: the checkpoint.
-        source: where it came from, for the message.
-        whole: to train on, where nothing but the frozen tensors may be missing.
+        method: method to load the tensors into.
+        content: content of the checkpoint.
+        source: file of the checkpoint, for messages.
+        whole: require the tensors of `training_only` too, since training continues.
 
     Raises:
-        UserError: names or shapes differ, or the frozen tensors are not those the checkpoint was trained on.
+        UserError: names or shapes differ, or the frozen tensors are not those that the checkpoint was trained on.
     """
     state = {key.removeprefix(PREFIX): value for key, value in content["state_dict"].items() if key.startswith(PREFIX)}
     own, frozen = method.state_dict(), frozen_names(method)
@@ -159,30 +210,31 @@ def strict_load(method: nn.Module, content: Mapping[str, Any], source: Path | st
     if problems:
         raise UserError(
             f"checkpoint {source} does not fit the method: it {problems[0]}"
-            f"{f' (and {len(problems) - 1} more such)' if len(problems) > 1 else ''}; "
+            f"{f' ({len(problems)} differences in all)' if len(problems) > 1 else ''}; "
             "use the method, variant and options of its run's config.yaml."
         )
     expected = str(content[ENTRY].get("frozen_sha256", ""))
     if hash_tensors(own, frozen) != expected:
         raise UserError(
-            f"checkpoint {source} was trained on other base weights than those loaded now (hash of the "
-            f"{len(frozen)} frozen tensors differs); base weights then: {describe(content[ENTRY].get('weights', {}))}."
+            f"checkpoint {source} was trained on other base weights than those loaded now: the hash of the "
+            f"{len(frozen)} frozen tensors differs. Restore the base weights of the training: "
+            f"{describe(content[ENTRY].get('weights', {}))}."
         )
     method.load_state_dict(state, strict=False)
 
 
 def describe(weights: Mapping[str, str]) -> str:
-    """Encoders and the beginnings of their weights' sha256s, in words."""
+    """Each encoder with the first digits of its weights' sha256, as text."""
     return ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(weights.items())) or "none named"
 
 
 def check_identity(
     content: Mapping[str, Any], method: str, variant: str, options: Mapping[str, Any], source: Path | str
 ) -> None:
-    """Refuse a checkpoint of another method, variant or other options.
+    """Check that a checkpoint belongs to a method, variant and options.
 
     Raises:
-        UserError: saying what it is a checkpoint of, and what was asked for.
+        UserError: it does not; the message names both sides of the first difference.
     """
     entry = content[ENTRY]
     found, asked = f"{entry['method']} ({entry['variant']})", f"{method} ({variant})"
@@ -198,3 +250,22 @@ def check_identity(
             f"checkpoint {source} was trained with model.options.{key}={saved.get(key, 'its default')}, not "
             f"{options.get(key, 'its default')}; use the options of its run's config.yaml."
         )
+
+
+def selection_split(content: Mapping[str, Any], path: Path) -> str:
+    """The split that chose a checkpoint.
+
+    A checkpoint of format 1 does not state the split. It follows from the file's name and the run's configuration.
+
+    Returns:
+        `val`, `test`, `none` for a checkpoint that no score chose, or `unknown` for format 1 outside a run folder.
+    """
+    entry = content[ENTRY]
+    if "selected_on" in entry:
+        return str(entry["selected_on"])
+    folder = RunFolder(path.resolve().parent.parent)
+    if path.name == folder.last.name:
+        return "none"
+    if path.name != folder.best.name or path.resolve().parent != folder.checkpoints or not folder.config_path.is_file():
+        return "unknown"
+    return str((folder.config().get("data") or {}).get("select_on", "val"))

@@ -1,4 +1,4 @@
-"""A device by the word on the command line."""
+"""Chooses a torch device by its name on the command line."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from rrsis_bench.errors import UsageError
 
 
 def pick_device(name: str) -> torch.device:
-    """The device a word stands for: `auto` is the first GPU, else the CPU.
+    """The device of a name; `auto` is the first GPU, or the CPU if there is none.
 
     Raises:
-        UsageError: no device of that name, or not on this machine.
+        UsageError: the name is unknown, or this machine lacks the device.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -25,5 +25,5 @@ def pick_device(name: str) -> torch.device:
         return device
     there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(device.type, 0)
     if (device.index or 0) >= there:
-        raise UsageError(f"device '{name}' is not on this machine ({there} of that kind); try --device cpu.")
+        raise UsageError(f"device '{name}' is not on this machine, which has {there} of its kind; try --device cpu.")
     return device

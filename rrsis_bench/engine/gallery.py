@@ -1,4 +1,4 @@
-"""Keep a run's masks on the gallery's scenes while they are being scored."""
+"""Collects a run's masks of the gallery's scenes while the scenes are scored."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ import torch
 from torch import Tensor
 
 from rrsis_bench.data.masks import encode
-from rrsis_bench.metrics.counts import predict
+from rrsis_bench.metrics.counts import binarise
 from rrsis_bench.metrics.protocols import NATIVE
 from rrsis_bench.results.gallery import wanted
 from rrsis_bench.types import Batch
 
 
 class GalleryKeeper:
-    """Collects native-size predictions of a few samples; all other batches pass without a look at the device.
+    """Collects the native-size predictions of the gallery's samples, and ignores all other samples.
 
     Args:
-        dataset: name of the data set; without a gallery nothing is kept.
+        dataset: name of the data set; if it has no gallery, nothing is collected.
     """
 
     def __init__(self, dataset: str) -> None:
         self._wanted = wanted(dataset)
         self._kept: dict[str, str] = {}
 
-    def look(self, logits: Tensor, batch: Batch, input_size: tuple[int, int]) -> None:
-        """Keep the wanted samples of a batch.
+    def keep(self, logits: Tensor, batch: Batch, input_size: tuple[int, int]) -> None:
+        """Collect the predictions of a batch's samples that the gallery shows.
 
         Args:
-            logits: (B, 1, h, w) foreground logits, the very tensor that is counted.
-            batch: gives ids and native sizes.
-            input_size: (height, width) of the method's input.
+            logits: (B, 1, h, w) foreground logits; they must be the tensor that is scored.
+            batch: the batch, for its ids and native sizes.
+            input_size: (height, width) of the method's input in pixels.
         """
         for position, sample_id in enumerate(batch.sample_ids):
             if sample_id in self._wanted:
                 part = logits[position : position + 1].float()
-                mask = predict(part, batch.sizes[position], input_size, NATIVE)[0]
+                mask = binarise(part, batch.sizes[position], input_size, NATIVE)[0]
                 self._kept[sample_id] = encode(mask.cpu().numpy())["counts"]
 
     def gathered(self) -> dict[str, str]:
-        """Sample id -> COCO RLE counts, over all processes; every process must call it."""
+        """Sample id -> COCO RLE counts, from all processes. Every process must call this method."""
         if not torch.distributed.is_available() or not torch.distributed.is_initialized():
             return dict(self._kept)
         parts: list[dict[str, str]] = [{}] * torch.distributed.get_world_size()

@@ -1,4 +1,4 @@
-"""A trained method from its run folder, without data or trainer."""
+"""Loads a trained method from its run folder, without data and trainer."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from typing import Any
 
 import torch
 
-from rrsis_bench.config import Config, load_yaml
-from rrsis_bench.engine.build import build_method
+from rrsis_bench.config import Config
 from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, strict_load
-from rrsis_bench.engine.resume import BEST, LAST
-from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method
+from rrsis_bench.methods.build import build_method
+from rrsis_bench.run.folder import RunFolder
 
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A trained method and where it came from.
+    """A trained method, and the run that it comes from.
 
     Attributes:
-        method: in evaluation mode, on the device asked for.
-        config: the run's resolved configuration.
-        checkpoint: the file its trained tensors were read from.
-        weights: encoder name -> sha256 of the base weights it was trained on.
+        method: the method in evaluation mode, on the chosen device.
+        config: resolved configuration of the run.
+        checkpoint: file that the trained tensors were read from.
+        weights: encoder name -> sha256 of the base weights that the method was trained on.
     """
 
     method: Method
@@ -33,35 +32,26 @@ class LoadedRun:
     weights: dict[str, str]
 
 
-def load_run(folder: Path, device: torch.device | str = "cpu", checkpoint: Path | None = None) -> LoadedRun:
+def load_run(folder: RunFolder, device: torch.device | str = "cpu", checkpoint: Path | None = None) -> LoadedRun:
     """Load the best checkpoint of a run.
 
     Args:
-        folder: a run folder of `fit`.
-        device: where the method shall be.
-        checkpoint: a checkpoint to load instead of the best (or, where nothing was validated, the last) one.
+        folder: run folder of `fit`.
+        device: device for the method.
+        checkpoint: checkpoint to load; None for the one that `RunFolder.checkpoint` chooses.
 
     Raises:
         UsageError: the folder is no run folder, or holds no checkpoint.
         UserError: the checkpoint is damaged or does not fit the run's configuration.
-        MissingResourceError: base weights of frozen encoders are not there.
+        MissingResourceError: base weights of frozen encoders are missing.
     """
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise UsageError(f"{folder} is no run folder: it has no config.yaml.")
-    config = load_yaml(path)
-    model: dict[str, Any] = config.get("model") or {}
-    if "method" not in model:
-        raise UsageError(f"{path} names no method; it is not the configuration of a run.")
-    if checkpoint is None:
-        candidates = [folder / "checkpoints" / name for name in (BEST, LAST)]
-        checkpoint = next((candidate for candidate in candidates if candidate.is_file()), None)
-        if checkpoint is None:
-            raise UsageError(f"{folder} holds no checkpoint yet (checkpoints/{BEST} or {LAST}); finish its training.")
+    config = folder.config()
+    model: dict[str, Any] = config["model"]
+    checkpoint = folder.checkpoint() if checkpoint is None else checkpoint
     content = read(checkpoint)
     name, variant, options = str(model["method"]), str(model["variant"]), model.get("options") or {}
     check_identity(content, name, variant, options, checkpoint)
-    # A method that trains wholly is wholly in its checkpoint; only frozen encoders come from their base weights.
+    # Without frozen tensors, the checkpoint holds the whole method. Frozen tensors come from the base weights.
     pretrained = bool(content[ENTRY]["frozen_sha256"]) and bool(model.get("pretrained", True))
     method, _ = build_method(name, variant, options, pretrained)
     strict_load(method, content, checkpoint)

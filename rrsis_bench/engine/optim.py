@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, all from torch, by name.
+"""Optimisers and learning-rate schedules of torch by name.
 
 A schedule advances once per optimiser step. `T` is the run's number of optimiser steps, `W` that of the warm-up.
 """
@@ -29,12 +29,12 @@ class OptimizerConfig:
     """The optimiser and its hyper-parameters.
 
     Attributes:
-        name: which optimiser.
-        lr: base learning rate; a method may scale it per group.
-        weight_decay: base weight decay; a method may exempt groups from it.
+        name: name of the optimiser.
+        lr: base learning rate; a method may scale it for each parameter group.
+        weight_decay: base weight decay; a method may exempt parameter groups from it.
         betas: decay rates of the two running moments.
         eps: term added to the denominator.
-        amsgrad: keep the maximum of the second moment.
+        amsgrad: divide by the maximum of the second moment so far (AMSGrad).
     """
 
     name: Literal["adamw", "adam"] = "adamw"
@@ -47,11 +47,11 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The learning rate over the run, as a factor of each group's own.
+    """The schedule of the learning rate: a factor of each parameter group's rate at step s.
 
     Attributes:
-        name: `poly` (1 - (s - W) / (T - W))^power, `cosine` from 1 to `floor`, `step` by `gamma` at `milestones`,
-            or `constant`.
+        name: `poly`, (1 - (s - W) / (T - W))^power; `cosine`, down to the rate `floor`; `step`, by `gamma` at
+            `milestones`; or `constant`.
         power: exponent of `poly`.
         floor: final learning rate of `cosine`.
         warmup_steps: optimiser steps W of linear warm-up from `warmup_factor` to 1.
@@ -70,12 +70,12 @@ class ScheduleConfig:
 
 
 def check_groups(method: nn.Module, groups: list[dict[str, Any]]) -> None:
-    """Refuse optimiser groups that miss a trainable parameter or hold one twice or a frozen one.
+    """Check that the optimiser groups hold each trainable parameter once, and no other parameter.
 
-    A parameter that no group holds stays at its initial value without any sign of it.
+    Without this check, a parameter that no group holds would keep its initial value, and nothing would show it.
 
     Raises:
-        ValueError: naming the parameters.
+        ValueError: a trainable parameter is missing, or a group holds a frozen one or one twice; the message names it.
     """
     names = {id(parameter): name for name, parameter in method.named_parameters()}
     wanted = {id(parameter) for parameter in method.parameters() if parameter.requires_grad}
@@ -93,12 +93,12 @@ def check_groups(method: nn.Module, groups: list[dict[str, Any]]) -> None:
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig, fused: bool) -> Optimizer:
-    """The optimiser over a method's groups.
+    """Build the optimiser of a method's parameter groups.
 
     Args:
-        groups: what the method's `param_groups` returned.
+        groups: parameter groups that the method's `param_groups` returned.
         config: name and hyper-parameters.
-        fused: one kernel per step; it reads no step counter back to the host.
+        fused: make a step by one kernel, which does not wait for the device.
     """
     kind: type[Adam | AdamW] = {"adamw": AdamW, "adam": Adam}[config.name]
     optimizer: Optimizer = kind(
@@ -116,16 +116,16 @@ def build_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig, fused
 def build_schedule(
     optimizer: Optimizer, config: ScheduleConfig, total_steps: float, steps_per_epoch: float
 ) -> LRScheduler:
-    """The learning-rate schedule, advanced once per optimiser step.
+    """Build the learning-rate schedule, which advances once per optimiser step.
 
     Args:
-        optimizer: whose groups' rates it multiplies.
-        config: name and shape.
-        total_steps: optimiser steps T of the run; infinite where the run has no end by count.
-        steps_per_epoch: optimiser steps of one epoch (for `milestones`).
+        optimizer: optimiser whose learning rates the schedule changes.
+        config: name and values of the schedule.
+        total_steps: optimiser steps T of the run; infinite if the run has no maximum of steps or epochs.
+        steps_per_epoch: optimiser steps of one epoch, for `milestones`.
 
     Raises:
-        UsageError: a schedule that needs an end in a run without one, or a warm-up longer than the run.
+        UsageError: `poly` or `cosine` in a run without a maximum, or a warm-up that is not shorter than the run.
     """
     warmup = config.warmup_steps
     if math.isinf(total_steps) and config.name in {"poly", "cosine"}:

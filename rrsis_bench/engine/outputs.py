@@ -20,10 +20,10 @@ from rrsis_bench.engine.geo import GeoImage, map_files
 from rrsis_bench.engine.load import LoadedRun
 from rrsis_bench.engine.overlay import draw_overlay, enlarged
 from rrsis_bench.errors import UsageError
-from rrsis_bench.files import write_bytes, write_json
+from rrsis_bench.files import json_text, write_together
 
 if TYPE_CHECKING:
-    from rrsis_bench.engine.predict import Prediction
+    from rrsis_bench.engine.bitmask import Prediction
 
 OVERLAY_LIMIT = 4096  # longest side of the overlay in pixels; the mask keeps the image's own size
 SUFFIXES = ("_mask.png", "_overlay.png", ".json", "_mask.tif", ".geojson")
@@ -119,14 +119,13 @@ def write_prediction(
     outputs = {"_mask.png": mask.png(), "_overlay.png": _png(_overlay(image, mask, text))}
     if place is not None:
         outputs |= map_files(mask, place, {"text": text, "method": f"{model['method']}@{model['variant']}"})
+    contents: dict[str, bytes | str] = {**outputs, ".json": json_text(facts)}
+    files = {destination.file(suffix): contents[suffix] for suffix in SUFFIXES if suffix in contents}
+    write_together(files)
     for suffix in SUFFIXES:
-        if suffix in outputs:
-            write_bytes(destination.file(suffix), outputs[suffix])
-        elif suffix == ".json":
-            write_json(destination.file(suffix), facts)
-        else:
+        if suffix not in contents:
             destination.file(suffix).unlink(missing_ok=True)
-    return tuple(destination.file(suffix) for suffix in SUFFIXES if suffix in outputs or suffix == ".json")
+    return tuple(files)
 
 
 def _readable(name: str, otherwise: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -90,37 +89,6 @@ def enlarged(image: Picture, mask: NDArray[Any], shortest: int = 512) -> tuple[P
     size = (width * factor, height * factor)
     grown = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
     return grown, np.kron(mask, np.ones((factor, factor), dtype=mask.dtype))
-
-
-def contact_sheet(pictures: Sequence[Picture], columns: int, gap: int = 12) -> Picture:
-    """Pictures side by side on a light sheet, row by row, each at the top left of its cell.
-
-    Args:
-        pictures: (h_i, w_i, 3) uint8 each; sizes may differ.
-        columns: pictures in a row.
-        gap: pixels between and around them.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-
-    Raises:
-        ValueError: no pictures, or fewer than one column.
-    """
-    if not pictures or columns < 1:
-        raise ValueError("a contact sheet needs at least one picture and one column")
-    columns = min(columns, len(pictures))
-    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
-    widths = [max(row[k].shape[1] for row in rows if k < len(row)) for k in range(columns)]
-    heights = [max(picture.shape[0] for picture in row) for row in rows]
-    sheet = np.full((sum(heights) + gap * (len(rows) + 1), sum(widths) + gap * (columns + 1), 3), 246, dtype=np.uint8)
-    top = gap
-    for row, tallest in zip(rows, heights, strict=True):
-        left = gap
-        for picture, widest in zip(row, widths, strict=False):
-            sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-            left += widest + gap
-        top += tallest + gap
-    return sheet
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Linear layers on a processor with weights laid out once, for loops over many images with fixed weights.
+"""Faster linear layers on a CPU for fixed weights: oneDNN lays the weights out once, in blocks.
 
-PyTorch multiplies float32 matrices by MKL, from the weights as they lie, and under autocast casts the weights anew at
-every call. oneDNN, which comes with PyTorch, multiplies faster from weights laid out in blocks of its own. PyTorch has
-no public way to this; its compiler calls the same two operators. Results differ from `nn.Linear`'s by rounding.
+PyTorch multiplies float32 matrices by MKL, from weights in their usual layout. Under autocast it casts the weights at
+every call. oneDNN, which comes with PyTorch, multiplies faster from weights in a blocked layout. PyTorch has no public
+function for this; its compiler calls the same two operators. Outputs differ from those of `nn.Linear` by rounding.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class _Blocks:
-    """A layer's parameters as oneDNN wants them.
+    """A layer's parameters in oneDNN's layout.
 
     Attributes:
-        weight: opaque, of (C_out, C_in).
+        weight: the weight (C_out, C_in) in blocks; its content is opaque.
         bias: (C_out,) in the same type, or None.
-        source: the tensors they were made from; held, so that no other can come to lie where these lie.
-        state: where those lay and how often they had been written to.
+        source: the layer's own tensors. Holding them prevents that a new tensor gets their address.
+        state: address and version (number of writes) of each tensor of `source`.
     """
 
     weight: Tensor
@@ -33,10 +33,10 @@ class _Blocks:
 
 
 class PackedLinear:
-    """Stands in for the `forward` of one linear layer, and leaves to it whatever it cannot do the same.
+    """Replaces the `forward` of one linear layer. It calls the layer's own `forward` for inputs it does not support.
 
     Args:
-        layer: its parameters may still change; they are laid out again when that is noticed.
+        layer: the layer. If its parameters change, they are laid out again at the next call.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
@@ -44,7 +44,7 @@ class PackedLinear:
         self.blocks: dict[torch.dtype, _Blocks] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(..., C_in) to (..., C_out)."""
+        """Map (..., C_in) to (..., C_out)."""
         dtype = self._dtype(x)
         if dtype is None:
             return nn.Linear.forward(self.layer, x)
@@ -53,7 +53,7 @@ class PackedLinear:
         return y
 
     def _dtype(self, x: Tensor) -> torch.dtype | None:
-        """What to compute in; None where the layer itself must do it."""
+        """The type to compute in; None if the layer's own `forward` must compute."""
         kinds = (x.dtype, self.layer.weight.dtype)
         if torch.is_grad_enabled() or x.device.type != "cpu" or not x.numel():
             return None
@@ -74,7 +74,7 @@ class PackedLinear:
 
 
 def worth_packing() -> bool:
-    """Whether this is a processor on which it was found faster (AVX-512), with the calls it needs."""
+    """Whether packed layers are faster here: on AVX-512, where we measured it, if torch has the operators."""
     calls = ("_linear_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported")
     return (
         torch.backends.cpu.get_cpu_capability() == "AVX512"
@@ -86,11 +86,11 @@ def worth_packing() -> bool:
 
 @contextmanager
 def packed_linears(network: nn.Module) -> Iterator[None]:
-    """Inside, linear layers multiply from blocks where no gradient is wanted.
+    """Replace the `forward` of a network's linear layers by `PackedLinear` while a block runs.
 
-    The blocks are held beside the weights and cost their memory once more, under bf16 autocast half of it.
+    The blocks need as much memory again as the weights, or half as much under bf16 autocast.
     """
-    # Subclasses do more than multiply, and a layer whose call was replaced already is somebody else's.
+    # Subclasses of Linear do more than multiply. A replaced `forward` belongs to other code.
     layers = [m for m in network.modules() if type(m) is nn.Linear and "forward" not in vars(m)]
     for layer in layers:
         layer.forward = PackedLinear(layer)  # type: ignore[method-assign, assignment]

@@ -25,40 +25,17 @@ from rrsis_bench.data.pixels import DecodedImage, ImageError, ImageReader, Pixel
 from rrsis_bench.data.text import load_tokenizer, normalise_text
 from rrsis_bench.data.transforms import normalise, resize_image
 from rrsis_bench.engine import geo, load
-from rrsis_bench.engine.bitmask import BitMask
+from rrsis_bench.engine.bitmask import BitMask, Prediction
 from rrsis_bench.engine.device import pick_device
 from rrsis_bench.engine.outputs import Destination, write_prediction
 from rrsis_bench.engine.tiling import TilePlan, blend, plan
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method
 from rrsis_bench.metrics import protocols
+from rrsis_bench.metrics.counts import binarise
+from rrsis_bench.run.folder import RunFolder
 
-PROTOCOL = "native-v1"
 TILE_FACTOR = 2  # default tile limit over the method's input size; scenes squashed more lose their small objects
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a method makes of an image and an expression.
-
-    Attributes:
-        bits: the mask (H, W).
-        mean_probability: mean foreground probability inside the mask; None where the mask is empty.
-        threshold: a pixel is foreground where its probability is greater.
-        tiles: number of tiles.
-        truncated: whether the expression has more tokens than the method reads.
-    """
-
-    bits: BitMask
-    mean_probability: float | None
-    threshold: float
-    tiles: int
-    truncated: bool
-
-    @property
-    def mask(self) -> NDArray[np.uint8]:
-        """The mask (H, W) in {0, 1}, at one byte a pixel."""
-        return self.bits.array()
 
 
 @dataclass(frozen=True)
@@ -140,7 +117,7 @@ def predict_files(
             for _, destination in wanted:
                 destination.refuse_present()
     chosen = pick_device(device)
-    loaded = load.load_run(run, chosen, checkpoint)
+    loaded = load.load_run(RunFolder(run), chosen, checkpoint)
     stated = PixelRule.from_config((loaded.config.get("data") or {}).get("pixels"))
     rule = PixelRule(rule.bands or stated.bands, rule.stretch if stretch is not None else stated.stretch)
     for path, wanted in jobs:
@@ -186,16 +163,16 @@ def segment(
     limit = TILE_FACTOR * max(method.input_spec.image_size) if tile is None else tile
     layout = plan(source.height, source.width, limit, overlap)
     tokens = load_tokenizer(method.input_spec)(text)
-    threshold = protocols.get(PROTOCOL).view.threshold
-    cut = np.float32(np.log(threshold / (1 - threshold)))
+    view = protocols.get(protocols.DEFAULT).view
     bits, total = BitMask(source.height, source.width), 0.0
     tiles = _tile_logits(method, source, text, tokens, layout, device, batch_size)
     for top, logits in blend(layout, tiles):
-        rows = logits > cut
+        size = (logits.shape[0], logits.shape[1])  # rows at native size: nothing is resized any more
+        rows = binarise(torch.from_numpy(logits)[None, None], size, method.input_spec.image_size, view)[0].numpy()
         bits.put(top, rows)
         total += float(np.sum(1 / (1 + np.exp(-logits[rows].astype(np.float64)))))
     mean = total / bits.area if bits.area else None
-    return Prediction(bits, mean, threshold, len(layout.corners), tokens.truncated)
+    return Prediction(bits, mean, view.threshold, len(layout.corners), tokens.truncated)
 
 
 @torch.inference_mode()
@@ -218,7 +195,7 @@ def _tile_logits(
             Item(k, str(k), "", normalise(resize_image(crop, spec), spec), blank, None, tokens, text, "")
             for k, crop in zip(numbers, crops, strict=True)
         ]
-        output = method(collate(items).to(device)).logits.float()
+        output = method(collate(items).to(device).blind()).logits.float()
         native = functional.interpolate(output, layout.tile, mode="bilinear", align_corners=False)
         yield from native[:, 0].cpu().numpy()
 

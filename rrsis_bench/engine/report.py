@@ -1,50 +1,47 @@
-"""From a scored split to `result.json` and `samples.csv.gz`."""
+"""Makes the blocks of `result.json` and the sample table from a scored split."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning.pytorch import Trainer
+from numpy.typing import NDArray
 
 from rrsis_bench import registry
 from rrsis_bench.cost.profile import Precision, efficiency
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
-from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.errors import UserError
 from rrsis_bench.results.samples import SampleTable
-from rrsis_bench.types import InputSpec
 
 
-def sample_table(scored: Scored, dataset: ReferringDataset, spec: InputSpec) -> SampleTable:
-    """The integers of a split beside what is known of its samples.
+def sample_table(scored: Scored, dataset: ReferringDataset) -> SampleTable:
+    """The sample table of a scored split.
 
     Args:
-        scored: integers by position in the split.
-        dataset: the split, in the same order.
-        spec: names the tokenizer that counts the expressions' tokens.
+        scored: the integers, by position in the split.
+        dataset: the split.
     """
-    tokenizer = load_tokenizer(spec)
-    records = [dataset.manifest[int(index)] for index in scored.indices]
+    pairs = [dataset.manifest[int(index)] for index in scored.indices]
     return SampleTable.build(
-        sample_id=[record.sample_id for record in records],
-        image_id=[record.image_id for record in records],
-        category=[record.category for record in records],
-        n_tokens=[sum(map(bool, tokenizer(record.text).mask)) for record in records],
-        text=[record.text for record in records],
-        height=[record.height for record in records],
-        width=[record.width for record in records],
+        sample_id=[pair.sample_id for pair in pairs],
+        image_id=[pair.image_id for pair in pairs],
+        category=[pair.category for pair in pairs],
+        text=[pair.text for pair in pairs],
+        height=[pair.height for pair in pairs],
+        width=[pair.width for pair in pairs],
         views=[view.name for view in scored.views],
         counts=scored.counts,
     )
 
 
 def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
-    """What a result says of its method."""
-    name, variant = task.names
+    """The `method` block of a result."""
+    name, variant = task.method_name, task.variant
     card_path = registry.method_folder(name) / "card.yaml"
     block: dict[str, Any] = {"name": name, "variant": variant, "target": registry.target(name)}
     if card_path.is_file():
@@ -54,35 +51,38 @@ def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
         for key in ("fidelity", "policy", "venue", "year", "encoders"):
             value = card.get(key)
             if value is not None:
-                # Cards may say things per variant; a result keeps what holds for its own (`tiny` for `tiny+x`).
+                # A card may hold values by variant; the named cell `tiny+x` has those of `tiny`.
                 block[key] = value.get(variant.partition("+")[0]) if isinstance(value, dict) else value
     return block
 
 
-def dataset_block(configured: Any, data: ReferringDataModule, synthetic: bool) -> dict[str, Any]:
-    """What a result says of its data set: the test split, with the hash of its content.
+def dataset_block(
+    configured: Any, data: ReferringDataModule, synthetic: bool, indices: NDArray[np.int64]
+) -> dict[str, Any]:
+    """The `dataset` block of a result: the test split, with the hash of the content that was scored.
 
     Args:
         configured: the `data` block of the configuration.
-        data: set up for the test.
-        synthetic: whether the generator drew it.
+        data: the data module after its setup for the test.
+        synthetic: whether the generator drew the data set.
+        indices: positions of the scored samples in the split.
     """
     return {
         "name": data.dataset,
         "split": "test",
         "source": configured.get("source") or data.dataset,
         "synthetic": synthetic,
-        "content_hash": data.test_dataset.manifest.content_hash(data.root),
+        "content_hash": data.test_dataset.manifest.take(indices.tolist()).content_hash(data.root),
     }
 
 
 def training_block(task: ReferringSegmentationTask, trainer: Trainer, seconds: float) -> dict[str, Any]:
-    """How a run was trained, as far as it has come.
+    """The `training` block of a result, for the training so far.
 
     Args:
-        task: the module.
-        trainer: knows the data module that trained it.
-        seconds: time trained, over all resumes.
+        task: the trained module.
+        trainer: the trainer, with its data module.
+        seconds: training time over all resumes.
     """
     data = trainer.datamodule  # type: ignore[attr-defined]
     batch_size = data.batch_size
@@ -105,11 +105,12 @@ def training_block(task: ReferringSegmentationTask, trainer: Trainer, seconds: f
         "seed": data.seed,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "pretrained": dict(task.weights),
+        **({"accepted_changes": accepted} if (accepted := task.origin.get("accepted_changes")) else {}),
     }
 
 
 def gpu_names(trainer: Trainer) -> list[str]:
-    """Names of the GPUs this machine gave to the run."""
+    """Name of this process's GPU, once for each process of the run; empty on a CPU."""
     device = trainer.strategy.root_device
     return [torch.cuda.get_device_name(device)] * trainer.world_size if device.type == "cuda" else []
 
@@ -117,8 +118,8 @@ def gpu_names(trainer: Trainer) -> list[str]:
 def costs(task: ReferringSegmentationTask, trainer: Trainer) -> dict[str, Any]:
     """The `efficiency` block: parameters and GFLOPs, on a GPU also latency and memory at the run's precision.
 
-    On a CPU the ten warm-up and fifty measured passes of a published network take minutes, and the machine is often
-    shared: there `rrsis-bench profile --run` measures when it is asked to. A GPU without the memory costs the figures.
+    On a CPU, the passes of a published network take minutes, and other programs disturb them. There, the user measures
+    by `rrsis-bench profile --run`. If a GPU has too little memory, latency and memory are left out.
     """
     if task.device.type != "cuda":
         return efficiency(task.method, task.device)

@@ -1,12 +1,13 @@
-"""Exact resume: what a checkpoint must hold besides weights, when it is written, and how Ctrl-C ends a run.
+"""Exact resume: the state that a checkpoint holds besides weights, when it is written, and how a signal ends a run.
 
-A run that is killed in the middle of an epoch continues at the next sample with the same random numbers, so that on a
-CPU it ends with the very weights of an uninterrupted run. For that, `last.ckpt` is written only between optimiser
-steps: every so many of them, and after each epoch's validation.
+A run that was killed in the middle of an epoch continues at the next sample, with the same random numbers. On a CPU it
+ends with the same weights, bit for bit, as an uninterrupted run. To make this possible, `last.ckpt` is written between
+optimiser steps only: after a fixed number of steps, and after each epoch's validation.
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import sys
@@ -24,18 +25,17 @@ from rrsis_bench.engine.report import training_block
 from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.errors import UserError
 
-LAST = "last.ckpt"
-BEST = "best.ckpt"
-
 
 class Interrupted(UserError):
-    """The user pressed Ctrl-C and the run was saved. Exit code 130."""
+    """A signal ended the run after it was saved. Exit code 130 for Ctrl-C, 143 for SIGTERM."""
 
-    exit_code = 130
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
 
 
 def random_state() -> dict[str, Any]:
-    """The state of Python's, numpy's and torch's generators, as plain values and tensors."""
+    """The states of the random generators of Python, numpy and torch, as plain values and tensors."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
@@ -47,7 +47,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Set the generators to what `random_state` returned."""
+    """Set the generators to the states that `random_state` returned."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
@@ -58,17 +58,17 @@ def restore_random_state(state: dict[str, Any]) -> None:
 
 
 class ExactResume(Callback):
-    """Puts each process's random state and the training loader's position into checkpoints, and takes them up again.
+    """Saves each process's random state and the training loader's position in checkpoints, and restores them.
 
-    The loader makes its iterator at the first batch, so its position is set when training starts; the random state
-    is set when that first batch has arrived, since nothing may draw from it in between.
+    The loader makes its iterator at the first batch: its position is restored when training starts. The random state is
+    restored when that first batch has arrived, so that loading it draws no random numbers from the restored state.
     """
 
     def __init__(self) -> None:
         self._pending: dict[str, Any] | None = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add `resume` to the checkpoint; every process takes part."""
+        """Add the entry `resume` to the checkpoint. Every process must call this."""
         states: list[Any] = [random_state()]
         if trainer.world_size > 1:
             states = [None] * trainer.world_size
@@ -82,10 +82,10 @@ class ExactResume(Callback):
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Remember what to restore once training starts.
+        """Store the state to restore when training starts.
 
         Raises:
-            UserError: the run was made with another number of processes or another accumulation.
+            UserError: the run was trained with another number of processes, or another accumulation.
         """
         if trainer.state.fn != "fit":
             return
@@ -100,83 +100,88 @@ class ExactResume(Callback):
         self._pending = saved
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the training loader to where the saved run was."""
+        """Set the training loader to the position of the saved run."""
         if self._pending is not None and self._pending["loader"] is not None:
             loader = trainer.train_dataloader
             assert loader is not None
             loader.load_state_dict(self._pending["loader"])
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Set the random state as the first batch after a resume begins."""
+        """Restore the random state before the first batch after a resume."""
         if self._pending is not None:
             restore_random_state(self._pending["random"][trainer.global_rank])
             self._pending = None
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes `last.ckpt` every `every_n_steps` optimiser steps, after each validation, and at a first Ctrl-C.
+    """Writes `last.ckpt`, and measures the training time over all resumes.
 
-    It also keeps the training time over resumes.
+    It writes every `every_n_steps` optimiser steps, after each epoch, and when Ctrl-C or SIGTERM stops the run.
+    Schedulers stop jobs by SIGTERM.
 
     Args:
-        folder: where `last.ckpt` goes.
-        every_n_steps: optimiser steps between two writes within an epoch; 0 for none.
+        path: file to write.
+        every_n_steps: optimiser steps between two writes within an epoch; 0 to write after epochs only.
     """
 
-    def __init__(self, folder: Path, every_n_steps: int) -> None:
-        self.path = folder / LAST
+    def __init__(self, path: Path, every_n_steps: int) -> None:
+        self.path = path
         self.every_n_steps = every_n_steps
         self.seconds = 0.0
         self._since = 0.0
         self._saved_at = -1
-        self._asked = False
-        self._handler: Any = None
+        self._asked: int | None = None
+        self._handlers: dict[int, Any] = {}
 
     def trained_seconds(self) -> float:
-        """Time trained so far, in seconds, over all resumes."""
+        """Training time so far over all resumes, in seconds."""
         return self.seconds + (time.monotonic() - self._since if self._since else 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """The seconds trained so far."""
+        """The training time so far, for the checkpoint."""
         return {"seconds": self.trained_seconds()}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add `training`: how the weights came about, for a later test of them."""
+        """Add the entry `training`, which a later test copies into the result."""
         assert isinstance(pl_module, ReferringSegmentationTask)
         checkpoint["training"] = training_block(pl_module, trainer, self.trained_seconds())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue counting from a saved run's seconds."""
+        """Continue from a saved run's training time."""
         self.seconds = float(state_dict["seconds"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock and take over Ctrl-C."""
+        """Start the clock, and install handlers for Ctrl-C and SIGTERM."""
         self._since = time.monotonic()
         self._saved_at = trainer.global_step
-        self._asked = False
-        try:
-            self._handler = signal.signal(signal.SIGINT, self._ask)
-        except ValueError:  # not the main thread: whoever runs us handles signals
-            self._handler = None
+        self._asked = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Outside the main thread, the calling program handles signals.
+            with contextlib.suppress(ValueError):
+                self._handlers[number] = signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-        print("\nstopping at the end of this step; Ctrl-C again stops at once", file=sys.stderr, flush=True)
+        if self._asked is not None:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        self._asked = number
+        print("\nstopping at the end of this step; the same signal again stops at once", file=sys.stderr, flush=True)
 
     def _stop_wanted(self, trainer: Trainer) -> bool:
         if trainer.world_size == 1:
-            return self._asked
-        # All processes must agree; asking at every step would make each wait for the slowest.
+            return self._asked is not None
+        # All processes must agree. At every step, agreeing would make each one wait for the slowest.
         if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return False
-        return bool(trainer.strategy.reduce_boolean_decision(self._asked, all=False))
+        return bool(trainer.strategy.reduce_boolean_decision(self._asked is not None, all=False))
 
     def _save(self, trainer: Trainer, task: LightningModule) -> None:
         assert isinstance(task, ReferringSegmentationTask)
-        task.watch.look()  # weights that became NaN must not replace sound ones
-        trainer.save_checkpoint(self.path)
+        task.watch.means()  # raises an error if a loss is NaN: then the earlier checkpoint stays
+        task.choosing = False
+        try:
+            trainer.save_checkpoint(self.path)
+        finally:
+            task.choosing = True
         self._saved_at = trainer.global_step
 
     def _save_and_stop(self, trainer: Trainer, task: LightningModule) -> None:
@@ -184,13 +189,14 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer, task)
         raise Interrupted(
             f"interrupted after step {trainer.global_step}; everything is saved in {self.path}. "
-            "Continue with the same command and --resume auto."
+            "Continue with the same command and --resume auto.",
+            self._asked or signal.SIGINT,  # None if another process of the run got the signal
         )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save between two optimiser steps. The epoch's last step is saved after its validation instead."""
+        """Save between two optimiser steps; after the epoch's last step, `on_train_epoch_end` saves."""
         step = trainer.global_step
         if step == self._saved_at or trainer.is_last_batch:
             return
@@ -202,14 +208,14 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the losses of the steps since the last look, before a score is made of a broken network."""
+        """Raise an error if a loss was NaN or infinite: validation must not score a broken network."""
         if isinstance(pl_module, ReferringSegmentationTask) and trainer.state.fn == "fit":
-            pl_module.watch.look()
+            pl_module.watch.means()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch and its validation."""
         self._save(trainer, pl_module)
-        if self._stop_wanted(trainer) or (self._asked and trainer.world_size == 1):
+        if self._stop_wanted(trainer) or (self._asked is not None and trainer.world_size == 1):
             self._save_and_stop(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -218,7 +224,7 @@ class LastCheckpoint(Checkpoint):
         self._since = 0.0
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give Ctrl-C back."""
-        if self._handler is not None:
-            signal.signal(signal.SIGINT, self._handler)
-            self._handler = None
+        """Restore the earlier handlers of Ctrl-C and SIGTERM."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()

@@ -1,72 +1,129 @@
-"""`fit`, `validate` and `test`: one run from its plan to its result."""
+"""`fit`, `validate` and `test`: they take a resolved run, and write its result."""
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import yaml
+
 from rrsis_bench.boards.tables import print_scores
-from rrsis_bench.cli._trainer import Plan
+from rrsis_bench.config import Config
 from rrsis_bench.engine import report
-from rrsis_bench.engine.checkpoint import check_identity, read
+from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, selection_split
 from rrsis_bench.engine.gallery import GalleryKeeper
-from rrsis_bench.engine.resume import BEST, LAST, LastCheckpoint
+from rrsis_bench.engine.resume import Interrupted, LastCheckpoint
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.engine.trainer import TrainerCLI, build_cli
-from rrsis_bench.errors import UsageError
-from rrsis_bench.files import write_text
+from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics import protocols
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.provenance import Start, provenance
-
-# What a run may leave in its folder; --overwrite removes these and nothing else.
-OWN_FILES = ("result.json", "samples.csv.gz", "gallery.json", "config.yaml", "metrics.csv", "hparams.yaml")
+from rrsis_bench.run.differences import changes
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.resolve import ResolvedRun
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Lightning turns Ctrl-C into an exit with code 1; turn it back."""
+def _interruptible(hint: str) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM (by which schedulers stop jobs) into `Interrupted`, with exit code 130 or 143.
+
+    Without this block, Lightning turns Ctrl-C into an exit with code 1.
+
+    Args:
+        hint: clause that tells the user how to go on.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    earlier = None
+    with contextlib.suppress(ValueError):  # outside the main thread, the calling program handles signals
+        earlier = signal.signal(signal.SIGTERM, stop)
     try:
         yield
-    except SystemExit as stop:
-        raise KeyboardInterrupt from stop
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted; {hint}", signal.SIGINT) from error
+    except SystemExit as error:
+        number = signal.SIGTERM if error.code == 128 + signal.SIGTERM else signal.SIGINT
+        raise Interrupted(f"interrupted; {hint}", number) from error
+    finally:
+        if earlier is not None:
+            signal.signal(signal.SIGTERM, earlier)
 
 
-def fit(plan: Plan, checkpoint: Path | None, keep: bool) -> int:
+def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, accept_changes: bool = False) -> int:
     """Train, test the checkpoint that was best on val, run the language control, write and print the result.
 
     Args:
-        plan: what to train.
-        checkpoint: where to continue from.
-        keep: the run folder's files belong to the run that is continued.
+        run: the resolved run to train.
+        checkpoint: checkpoint to continue from; None to start anew.
+        overwrite: move a run that the folder holds aside.
+        accept_changes: continue even if data or settings have changed since the run began; the result lists them.
     """
     started = Start()
-    cli = build_cli(plan, training=True)
+    cli, folder = build_cli(run, training=True), run.folder
     task, data, trainer = cli.model, cli.datamodule, cli.trainer
+    config = yaml.safe_load(cli.config_text())
+    task.origin = {"run": uuid.uuid4().hex, "config": config, "accepted_changes": []}
     if checkpoint is not None:
-        check_identity(read(checkpoint), *task.names, task.options, checkpoint)
+        content = read(checkpoint)
+        check_identity(content, task.method_name, task.variant, task.options, checkpoint)
+        data.prepare_data()
+        task.origin |= _continued(content, checkpoint, config, data.identity(), accept_changes)
     if trainer.is_global_zero:
-        _prepare_folder(plan.folder, keep)
-        write_text(plan.folder / "config.yaml", cli.config_text())
-        print(f"training {task.names[0]} ({task.names[1]}) on {data.dataset}; run folder {plan.folder}", flush=True)
-    with _interruptible():
+        _prepare_folder(folder, checkpoint is not None, overwrite)
+        folder.write_config(cli.config_text())
+        print(f"training {task.method_name} ({task.variant}) on {data.dataset}; run folder {folder}", flush=True)
+    again = "continue with the same command and --resume auto."
+    with _interruptible(f"if {folder.last} exists, it holds the training so far; {again}"):
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-    checkpoints = plan.folder / "checkpoints"
-    best = checkpoints / BEST
-    selected_on = data.select_on if best.is_file() else "none"
-    chosen = best if best.is_file() else checkpoints / LAST
     clocks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
     training = report.training_block(task, trainer, sum(clock.trained_seconds() for clock in clocks))
     trainer.strategy.barrier()
-    return _score(cli, plan, chosen, selected_on, training, started, kind="retrained")
+    selected_on = data.select_on if folder.best.is_file() else "none"
+    with _interruptible(f"the training is done; {again}"):
+        return _score(cli, folder, folder.checkpoint(), selected_on, training, started, kind="retrained")
 
 
-def validate(plan: Plan, checkpoint: Path) -> int:
+def _continued(
+    content: dict[str, Any], checkpoint: Path, config: Config, data: dict[str, Any], accept: bool
+) -> dict[str, Any]:
+    """Entries for the checkpoints of a continued run: the run's id, and all changes that the user accepted.
+
+    Raises:
+        UserError: data or settings have changed since the run began, and the user has not accepted it.
+    """
+    entry = content[ENTRY]
+    folder = RunFolder(checkpoint.resolve().parent.parent)
+    begun = entry.get("config") or (folder.config() if folder.config_path.is_file() else None)
+    found = [] if begun is None else changes(begun, config)
+    trained = entry.get("data") or {}
+    # A checkpoint of an earlier version says less of its data: what it lacks cannot differ.
+    if trained != {key: value for key, value in data.items() if key in trained}:
+        found.append("data: the samples of the data set have changed")
+    if found and not accept:
+        raise UserError(
+            f"cannot continue {checkpoint}: since the run began, this has changed: {'; '.join(found)}. Undo it, start "
+            "anew with --overwrite, or continue with --accept-changes; then no board shows the result."
+        )
+    for change in found:
+        print(f"rrsis-bench: note: continued with another setting: {change}", file=sys.stderr)
+    earlier = list(entry.get("accepted_changes") or [])
+    return {"run": entry.get("run"), "accepted_changes": earlier + [one for one in found if one not in earlier]}
+
+
+def validate(run: ResolvedRun, checkpoint: Path) -> int:
     """Score a checkpoint on val and print the table."""
-    cli = build_cli(plan)
-    with _interruptible():
+    cli = build_cli(run)
+    with _interruptible("nothing was written."):
         cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if cli.trainer.is_global_zero:
         name = cli.model.protocols[0].name
@@ -74,49 +131,59 @@ def validate(plan: Plan, checkpoint: Path) -> int:
     return 0
 
 
-def test(plan: Plan, checkpoint: Path | None, weights: str | None) -> int:
-    """Score a checkpoint, or a paper's own weights, on test; write and print the result."""
+def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
+    """Score a checkpoint or a paper's own weights on test, write and print the result."""
     started = Start()
-    cli = build_cli(plan)
+    cli = build_cli(run)
     kind, selected_on, training = "retrained", "none", None
     if checkpoint is not None:
-        # The best checkpoint was written in the middle of the training; the last one beside it knows all of it.
-        last = checkpoint.with_name(LAST)
-        training = read(last if last.is_file() else checkpoint).get("training")
-        selected_on = cli.datamodule.select_on if checkpoint.name == BEST else "none"
+        content = read(checkpoint)
+        training = _whole_training(content, checkpoint)
+        selected_on = selection_split(content, checkpoint)
     if weights is not None:
         kind = "official-weights"
-        # A method's official variant says where its authors chose on test.
+        # The configuration of a method's official variant states `select_on: test` if its authors chose on test.
         selected_on = "test" if cli.datamodule.select_on == "test" else "none"
         _load_official(cli.model, weights)
-    return _score(cli, plan, checkpoint, selected_on, training, started, kind)
+    with _interruptible("nothing was written; run the command again."):
+        return _score(cli, run.folder, checkpoint, selected_on, training, started, kind)
+
+
+def _whole_training(content: dict[str, Any], checkpoint: Path) -> dict[str, Any] | None:
+    """The `training` block of a checkpoint's run, for the whole training.
+
+    `best.ckpt` was written before the training ended; `last.ckpt` of the same run holds the whole training's block.
+    """
+    last = checkpoint.with_name(RunFolder(Path()).last.name)
+    if last.is_file() and last != checkpoint:
+        later = read(last)
+        if later[ENTRY].get("run") == content[ENTRY].get("run"):
+            content = later
+    return content.get("training")
 
 
 def _load_official(task: ReferringSegmentationTask, weights: str) -> None:
-    name = task.names[0]
-    load = getattr(task.method, "load_official", None)
-    if load is None:
-        raise UsageError(f"{name} cannot load official weights: none were released in a form it reads.")
+    name = task.method_name
     if weights == "official":
         raise UsageError(
-            f"the official weights of {name} have no address a program may fetch them from; get the file by hand "
-            f"(rrsis-bench methods show {name} says where) and name it: --weights FILE."
+            f"the suite cannot fetch the official weights of {name}. If the authors released a file (rrsis-bench "
+            f"methods show {name}), get it by hand and name it: --weights FILE."
         )
     if not Path(weights).is_file():
         raise UsageError(f"--weights: there is no file {weights}.")
-    load(Path(weights))
+    task.method.load_official(Path(weights))
 
 
 def _score(
     cli: TrainerCLI,
-    plan: Plan,
+    folder: RunFolder,
     checkpoint: Path | None,
     selected_on: str,
     training: dict[str, Any] | None,
     started: Start,
     kind: str,
 ) -> int:
-    """Test, control, write, print."""
+    """Score on test, run the language control, write and print the result."""
     task, data, trainer = cli.model, cli.datamodule, cli.trainer
     task.gallery = GalleryKeeper(data.dataset)
     true = _test(cli, checkpoint)
@@ -127,16 +194,18 @@ def _score(
     if not trainer.is_global_zero:
         return 0
     data.setup("test")
-    spec = task.method.input_spec
-    table, control = (report.sample_table(scored, data.test_dataset, spec) for scored in (true, permuted))
+    table, control = (report.sample_table(scored, data.test_dataset) for scored in (true, permuted))
     names = [protocol.name for protocol in task.protocols]
     configured = cli.config["data"]
     synthetic = configured.get("generator") is not None
     text = cli.config_text()
+    changed = (training or {}).get("accepted_changes")
+    whole = len(data.open_split("test", limited=False).manifest)
     result = record.build_result(
+        status="changed" if changed else "complete" if len(table) == whole else "partial",
         kind="smoke" if synthetic else kind,
         method=report.method_block(task),
-        dataset=report.dataset_block(configured, data, synthetic),
+        dataset=report.dataset_block(configured, data, synthetic, true.indices),
         samples=table,
         protocols=names,
         selected_on=selected_on,
@@ -145,28 +214,29 @@ def _score(
         language_control=record.language_control(table, control, names[0]),
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
     )
+    folder.claim()
     if shown:
-        gallery.write(plan.folder, shown)
-    record.write_run(plan.folder, result, table, text)
+        gallery.write(folder, shown)
+    record.write_run(folder, result, table, text)
     print_scores(f"{data.dataset} test", {name: true.of(protocols.get(name)) for name in names})
-    _print_end(plan, result, synthetic)
+    if result["status"] == "partial":
+        print(f"only {len(table)} of {whole} samples of the test split were scored: no board shows this result")
+    _print_end(folder, result, synthetic)
     return 0
 
 
 def _test(cli: TrainerCLI, checkpoint: Path | None) -> Scored:
-    with _interruptible():
-        cli.trainer.test(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
+    cli.trainer.test(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     assert cli.model.scored is not None
     return cli.model.scored
 
 
-def _print_end(plan: Plan, result: dict[str, Any], synthetic: bool) -> None:
+def _print_end(folder: RunFolder, result: dict[str, Any], synthetic: bool) -> None:
     control = result["language_control"]
     ratio = control["oiou_ratio"]
     share = "" if ratio is None else f" ({ratio:.2f} of the score: a method that reads falls far below 1)"
     print(f"with permuted expressions: oIoU {100 * control['oiou']:.2f}{share}")
-    files = ("result.json", "samples.csv.gz", "config.yaml", "checkpoints/", "metrics.csv")
-    print(f"files: {plan.folder}/ ({', '.join(name for name in files if (plan.folder / name).exists())})")
+    print(f"files: {folder}/ ({', '.join(folder.written())})")
     if synthetic:
         print(
             f"this was the synthetic split; on real data: rrsis-bench fit --method {result['method']['name']} "
@@ -174,16 +244,11 @@ def _print_end(plan: Plan, result: dict[str, Any], synthetic: bool) -> None:
         )
 
 
-def _prepare_folder(folder: Path, keep: bool) -> None:
-    """Clear an old run's own files, or set the metrics of a continued run aside, which the logger would delete."""
-    metrics = folder / "metrics.csv"
-    if keep:
-        if metrics.is_file():
-            k = 1 + len(list(folder.glob("metrics-before-resume-*.csv")))
-            metrics.rename(folder / f"metrics-before-resume-{k}.csv")
-        return
-    old = [folder / name for name in OWN_FILES]
-    old += [*folder.glob("metrics-before-resume-*.csv"), *(folder / "checkpoints").glob("*.ckpt")]
-    old += [*(folder / "tensorboard").glob("events.out.tfevents.*")]
-    for path in old:
-        path.unlink(missing_ok=True)
+def _prepare_folder(folder: RunFolder, continued: bool, overwrite: bool) -> None:
+    """Mark the folder as ours, and move an old run aside, or the `metrics.csv` of a continued one."""
+    folder.check_usable()
+    if continued or not overwrite:
+        folder.keep_metrics()
+    elif (target := folder.set_aside()) is not None:
+        print(f"moved the run that was in {folder} to {target}", flush=True)
+    folder.claim()

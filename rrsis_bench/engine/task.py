@@ -1,4 +1,4 @@
-"""The one LightningModule: it feeds a method, sums its losses, and alone turns its logits into scores."""
+"""The LightningModule of all methods: it feeds a method, sums its losses, and scores its logits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rrsis_bench.engine.build import build_method
+from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.engine.checkpoint import (
     ENTRY,
     FORMAT,
@@ -30,8 +30,10 @@ from rrsis_bench.engine.packed import packed_linears, worth_packing
 from rrsis_bench.engine.watch import LossWatch
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.methods.base import Method
+from rrsis_bench.methods.build import build_method
 from rrsis_bench.metrics import functional
 from rrsis_bench.metrics.counts import count
+from rrsis_bench.metrics.definitions import METRICS
 from rrsis_bench.metrics.metric import SampleCounts
 from rrsis_bench.metrics.protocols import Protocol, View
 from rrsis_bench.metrics.protocols import get as get_protocol
@@ -48,8 +50,8 @@ class Scored:
 
     Attributes:
         indices: (N,) int64 positions in the split, ascending, each once.
-        counts: (N, V, 3) int64 truth, prediction and intersection areas in each view.
-        views: what the V stands for.
+        counts: (N, V, 3) int64 areas of truth, prediction and intersection in each view, in pixels.
+        views: the V views.
     """
 
     indices: NDArray[np.int64]
@@ -57,7 +59,7 @@ class Scored:
     views: tuple[View, ...]
 
     def of(self, protocol: Protocol) -> dict[str, float]:
-        """The metrics of a protocol, as fractions."""
+        """The metrics of a protocol by name, as fractions."""
         return functional.scores(self.counts[:, self.views.index(protocol.view)], protocol)
 
 
@@ -66,18 +68,18 @@ class ReferringSegmentationTask(LightningModule):
 
     Args:
         method: registry name.
-        variant: which of the method's variants `options` are of.
+        variant: name of the method's variant that `options` describe.
         options: the method's own options.
         pretrained: load base weights into the encoders.
         optimizer: optimiser and its hyper-parameters.
-        schedule: learning rate over the run, per optimiser step.
-        loss_weights: factor of each of the method's named losses; 1 where not named.
-        protocols: how to score; the first one chooses the checkpoint, a test computes all.
-        monitor: metric of the first protocol that chooses the checkpoint.
+        schedule: schedule of the learning rate, advanced at each optimiser step.
+        loss_weights: factors of the method's losses by name; a loss without a factor has 1.
+        protocols: names of the protocols. The first one chooses the checkpoint; a test scores by all.
+        monitor: metric that chooses the checkpoint, under the first protocol.
         compile: compile the network with `torch.compile`.
         channels_last: keep images and feature maps channels-last in memory.
-        activation_checkpointing: compute activations again in the backward pass where the method can do so.
-        recipe: name of the recipe the values above come from, for the record.
+        activation_checkpointing: compute activations again in the backward pass, if the method supports this.
+        recipe: name of the recipe that the values above come from; only the result states it.
     """
 
     def __init__(
@@ -97,7 +99,7 @@ class ReferringSegmentationTask(LightningModule):
         recipe: str | None = None,
     ) -> None:
         super().__init__()
-        self.names = (method, variant)
+        self.method_name, self.variant = method, variant
         self.recipe = recipe
         self.options = dict(options or {})
         self.optimizer_config, self.schedule_config = optimizer, schedule
@@ -113,11 +115,14 @@ class ReferringSegmentationTask(LightningModule):
             self.method.checkpoint_activations()
         if compile:
             self.method.compile()
-        # Lightning must not insist on the frozen tensors; `on_load_checkpoint` is stricter than it would be.
+        # A checkpoint lacks the frozen tensors, which Lightning's strict loading would refuse.
+        # `on_load_checkpoint` checks every other tensor.
         self.strict_loading = False
         self.counts = SampleCounts()
         self.scored: Scored | None = None
         self.gallery: GalleryKeeper | None = None
+        self.origin: dict[str, Any] = {}  # entries of checkpoints that describe the run; `engine.run.fit` sets them
+        self.choosing = True  # whether the checkpoint that is being written was chosen by its validation score
         self.watch = LossWatch()
         self.latest: dict[str, float] = {}
         self.latest_scores: dict[str, float] = {}
@@ -128,13 +133,13 @@ class ReferringSegmentationTask(LightningModule):
         self._while_testing = ExitStack()
 
     def load_frozen_weights(self) -> None:
-        """Load base weights after all, if anything of them survives a checkpoint of this method."""
+        """Load the base weights if the method has frozen tensors, which no checkpoint holds."""
         if self._frozen:
             self.weights = dict(self.method.load_pretrained())
             self._frozen_sha256 = hash_tensors(self.method.state_dict(), self._frozen)
 
     def forward(self, batch: Batch) -> MethodOutput:
-        """The method's logits (B, 1, h, w)."""
+        """The method's output for a batch; its logits are (B, 1, h, w)."""
         images = batch.images.contiguous(memory_format=self.memory_format)
         output: MethodOutput = self.method(replace(batch, images=images))
         return output
@@ -142,20 +147,26 @@ class ReferringSegmentationTask(LightningModule):
     # --- training -----------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Refuse what cannot work.
+        """Check that the method can train on the trainer's processes.
 
         Raises:
-            UsageError: several processes for a method that learns without gradients: each would learn from its part.
+            UsageError: a method that learns without gradients has several processes: each would learn from its samples
+                only.
         """
         if stage == "fit" and not self._has_gradients and self.trainer.world_size > 1:
             raise UsageError(
-                f"{self.names[0]} learns without gradients, from the samples of one process: use --trainer cpu."
+                f"{self.method_name} learns without gradients, from the samples of one process: use --trainer cpu."
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """The weighted sum of the method's losses. Nothing is read back from the device but at the logging interval.
+        """Compute the weighted sum of the method's losses. The host reads it at the logging interval only.
 
-        None for a method without trainable parameters: Lightning then makes no step.
+        Returns:
+            the scalar sum; None for a method without trainable parameters, so that Lightning makes no step.
+
+        Raises:
+            UsageError: `loss_weights` names a loss that the method does not have.
+            UserError: a loss is NaN or infinite.
         """
         batches = self.trainer.num_training_batches
         self.method.progress(self.trainer.current_epoch + batch_idx / batches)
@@ -163,33 +174,33 @@ class ReferringSegmentationTask(LightningModule):
         losses = self.method.loss(output, batch)
         if unknown := sorted(set(self.loss_weights) - set(losses)):
             raise UsageError(
-                f"model.loss_weights names '{unknown[0]}', which {self.names[0]} does not have."
+                f"model.loss_weights names '{unknown[0]}', which {self.method_name} does not have."
                 f"{did_you_mean(unknown[0], list(losses))}"
             )
         total = torch.stack([self.loss_weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
         self.watch.add(self.global_step, batch.sample_ids, {"loss": total, **losses, **output.aux.get("watched", {})})
         interval: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (self.global_step + 1) % interval == 0:
-            self.look_at_losses(len(batch))
+            self.log_losses(len(batch))
         return total if self._has_gradients else None
 
-    def look_at_losses(self, batch_size: int = 1) -> None:
-        """Log the mean losses since the last look.
+    def log_losses(self, batch_size: int = 1) -> None:
+        """Log the mean losses since the last logging.
 
         Raises:
-            UserError: one of them was NaN or infinite.
+            UserError: a loss is NaN or infinite.
         """
-        if means := self.watch.look():
+        if means := self.watch.means():
             self.latest = means
             values = {f"train/{name}": value for name, value in means.items()}
             self.log_dict(values, on_step=True, on_epoch=False, batch_size=batch_size)
 
     def on_fit_start(self) -> None:
-        """Call the method's `train`, where it keeps its frozen parts in evaluation mode: Lightning does not."""
+        """Call the method's `train`, which keeps frozen parts in evaluation mode. Lightning does not call it."""
         self.method.train()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The method's parameter groups under the configured optimiser and schedule; None where nothing is trained."""
+        """Make optimiser and schedule for the method's parameter groups; None if it has no trainable parameters."""
         config = self.optimizer_config
         groups = self.method.param_groups(config.lr, config.weight_decay)
         check_groups(self.method, groups)
@@ -206,20 +217,24 @@ class ReferringSegmentationTask(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_end(self) -> None:
-        """Prove that what must not train has not changed."""
+        """Check that training has not changed the frozen tensors.
+
+        Raises:
+            RuntimeError: it has.
+        """
         if hash_tensors(self.method.state_dict(), self._frozen) != self._frozen_sha256:
             raise RuntimeError(
-                f"{self.names[0]}: frozen tensors changed during training (a frozen encoder's BatchNorm in training "
+                f"{self.method_name}: frozen tensors changed during training (a frozen encoder's BatchNorm in training "
                 "mode does that); the method must keep its frozen modules in evaluation mode."
             )
 
     # --- scoring ------------------------------------------------------------------------------------------------
 
     def _count(self, batch: Batch, views: Sequence[View]) -> None:
-        logits = self(batch).logits.float()
+        logits = self(batch.blind()).logits.float()
         self.counts.update(batch.indices, count(logits, batch, self.method.input_spec.image_size, views))
         if self.gallery is not None:
-            self.gallery.look(logits, batch, self.method.input_spec.image_size)
+            self.gallery.keep(logits, batch, self.method.input_spec.image_size)
 
     def _finish(self, views: tuple[View, ...]) -> Scored:
         indices, counts = self.counts.compute()
@@ -227,27 +242,27 @@ class ReferringSegmentationTask(LightningModule):
         return Scored(indices.cpu().numpy(), counts.cpu().numpy(), views)
 
     def on_validation_start(self) -> None:
-        """While training, let a method that wants to choose something on val do so first."""
+        """In training, call the method's `calibrate` with the batches of val, if the method defines it."""
         if self.trainer.state.fn == "fit" and type(self.method).calibrate is not Method.calibrate:
             loader = self.trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
             with torch.no_grad():
                 self.method.calibrate(batch.to(self.device) for batch in loader)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count the integers of the first protocol."""
+        """Count the areas for the first protocol."""
         self._count(batch, self.views[:1])
 
     def on_test_start(self) -> None:
-        """Make the most of weights that will not change; a compiler does so itself."""
+        """On a CPU, replace linear layers by faster ones for fixed weights, unless `torch.compile` has done so."""
         if self.device.type == "cpu" and not self._compiled and worth_packing():
             self._while_testing.enter_context(packed_linears(self.method))
 
     def on_test_end(self) -> None:
-        """Let go of the second copy of the weights."""
+        """Restore the linear layers, and free their second copy of the weights."""
         self._while_testing.close()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count the integers of every protocol."""
+        """Count the areas for every protocol."""
         self._count(batch, self.views)
 
     def on_validation_epoch_end(self) -> None:
@@ -255,12 +270,12 @@ class ReferringSegmentationTask(LightningModule):
         self._log_scores("val", self._finish(self.views[:1]))
 
     def on_test_epoch_end(self) -> None:
-        """Keep the integers for the result and log `test/<metric>` of the first protocol."""
+        """Store the integers for the result, and log `test/<metric>` of the first protocol."""
         self.scored = self._finish(self.views)
         self._log_scores("test", self.scored)
 
     def _log_scores(self, split: str, scored: Scored) -> None:
-        scores = {name: value for name, value in scored.of(self.protocols[0]).items() if not name.startswith("n")}
+        scores = {name: value for name, value in scored.of(self.protocols[0]).items() if name in METRICS}
         if self.monitor not in scores:
             raise UsageError(
                 f"model.monitor: there is no metric '{self.monitor}'.{did_you_mean(self.monitor, list(scores))}"
@@ -271,7 +286,7 @@ class ReferringSegmentationTask(LightningModule):
     # --- checkpoints --------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the frozen tensors, and say what the checkpoint is of."""
+        """Remove the frozen tensors, and add the entry that describes the checkpoint."""
         frozen = {PREFIX + name for name in self._frozen}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {
@@ -279,15 +294,28 @@ class ReferringSegmentationTask(LightningModule):
         }
         checkpoint[ENTRY] = {
             "format": FORMAT,
-            "method": self.names[0],
-            "variant": self.names[1],
+            "method": self.method_name,
+            "variant": self.variant,
             "options": self.options,
             "weights": self.weights,
             "frozen_sha256": self._frozen_sha256,
+            **self.origin,
+            **self._selection(),
         }
 
+    def _selection(self) -> dict[str, Any]:
+        """The identity of the run's data, and the split that chose the checkpoint that is being written."""
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, ReferringDataModule):
+            return {"data": None, "selected_on": "unknown" if self.choosing else "none"}
+        return {"data": data.identity(), "selected_on": data.select_on if self.choosing else "none"}
+
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse what is not a checkpoint of this very method, variant and base weights; load the rest strictly."""
+        """Load a checkpoint strictly.
+
+        Raises:
+            UserError: the checkpoint belongs to another method, variant, options or base weights.
+        """
         source = getattr(self.trainer, "ckpt_path", None) or "given"
-        check_identity(checkpoint, *self.names, self.options, source)
+        check_identity(checkpoint, self.method_name, self.variant, self.options, source)
         strict_load(self.method, checkpoint, source, whole=self.trainer.state.fn == "fit")

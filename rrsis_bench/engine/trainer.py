@@ -1,48 +1,54 @@
-"""LightningCLI with fixed classes, our checkpoints, loggers and strategy."""
+"""LightningCLI with the suite's module, data module, checkpoints, loggers and strategy."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-import tempfile
 import warnings
 from argparse import ArgumentError
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from rrsis_bench import registry
-from rrsis_bench.cli._trainer import Plan
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.engine.callbacks import run_callbacks
 from rrsis_bench.engine.checkpoint import WholeFileIO
 from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.errors import UsageError
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.resolve import ResolvedRun
 
 
 class TrainerCLI(LightningCLI):
-    """LightningCLI with the suite's module and data module; YAML holds values only, never class paths.
+    """LightningCLI with the suite's module and data module. A configuration holds values only, no class paths.
 
     Args:
-        arguments: words to parse.
+        arguments: the resolved configuration, or words for LightningCLI's own parser.
         folder: the run folder.
-        logger: a further logger by name, or None.
-        training: whether checkpoints, progress and logs are wanted.
+        logger: name of a further logger, or None.
+        training: write checkpoints and logs, and show progress.
     """
 
     model: ReferringSegmentationTask
     datamodule: ReferringDataModule
     trainer: Trainer
 
-    def __init__(self, arguments: list[str], folder: Path, logger: str | None = None, training: bool = False) -> None:
+    def __init__(
+        self,
+        arguments: dict[str, Any] | list[str],
+        folder: RunFolder,
+        logger: str | None = None,
+        training: bool = False,
+    ) -> None:
         self.folder, self.logger_name, self.training = folder, logger, training
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
@@ -59,26 +65,26 @@ class TrainerCLI(LightningCLI):
             )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """One key besides `model`, `data`, `trainer` and `seed_everything`."""
+        """Declare `checkpoint_every_n_steps`, beside `model`, `data`, `trainer` and `seed_everything`."""
         parser.add_argument(
             "--checkpoint_every_n_steps",
             type=int,
             default=200,
-            help="Optimiser steps between two last.ckpt within an epoch (0: only after each epoch).",
+            help="Optimiser steps between two writes of last.ckpt within an epoch (0: only after each epoch).",
         )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The Trainer with our checkpoint files, loggers, callbacks and, for several processes, DDP."""
+        """Make the Trainer with the suite's checkpoint files, loggers, callbacks and, for several processes, DDP."""
         asked = self.config_init["trainer"]
-        kwargs["default_root_dir"] = self.folder
+        kwargs["default_root_dir"] = self.folder.path
         kwargs["plugins"] = [*(asked.get("plugins") or []), WholeFileIO()]
-        dead = bool(registry.dead_parameters(self.model.names[0]))
+        dead = bool(registry.dead_parameters(self.model.method_name))
         strategy = _strategy(asked, dead)
         if strategy is not None:
             kwargs["strategy"] = strategy
         if self.training:
             if asked.get("logger") in (None, True):
-                kwargs["logger"] = _loggers(self.folder, self.logger_name)
+                kwargs["logger"] = _loggers(self.folder.path, self.logger_name)
             logs = bool(kwargs.get("logger", asked.get("logger")))
             terminal = sys.stderr.isatty() and asked.get("enable_progress_bar") is not False
             kwargs["enable_progress_bar"] = terminal
@@ -93,12 +99,12 @@ class TrainerCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def before_instantiate_classes(self) -> None:
-        """Where a checkpoint follows, put off the base weights: a method that trains wholly needs none."""
+        """Build the method without base weights unless it is to be trained: a checkpoint will replace them."""
         self._pretrained = bool(self.config.model.pretrained)
         self.config.model.pretrained = self._pretrained and self.training
 
     def after_instantiate_classes(self) -> None:
-        """Give the data module the method's input spec and the accumulation that the global batch asks for."""
+        """Load frozen base weights, give the data module the method's input, and set the accumulation."""
         self.config.model.pretrained = self._pretrained
         if self._pretrained and not self.training:
             self.model.load_frozen_weights()
@@ -117,10 +123,16 @@ class TrainerCLI(LightningCLI):
 
 
 def accumulation(batch_size: int, global_batch: int | None, processes: int, configured: int) -> int:
-    """Batches per optimiser step, so that a step sees `global_batch` samples over all processes.
+    """Number of batches per optimiser step, so that a step uses `global_batch` samples of all processes together.
+
+    Args:
+        batch_size: samples per process and batch.
+        global_batch: samples per optimiser step; None to use `configured`.
+        processes: number of processes.
+        configured: `trainer.accumulate_grad_batches`.
 
     Raises:
-        UsageError: the global batch is no multiple of what the processes see at once, or both are configured.
+        UsageError: the global batch is no multiple of `batch_size` x `processes`, or contradicts `configured`.
     """
     if global_batch is None:
         return configured
@@ -138,12 +150,15 @@ def accumulation(batch_size: int, global_batch: int | None, processes: int, conf
 
 
 def _strategy(asked: Any, dead: bool) -> Strategy | None:
-    """DDP that synchronises no buffers in forward passes, so that evaluation of uneven shards cannot hang.
+    """DDP without synchronising buffers in forward passes, so that processes may evaluate different numbers of batches.
 
     Args:
-        asked: the trainer's configuration.
-        dead: the method's card names trainable parameters that get no gradient; without a search for them each process
-            would wait for theirs.
+        asked: the `trainer` block of the configuration.
+        dead: the method's card names trainable parameters that get no gradient. DDP must search for them, or each
+            process would wait for their gradients.
+
+    Returns:
+        the strategy; None to leave the choice to Lightning.
     """
     name, devices = asked.get("strategy", "auto"), asked.get("devices", 1)
     several = str(devices) not in {"1", "[0]", "auto", "-1"} or int(asked.get("num_nodes") or 1) > 1
@@ -159,7 +174,7 @@ def _strategy(asked: Any, dead: bool) -> Strategy | None:
 
 
 def _loggers(folder: Path, further: str | None) -> list[Logger]:
-    """CSV always, TensorBoard where it is installed, Weights & Biases only when asked for."""
+    """The CSV logger, TensorBoard's if it is installed, and that of Weights & Biases if the user names it."""
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
     if find_spec("tensorboard") is not None:
         from lightning.pytorch.loggers import TensorBoardLogger
@@ -175,7 +190,7 @@ def _loggers(folder: Path, further: str | None) -> list[Logger]:
 
 
 def _quiet() -> None:
-    """Keep Lightning's hints off the screen; errors and warnings about the run itself stay."""
+    """Hide Lightning's hints; errors and warnings about the run itself stay visible."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
@@ -188,8 +203,8 @@ def _quiet() -> None:
         ".*Consider setting `persistent_workers=True`.*",
         ".*pin_memory.*no accelerator is found.*",
         ".*treespec, LeafSpec.*",
-        ".*`srun` command is available.*",  # processes are started without it where it did not start this one
-        # What follows is on purpose for a method without trainable parameters.
+        ".*`srun` command is available.*",  # Lightning starts the processes itself, unless srun has started this one
+        # The next three describe a method without trainable parameters, which is allowed.
         ".*`training_step` returned `None`.*",
         ".*`LightningModule.configure_optimizers` returned `None`.*",
         ".*LearningRateMonitor.*no learning rate schedulers.*",
@@ -197,21 +212,32 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def build_cli(plan: Plan, training: bool = False) -> TrainerCLI:
-    """Parse and build everything; nothing has touched the run folder yet."""
+def build_cli(run: ResolvedRun, training: bool = False) -> TrainerCLI:
+    """Check the configuration's values, and build trainer, module and data module. Writes nothing to the run folder.
+
+    Raises:
+        UsageError: a key does not exist, or a value has the wrong type.
+    """
     _quiet()
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    with tempfile.TemporaryDirectory() as folder:
-        merged = Path(folder) / "merged.yaml"
-        merged.write_text(yaml.safe_dump(plan.config), encoding="utf-8")
-        files = [word for file in (merged, *plan.files) for word in ("--config", str(file))]
-        try:
-            return TrainerCLI([*files, *plan.flags], plan.folder, plan.logger, training)
-        except ArgumentError as error:
-            raise UsageError(" ".join(str(error).replace(str(merged), "the configuration").split())) from error
+    try:
+        return TrainerCLI(_ordered(run.config), run.folder, run.logger, training)
+    except ArgumentError as error:
+        raise UsageError(" ".join(str(error).split())) from error
 
 
-def print_help() -> int:
-    """Print LightningCLI's own help."""
-    TrainerCLI(["--help"], Path("."))
-    return 0
+def _ordered(value: Any) -> Any:
+    """A configuration with sorted keys, so that equal runs save equal files."""
+    if isinstance(value, Mapping):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def print_help() -> None:
+    """Print LightningCLI's help, which lists every value of the configuration."""
+    TrainerCLI(["--help"], RunFolder(Path(".")))
+
+
+def print_config(run: ResolvedRun) -> None:
+    """Print the whole configuration of a run as `config.yaml` would hold it, with the defaults of the code."""
+    print(build_cli(run).config_text(), end="")

@@ -1,4 +1,4 @@
-"""The training losses, looked at only every few steps, so that no step waits for the device."""
+"""Collects the training losses on the device, and reads them every few steps, so that most steps do not wait."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rrsis_bench.errors import UserError
 
 @dataclass(frozen=True)
 class Step:
-    """One training step as it may have to be named in an error.
+    """One training step, kept to describe it in an error.
 
     Attributes:
-        number: optimiser steps made before it.
-        sample_ids: the batch's samples.
-        losses: named scalars on the device, the weighted sum under `loss`.
+        number: number of optimiser steps made before.
+        sample_ids: ids of the batch's samples.
+        losses: scalars on the device by name; `loss` is the weighted sum.
     """
 
     number: int
@@ -28,21 +28,21 @@ class Step:
 
 
 class LossWatch:
-    """Keeps the steps since the last look; `look` reads them back to the host in one transfer."""
+    """Collects training steps; `means` reads their losses from the device in one transfer."""
 
     def __init__(self) -> None:
         self._steps: list[Step] = []
 
     def add(self, number: int, sample_ids: tuple[str, ...], losses: Mapping[str, Tensor]) -> None:
-        """Remember a step; its scalars stay on the device."""
+        """Add a step; its losses stay on the device."""
         detached = {name: loss.detach().float() for name, loss in losses.items()}
         self._steps.append(Step(number, sample_ids, detached))
 
-    def look(self) -> dict[str, float]:
-        """Mean of each loss since the last look; empty when there was no step.
+    def means(self) -> dict[str, float]:
+        """Mean of each loss since the last call; empty if there was no step.
 
         Raises:
-            UserError: a loss was NaN or infinite; names the step, the terms, the samples and what to try.
+            UserError: a loss is NaN or infinite; the message names the step, the losses, the samples and remedies.
         """
         steps, self._steps = self._steps, []
         if not steps:

@@ -1,1 +1,1 @@
-"""What a method is, and the checks every method must pass."""
+"""The base class of all methods, and the checks that every method must pass."""

@@ -1,18 +1,19 @@
 """The contract between the suite and a method.
 
-A method is a plain `torch.nn.Module`. It never imports Lightning, never thresholds, never resizes to native size and
-never scores itself: it returns logits and named losses.
+A method is a plain `torch.nn.Module` that returns logits and named losses. The suite trains the method, resizes its
+logits to native size, applies the threshold and scores the masks. A method imports neither Lightning nor the engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.errors import UsageError
+from rrsis_bench.methods.options import build_options
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.types import Batch, InputSpec, MethodOutput
 
@@ -20,19 +21,19 @@ from rrsis_bench.types import Batch, InputSpec, MethodOutput
 class Method(nn.Module):
     """Base class of every method.
 
-    A subclass sets `name` and `Options` (a frozen dataclass whose fields are all of its named choices, with their
-    defaults), builds its network in `__init__(options)` with random weights (on the meta device too), and loads base
-    weights only in `load_pretrained`.
+    A subclass sets `name` and `Options`, and builds its network in `__init__(options)` with random weights, on the meta
+    device too. It loads base weights only in `load_pretrained`.
 
-    A method without trainable parameters is one, too: it learns from what its forward pass keeps in buffers while it is
-    in training mode, as BatchNorm does, and is given no optimiser.
+    A method may have no trainable parameters. The suite then gives the method no optimiser. The method learns in the
+    forward passes of training, which change its buffers as those of BatchNorm.
 
     Attributes:
         name: registry name, lower case.
-        Options: dataclass of the method's options.
-        training_only: prefixes of the names of tensors that only training needs, such as `rebuild.`: a checkpoint that
-            lacks all tensors of a prefix is still one to score and predict with.
-        input_spec: what the shared transforms must produce for it.
+        Options: frozen dataclass of the method's named choices with their defaults. The type of a field says which
+            values the option may have; a closed set is a `Literal` (see `methods/options.py`).
+        training_only: prefixes of the names of tensors that only training needs, such as `rebuild.`. A checkpoint
+            without them can be scored and predicted with.
+        input_spec: what the shared transforms produce for the method.
     """
 
     name: ClassVar[str]
@@ -42,63 +43,88 @@ class Method(nn.Module):
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """Build the network from a plain mapping, as it stands in a configuration file.
-
-        Lists become tuples, since options are immutable.
+        """Build the network from a plain mapping, as a configuration file holds it.
 
         Raises:
-            UsageError: an option the method does not have; the message lists those it has.
+            UsageError: the method lacks an option, or an option's type does not allow its value.
         """
-        known = [field.name for field in fields(cls.Options)]
-        for key in options:
-            if key not in known:
-                raise UsageError(f"{cls.name} has no option '{key}'.{did_you_mean(key, known)}")
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-        return cls(cls.Options(**values))  # type: ignore[call-arg]
+        return cls(build_options(cls.name, cls.Options, options))  # type: ignore[call-arg]
 
     def load_pretrained(self) -> dict[str, str]:
-        """Load the base weights the options name into the encoders.
+        """Load the base weights that the options name into the encoders. By default there are none.
 
         Returns:
-            encoder name -> sha256 of the weights file it started from; empty when nothing is pretrained.
+            encoder name -> sha256 of the weights file it starts from; empty when nothing is pretrained.
 
         Raises:
-            MissingResourceError: a weight that is not on disk and cannot be fetched. Never a silent random start.
+            MissingResourceError: weights are neither on disk nor fetched; the method never starts from random ones
+                instead.
         """
         return {}
 
-    def forward(self, batch: Batch) -> MethodOutput:
-        """Logits (B, 1, h, w) for a batch, at any resolution the method likes.
+    def load_official(self, path: Path) -> str:
+        """Load a checkpoint that the method's authors released. Default: raise UsageError.
+
+        Args:
+            path: file in the released layout.
 
         Returns:
-            the foreground logits and whatever `loss` needs besides.
+            sha256 of the file.
+
+        Raises:
+            UsageError: the method cannot load released weights.
+            MissingResourceError: the file is missing, unreadable or of another network; the message names the first
+                parameters that do not fit.
+        """
+        raise UsageError(
+            f"{self.name} has no released weights that could be loaded; "
+            f"train it (rrsis-bench fit --method {self.name}) and name the run: --run DIR."
+        )
+
+    def forward(self, batch: Batch) -> MethodOutput:
+        """Foreground logits (B, 1, h, w) of a batch, at a resolution of the method's choice.
+
+        Args:
+            batch: in training mode with its truth, in scoring and prediction a blind one (see `Batch.blind`).
+
+        Returns:
+            the logits, and in `aux` further values that `loss` needs.
         """
         raise NotImplementedError
 
     def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
-        """Named scalar losses, each a mean over the batch; the suite sums them with the configured weights."""
+        """Named losses of a training step; the suite sums them with the configured weights.
+
+        Args:
+            output: what `forward` returned for the batch.
+            batch: the batch with its truth.
+
+        Returns:
+            name -> scalar, each a mean over the batch. Every step gives the same names.
+        """
         raise NotImplementedError
 
     def calibrate(self, batches: Iterable[Batch]) -> None:
-        """Choose on the validation split what the method's recipe chooses there, such as a level of its own.
+        """Choose values on the validation split, such as a threshold of the method's own.
 
-        Called in evaluation mode before each validation of a training. Default: nothing, and no batch is read.
+        The suite calls this in evaluation mode before each validation of a training. By default the method reads no
+        batch.
 
         Args:
-            batches: the validation split, on the method's device; `masks` hold the truth at input size.
+            batches: batches of the validation split with their truth, on the method's device.
         """
 
     def progress(self, epochs: float) -> None:
-        """Hear how far the training has come, before each of its steps. Default: nothing.
+        """Called before each training step with the epochs done.
 
-        A method that is told nothing behaves as late in a training.
+        If it is never called, behave as at the end of training. By default the method ignores the epochs.
 
         Args:
             epochs: epochs done, the part of the present one included.
         """
 
     def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Optimiser groups over the trainable parameters. Default: one group with everything that requires a gradient.
+        """Optimiser groups over the trainable parameters. By default one group holds them all.
 
         Args:
             base_lr: learning rate of the recipe.
@@ -107,11 +133,14 @@ class Method(nn.Module):
         return [{"params": trainable(self.parameters()), "lr": base_lr, "weight_decay": weight_decay}]
 
     def checkpoint_activations(self) -> None:
-        """Trade time for memory in training: keep few activations and compute the rest again. Default: nothing."""
+        """Trade time for memory in training: keep few activations and compute the others again.
+
+        By default the method keeps all of them.
+        """
 
     def encoders(self) -> dict[str, nn.Module]:
-        """The pretrained backbones by name, adapters inside them included.
+        """The pretrained encoders by name, adapters inside them included.
 
-        Their trainable share is the figure that parameter-efficient papers print.
+        Papers on parameter-efficient tuning report their trainable share. By default there are none.
         """
         return {}

@@ -1,4 +1,4 @@
-"""Integers from logits, on the device: the only place where a prediction is thresholded for scoring.
+"""Integers from logits, on the device. `binarise` is the only function that thresholds a prediction.
 
 Shape legend: `B` batch, `n` samples of one native size, `V` views, `h w` pixels of the logits, `Hn Wn` native pixels.
 """
@@ -6,15 +6,15 @@ Shape legend: `B` batch, `n` samples of one native size, `V` views, `h w` pixels
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from rrsis_bench.errors import UserError
-from rrsis_bench.metrics.functional import NOT_FINITE, nearest_index
+from rrsis_bench.metrics.areas import NOT_FINITE
 from rrsis_bench.metrics.protocols import View
+from rrsis_bench.nn.layers.nearest import index_on, resize_masks
 from rrsis_bench.types import Batch
 
 
@@ -22,9 +22,8 @@ from rrsis_bench.types import Batch
 def count(logits: Tensor, batch: Batch, input_size: tuple[int, int], views: Sequence[View]) -> Tensor:
     """Count truth, prediction and intersection of every sample under every view.
 
-    Samples are handled together per native size. Nothing here waits for the device: that logits are finite is decided
-    there, and samples whose logits are not get `NOT_FINITE` in place of their integers, which `SampleCounts.compute`
-    and `functional.scores` refuse.
+    Samples of one native size are counted together. The host never waits for the device: a sample whose logits are not
+    finite gets `NOT_FINITE` in place of its integers, and `SampleCounts.compute` and `Areas` refuse it.
 
     Args:
         logits: (B, 1, h, w) foreground logits, any floating type.
@@ -52,12 +51,12 @@ def count(logits: Tensor, batch: Batch, input_size: tuple[int, int], views: Sequ
     else:
         blocks, order = [], []
         for size, positions in groups.items():
-            rows = _index(positions, logits.device)
+            rows = index_on(positions, logits.device)
             part, truths = values.index_select(0, rows), batch.truths.index_select(0, rows)
             blocks.append(_count_group(part, truths, size, input_size, views))
             order += positions
         back = sorted(range(len(order)), key=order.__getitem__)
-        counted = torch.cat(blocks).index_select(0, _index(back, logits.device))
+        counted = torch.cat(blocks).index_select(0, index_on(back, logits.device))
     finite = values.isfinite().flatten(1).all(dim=1)
     return torch.where(finite[:, None, None], counted, NOT_FINITE)
 
@@ -65,26 +64,29 @@ def count(logits: Tensor, batch: Batch, input_size: tuple[int, int], views: Sequ
 def _count_group(
     logits: Tensor, truths: Tensor, size: tuple[int, int], input_size: tuple[int, int], views: Sequence[View]
 ) -> Tensor:
-    """Counts (n, V, 3) of samples that share one native size; `truths` may be padded beyond it."""
+    """Count (n, V, 3) samples that share one native size; `truths` may be padded beyond it."""
     native = truths[:, : size[0], : size[1]] != 0
     columns = []
     for view in views:
         target = size if view.size == "native" else view.size
-        truth = native if target == size else _nearest(native, target)
-        pred = predict(logits, target, input_size, view)
+        truth = resize_masks(native, target)
+        pred = binarise(logits, target, input_size, view)
         areas = [mask.flatten(1).sum(dim=1, dtype=torch.int64) for mask in (truth, pred, truth & pred)]
         columns.append(torch.stack(areas, dim=1))
     return torch.stack(columns, dim=1)
 
 
-def predict(logits: Tensor, target: tuple[int, int], input_size: tuple[int, int], view: View) -> Tensor:
-    """Binary prediction (n, H, W) of logits (n, 1, h, w) at the target size.
+def binarise(logits: Tensor, target: tuple[int, int], input_size: tuple[int, int], view: View) -> Tensor:
+    """Bring logits to the target size by a view's rule and threshold them there.
 
     Args:
         logits: (n, 1, h, w) float32 foreground logits.
         target: (height, width) wanted.
         input_size: (height, width) of the method's input.
         view: how to bring logits to a mask.
+
+    Returns:
+        (n, H, W) bool, True for foreground.
     """
     if view.upsample == "bicubic-probability":
         probability = logits.sigmoid()
@@ -113,21 +115,3 @@ def _warp(image: Tensor, target: tuple[int, int]) -> Tensor:
     rows, columns = torch.meshgrid(*axes, indexing="ij")
     grid = torch.stack([columns, rows], dim=-1).expand(len(image), -1, -1, -1)
     return F.grid_sample(image, grid, mode="bicubic", padding_mode="zeros", align_corners=True)
-
-
-def _nearest(masks: Tensor, target: tuple[int, int]) -> Tensor:
-    """Exact nearest resize of masks (n, H, W); equal to PIL's, which torch's `nearest-exact` is not at 512 -> 480."""
-    rows = _nearest_rows(masks.shape[-2], target[0], masks.device)
-    columns = _nearest_rows(masks.shape[-1], target[1], masks.device)
-    return masks.index_select(1, rows).index_select(2, columns)
-
-
-@lru_cache(maxsize=256)
-def _nearest_rows(source: int, target: int, device: torch.device) -> Tensor:
-    return _index(nearest_index(source, target).tolist(), device)
-
-
-def _index(positions: list[int], device: torch.device) -> Tensor:
-    """An index on the device; from page-locked memory, so that the copy does not wait for it."""
-    index = torch.tensor(positions, dtype=torch.int64)
-    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)

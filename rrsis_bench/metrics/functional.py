@@ -1,4 +1,4 @@
-"""All metrics from integers: pure functions of numpy arrays, no torch.
+"""Scores of integers and of binary masks: pure functions of numpy arrays, no torch.
 
 Shape legend: `N` samples, the last axis of a count array is (truth, prediction, intersection) in pixels.
 """
@@ -6,139 +6,39 @@ Shape legend: `N` samples, the last axis of a count array is (truth, prediction,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrsis_bench.errors import UserError
-from rrsis_bench.metrics.protocols import MAP_THRESHOLDS, THRESHOLDS, EmptyUnion, Protocol, get
-
-Counts = NDArray[np.int64]
-
-METRICS: tuple[str, ...] = ("miou", "oiou", *THRESHOLDS, "map_pr", "dice")
-"""Names of the metrics, in table order; all are fractions 0..1."""
-
-NOT_FINITE = -1
-"""What the counting puts in place of each integer of a sample whose logits are not finite."""
-
-
-def validate(counts: NDArray[Any]) -> Counts:
-    """Check an (N, 3) array of counts.
-
-    Raises:
-        UserError: wrong shape or type, no samples, logits that were not finite, or integers no masks can have.
-    """
-    array = np.asarray(counts)
-    if array.ndim != 2 or array.shape[1] != 3 or not np.issubdtype(array.dtype, np.integer):
-        raise UserError(f"counts must be integers of shape (N, 3), not {array.dtype} of shape {array.shape}.")
-    if not len(array):
-        raise UserError("there are no samples to score: the split is empty.")
-    array = array.astype(np.int64)
-    bad = np.flatnonzero((array < 0).any(axis=1))
-    if bad.size:
-        raise UserError(
-            f"logits of {bad.size} of {len(array)} samples are NaN or infinite (first at row {bad[0]}); "
-            "nothing was scored. Check the checkpoint, or score it with trainer.precision 32-true."
-        )
-    wrong = np.flatnonzero(array[:, 2] > array[:, :2].min(axis=1))
-    if wrong.size:
-        raise UserError(f"row {wrong[0]} of the counts has an intersection larger than one of its masks.")
-    return array
-
-
-def _ratio(numerator: Counts, denominator: Counts, empty: EmptyUnion) -> NDArray[np.float64]:
-    # One correctly rounded float64 division, so that comparing with a literal such as 0.7 decides as the exact
-    # fraction would: 7/10 and 0.7 round to the same number, and no union is large enough to blur a neighbour.
-    value = {"one_if_both_empty": 1.0, "zero": 0.0, "nan": np.nan}[empty]
-    result = np.full(len(numerator), value, dtype=np.float64)
-    np.divide(numerator, denominator, out=result, where=denominator > 0)
-    return result
-
-
-def per_sample_iou(counts: Counts, protocol: Protocol | str) -> NDArray[np.float64]:
-    """IoU of each sample, (N,); what an empty union gives is the protocol's convention."""
-    rule = get(protocol) if isinstance(protocol, str) else protocol
-    truth, pred, inter = counts.T
-    return _ratio(inter, truth + pred - inter, rule.empty_union)
-
-
-def per_sample_dice(counts: Counts, protocol: Protocol | str) -> NDArray[np.float64]:
-    """Dice coefficient 2 I / (T + P) of each sample, (N,); empty masks as for the IoU."""
-    rule = get(protocol) if isinstance(protocol, str) else protocol
-    truth, pred, inter = counts.T
-    return _ratio(2 * inter, truth + pred, rule.empty_union)
-
-
-def reaches(iou: NDArray[np.float64], threshold: float, protocol: Protocol) -> NDArray[np.bool_]:
-    """Whether each IoU counts as a hit at the threshold; NaN never does."""
-    hit: NDArray[np.bool_] = iou >= threshold if protocol.comparison == ">=" else iou > threshold
-    return hit
-
-
-def sample_values(counts: Counts, protocol: Protocol | str) -> dict[str, NDArray[np.float64]]:
-    """Per-sample values whose mean is the metric: every metric but `oiou`. Each (N,)."""
-    rule = get(protocol) if isinstance(protocol, str) else protocol
-    iou = per_sample_iou(counts, rule)
-    values = {"miou": iou}
-    for name, threshold in THRESHOLDS.items():
-        values[name] = reaches(iou, threshold, rule).astype(np.float64)
-    hits = sum(reaches(iou, threshold, rule).astype(np.int64) for threshold in MAP_THRESHOLDS)
-    values["map_pr"] = np.asarray(hits, dtype=np.float64) / len(MAP_THRESHOLDS)
-    values["dice"] = per_sample_dice(counts, rule)
-    return values
+from rrsis_bench.metrics.areas import Areas, Counts
+from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.protocols import Protocol, get
+from rrsis_bench.nearest import resize_mask
 
 
 def scores(counts: NDArray[Any], protocol: Protocol | str) -> dict[str, float]:
-    """All metrics of one view's counts.
+    """Compute all metrics of one view's counts.
 
     Args:
         counts: (N, 3) integers: truth, prediction and intersection in pixels.
         protocol: a protocol or its name.
 
     Returns:
-        `miou`, `oiou`, `pr50` ... `pr90`, `map_pr`, `dice` as fractions 0..1 (NaN where the protocol says so), and
-        `n` samples, `n_empty` of which have an empty truth.
+        every metric of `METRICS` as a fraction 0..1 (NaN where the protocol says so), and `n` samples, `n_empty` of
+        which have an empty truth.
 
     Raises:
-        UserError: see `validate`.
+        UserError: see `Areas`.
     """
-    rule = get(protocol) if isinstance(protocol, str) else protocol
-    checked = validate(counts)
-    truth, pred, inter = (int(total) for total in checked.sum(axis=0))
-    overall = _ratio(np.array([inter]), np.array([truth + pred - inter]), rule.empty_union)
-    values = {name: float(np.mean(value)) for name, value in sample_values(checked, rule).items()}
-    values["oiou"] = float(overall[0])
-    ordered: dict[str, float] = {name: values[name] for name in METRICS}
-    ordered["n"] = len(checked)
-    ordered["n_empty"] = int((checked[:, 0] == 0).sum())
-    return ordered
-
-
-@lru_cache(maxsize=1024)
-def nearest_index(source: int, target: int) -> NDArray[np.int64]:
-    """Source index of each of `target` pixels when `source` pixels are resized with exact nearest, as PIL does it.
-
-    The centres are summed up step by step, as in PIL: at 512 -> 480, where some centres fall on a pixel border, a
-    product (torch's `nearest-exact` in float32) picks the other neighbour.
-    """
-    step = source / target
-    centres = np.add.accumulate(np.concatenate([[step * 0.5], np.full(target - 1, step)]))
-    index = np.minimum(centres.astype(np.int64), source - 1)
-    index.setflags(write=False)
-    return index
-
-
-def resize_mask(mask: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Resize a mask (H, W) to `size` = (height, width) with exact nearest."""
-    rows, columns = nearest_index(mask.shape[0], size[0]), nearest_index(mask.shape[1], size[1])
-    resized: NDArray[Any] = mask[rows[:, None], columns[None, :]]
-    return resized
+    areas = Areas(counts, protocol)
+    found: dict[str, float] = {name: metric.score(areas) for name, metric in METRICS.items()}
+    return {**found, "n": len(areas.truth), "n_empty": int((areas.truth == 0).sum())}
 
 
 def counts_from_masks(truth: NDArray[Any], pred: NDArray[Any]) -> Counts:
-    """Truth, prediction and intersection in pixels of two masks (H, W); any value other than 0 is foreground.
+    """Count truth, prediction and intersection of two masks (H, W); any value other than 0 is foreground.
 
     Returns:
         (3,) int64.
@@ -154,7 +54,7 @@ def counts_from_masks(truth: NDArray[Any], pred: NDArray[Any]) -> Counts:
 
 
 def counts_under(truth: NDArray[Any], pred: NDArray[Any], protocol: Protocol | str) -> Counts:
-    """Counts of two binary masks under a protocol's size rule: both are brought to its size with exact nearest.
+    """Count two binary masks after bringing both to the protocol's size with exact nearest.
 
     Returns:
         (3,) int64.
@@ -168,7 +68,7 @@ def counts_under(truth: NDArray[Any], pred: NDArray[Any], protocol: Protocol | s
 def score_masks(
     truths: Sequence[NDArray[Any]], preds: Sequence[NDArray[Any]], protocol: Protocol | str
 ) -> dict[str, float]:
-    """Score binary masks, from whatever framework, by a protocol's rules.
+    """Score the binary masks of any framework by a protocol's rules.
 
     Args:
         truths: true masks (H, W), one per sample; sizes may differ between samples.

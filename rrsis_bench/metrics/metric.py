@@ -13,10 +13,10 @@ from rrsis_bench.errors import UserError
 
 
 class GatheredCounts:
-    """What `SampleCounts.compute` gives; unpacks as `indices, counts`.
+    """The samples of a whole split; unpacks as `indices, counts`.
 
-    No tuple and no dataclass: torchmetrics squeezes every one-element tensor inside those, and the indices of a split
-    of one sample would lose their axis.
+    A tuple or a dataclass would not do: torchmetrics squeezes every one-element tensor inside them. The indices of a
+    split of one sample would lose their axis.
 
     Attributes:
         indices: (N,) int64 positions in the split, ascending.
@@ -32,10 +32,10 @@ class GatheredCounts:
 
 
 class SampleCounts(Metric):
-    """Keeps a sample's index and its integers; reduces nothing, so that every metric can be computed from them later.
+    """Keeps the index and the integers of every sample. Nothing is reduced: every metric can be computed later.
 
-    Processes may hold different numbers of samples, or none, and a sampler that repeats samples to even them out does
-    no harm: `compute` keeps each index once.
+    Processes may hold different numbers of samples, or none. A sampler may repeat samples to even them out: `compute`
+    keeps each index once.
     """
 
     full_state_update = False
@@ -60,14 +60,14 @@ class SampleCounts(Metric):
         self.counts.append(counts.flatten())
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Gather over processes. One without samples joins with empty vectors of the right type."""
+        """Gather over processes. A process without samples joins with empty vectors of the right type."""
         for state in (self.indices, self.counts):
             if isinstance(state, list) and not state:
                 state.append(torch.empty(0, dtype=torch.int64, device=self.device))
         super().sync(*args, **kwargs)
 
     def compute(self) -> GatheredCounts:
-        """All samples seen, each once, by ascending index.
+        """Return all samples seen, each once, by ascending index.
 
         Returns:
             indices (N,) and counts (N, V, 3), int64 on the CPU; N and V are 0 when no sample was seen.

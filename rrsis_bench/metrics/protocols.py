@@ -1,27 +1,24 @@
-"""Scoring protocols as named, versioned data: ours and those of the papers' released code.
+"""The scoring protocols, by name and version: ours, and those of the papers' released code.
 
 A protocol is a *view* (how logits and truth become two binary masks of one size) and the conventions that turn the
-integers of that view into metrics. Protocols that share a view share its integers, so all are counted in one pass.
+integers of that view into metrics. Protocols with the same view share its integers, and one pass counts all views.
 A protocol's meaning never changes under its name: another rule is another version.
+
+`PROTOCOLS` is the only list. A further protocol is one entry there (and, if it upsamples in a new way, a branch of
+`counts.binarise`); every method is then scored by it, and `--protocol` knows its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from rrsis_bench.errors import UsageError, did_you_mean
 
 Upsample = Literal["bilinear", "bilinear-corners", "bicubic-probability"]
-Comparison = Literal[">=", ">"]
+Comparator = Literal[">=", ">"]
 EmptyUnion = Literal["one_if_both_empty", "zero", "nan"]
-
-THRESHOLDS: Mapping[str, float] = {f"pr{percent}": percent / 100 for percent in (50, 60, 70, 80, 90)}
-"""Metric name -> IoU threshold of the Pr@X metrics."""
-
-MAP_THRESHOLDS: tuple[float, ...] = tuple(percent / 100 for percent in range(50, 100, 5))
-"""Thresholds that `map_pr` averages over: .50:.95:.05."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class View:
     """How logits and truth become two binary masks of one size.
 
     Attributes:
-        name: short name; further views than `native` carry it in the column names of `samples.csv.gz`.
+        name: short name; the columns of `samples.csv.gz` carry it, but for `native`.
         size: `native` for each sample's own mask size, or (height, width) in pixels.
         upsample: how logits reach that size. `bilinear`: the logits, align_corners false. `bilinear-corners`: the
             logits, align_corners true. `bicubic-probability`: probabilities to the input size by bicubic interpolation
@@ -52,53 +49,40 @@ class Protocol:
         view: where the integers come from.
         comparison: how Pr@X compares a sample's IoU with X.
         empty_union: IoU of a sample whose truth and prediction are both empty: 1, 0, or 0/0.
-        source: whose rule it is.
-        names: how the source calls our metrics, where it calls them otherwise.
     """
 
     name: str
     view: View
-    comparison: Comparison
+    comparison: Comparator
     empty_union: EmptyUnion
-    source: str
-    names: Mapping[str, str]
 
 
 NATIVE = View("native", "native", "bilinear", 0.5)
 LAVT_480 = View("480", (480, 480), "bilinear-corners", 0.5)
 DETRIS_WARP = View("warp35", "native", "bicubic-probability", 0.35)
 
-VIEWS: Mapping[str, View] = {view.name: view for view in (NATIVE, LAVT_480, DETRIS_WARP)}
-
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol("native-v1", NATIVE, ">=", "one_if_both_empty", "this project", {}),
-        Protocol("paper-lavt480-v1", LAVT_480, ">=", "zero", "released test script of LAVT, RMSIN and FIANet", {}),
-        Protocol(
-            "paper-rsrefseg2-v1",
-            NATIVE,
-            ">",
-            "nan",
-            "released metric of RSRefSeg 2; its 0/0 makes the whole mean NaN and is a miss for Pr@X",
-            {"miou": "gIoU", "oiou": "cIoU"},
-        ),
-        Protocol(
-            "paper-detris-v1",
-            DETRIS_WARP,
-            ">",
-            "zero",
-            "released evaluation of the DETRIS line; the 1e-6 it adds to each union is left out",
-            {"miou": "mIoU", "oiou": "oIoU"},
-        ),
+        Protocol("native-v1", NATIVE, ">=", "one_if_both_empty"),
+        # The released test script of LAVT, RMSIN and FIANet.
+        Protocol("paper-lavt480-v1", LAVT_480, ">=", "zero"),
+        # The released metric of RSRefSeg 2, which calls mIoU gIoU and oIoU cIoU. One 0/0 makes the whole mean NaN; for
+        # Pr@X it is a miss.
+        Protocol("paper-rsrefseg2-v1", NATIVE, ">", "nan"),
+        # The released evaluation of the DETRIS line. The 1e-6 that it adds to each union is left out.
+        Protocol("paper-detris-v1", DETRIS_WARP, ">", "zero"),
     )
 }
 
 DEFAULT = "native-v1"
+"""Our protocol: boards rank by it, and every result holds it."""
+
+ALL = "all"
 
 
 def get(name: str) -> Protocol:
-    """A protocol by name.
+    """Return a protocol by name.
 
     Raises:
         UsageError: the name is unknown; the message lists the known ones.
@@ -109,5 +93,29 @@ def get(name: str) -> Protocol:
 
 
 def views(names: Iterable[str]) -> tuple[View, ...]:
-    """The distinct views a list of protocols needs, in order of first use."""
+    """Return the distinct views that protocols need, in order of first use."""
     return tuple(dict.fromkeys(get(name).view for name in names))
+
+
+def expand(select_by: str | None = None, score_by: str | Sequence[str] = ALL) -> list[str]:
+    """List the protocols of a run. A test scores by all of them; the first one chooses the checkpoint on val.
+
+    Args:
+        select_by: the protocol that chooses; None for the first of a `score_by` that lists names, else `native-v1`.
+        score_by: `all` for every known protocol, or names. `native-v1` is added where the names lack it.
+
+    Raises:
+        UsageError: a name is unknown, or `score_by` is neither `all` nor a list of names.
+    """
+    if score_by == ALL:
+        names = [DEFAULT, *PROTOCOLS]
+    elif isinstance(score_by, list | tuple) and score_by and all(isinstance(name, str) for name in score_by):
+        names = [*score_by, DEFAULT]
+    else:
+        raise UsageError(f"score_by must be '{ALL}' or a list of protocols, not {score_by!r}.")
+    return [get(name).name for name in dict.fromkeys((select_by or names[0], *names))]
+
+
+def of_masks() -> tuple[str, ...]:
+    """Name the protocols by which binary masks of native size can be scored; the others need logits."""
+    return tuple(name for name, protocol in PROTOCOLS.items() if protocol.view == NATIVE)

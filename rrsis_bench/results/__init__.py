@@ -1,1 +1,1 @@
-"""The files of one run: what they hold, how they are checked, scored again and compared. No torch in here."""
+"""The files of one run: code that makes, checks, rescores, exports and compares them. No torch."""

@@ -1,4 +1,4 @@
-"""Scores of parts of a split: by category, object size, expression length and wording."""
+"""Scores of parts of a split: by category, object size, number of words and wording."""
 
 from __future__ import annotations
 
@@ -7,33 +7,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data.wording import WORD_EDGES, WORD_NAMES
 from rrsis_bench.metrics.functional import scores
 from rrsis_bench.metrics.protocols import NATIVE, Protocol
 from rrsis_bench.results.samples import SampleTable
 
+PARTS = ("category", "size")
+"""The breakdowns that boards and comparisons show."""
+
 SIZE_EDGES = (0.0025, 0.01, 0.04, 0.16)
-"""Upper bounds of the size bins, as the object's share of the image."""
+"""Upper bounds of the bins of object size, as the object's share of the image's area."""
 SIZE_NAMES = ("<0.25%", "0.25-1%", "1-4%", "4-16%", ">16%")
 
-LENGTH_EDGES = (5, 10, 15, 20)
-"""Upper bounds of the length bins, in tokens, inclusive."""
-LENGTH_NAMES = ("1-5", "6-10", "11-15", "16-20", ">20")
+TOKEN_EDGES = (5, 10, 15, 20)
+"""Inclusive upper bounds of the bins of length in tables of version 1, which count tokens of a method's tokenizer."""
+TOKEN_NAMES = ("1-5", "6-10", "11-15", "16-20", ">20")
 
 
 def groups(table: SampleTable) -> dict[str, dict[str, NDArray[np.int64]]]:
-    """Which rows belong to which part: breakdown -> part -> row numbers. Empty parts are left out.
+    """The rows of each part: breakdown -> part -> row numbers. Empty parts are left out.
 
-    The size is the native truth's share of the native image; a share on an edge belongs to the larger bin, except
-    16 %, since the largest bin is "more than 16 %".
+    The size is the native truth's share of the native image. A share on an edge belongs to the larger bin, except
+    16 %: the largest bin is "more than 16 %".
     """
     shares = _shares(table)
     size = np.searchsorted(np.array(SIZE_EDGES), shares, side="right")
     size[shares == SIZE_EDGES[-1]] = len(SIZE_EDGES) - 1
-    length = np.searchsorted(np.array(LENGTH_EDGES), table.n_tokens, side="left")
     found: dict[str, dict[str, NDArray[np.int64]]] = {
         "category": _split(np.array(table.category), sorted(set(table.category) - {""})),
         "size": {name: np.flatnonzero(size == i) for i, name in enumerate(SIZE_NAMES)},
-        "length": {name: np.flatnonzero(length == i) for i, name in enumerate(LENGTH_NAMES)},
+        **_by_length(table),
         "wording": {
             "position only": np.flatnonzero(table.position & ~table.relation),
             "relation only": np.flatnonzero(table.relation & ~table.position),
@@ -42,6 +45,15 @@ def groups(table: SampleTable) -> dict[str, dict[str, NDArray[np.int64]]]:
         },
     }
     return {kind: {name: rows for name, rows in parts.items() if len(rows)} for kind, parts in found.items()}
+
+
+def _by_length(table: SampleTable) -> dict[str, dict[str, NDArray[np.int64]]]:
+    """The breakdown `words`, or `length` for a table of version 1, whose lengths are tokens."""
+    if table.unit == "tokens":
+        place = np.searchsorted(np.array(TOKEN_EDGES), table.lengths, side="left")
+        return {"length": {name: np.flatnonzero(place == i) for i, name in enumerate(TOKEN_NAMES)}}
+    place = np.searchsorted(np.array(WORD_EDGES), table.lengths, side="left")
+    return {"words": {name: np.flatnonzero(place == i) for i, name in enumerate(WORD_NAMES)}}
 
 
 def _shares(table: SampleTable) -> NDArray[np.float64]:
@@ -55,7 +67,7 @@ def _split(values: NDArray[Any], names: list[str]) -> dict[str, NDArray[np.int64
 
 
 def breakdown(table: SampleTable, protocol: Protocol) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Scores of every part under a protocol: breakdown -> part -> metric -> value (None for NaN)."""
+    """Score every part under a protocol: breakdown -> part -> metric -> value (None for NaN)."""
     counts = table.view(protocol.view.name)
     return {
         kind: {name: plain(scores(counts[rows], protocol)) for name, rows in parts.items()}
@@ -64,5 +76,5 @@ def breakdown(table: SampleTable, protocol: Protocol) -> dict[str, dict[str, dic
 
 
 def plain(values: dict[str, float]) -> dict[str, float | None]:
-    """Scores as JSON can hold them: NaN becomes None."""
+    """Replace NaN by None, since JSON has no NaN."""
     return {name: None if value != value else value for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Two methods side by side: the difference of every metric with its interval, per category and per size too."""
+"""Compares two methods: the difference of every metric with its interval, on the whole split and on its parts."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from typing import Any
 import numpy as np
 
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.metrics.functional import METRICS
+from rrsis_bench.metrics.definitions import METRICS, shown
 from rrsis_bench.metrics.protocols import DEFAULT, get
-from rrsis_bench.results import record
-from rrsis_bench.results.breakdown import groups
-from rrsis_bench.results.samples import FILE, SampleTable, read_samples
+from rrsis_bench.results.breakdown import PARTS, groups
+from rrsis_bench.results.counts import run_counts
+from rrsis_bench.results.samples import SampleTable, read_samples
+from rrsis_bench.run.folder import RESULT, RunFolder
 from rrsis_bench.stats.bootstrap import LEVEL, RESAMPLES, SEED
+from rrsis_bench.stats.exact import EXACT_UP_TO, FEWEST
 from rrsis_bench.stats.paired import Difference, RunCounts, compare, holm
 
-PARTS = ("category", "size")
-PART_METRICS = ("miou", "oiou")
+TOO_FEW = "too few photographs"
 
 
 @dataclass(frozen=True)
-class Entry:
+class MethodRuns:
     """A method's runs on one data set.
 
     Attributes:
         name: `method@variant`.
-        folder: what the user named.
+        folder: path that the user named.
         dataset: name of the data set.
         split: name of the split.
-        runs: the integers, one for each seed.
+        runs: the integers of each seed's run.
         table: samples of the first run.
     """
 
@@ -44,37 +45,40 @@ class Entry:
     table: SampleTable
 
 
-def load(path: Path, protocol: str = DEFAULT) -> Entry:
-    """The runs of a method: a run folder, or a folder of `seed<k>` folders.
+def load(path: Path, protocol: str = DEFAULT) -> MethodRuns:
+    """Read the runs of a method.
+
+    Args:
+        path: a run folder, its `result.json`, or a folder of `seed<k>` folders.
+        protocol: name of the protocol to score by.
 
     Raises:
-        UsageError: no result is there, or those of several methods.
-        UserError: a result cannot be trusted, lacks the protocol, or is not of the same split as its neighbours.
+        UsageError: the path holds no result, or results of more than one method, data set or split.
+        UserError: a result fails its checks, or lacks the protocol.
     """
     if not path.exists():
         raise UsageError(f"there is no {path}; name a run folder, or a method's folder of seed folders.")
-    files = [path / record.FILE] if (path / record.FILE).is_file() else sorted(path.glob(f"*/{record.FILE}"))
+    files = [path / RESULT] if (path / RESULT).is_file() else sorted(path.glob(f"*/{RESULT}"))
     files = [path] if path.is_file() else [file for file in files if file.parent == path or _is_seed(file.parent)]
     if not files:
-        raise UsageError(f"{path} holds no {record.FILE}: name a run folder, or a method's folder of seed folders.")
+        raise UsageError(f"{path} holds no {RESULT}: name a run folder, or a method's folder of seed folders.")
     found: dict[tuple[str, str, str], list[RunCounts]] = {}
     table = None
     for file in files:
-        result = record.read_result(file)
-        samples = read_samples(file.parent / FILE)
-        if record.samples_sha256(samples) != result["samples_sha256"]:
-            raise UserError(f"{file.parent / FILE} is not the file that {file} was made from. Test the run again.")
+        folder = RunFolder(file.parent)
+        result = folder.result()
+        samples = read_samples(folder, result["samples_sha256"])
         table = table or samples
         method, dataset = result["method"], result["dataset"]
         key = (f"{method['name']}@{method['variant']}", dataset["name"], dataset["split"])
-        found.setdefault(key, []).append(RunCounts.of(samples, protocol, str(file.parent)))
+        found.setdefault(key, []).append(run_counts(samples, protocol, str(file.parent)))
     if len(found) > 1 or table is None:
         listed = "; ".join(" ".join(key) for key in sorted(found))
         raise UsageError(
             f"{path} holds results of more than one method, data set or split: {listed}. Name one of them."
         )
     ((name, dataset_name, split), runs) = next(iter(found.items()))
-    return Entry(name, path, dataset_name, split, tuple(runs), table)
+    return MethodRuns(name, path, dataset_name, split, tuple(runs), table)
 
 
 def _is_seed(folder: Path) -> bool:
@@ -82,22 +86,23 @@ def _is_seed(folder: Path) -> bool:
 
 
 def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """What `results compare` prints, as JSON can hold it.
+    """Compare two methods; the values are those of JSON.
 
     Args:
-        a: folder of A's run, or of its seeds.
-        b: folder of B's.
-        protocol: rules to score by.
-        resamples: how many resamples of the images.
+        a: run folder of method A, or the folder of its seeds.
+        b: run folder of method B, or the folder of its seeds.
+        protocol: name of the protocol to score by.
+        resamples: number of resamples of the photographs.
 
     Returns:
-        `a`, `b`: `name`, `folder`, `seeds`; `dataset`, `split`, `protocol`, `n_samples`, `n_images`, `bootstrap`;
-        `overall`: metric -> `a`, `b`, `difference`, `interval`, `p`; `by`: `category`, `size` -> part -> `n` and
-        metric -> the same with `p_holm`, adjusted over the parts of that breakdown.
+        `a` and `b` hold `name`, `folder`, `seeds`. `dataset`, `split`, `protocol`, `n_samples`, `n_images`, `bootstrap`
+        and `test` describe the comparison. `overall`: metric -> `a`, `b`, `difference`, `interval`, `p`, `n_images`.
+        `by`: `category` and `size` -> part -> `n` and metric -> the same keys with `p_holm`. The Holm adjustment
+        covers the parts of a breakdown that have enough photographs to be tested.
 
     Raises:
-        UsageError: see `load`; an unknown protocol.
-        UserError: the runs are not of the same samples, or cannot be trusted.
+        UsageError: see `load`; or the protocol is unknown.
+        UserError: the runs have different samples, or a result fails its checks.
     """
     get(protocol)
     here, there = load(a, protocol), load(b, protocol)
@@ -118,12 +123,13 @@ def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAM
         "n_samples": len(here.table),
         "n_images": len(set(here.table.image_id)),
         "bootstrap": {"unit": "image", "resamples": resamples, "seed": SEED, "level": LEVEL},
+        "test": {"unit": "image", "fewest": FEWEST, "exact_up_to": EXACT_UP_TO},
         "overall": {metric: _plain(value) for metric, value in overall.items()},
         "by": by,
     }
 
 
-def _who(entry: Entry) -> dict[str, Any]:
+def _who(entry: MethodRuns) -> dict[str, Any]:
     return {"name": entry.name, "folder": entry.folder.as_posix(), "seeds": len(entry.runs)}
 
 
@@ -131,10 +137,11 @@ def _by(
     a: Sequence[RunCounts], b: Sequence[RunCounts], parts: Mapping[str, Any], resamples: int
 ) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    raw: dict[str, dict[str, float]] = {metric: {} for metric in PART_METRICS}
+    names = [metric.name for metric in shown("headline")]
+    raw: dict[str, dict[str, float]] = {name: {} for name in names}
     for part, rows in parts.items():
         index = np.asarray(rows)
-        differences = compare([run.rows(index) for run in a], [run.rows(index) for run in b], PART_METRICS, resamples)
+        differences = compare([run.rows(index) for run in a], [run.rows(index) for run in b], names, resamples)
         found[part] = {"n": len(index), **{metric: _plain(value) for metric, value in differences.items()}}
         for metric, value in differences.items():
             if value.p is not None:
@@ -151,11 +158,11 @@ def _plain(value: Difference) -> dict[str, Any]:
 
 
 def show(found: Mapping[str, Any]) -> None:
-    """Print a comparison as tables, in percent; on a terminal as wide as it is, elsewhere 110 columns."""
+    """Print a comparison as tables, in percent. A terminal cuts wide tables; a file or a pipe gets them whole."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if Console().is_terminal else 110)
+    console = Console(width=None if Console().is_terminal else 1000)
     a, b = found["a"], found["b"]
     console.print(
         f"A: {_named(a)}\nB: {_named(b)}\n{found['dataset']} {found['split']}, {found['n_samples']} samples of "
@@ -165,19 +172,23 @@ def show(found: Mapping[str, Any]) -> None:
     for title in ("metric", "A", "B", "A - B", "95 %", "p"):
         table.add_column(title, justify="left" if title == "metric" else "right")
     for metric, value in found["overall"].items():
-        table.add_row(metric, *_cells(value), _p(value["p"]))
+        table.add_row(METRICS[metric].title, *_cells(value), _p(value["p"]))
     console.print(table)
+    headline = shown("headline")
     for kind, parts in found["by"].items():
         table = Table()
-        for title in (kind, "n", "mIoU A", "B", "A - B", "95 %", "oIoU A", "B", "A - B", "95 %"):
+        heads = [head for metric in headline for head in (f"{metric.title} A", "B", "A - B", "95 %")]
+        for title in (kind, "n", *heads):
             table.add_column(title, justify="left" if title == kind else "right", no_wrap=True)
         for part, entry in parts.items():
-            cells = [cell for metric in PART_METRICS for cell in _cells(entry[metric], entry[metric]["p_holm"])]
+            values = [entry[metric.name] for metric in headline]
+            cells = [cell for value in values for cell in _cells(value, value["p_holm"])]
             table.add_row(part, str(entry["n"]), *cells)
         console.print(table)
     console.print(
-        "* in the tables by part: Holm-adjusted p of that breakdown below 0.05. p: two-sided, paired, "
-        f"{found['bootstrap']['resamples']:,} resamples."
+        "* in the tables by part: Holm-adjusted p of that breakdown is below 0.05. p: two-sided, paired by photograph, "
+        f"exact for {EXACT_UP_TO} or fewer, else from {found['bootstrap']['resamples']:,} resamples.\n"
+        f"{TOO_FEW}: with fewer than {FEWEST}, chance alone could explain any difference."
     )
 
 
@@ -186,7 +197,9 @@ def _named(entry: Mapping[str, Any]) -> str:
 
 
 def _cells(value: Mapping[str, Any], p_holm: float | None = None) -> list[str]:
-    interval = "" if value["interval"] is None else "{:+.2f} {:+.2f}".format(*(100 * x for x in value["interval"]))
+    interval = TOO_FEW if value["n_images"] < FEWEST else ""
+    if value["interval"] is not None:
+        interval = "{:+.2f} {:+.2f}".format(*(100 * x for x in value["interval"]))
     star = "*" if p_holm is not None and p_holm < 1 - LEVEL else ""
     numbers = ["" if value[name] is None else f"{100 * value[name]:.2f}" for name in ("a", "b")]
     gap = "" if value["difference"] is None else f"{100 * value['difference']:+.2f}{star}"

@@ -1,8 +1,8 @@
-"""Somebody else's predictions, scored by the same integers and written as the same result.
+"""Scores predictions of any framework, and writes a result of kind `external`.
 
-Binary masks at native size hold all that the protocols of the native view need: `native-v1` and `paper-rsrefseg2-v1`.
-The others cannot be scored from them and are left out: `paper-lavt480-v1` resizes the *logits* to 480 x 480 and
-`paper-detris-v1` thresholds the *probability* at 0.35, and neither comes back from a mask.
+Binary masks at native size are enough for the protocols of the native view (`protocols.of_masks`). The other protocols
+need logits or probabilities: `paper-lavt480-v1` resizes the *logits* to 480 x 480, and `paper-detris-v1` thresholds the
+*probability* at 0.35. A result of masks leaves these protocols out.
 """
 
 from __future__ import annotations
@@ -16,36 +16,34 @@ from typing import Any
 import yaml
 
 from rrsis_bench import config
+from rrsis_bench.data.catalogue import settings
+from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
-from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS
-from rrsis_bench.paths import run_folder
+from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS, of_masks
 from rrsis_bench.results import record
 from rrsis_bench.results.predictions import Predictions, count_predictions
 from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.results.samples import SampleTable
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.seal import is_synthetic
 
-SPLITS = ("train", "val", "test")
-SCORED = tuple(name for name, protocol in PROTOCOLS.items() if protocol.view == NATIVE)
-"""Protocols that binary masks at native size can be scored by."""
-
-LEFT_OUT = tuple(name for name in PROTOCOLS if name not in SCORED)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
 class External:
-    """What the one who made the predictions says of them.
+    """The method that made the predictions, as the user describes it.
 
     Attributes:
-        method: name of the row.
-        variant: tells several of one method apart.
-        seed: tells several trainings of one method apart.
-        selected_on: split the checkpoint was chosen on (`val`, `test`, `none`), or `unknown`.
-        about: `title`, `venue`, `year`, `encoders`, `url`, as far as told.
-        parameters: of the method; None if not told.
-        trainable_parameters: of them trained; None if not told.
+        method: name of the method, for its row of the boards.
+        variant: name of the method's variant.
+        seed: seed of the training.
+        selected_on: split that the checkpoint was chosen on (`val`, `test`, `none`), or `unknown`.
+        about: some of `title`, `venue`, `year`, `encoders`, `url`.
+        parameters: number of the method's parameters; None if unknown.
+        trainable_parameters: number of parameters that were trained; None if unknown.
     """
 
     method: str
@@ -65,25 +63,26 @@ def score_predictions(
     data: Mapping[str, Any] | None = None,
     out: Path | None = None,
     overwrite: bool = False,
-) -> Path:
+) -> RunFolder:
     """Score predictions and write the three files of a run.
 
     Args:
         predictions: see `predictions.count_predictions`.
         dataset: name of the data set.
-        external: what is told of the method.
+        external: the method that made the predictions.
         split: name of the split.
         data: values of the `data` block to override, such as `root` or `manifest`.
         out: run folder; None for `<runs>/<dataset>/<method>@<variant>/seed<k>`.
-        overwrite: replace a result that is already there.
+        overwrite: replace a result that the folder holds.
 
     Returns:
         the run folder.
 
     Raises:
-        UsageError: a name that cannot be one, an unknown data set, an empty split, or a result that is already there.
-        MissingResourceError: the data set is missing.
-        PredictionError: predictions that cannot be scored; nothing is written.
+        UsageError: the name of method or variant has a character that is not allowed. Or data set or split are unknown,
+            or the folder holds a result or foreign files.
+        MissingResourceError: the data set is missing, or its split is empty.
+        PredictionError: the predictions cannot be scored; nothing is written.
     """
     started = Start()
     for what, name in (("--method", external.method), ("--variant", external.variant)):
@@ -91,25 +90,25 @@ def score_predictions(
             raise UsageError(f"{what}: '{name}' cannot be a name; use letters, digits, '.', '_' and '-'.")
     if split not in SPLITS:
         raise UsageError(f"--split: there is no split '{split}'.{did_you_mean(split, list(SPLITS))}")
-    configured = config.merge(config.load_yaml(config.find("datasets", dataset)).get("data") or {}, data or {})
-    folder = out or run_folder(dataset, external.method, external.variant, external.seed)
-    if (folder / record.FILE).is_file() and not overwrite:
-        raise UsageError(f"{folder} already holds a {record.FILE}; pass --overwrite, or another --seed or --out.")
-    located = locate({**configured, "dataset": dataset})
+    configured = config.merge(settings(dataset), data or {})
+    usual = RunFolder.of(dataset, external.method, external.variant, external.seed)
+    folder = usual if out is None else RunFolder(out)
+    folder.check_usable()
+    if folder.is_finished and not overwrite:
+        raise UsageError(f"{folder} already holds a result; pass --overwrite, or another --seed or --out.")
+    located = locate(configured)
     manifest = Manifest.open(ensure_manifest(located), split)
     if not len(manifest):
         raise MissingResourceError(f"data set '{dataset}' in {located.root} has no sample in split '{split}'.")
-    records = list(manifest)
-    counts = count_predictions(predictions, records)
+    pairs = list(manifest)
+    counts = count_predictions(predictions, pairs)
     table = SampleTable.build(
-        sample_id=[entry.sample_id for entry in records],
-        image_id=[entry.image_id for entry in records],
-        category=[entry.category for entry in records],
-        # Another framework's tokens are not known; words come closest.
-        n_tokens=[len(entry.text.split()) for entry in records],
-        text=[entry.text for entry in records],
-        height=[entry.height for entry in records],
-        width=[entry.width for entry in records],
+        sample_id=[pair.sample_id for pair in pairs],
+        image_id=[pair.image_id for pair in pairs],
+        category=[pair.category for pair in pairs],
+        text=[pair.text for pair in pairs],
+        height=[pair.height for pair in pairs],
+        width=[pair.width for pair in pairs],
         views=[NATIVE.name],
         counts=counts[:, None],
     )
@@ -123,7 +122,7 @@ def score_predictions(
     text = _config_text(predictions, dataset, split, external)
     costs = {"parameters": external.parameters, "trainable_parameters": external.trainable_parameters}
     result = record.build_result(
-        kind="smoke" if record.is_synthetic(block) else "external",
+        kind="smoke" if is_synthetic(block) else "external",
         method={
             **{key: value for key, value in external.about.items() if value is not None},
             "name": external.method,
@@ -133,20 +132,26 @@ def score_predictions(
         },
         dataset=block,
         samples=table,
-        protocols=SCORED,
+        protocols=of_masks(),
         selected_on=external.selected_on,
         training={"seed": external.seed},
         efficiency=costs if any(value is not None for value in costs.values()) else None,
         provenance=provenance(config_yaml=text, started=started),
     )
+    folder.claim()
     record.write_run(folder, result, table, text)
     return folder
+
+
+def left_out() -> list[str]:
+    """Names of the protocols by which predictions of another framework cannot be scored."""
+    return [name for name in PROTOCOLS if name not in of_masks()]
 
 
 def _config_text(predictions: Predictions, dataset: str, split: str, external: External) -> str:
     source = "in memory" if isinstance(predictions, Mapping) else Path(predictions).name
     content = {
-        "scored": {"predictions": source, "protocols": list(SCORED), "left_out": list(LEFT_OUT)},
+        "scored": {"predictions": source, "protocols": list(of_masks()), "left_out": left_out()},
         "data": {"dataset": dataset, "split": split},
         "model": {"method": external.method, "variant": external.variant, "seed": external.seed},
     }

@@ -1,8 +1,8 @@
-"""Pictures for the boards: a handful of drawn scenes, and what each run predicted on them.
+"""Pictures for the boards: ten drawn scenes, and the predictions of each run on them.
 
-The scenes (image, expression, truth) of the tiny split come with the package; a run's `gallery.json` holds its
-predictions on them as COCO RLE, kept while the split was scored. A prediction is shown only if its pixels are the
-integers of the run's own `samples.csv.gz`: nobody can show prettier masks than were scored.
+The package holds the scenes (image, expression, truth) of the tiny split. `test` saves a run's predictions on them in
+`gallery.json`, as COCO RLE. Boards show a prediction only if its pixels give the integers of the run's own
+`samples.csv.gz`. Nobody can show better masks than those that were scored.
 """
 
 from __future__ import annotations
@@ -20,25 +20,24 @@ from numpy.typing import NDArray
 from rrsis_bench.errors import UserError
 from rrsis_bench.files import write_json
 from rrsis_bench.metrics.protocols import NATIVE
-from rrsis_bench.results.samples import FILE as SAMPLES_FILE
 from rrsis_bench.results.samples import SampleTable, read_samples
+from rrsis_bench.run.folder import RunFolder
 
-FILE = "gallery.json"
 SCENES = Path(__file__).with_name("gallery_tiny.json")
 FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Scene:
+class GalleryScene:
     """One image-expression pair of the gallery.
 
     Attributes:
-        sample_id: its id in the split.
+        sample_id: id of the sample in the split.
         category: class of the referent.
         text: the expression.
         size: height and width in pixels.
         truth: COCO RLE counts of the annotated mask.
-        jpeg: the image, JPEG in base64.
+        jpeg: the image as JPEG in base64.
     """
 
     sample_id: str
@@ -50,49 +49,54 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Scenes:
-    """The gallery's scenes, and the data set they are of, by name and content hash."""
+class Gallery:
+    """The scenes of the gallery, with name and content hash of their data set."""
 
     dataset: str
     content_hash: str
-    scenes: tuple[Scene, ...]
+    scenes: tuple[GalleryScene, ...]
 
 
 @cache
-def scenes() -> Scenes:
-    """The scenes that come with the package."""
+def bundled() -> Gallery:
+    """The gallery that the package holds."""
     loaded = json.loads(SCENES.read_text(encoding="utf-8"))
-    found = tuple(Scene(**{**entry, "size": tuple(entry["size"])}) for entry in loaded["scenes"])
-    return Scenes(loaded["dataset"], loaded["content_hash"], found)
+    found = tuple(GalleryScene(**{**entry, "size": tuple(entry["size"])}) for entry in loaded["scenes"])
+    return Gallery(loaded["dataset"], loaded["content_hash"], found)
 
 
 def wanted(dataset: str) -> frozenset[str]:
-    """Ids of the samples whose predictions a run on that data set should keep; empty where there is no gallery."""
-    known = scenes()
+    """Ids of the samples whose predictions a run saves; empty for a data set without a gallery."""
+    known = bundled()
     return frozenset(scene.sample_id for scene in known.scenes) if dataset == known.dataset else frozenset()
 
 
-def write(folder: Path, predictions: Mapping[str, str]) -> None:
-    """Write a run's `gallery.json` atomically: sample id -> COCO RLE counts of its prediction."""
-    write_json(folder / FILE, {"format": FORMAT, "predictions": dict(sorted(predictions.items()))})
-
-
-def read(folder: Path, dataset: Mapping[str, Any], table: SampleTable | None = None) -> dict[str, str]:
-    """A run's predictions on the gallery's scenes, checked against its own integers.
+def write(folder: RunFolder, predictions: Mapping[str, str]) -> None:
+    """Write a run's `gallery.json` atomically.
 
     Args:
-        folder: of the run.
-        dataset: the `dataset` block of its result; another content than the gallery's has no gallery.
-        table: its samples, if they have been read already.
+        folder: the run folder.
+        predictions: sample id -> COCO RLE counts of the prediction.
+    """
+    write_json(folder.gallery_path, {"format": FORMAT, "predictions": dict(sorted(predictions.items()))})
+
+
+def read(folder: RunFolder, dataset: Mapping[str, Any], table: SampleTable | None = None) -> dict[str, str]:
+    """A run's predictions on the gallery's scenes, after they are compared with the run's integers.
+
+    Args:
+        folder: the run folder.
+        dataset: the `dataset` block of its result; only the content that the scenes are of has a gallery.
+        table: the run's samples; None to read them.
 
     Returns:
-        sample id -> COCO RLE counts; empty if the run kept none.
+        sample id -> COCO RLE counts; empty if the run saved none.
 
     Raises:
         UserError: the file is damaged, or a mask is not the one that was scored.
     """
-    path = folder / FILE
-    known = scenes()
+    path = folder.gallery_path
+    known = bundled()
     if not path.is_file() or dataset.get("content_hash") != known.content_hash:
         return {}
     try:
@@ -100,7 +104,7 @@ def read(folder: Path, dataset: Mapping[str, Any], table: SampleTable | None = N
         predictions = {str(key): str(value) for key, value in loaded["predictions"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error}. Test the run again, or remove the file.") from error
-    table = read_samples(folder / SAMPLES_FILE) if table is None else table
+    table = read_samples(folder) if table is None else table
     rows = dict(zip(table.sample_id, table.view(NATIVE.name).tolist(), strict=True))
     shown = {}
     for scene in known.scenes:
@@ -110,19 +114,19 @@ def read(folder: Path, dataset: Mapping[str, Any], table: SampleTable | None = N
         truth, pred = _mask(scene.truth, scene.size, path), _mask(counts, scene.size, path)
         if rows.get(scene.sample_id) != [int(mask.sum()) for mask in (truth, pred, truth & pred)]:
             raise UserError(
-                f"{path}: the mask of sample '{scene.sample_id}' is not the one that {SAMPLES_FILE} was counted from. "
-                "Test the run again, or remove the file."
+                f"{path}: the mask of sample '{scene.sample_id}' is not the one that {folder.samples_path.name} was "
+                "counted from. Test the run again, or remove the file."
             )
         shown[scene.sample_id] = counts
     return shown
 
 
 def _mask(counts: str, size: tuple[int, int], path: Path) -> NDArray[np.bool_]:
-    from rrsis_bench.data.masks import MaskError, runs  # cv2 and pycocotools: only where there are pictures
+    from rrsis_bench.data.masks import MaskError, runs  # imports cv2 and pycocotools, which most calls do not need
 
     try:
         lengths = runs({"size": list(size), "counts": counts})
     except MaskError as error:
         raise UserError(f"{path} holds a mask that does not decode: {error}. Test the run again.") from error
-    # Runs go down the columns, background first; for areas and intersections the order of pixels does not matter.
+    # Runs go down the columns, background first. Areas and intersections do not depend on the order of the pixels.
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)

@@ -1,4 +1,4 @@
-"""Keeping result files honest: check them, score them again from their integers, copy them into the repository."""
+"""Checks result files, scores them again from their integers, and copies them into the repository."""
 
 from __future__ import annotations
 
@@ -9,30 +9,37 @@ import platform
 import re
 import shlex
 import socket
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rrsis_bench.errors import UserError
-from rrsis_bench.files import json_text, write_text
+from rrsis_bench.files import json_text, write_together
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.provenance import sha256_text
-from rrsis_bench.results.samples import FILE as SAMPLES_FILE
-from rrsis_bench.results.samples import SampleTable, read_samples
+from rrsis_bench.results.samples import SampleTable, encode, read_samples
 from rrsis_bench.results.schema import violations
+from rrsis_bench.results.upgrade import Upgrader
+from rrsis_bench.run import seal
+from rrsis_bench.run.folder import RunFolder
 
 
 def check(path: Path) -> list[str]:
-    """What is wrong with one `result.json` and its companions; empty if nothing is.
+    """Check one `result.json` and the files beside it.
 
-    Checked: checksum, kind, schema, the three files, that the samples are those the result was made from, and that
-    every metric, interval and breakdown computed from them again is what the file says.
+    The check covers checksum, kind, schema and the presence of the three files. It compares the samples' checksum with
+    the one in the result, computes every metric, interval and breakdown again, and compares them with the result's.
+
+    Returns:
+        one sentence for each problem; none if all is well.
     """
     try:
-        result = record.read_result(path)
+        result = seal.read(path)
     except UserError as error:
         return [str(error)]
+    folder = RunFolder(path.parent)
     found = [f"{path}: {violation}" for violation in violations(result)]
-    config = path.parent / record.CONFIG_FILE
+    config = folder.config_path
     if not config.is_file():
         found.append(f"{config} is missing.")
     elif (result.get("provenance") or {}).get("config_sha256") not in (
@@ -43,12 +50,12 @@ def check(path: Path) -> list[str]:
     if found:
         return found
     try:
-        table = read_samples(path.parent / SAMPLES_FILE)
+        table = read_samples(folder, result["samples_sha256"])
         again = record.score_block(table, result["protocols"])
     except UserError as error:
         return [str(error)]
-    if record.samples_sha256(table) != result["samples_sha256"]:
-        found.append(f"{path.parent / SAMPLES_FILE} is not the file that {path.name} was made from.")
+    if (table.unit == "tokens") != (result["schema"] == 1):
+        found.append(f"{path} has schema version {result['schema']}, but its samples count {table.unit}.")
     sizes = (len(table), len(set(table.image_id)))
     if sizes != (result["dataset"]["n_samples"], result["dataset"]["n_images"]):
         found.append(f"{path}: the samples hold {sizes[0]} samples of {sizes[1]} images, the result says otherwise.")
@@ -59,7 +66,7 @@ def check(path: Path) -> list[str]:
 
 
 def difference(here: Any, there: Any, where: str = "") -> str | None:
-    """Where two JSON values differ by more than rounding (1e-9), such as `.native-v1.miou`; None if nowhere."""
+    """The first place where two JSON values differ by more than rounding (1e-9), such as `.native-v1.miou`, or None."""
     if isinstance(here, dict) and isinstance(there, dict):
         for key in sorted(here.keys() | there.keys()):
             if key not in here or key not in there:
@@ -80,53 +87,75 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def rescored(path: Path) -> tuple[record.Result, record.Result]:
-    """A result, and what it would be if it were made from its samples today.
+@dataclass(frozen=True)
+class Rescored:
+    """A result before and after scoring it again.
+
+    Attributes:
+        before: the result in the file.
+        after: the result that the samples give today; the same object if it does not differ.
+        table: the result's samples, in the schema version of `after`.
+        left: why a result of version 1 keeps its version; "" for all others.
+    """
+
+    before: seal.Result
+    after: seal.Result
+    table: SampleTable
+    left: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether `after` differs from `before`."""
+        return self.after is not self.before
+
+
+def rescored(path: Path, upgrader: Upgrader | None = None) -> Rescored:
+    """Compute a result again from its samples, and upgrade version 1 to version 2 if the data set is available.
 
     Raises:
-        UserError: the result or its samples cannot be read or trusted.
+        UserError: the result or its samples are missing, unreadable or fail their checksums.
     """
-    result = record.read_result(path)
-    table = read_samples(path.parent / SAMPLES_FILE)
-    if record.samples_sha256(table) != result.get("samples_sha256"):
-        raise UserError(f"{path.parent / SAMPLES_FILE} is not the file that {path} was made from. Test the run again.")
+    result = seal.read(path)
+    table = read_samples(RunFolder(path.parent), result["samples_sha256"])
     again = record.score_block(table, result["protocols"])
-    if difference(result["metrics"], _plain(again)) is None:
-        return result, result
-    return result, record.sealed({**result, "metrics": again})
+    same = difference(result["metrics"], _plain(again)) is None
+    scored = result if same else seal.sealed({**result, "metrics": again})
+    if result["schema"] == seal.SCHEMA_VERSION:
+        return Rescored(result, scored, table)
+    try:
+        return Rescored(result, *(upgrader or Upgrader()).upgraded(scored, table, RunFolder(path.parent)))
+    except UserError as error:
+        return Rescored(result, scored, table, str(error))
 
 
-def rescore(path: Path, write: bool = True) -> bool:
-    """Compute every metric of a result again from its samples; rewrite the result atomically if it changes.
-
-    Returns:
-        whether it changes.
+def rescore(path: Path, write: bool = True, upgrader: Upgrader | None = None) -> Rescored:
+    """Compute a result again from its samples; with `write`, rewrite its files if it changes.
 
     Raises:
         UserError: see `rescored`.
     """
-    before, after = rescored(path)
-    changed = after is not before
-    if changed and write:
-        write_text(path, json_text(after))
-    return changed
+    found, folder = rescored(path, upgrader), RunFolder(path.parent)
+    if found.changed and write:
+        samples = {folder.samples_path: encode(found.table)} if found.after["schema"] != found.before["schema"] else {}
+        write_together({**samples, path: json_text(found.after)})
+    return found
 
 
 _TAIL = r"(?:[^\s'\":,\]})]*[\\/])*([^\s'\":,\]}/\\)]*)"
 _ABSOLUTE = re.compile(rf"(?<![\w./~:-])(?:~\w*(?=[\\/])|\$\w+(?=[\\/])|\.\.(?=[\\/])|/|\\\\|[A-Za-z]:[\\/]){_TAIL}")
 _REMOTE = re.compile(rf"(?<![\w.-])(?:file://|(?:[\w.-]+@)?[\w-]+(?:\.[\w-]+)*:(?=~|/(?!/))){_TAIL}")
-"""A `file:` address, or `user@host:/path` as ssh and scp write it."""
+"""A `file:` address, or `user@host:/path` as for ssh and scp."""
 
 _OUTSIDE = re.compile(r"(?:~\w*[\\/]|\$\w+[\\/]|\.\.[\\/]|/|\\\\|[A-Za-z]:[\\/])")
 
 _WHOLE = re.compile(r"(?m)((?:^|(?<=\s))[\w.+-]+: (['\"]?))((?:~|/|\.\./|\\\\|[A-Za-z]:[\\/])[^'\"\n]*)\2$")
-"""A YAML entry whose whole value is a path, which may hold blanks."""
+"""A YAML entry whose whole value is a path; the path may hold blanks."""
 
 
 def strip_paths(text: str) -> str:
-    """A text without folders outside the project and without this machine's name.
+    """Remove folders outside the project and this machine's names from a text.
 
-    An absolute, home or network path keeps its last part only; one that leads out of the working folder (`../`) too.
+    An absolute path, a home path, a network path and a path that begins with `../` keep their last part only.
     """
     text = _WHOLE.sub(lambda match: match.group(1) + _last(match.group(3)) + match.group(2), text)
     text = _REMOTE.sub(lambda match: match.group(1) or ".", text)
@@ -137,7 +166,7 @@ def strip_paths(text: str) -> str:
 
 
 def strip_command(command: str) -> str:
-    """A command line without paths, word by word: a quoted word may hold blanks."""
+    """Remove paths from a command line, word by word: a quoted word may hold blanks."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -155,7 +184,7 @@ def _last(path: str) -> str:
 
 
 def _machine_names() -> list[str]:
-    """The names this machine goes by, longest first; those too common or too short to be told from words left out."""
+    """The names of this machine, longest first, without `localhost` and names of up to three letters."""
     names = {platform.node(), socket.gethostname(), platform.node().partition(".")[0]}
     return sorted((name for name in names if len(name) > 3 and name != "localhost"), key=len, reverse=True)
 
@@ -175,39 +204,40 @@ def _stripped(value: Any) -> Any:
 def export(run: Path, to: Path) -> Path:
     """Copy a run's files to `<to>/<dataset>/<method>@<variant>/seed<k>`, without host names and absolute paths.
 
-    An earlier result of that seed is replaced.
+    The copy replaces an earlier result of the same seed.
 
     Returns:
         the folder written.
 
     Raises:
-        UserError: the run has no sound result, or lies there already.
+        UserError: the run has no result, its result fails the check, or the run already lies in that folder.
     """
-    path = run / record.FILE if run.is_dir() else run
+    source = RunFolder(run if run.is_dir() else run.parent)
+    path = source.result_path if run.is_dir() else run
     if not path.is_file():
-        raise UserError(f"{run} holds no {record.FILE}: test the run first (rrsis-bench test --run {run}).")
+        raise UserError(f"{run} holds no {path.name}: test the run first ({source.command('test')}).")
     problems = check(path)
     if problems:
         raise UserError(f"{problems[0]} A result that fails its check is not exported.")
-    result = record.read_result(path)
+    result = seal.read(path)
     method, dataset = result["method"], result["dataset"]
-    target: Path = to / dataset["name"] / f"{method['name']}@{method['variant']}" / f"seed{_seed(result, path)}"
-    if (target / record.FILE).is_file() and (target / record.FILE).resolve() == path.resolve():
+    target = RunFolder.of(dataset["name"], method["name"], method["variant"], _seed(result, path), to)
+    if target.is_finished and target.result_path.resolve() == path.resolve():
         raise UserError(f"{run} is already in its place under {to}.")
-    config = strip_paths((path.parent / record.CONFIG_FILE).read_text(encoding="utf-8"))
-    table: SampleTable = read_samples(path.parent / SAMPLES_FILE)
-    # Metrics are left alone: a category's name may hold a slash.
+    config = strip_paths(source.config_path.read_text(encoding="utf-8"))
+    table = read_samples(source, result["samples_sha256"])
+    # Metrics keep their text: a category's name may hold a slash.
     cleaned = _stripped({key: value for key, value in result.items() if key != "metrics"})
     if (cleaned.get("provenance") or {}).get("config_sha256") is not None:
         cleaned["provenance"]["config_sha256"] = sha256_text(config)
-    pictures = gallery.read(path.parent, dataset, table)
+    pictures = gallery.read(source, dataset, table)
     if pictures:
         gallery.write(target, pictures)
     record.write_run(target, {**cleaned, "metrics": result["metrics"]}, table, config)
-    return target
+    return target.path
 
 
-def _seed(result: record.Result, path: Path) -> int:
+def _seed(result: seal.Result, path: Path) -> int:
     seed = (result.get("training") or {}).get("seed")
     if isinstance(seed, int):
         return seed

@@ -1,7 +1,7 @@
-"""Predictions of any framework: masks by sample id, read with suspicion, counted against the truth.
+"""Reads predictions of any framework, checks them, and counts their pixels against the truth.
 
-Three forms: JSON lines of `{"sample_id": ..., "rle": {"size": [h, w], "counts": ...}}` (COCO RLE, compressed or not;
-the file may be gzipped), a folder of PNG masks named by sample id, or a mapping in memory.
+Predictions are JSON lines of `{"sample_id": ..., "rle": {"size": [h, w], "counts": ...}}`, a folder of PNG masks named
+by sample id, or a mapping in memory. The RLE is COCO's, compressed or not; the file may be gzipped.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from rrsis_bench.data import masks
-from rrsis_bench.data.manifest import Record
+from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, Rle
 from rrsis_bench.data.pixels import ImageError, foreground, read_labels
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.metrics.functional import Counts
+from rrsis_bench.metrics.areas import Counts
 
 Predictions = Path | str | Mapping[str, Any]
 
 
 class PredictionError(UserError):
-    """Predictions that cannot be scored.
+    """The predictions cannot be scored.
 
     Attributes:
-        problems: one sentence for each.
+        problems: one sentence for each problem.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -40,22 +40,23 @@ class PredictionError(UserError):
         super().__init__(f"predictions cannot be scored: {problems[0]}{more}. Nothing was written.")
 
 
-def count_predictions(predictions: Predictions, records: Sequence[Record]) -> Counts:
-    """Truth, prediction and intersection of every sample at its truth's own size.
+def count_predictions(predictions: Predictions, pairs: Sequence[Pair]) -> Counts:
+    """Areas of truth, prediction and intersection of every sample, at the size of its truth.
 
     Args:
         predictions: a JSONL file, a folder of PNG masks, or sample id -> mask (H, W) or RLE.
-        records: the split, N samples.
+        pairs: the split, N samples.
 
     Returns:
-        (N, 3) int64, in the order of the records.
+        (N, 3) int64 pixels, in the order of the pairs.
 
     Raises:
-        UsageError: there is no such file or folder, or nothing in it.
-        PredictionError: missing, unknown or duplicate ids, wrong sizes, masks that cannot be decoded: all of them.
+        UsageError: the file or folder does not exist, or is empty.
+        PredictionError: missing, unknown or duplicate ids, wrong sizes, or masks that cannot be decoded; the error
+            lists every problem.
     """
-    place = {record.sample_id: number for number, record in enumerate(records)}
-    counts = np.zeros((len(records), 3), np.int64)
+    place = {pair.sample_id: number for number, pair in enumerate(pairs)}
+    counts = np.zeros((len(pairs), 3), np.int64)
     seen: dict[str, str] = {}
     problems: list[str] = []
     for where, sample_id, mask in _read(predictions):
@@ -70,27 +71,27 @@ def count_predictions(predictions: Predictions, records: Sequence[Record]) -> Co
             problems.append(f"{where}: unknown sample '{sample_id}'")
             continue
         try:
-            counts[place[sample_id]] = _count(mask, records[place[sample_id]])
+            counts[place[sample_id]] = _count(mask, pairs[place[sample_id]])
         except MaskError as error:
             problems.append(f"{where}: sample '{sample_id}': {error}")
-    problems += [f"sample '{record.sample_id}' has no prediction" for record in records if record.sample_id not in seen]
+    problems += [f"sample '{pair.sample_id}' has no prediction" for pair in pairs if pair.sample_id not in seen]
     if problems:
         raise PredictionError(problems)
     return counts
 
 
-def _count(mask: Any, record: Record) -> tuple[int, int, int]:
-    """Areas by run lengths, without decoding a pixel."""
+def _count(mask: Any, pair: Pair) -> tuple[int, int, int]:
+    """Areas of truth, prediction and intersection in pixels, computed from the run lengths."""
     rle = _rle(mask)
-    truth = record.rle
+    truth = pair.rle
     if list(rle["size"]) != list(truth["size"]):
         (height, width), (rows, columns) = rle["size"], truth["size"]
         raise MaskError(
             f"the mask is {height} high and {width} wide, its truth {rows} and {columns}; bring your logits to that "
             "size (bilinear) before the threshold"
         )
-    pair = [{"size": part["size"], "counts": part["counts"].encode("latin-1")} for part in (truth, rle)]
-    areas = coco_mask.area([*pair, coco_mask.merge(pair, intersect=True)])
+    both = [{"size": part["size"], "counts": part["counts"].encode("latin-1")} for part in (truth, rle)]
+    areas = coco_mask.area([*both, coco_mask.merge(both, intersect=True)])
     return int(areas[0]), int(areas[1]), int(areas[2])
 
 
@@ -108,7 +109,14 @@ def _rle(mask: Any) -> Rle:
 
 
 def _binary(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    """A mask (H, W) with at most one value besides 0; or (H, W, 3) with at most one colour besides black."""
+    """The foreground (H, W) of a mask with at most one value besides 0.
+
+    Args:
+        mask: (H, W), or (H, W, 3) with at most one colour besides black.
+
+    Raises:
+        MaskError: another shape, or more values.
+    """
     if not mask.size or not (mask.ndim == 2 or (mask.ndim == 3 and mask.shape[2] == 3)):
         raise MaskError(f"a mask has one channel or three, not the shape {mask.shape}")
     marked = foreground(mask)
@@ -122,7 +130,7 @@ def _binary(mask: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _read(predictions: Predictions) -> Iterator[tuple[str, str | None, Any]]:
-    """Where it stands, sample id, mask; for what is none: where, None, and why not."""
+    """Yield (place, sample id, mask) for each prediction, and (place, None, reason) for each unreadable one."""
     if isinstance(predictions, Mapping):
         yield from ((f"entry {number}", str(key), value) for number, (key, value) in enumerate(predictions.items(), 1))
         return

@@ -1,4 +1,4 @@
-"""Where a result comes from: code, command, machine, versions, times. No torch."""
+"""The provenance of a result: code, command, machine, versions, times. No torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rrsis_bench import __version__
+from rrsis_bench._version import __version__
 from rrsis_bench.paths import PACKAGE
 
 LIBRARIES = (
@@ -25,12 +25,12 @@ LIBRARIES = (
 
 
 def utc_now() -> str:
-    """The time now, UTC, ISO 8601 to the second."""
+    """The present time in UTC, as ISO 8601 to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def sha256_text(text: str) -> str:
-    """sha256 of a text's UTF-8 bytes, hexadecimal."""
+    """sha256 of a text's UTF-8 bytes, as hexadecimal digits."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
@@ -44,10 +44,9 @@ def _git(*words: str) -> bytes | None:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the project's checkout, whether tracked files differ from it, and a hash of the difference.
+    """Commit of the project's checkout (`sha`), whether tracked files differ from it (`dirty`), and a hash of the diff.
 
-    Everything is None for an installed package or without git: another repository that happens to hold the
-    environment is not taken for ours.
+    All values are None without git, and for an installed package: a repository that holds the environment is not ours.
     """
     unknown: dict[str, Any] = {"sha": None, "dirty": None, "diff_sha256": None}
     top = _git("rev-parse", "--show-toplevel")
@@ -65,7 +64,7 @@ def git_state() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the libraries that decide the numbers, as far as they are installed."""
+    """Versions of the installed libraries that the scores depend on."""
     found = {}
     for name in LIBRARIES:
         try:
@@ -76,7 +75,7 @@ def versions() -> dict[str, str]:
 
 
 def cpu_name() -> str | None:
-    """Model name of the processor; None where the system does not say."""
+    """Model name of the processor; None if the system does not state it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -88,11 +87,11 @@ def cpu_name() -> str | None:
 
 @dataclass(frozen=True)
 class Start:
-    """A run's beginning, made when it begins: what is edited or committed while it runs is not what ran.
+    """Time and code of a run's beginning. Make it when the run begins: later edits and commits are not what ran.
 
     Attributes:
-        time: from `utc_now`.
-        git: from `git_state`.
+        time: what `utc_now` returned.
+        git: what `git_state` returned.
     """
 
     time: str = field(default_factory=utc_now)
@@ -110,9 +109,9 @@ def provenance(
 
     Args:
         config_yaml: text of the resolved configuration.
-        command: words of the command line; None for those of the process.
-        started: when the run began and with which code; None where there was no run: the code of now.
-        gpus: names of the GPUs used.
+        command: words of the command line; None for those of this process.
+        started: time and code of the run's beginning; None if nothing ran: then the present code is stated.
+        gpus: names of the GPUs that the run used.
     """
     words = [Path(sys.argv[0]).name, *sys.argv[1:]] if command is None else list(command)
     return {

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import io
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrsis_bench.data.wording import names_position, names_relation
+from rrsis_bench.data.wording import count_words, names_position, names_relation
 from rrsis_bench.errors import UserError, did_you_mean
-from rrsis_bench.files import write_bytes
-from rrsis_bench.metrics.functional import Counts
-from rrsis_bench.metrics.protocols import NATIVE, VIEWS
+from rrsis_bench.metrics.areas import Counts
+from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS, views
+from rrsis_bench.run.folder import RunFolder
 
-FILE = "samples.csv.gz"
-_IDENTITY = ("sample_id", "image_id", "category", "n_tokens", "height", "width")
+Unit = Literal["words", "tokens"]
+_IDENTITY = ("sample_id", "image_id", "category")
+_LENGTHS: dict[str, Unit] = {"n_words": "words", "n_tokens": "tokens"}
+"""Column of the expressions' lengths -> unit. Files of version 1 count tokens of a method's own tokenizer."""
+_SIZES = ("height", "width")
 _AREAS = ("truth", "pred", "inter")
 _WORDING = ("position", "relation")
 
@@ -33,28 +34,30 @@ class SampleTable:
     """One row per sample. `N` samples, `V` views.
 
     Attributes:
-        sample_id: ids, unique.
-        image_id: ids of the photographs; intervals resample by them.
-        category: class names, "" where unknown.
-        n_tokens: (N,) int64 length of the expression in tokens.
+        sample_id: N unique ids.
+        image_id: N ids of the photographs; intervals resample photographs.
+        category: N class names of the referents, "" if unknown.
+        lengths: (N,) int64 length of each expression, in `unit`.
         height: (N,) int64 native height in pixels.
         width: (N,) int64 native width in pixels.
-        position: (N,) bool, the expression names a position in the image.
-        relation: (N,) bool, the expression names a relation to something else.
-        views: names of the views counted.
-        counts: (N, V, 3) int64: truth, prediction, intersection in pixels.
+        position: (N,) bool, True if the expression names a position in the image.
+        relation: (N,) bool, True if the expression names a relation to another object.
+        views: names of the V views.
+        counts: (N, V, 3) int64 areas of truth, prediction and intersection in pixels.
+        unit: unit of `lengths`: words, or tokens in a table of version 1.
     """
 
     sample_id: tuple[str, ...]
     image_id: tuple[str, ...]
     category: tuple[str, ...]
-    n_tokens: NDArray[np.int64]
+    lengths: NDArray[np.int64]
     height: NDArray[np.int64]
     width: NDArray[np.int64]
     position: NDArray[np.bool_]
     relation: NDArray[np.bool_]
     views: tuple[str, ...]
     counts: Counts
+    unit: Unit = "words"
 
     @classmethod
     def build(
@@ -63,19 +66,28 @@ class SampleTable:
         sample_id: Sequence[str],
         image_id: Sequence[str],
         category: Sequence[str],
-        n_tokens: Sequence[int] | NDArray[Any],
         text: Sequence[str],
         height: Sequence[int] | NDArray[Any],
         width: Sequence[int] | NDArray[Any],
         views: Sequence[str],
         counts: NDArray[Any],
     ) -> SampleTable:
-        """Make a table, sorted by sample id; the wording flags come from the expressions, which are not kept.
+        """Make a table, sorted by sample id. `lengths`, `position` and `relation` are computed from the expressions.
+
+        Args:
+            sample_id: N ids.
+            image_id: N ids of the photographs.
+            category: N class names.
+            text: N expressions; the table does not keep them.
+            height: N native heights in pixels.
+            width: N native widths in pixels.
+            views: names of the V views.
+            counts: (N, V, 3) areas of truth, prediction and intersection in pixels.
 
         Raises:
-            UserError: columns of different lengths, or a sample id that occurs twice.
+            UserError: the columns have different lengths, or a sample id occurs twice.
         """
-        lengths = {len(column) for column in (sample_id, image_id, category, n_tokens, text, height, width, counts)}
+        lengths = {len(column) for column in (sample_id, image_id, category, text, height, width, counts)}
         if len(lengths) != 1 or counts.shape[1:] != (len(views), 3):
             raise UserError(f"columns of the samples disagree: lengths {sorted(lengths)}, counts {counts.shape}.")
         order = sorted(range(len(sample_id)), key=sample_id.__getitem__)
@@ -87,7 +99,7 @@ class SampleTable:
             sample_id=ids,
             image_id=tuple(image_id[i] for i in order),
             category=tuple(category[i] for i in order),
-            n_tokens=np.array([int(n_tokens[i]) for i in order], np.int64),
+            lengths=np.array([count_words(text[i]) for i in order], np.int64),
             height=np.array([int(height[i]) for i in order], np.int64),
             width=np.array([int(width[i]) for i in order], np.int64),
             position=np.array([names_position(text[i]) for i in order], np.bool_),
@@ -104,7 +116,7 @@ class SampleTable:
         """Counts (N, 3) of one view.
 
         Raises:
-            UserError: the table does not hold that view.
+            UserError: the table does not hold the view.
         """
         if name not in self.views:
             raise UserError(f"the samples hold no view '{name}'.{did_you_mean(name, list(self.views))}")
@@ -121,13 +133,13 @@ def text(table: SampleTable) -> str:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     areas = [column for view in table.views for column in _area_columns(view)]
-    writer.writerow([*_IDENTITY, *areas, *_WORDING])
+    writer.writerow([*_IDENTITY, f"n_{table.unit}", *_SIZES, *areas, *_WORDING])
     writer.writerows(_rows(table))
     return stream.getvalue()
 
 
 def encode(table: SampleTable) -> bytes:
-    """The bytes of `samples.csv.gz`: the same table always gives the same bytes."""
+    """The bytes of `samples.csv.gz`, which depend on the table alone: the file holds no time and no name."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=9, mtime=0) as stream:
         stream.write(text(table).encode("utf-8"))
@@ -138,23 +150,18 @@ def _rows(table: SampleTable) -> Iterator[list[str | int]]:
     counts = table.counts.reshape(len(table), -1)
     for i, sample_id in enumerate(table.sample_id):
         identity = [sample_id, table.image_id[i], table.category[i]]
-        sizes = [int(table.n_tokens[i]), int(table.height[i]), int(table.width[i])]
+        sizes = [int(table.lengths[i]), int(table.height[i]), int(table.width[i])]
         yield [*identity, *sizes, *counts[i].tolist(), int(table.position[i]), int(table.relation[i])]
-
-
-def write_samples(path: Path, table: SampleTable) -> None:
-    """Write `samples.csv.gz` atomically."""
-    write_bytes(path, encode(table))
 
 
 @dataclass(frozen=True, eq=False)
 class NativeCounts:
-    """What ranks need of a sample table.
+    """The part of a sample table that ranks need.
 
     Attributes:
         sample_id: N ids, sorted.
         image_id: N ids of the photographs.
-        counts: (N, 3) int64 truth, prediction and intersection at native size.
+        counts: (N, 3) int64 areas of truth, prediction and intersection at native size, in pixels.
     """
 
     sample_id: tuple[str, ...]
@@ -162,25 +169,23 @@ class NativeCounts:
     counts: Counts
 
 
-def read_native(path: Path, sha256: str) -> NativeCounts:
-    """The native integers of `samples.csv.gz`, seven times as fast as `read_samples`.
+def read_native(folder: RunFolder, sha256: str) -> NativeCounts:
+    """The native integers of a run's samples, read seven times as fast as by `read_samples`.
 
-    What has the checksum that its result states is what this suite wrote; so no value of it needs another look.
+    This suite wrote a table that has the checksum of its result, so that this function does not check its values.
 
     Args:
-        path: the file.
-        sha256: of the uncompressed table, as the result states it.
+        folder: the run folder.
+        sha256: checksum of the table, as the result states it.
 
     Raises:
-        UserError: missing, truncated, or not the file that the result was made from.
+        UserError: see `RunFolder.samples`.
     """
-    content = _unpacked(path)
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(f"{path} is not the file that the result beside it was made from. Test the run again.")
-    header, _, body = content.decode("utf-8").partition("\n")
+    content = folder.samples(sha256)
+    header, _, body = content.partition("\n")
     columns = header.split(",")
     if NATIVE.name not in _views(columns) or '"' in body:
-        table = read_samples(path)
+        table = parse(content, folder.samples_path)
         return NativeCounts(table.sample_id, table.image_id, table.view(NATIVE.name))
     width, cells = len(columns), body.rstrip("\n").replace("\n", ",").split(",")
     places = [columns.index(name) for name in _area_columns(NATIVE.name)]
@@ -188,47 +193,57 @@ def read_native(path: Path, sha256: str) -> NativeCounts:
     return NativeCounts(tuple(cells[0::width]), tuple(cells[1::width]), np.ascontiguousarray(counts))
 
 
-def _unpacked(path: Path) -> bytes:
-    try:
-        return gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"cannot read {path}: {error}. Test the run again, or restore the file.") from error
-
-
 def _views(header: Sequence[str]) -> tuple[str, ...]:
-    """Names of the views a header has columns of, in their order in the file."""
-    found = [view for view in VIEWS if _area_columns(view)[0] in header]
+    """Names of the views whose columns a header holds, in the order of the columns."""
+    found = [view.name for view in views(PROTOCOLS) if _area_columns(view.name)[0] in header]
     return tuple(sorted(found, key=lambda view: header.index(_area_columns(view)[0])))
 
 
-def read_samples(path: Path) -> SampleTable:
-    """Read `samples.csv.gz`.
+def read_samples(folder: RunFolder, sha256: str | None = None) -> SampleTable:
+    """A run's samples, after their checksum is compared with the one in the result.
+
+    Args:
+        folder: the run folder.
+        sha256: checksum of the table, as the result states it; None to read it from the result.
 
     Raises:
-        UserError: missing, truncated, not sorted, or a value that no run writes; the message names file and line.
+        UserError: see `RunFolder.samples` and `parse`.
     """
-    try:
-        content = _unpacked(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"cannot read {path}: {error}. Test the run again, or restore the file.") from error
+    return parse(folder.samples(sha256), folder.samples_path)
+
+
+def parse(content: str, path: Path) -> SampleTable:
+    """The table in the text of a samples file.
+
+    Args:
+        content: CSV text.
+        path: file that the text came from, for messages.
+
+    Raises:
+        UserError: the rows are not sorted, or a value is one that no run writes; the message names file and line.
+    """
     rows = csv.reader(io.StringIO(content, newline=""))
     header = next(rows, [])
     views = _views(header)
     areas = [column for view in views for column in _area_columns(view)]
-    if header != [*_IDENTITY, *areas, *_WORDING] or not views:
+    length = next((column for column in _LENGTHS if column in header), "n_words")
+    if header != [*_IDENTITY, length, *_SIZES, *areas, *_WORDING] or not views:
         raise UserError(f"{path} has unexpected columns: {', '.join(header)[:200]}.")
     table: list[list[str]] = []
     numbers: list[list[int]] = []
-    for row in rows:
-        try:
-            numbers.append([int(value) for value in row[3:]])
-        except ValueError:
-            numbers.append([])
-        if len(row) != len(header) or not numbers[-1] or min(numbers[-1]) < 0 or max(numbers[-1][-2:]) > 1:
-            raise UserError(f"{path} line {rows.line_num} is not a row of {len(header)} valid values.")
-        if table and row[0] <= table[-1][0]:
-            raise UserError(f"{path} line {rows.line_num}: sample '{row[0]}' is out of order or occurs twice.")
-        table.append(row)
+    try:
+        for row in rows:
+            try:
+                numbers.append([int(value) for value in row[3:]])
+            except ValueError:
+                numbers.append([])
+            if len(row) != len(header) or not numbers[-1] or min(numbers[-1]) < 0 or max(numbers[-1][-2:]) > 1:
+                raise UserError(f"{path} line {rows.line_num} is not a row of {len(header)} valid values.")
+            if table and row[0] <= table[-1][0]:
+                raise UserError(f"{path} line {rows.line_num}: sample '{row[0]}' is out of order or occurs twice.")
+            table.append(row)
+    except csv.Error as error:
+        raise UserError(f"{path} line {rows.line_num}: {error}.") from error
     values = np.array(numbers, np.int64).reshape(len(table), -1)
     if not len(table):
         raise UserError(f"{path} holds no samples.")
@@ -236,11 +251,12 @@ def read_samples(path: Path) -> SampleTable:
         sample_id=tuple(row[0] for row in table),
         image_id=tuple(row[1] for row in table),
         category=tuple(row[2] for row in table),
-        n_tokens=values[:, 0],
+        lengths=values[:, 0],
         height=values[:, 1],
         width=values[:, 2],
         position=values[:, -2].astype(np.bool_),
         relation=values[:, -1].astype(np.bool_),
         views=views,
         counts=values[:, 3:-2].reshape(len(table), len(views), 3),
+        unit=_LENGTHS[length],
     )

@@ -1,1 +1,1 @@
-"""One run as a value: what is asked for, what that means, and the folder it is kept in."""
+"""One run as a value: the request, the configuration it resolves to, and the run folder."""

@@ -1,8 +1,8 @@
 """One process at a time in a run folder: a lock file with host, process and heartbeat. No torch.
 
-A lock is dead when its process is gone (same host) or its heartbeat is old (another host), and may then be taken
-over. That `flock` guards the moment of taking makes two takers exclude each other where the file system has it; where
-it has not, reading the lock again after a moment does.
+A lock is dead when its process is gone (same host) or its heartbeat is old (another host). Another process may take a
+dead lock over. `flock` excludes other processes for the moment of taking the lock. On a file system without `flock`, a
+process reads the lock again after half a second. It gives up if another process has overwritten the lock.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from rrsis_bench.errors import UsageError
 from rrsis_bench.files import write_json
 
 FILE = "cell.lock"
+GUARD = f".{FILE}.guard"
 TOKEN = "RRSIS_CELL_LOCK"
-"""Environment variable by which the runner of a cell tells its command that the folder is held for it."""
+"""Environment variable that the runner of a sweep's cell sets for its command: the runner holds the folder already."""
 BEAT_SECONDS = 10.0
-"""How often the holder touches the lock."""
+"""Seconds between two heartbeats: the holder sets the lock's modification time."""
 STALE_SECONDS = 300.0
-"""Age of a heartbeat after which a lock of another host is dead; generous, since clocks of hosts differ."""
+"""Age of a heartbeat, in seconds, after which a lock of another host is dead. Clocks of hosts may differ by minutes."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ class Holder:
     """Who holds a lock.
 
     Attributes:
-        host: its machine.
-        namespace: its process namespace, so that containers of one host name are told apart.
-        pid: its process.
-        born: when that process started, in the kernel's ticks, so that a reused number is not taken for it.
-        token: unique to this taking of the lock.
-        since: UTC time, seconds.
+        host: name of the machine.
+        namespace: process namespace, which differs between containers with one host name.
+        pid: number of the process.
+        born: start time of the process in the kernel's ticks; a later process with the same number has another one.
+        token: random, new for each time the lock is taken.
+        since: time when the lock was taken, in seconds since 1970 (UTC).
     """
 
     host: str
@@ -60,7 +61,7 @@ class Holder:
 
 
 def holder(folder: Path) -> Holder | None:
-    """The live holder of a run folder's lock; None where there is none, or a dead one."""
+    """The living holder of a run folder's lock; None if there is no lock, or a dead one."""
     path = folder / FILE
     found = _read(path)
     if found is None:
@@ -83,7 +84,10 @@ class CellLock:
 
     @classmethod
     def acquire(cls, folder: Path) -> Self | None:
-        """Take the lock of a run folder, which is made if need be; None when somebody alive holds it.
+        """Take the lock of a run folder; the folder is created if it does not exist.
+
+        Returns:
+            the lock; None if a living process holds it.
 
         Raises:
             UserError: the folder cannot be written.
@@ -95,17 +99,21 @@ class CellLock:
                 return None
             write_json(folder / FILE, asdict(me))
         if not guarded:
-            time.sleep(0.5)  # whoever wrote at the same moment has overwritten it, or been overwritten, by now
+            time.sleep(0.5)  # time for a process that takes the lock at the same moment to write its own
         lock = cls(folder, me)
         return lock if lock.held() else None
 
     def held(self) -> bool:
-        """Whether the lock is still ours: a machine that slept for long finds it taken over."""
+        """Whether the lock is still ours. Another process may take it over while this machine sleeps."""
         found = _read(self.folder / FILE)
         return found is not None and found.token == self.me.token
 
     def beat(self) -> bool:
-        """Show that we live, when it is time to. Returns whether the lock is still ours."""
+        """Write a heartbeat if `BEAT_SECONDS` have passed since the last one.
+
+        Returns:
+            whether the lock is still ours, as of the last heartbeat.
+        """
         if time.monotonic() - self._beaten < BEAT_SECONDS:
             return True
         self._beaten = time.monotonic()
@@ -116,7 +124,7 @@ class CellLock:
         return True
 
     def release(self) -> None:
-        """Give the lock back; one that was taken over is left alone."""
+        """Remove the lock, unless another process has taken it over."""
         with _guard(self.folder):
             if self.held():
                 (self.folder / FILE).unlink(missing_ok=True)
@@ -124,10 +132,10 @@ class CellLock:
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Hold a run folder for as long as a block runs; within a cell, whose runner holds it already, do nothing.
+    """Lock a run folder while a block runs. In a sweep's cell, do nothing: the cell's runner holds the lock.
 
     Raises:
-        UsageError: another process works in the folder; names it.
+        UsageError: another process works in the folder; the message names it.
     """
     if os.environ.get(TOKEN) is not None:
         yield
@@ -163,13 +171,13 @@ def _read(path: Path) -> Holder | None:
 
 @contextmanager
 def _guard(folder: Path) -> Iterator[bool]:
-    """Exclude other takers for a moment; gives False where the system or the file system has no such lock."""
+    """Exclude other processes that take the lock. Yields False if the system or the file system has no `flock`."""
     try:
         import fcntl
     except ImportError:
         yield False
         return
-    with (folder / f".{FILE}.guard").open("a") as stream:
+    with (folder / GUARD).open("a") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX)
             guarded = True
@@ -186,12 +194,12 @@ def _namespace() -> int:
 
 
 def _born(pid: int) -> str:
-    """When a process started, in the machine's own count; "" where that cannot be told."""
+    """Start time of a process in the kernel's ticks; "" if it is unknown."""
     return _status(pid)[1]
 
 
 def _status(pid: int) -> tuple[str, str]:
-    """State letter and start time of a process; empty where there is no /proc to ask."""
+    """State letter and start time of a process; empty if /proc does not show it."""
     try:
         # The name, in parentheses, may itself hold blanks; the state follows it, the start time 19 fields later.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
@@ -208,5 +216,5 @@ def _alive(found: Holder) -> bool:
     except OSError:
         pass  # it exists, but is another user's
     state, born = _status(found.pid)
-    # A zombie has ended; only nobody has asked for its exit status yet.
+    # A zombie (Z) has ended; its parent has yet to read its exit status.
     return state not in {"Z", "X"} and (not born or born == found.born)

@@ -1,4 +1,4 @@
-"""The language side: a frozen, adapted text encoder and what the visual side reads of it.
+"""The text branch: a frozen text encoder with adapters, and the keys that it makes for the visual adapters.
 
 Legend: `B` batch, `L` tokens, `C` width of the words, `S` of the sentence, `N` proxies, `d` their width.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from rrsis_bench.families.detris.family import adapted_text, sentence_width
+from rrsis_bench.families.detris.family import adapted_text
 from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.textual_adapter import FinalProxies, QueryTextAdapter, dense_adapter
 from rrsis_bench.types import TextTokens
@@ -17,15 +17,15 @@ from rrsis_bench.types import TextTokens
 
 @dataclass(frozen=True)
 class Language:
-    """What the text encoder hands on.
+    """Expressions, as the text branch encodes them.
 
     Attributes:
         words: (B, L, C) final word features.
         mask: (B, L) bool, True for real tokens.
-        sentence: (B, S).
-        keys: what the k-th visual adapter's spatial selection attends to: (B, N, d) proxies or (B, L, C) words; one
-            entry serves all.
-        keys_mask: (B, L) where the keys are words, else None.
+        sentence: (B, S) sentence vectors.
+        keys: proxies (B, N, d) or words (B, L, C), one entry for each visual adapter's spatial selection, or one entry
+            for all.
+        keys_mask: (B, L) if the keys are words, else None.
     """
 
     words: Tensor
@@ -35,12 +35,12 @@ class Language:
     keys_mask: Tensor | None
 
     def context(self, k: int) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Language arguments of the k-th visual adapter."""
+        """The k-th visual adapter's arguments `language`, `mask` and `sentence`."""
         return self.keys[k if len(self.keys) > 1 else 0], self.keys_mask, self.sentence
 
 
-class LanguageSide(nn.Module):
-    """Text encoder with adapters, and the keys it makes for the visual side.
+class TextBranch(nn.Module):
+    """The text encoder with its adapters, and the proxies that the options ask for.
 
     Args:
         options: the method's options.
@@ -50,10 +50,9 @@ class LanguageSide(nn.Module):
         super().__init__()
         self.options = options
         self.encoder = adapted_text(options, self._adapters)
-        self.sentence_width = sentence_width(options)
-        apart = options.proxies == "final" or (options.proxies == "mean" and options.text_adapter != "queries")
+        no_adapter_makes_them = options.proxies == "mean" and options.text_adapter != "queries"
         self.final: FinalProxies | None = None
-        if apart and options.needs_proxies:
+        if options.needs_proxies and (options.proxies == "final" or no_adapter_makes_them):
             self.final = FinalProxies(
                 options.text_width,
                 options.text_bottleneck,
@@ -64,7 +63,7 @@ class LanguageSide(nn.Module):
 
     @property
     def key_width(self) -> int:
-        """Width of the keys the visual adapters receive."""
+        """Width of the keys that the visual adapters receive."""
         words = self.options.spatial_source == "words"
         return self.options.text_width if words else self.options.text_bottleneck
 

@@ -1,7 +1,7 @@
 """S4ECA (arXiv 2606.30244): language proxies, multi-scale extraction, scale and spatial selection in frozen encoders.
 
-A reconstruction: the paper's body is not available to us. Names, purposes and the 2.4 % of trained encoder parameters
-are the authors'; the insides are ours, each choice an option (`options.py`, `card.yaml`).
+A reconstruction: only the paper's abstract is available to us. The authors name the parts, their purposes and the 2.4 %
+of trained encoder parameters. The insides are ours; each choice is an option (`options.py`, `card.yaml`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rrsis_bench.families.detris.family import DetrisFamily, family_input, staged_trunk
+from rrsis_bench.families.detris.family import DetrisFamily, build_trunk, family_input
 from rrsis_bench.families.detris.head import DetrisHead
 from rrsis_bench.families.lavt.decoder import LAVTDecoder
-from rrsis_bench.nn.encoders.bert import AdaptedBert
-from rrsis_bench.nn.encoders.clip import AdaptedClipText
-from rrsis_bench.s4eca.language import LanguageSide
+from rrsis_bench.nn.encoders.adapted import AdaptedTextEncoder
+from rrsis_bench.nn.encoders.staged import StagedEncoder
+from rrsis_bench.s4eca.language import TextBranch
 from rrsis_bench.s4eca.options import S4ECAOptions
 from rrsis_bench.s4eca.vision import PlainVision, StagedVision
 from rrsis_bench.s4eca.visual_adapter import ScaleSelection, SpatialSelection
@@ -24,7 +24,7 @@ from rrsis_bench.types import Batch, MethodOutput
 
 
 class S4ECA(DetrisFamily):
-    """Frozen dual encoders with textual and visual adapters, and a light head.
+    """Frozen image and text encoders with adapters, and a light head.
 
     Args:
         options: all choices; the defaults are the base size.
@@ -37,17 +37,17 @@ class S4ECA(DetrisFamily):
         super().__init__()
         self.options = options
         self.input_spec = family_input(options)
-        self.text: LanguageSide = LanguageSide(options)
-        sentence, keys = self.text.sentence_width, self.text.key_width
+        self.text: TextBranch = TextBranch(options)
+        sentence, keys = self.text.encoder.sentence_width, self.text.key_width
         self.vision: PlainVision | StagedVision
         self.head: DetrisHead | LAVTDecoder
-        if options.encoders == "dinov2+clip":
-            self.vision = PlainVision(options, sentence, keys)
-            channels: tuple[int, ...] = (options.vit_width,) * 3
-        else:
-            trunk = staged_trunk(options)
+        trunk = build_trunk(options)
+        if isinstance(trunk, StagedEncoder):
             self.vision = StagedVision(trunk, options, sentence, keys)
             channels = trunk.channels
+        else:
+            self.vision = PlainVision(trunk, options, sentence, keys)
+            channels = (options.vit_width,) * 3
         if options.head == "detris":
             self.head = DetrisHead(options, channels[-3:], sentence)
         else:
@@ -56,24 +56,24 @@ class S4ECA(DetrisFamily):
     def forward(self, batch: Batch) -> MethodOutput:
         """Logits (B, 1, h, w): 4 / patch of the input's resolution, or that of the first stage."""
         language = self.text(batch.tokens)
-        maps = self.vision.look(batch.images, language)
+        maps = self.vision.encode_image(batch.images, language)
         if isinstance(self.head, DetrisHead):
             return MethodOutput(self.head(maps, language.words, ~language.mask, language.sentence))
-        # LAVT's decoder reads maps alone; language has entered in the adapters.
+        # LAVT's decoder reads maps only; the adapters have brought in the language.
         return MethodOutput(self.head(maps))
 
     @property
-    def text_encoder(self) -> AdaptedClipText | AdaptedBert:
+    def text_encoder(self) -> AdaptedTextEncoder:
         """The adapted text encoder."""
         return self.text.encoder
 
     @torch.no_grad()
     def selections(self, batch: Batch) -> dict[str, Tensor]:
-        """What the adapters select for a batch, to see whether the mechanism works.
+        """Run a batch and report what the K visual adapters select.
 
         Returns:
-            `scales` (K, B, 3): weight of each kernel, mean over channels, of K adapters, and `gates` (K, B): mean gate,
-            over scales too where positions are selected first; each only where that selection is on.
+            `scales` (K, B, 3): the weight of each kernel, mean over channels; `gates` (K, B): the gate, mean over
+            positions (and over scales, if positions are selected first). A selection that is off is left out.
         """
         scales: list[Tensor] = []
         gates: list[Tensor] = []

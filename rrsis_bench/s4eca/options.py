@@ -15,21 +15,21 @@ class S4ECAOptions(DetrisFamilyOptions):
     Attributes:
         reduction: width of the reductions in the dense extractor.
         scale_hidden: width of the scale selection's joint code.
-        queries: number of learnable queries, so of proxies.
+        queries: number of learnable queries, which is the number of proxies.
         text_adapter_heads: attention heads in the textual adapters.
-        zero_init: up-projections start at zero; off, Kaiming-normal, damped by `residual_scale` alone.
+        zero_init: up-projections start at zero; if off, they start Kaiming-normal, damped by `residual_scale` only.
         extractor_norm: `batch`, or `group` for fewer than 8 samples per device.
         text_adapter: `queries` (the reconstruction), `dense` (DETRIS's convolutions) or `none` (ablation).
-        proxies: `carried` (each adapter refines those before; the last set goes to all visual adapters), `per-level`
-            (the k-th set goes to the k-th visual adapter only), `final` (one set from the final words) or `mean`
-            (mean-pooled words in place of proxies, an ablation).
+        proxies: `carried` (each adapter refines the previous set; all visual adapters read the last set), `per-level`
+            (the k-th visual adapter reads the k-th set), `final` (one set from the final words) or `mean` (mean-pooled
+            words in place of proxies, an ablation).
         spatial_source: the keys of the spatial selection: `proxies`, or `words` (ablation).
-        scale_selection: off, the scales are summed (ablation).
-        spatial_selection: off, no spatial selection (ablation).
-        selection_order: `scale-first`: positions of the mixed scales are selected; or `space-first`: positions of every
-            scale, then the scales are mixed.
-        head: `detris` (neck, decoder, projector; of stages the last three, at the finest one's resolution) or `lavt`
-            (top-down decoder over all stages, language in the adapters alone).
+        scale_selection: weigh the scales; if off, they are summed (ablation).
+        spatial_selection: weigh the positions (off in an ablation).
+        selection_order: `scale-first` mixes the scales, then selects positions; `space-first` selects positions in
+            every scale, then mixes the scales.
+        head: `detris` (neck, decoder and projector on the last three maps) or `lavt` (top-down decoder over all stages;
+            language enters in the adapters only).
     """
 
     method: ClassVar[str] = "s4eca"
@@ -60,12 +60,12 @@ class S4ECAOptions(DetrisFamilyOptions):
                 f"text_adapter={self.text_adapter} makes no proxies, so proxies={self.proxies} has none to use; "
                 "set proxies to final or mean, or spatial_source to words."
             )
-        if self.proxies == "per-level" and self.encoders != "dinov2+clip":
+        if self.proxies == "per-level" and self.staged:
             raise self.error("proxies=per-level needs as many visual as textual adapters; stages have others.")
         if self.proxies == "per-level" and len(self.visual_layers) != len(self.text_layers):
             raise self.error("proxies=per-level needs as many visual_layers as text_layers.")
-        if self.encoders == "dinov2+clip" and self.head == "lavt":
-            raise self.error("head=lavt needs maps of several resolutions; dinov2+clip has one.")
+        if not self.staged and self.head == "lavt":
+            raise self.error(f"head=lavt needs maps of several resolutions; {self.encoders} has one.")
 
     @property
     def needs_proxies(self) -> bool:

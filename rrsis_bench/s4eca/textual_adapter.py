@@ -14,7 +14,7 @@ from rrsis_bench.nn.layers.init import kaiming, zero
 
 
 class Distiller(nn.Module):
-    """Queries gather what the words say: P = q + attention(LN q -> LN w), with q = E + the proxies before.
+    """Distils proxies from words: P = q + attention(LN q -> LN w), with q = E + the previous proxies.
 
     Args:
         width: channels d of queries and words.
@@ -30,29 +30,29 @@ class Distiller(nn.Module):
             self.norm = nn.LayerNorm(width)
             self.attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
 
-    def forward(self, words: Tensor, mask: Tensor, before: Tensor | None) -> Tensor:
-        """Proxies of normalised words.
+    def forward(self, words: Tensor, mask: Tensor, previous: Tensor | None) -> Tensor:
+        """Distil normalised words.
 
         Args:
             words: (B, L, d).
             mask: (B, L) bool, True for real tokens.
-            before: (B, N, d) proxies to refine, or None.
+            previous: (B, N, d) proxies to refine, or None.
 
         Returns:
-            (B, N, d), N = 1 for the mean.
+            proxies (B, N, d), N = 1 for the mean.
         """
         if self.queries is None:
             weight = mask[..., None].to(words.dtype)
             return (words * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1)
         query = self.queries.expand(len(words), -1, -1)
-        query = query if before is None else query + before
+        query = query if previous is None else query + previous
         gathered, _ = self.attention(self.norm(query), words, words, key_padding_mask=~mask, need_weights=False)
         proxies: Tensor = query + gathered
         return proxies
 
 
 class QueryTextAdapter(nn.Module):
-    """Distil proxies in a bottleneck, and give the words back what the proxies hold.
+    """Distils proxies in a bottleneck; the words then attend to the proxies.
 
     w = GELU(D y); P_k from `Distiller`; w^ = w + attention(LN w -> LN P_k); output = scale * U w^.
 
@@ -63,7 +63,7 @@ class QueryTextAdapter(nn.Module):
         heads: heads of both attentions.
         dropout: dropout of the attention weights.
         scale: fixed factor of the output.
-        zero_init: start with U = 0, so that the encoder starts as it is.
+        zero_init: start with U = 0, which leaves the encoder's output as it is.
     """
 
     def __init__(
@@ -81,27 +81,27 @@ class QueryTextAdapter(nn.Module):
         if zero_init:
             zero(self.up)
 
-    def forward(self, tokens: Tensor, mask: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, mask: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Adapt a block's words.
 
         Args:
             tokens: (B, L, C), after the block's attention.
             mask: (B, L) bool, True for real tokens.
-            before: (B, N, d) proxies of the adapter before, or None.
+            state: (B, N, d) proxies of the previous adapter, or None.
 
         Returns:
             what to add to the MLP's output (B, L, C), and the proxies (B, N, d).
         """
         words = F.gelu(self.down(tokens))
         normed = self.word_norm(words)
-        proxies = self.distil(normed, mask, before)
+        proxies = self.distil(normed, mask, state)
         keys = self.proxy_norm(proxies)
         returned, _ = self.give_back(normed, keys, keys, need_weights=False)
         return self.scale * self.up(words + returned), proxies
 
 
 def dense_adapter(width: int, bottleneck: int, scale: float, zero_init: bool) -> ScaledTextAdapter:
-    """DETRIS's convolutional adapter in the same place; it makes no proxies.
+    """DETRIS's convolutional adapter in place of `QueryTextAdapter`; it makes no proxies.
 
     Args:
         width: channels C.
@@ -117,7 +117,7 @@ def dense_adapter(width: int, bottleneck: int, scale: float, zero_init: bool) ->
 
 
 class FinalProxies(nn.Module):
-    """One set of proxies, distilled from the text encoder's final words.
+    """Distils one set of proxies from the text encoder's final words.
 
     Args:
         width: channels C of the words.
@@ -135,6 +135,6 @@ class FinalProxies(nn.Module):
         self.apply(kaiming)
 
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
-        """Words (B, L, C) with mask (B, L) -> proxies (B, N, d)."""
+        """Distil words (B, L, C) with mask (B, L) to proxies (B, N, d)."""
         proxies: Tensor = self.distil(self.word_norm(F.gelu(self.down(words))), mask, None)
         return proxies

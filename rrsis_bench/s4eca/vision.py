@@ -1,13 +1,13 @@
-"""The visual side: a frozen, adapted image encoder under language.
+"""The visual branch: a frozen image encoder whose adapters read the language.
 
 Legend: `B` batch, `C` channels, `h w` map.
 """
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from rrsis_bench.families.detris.family import plain_vit, stage_bottleneck
+from rrsis_bench.families.detris.family import stage_bottleneck
 from rrsis_bench.nn.encoders.dinov2 import AdaptedDinov2
 from rrsis_bench.nn.encoders.staged import AdaptedStages, StagedEncoder
 from rrsis_bench.s4eca.language import Language
@@ -38,13 +38,13 @@ class PlainVision(AdaptedDinov2):
     """DINOv2 with visual adapters in parallel with its MLPs.
 
     Args:
+        trunk: from `build_dinov2`; its parameters are frozen here.
         options: the method's options.
         sentence: width of the sentence vector.
         language: width of the language keys.
     """
 
-    def __init__(self, options: S4ECAOptions, sentence: int, language: int) -> None:
-        trunk = plain_vit(options)
+    def __init__(self, trunk: nn.Module, options: S4ECAOptions, sentence: int, language: int) -> None:
         adapters = {
             index: _adapter(options, options.vit_width, options.visual_bottleneck, sentence, language)
             for index in options.visual_layers
@@ -52,14 +52,14 @@ class PlainVision(AdaptedDinov2):
         super().__init__(trunk, adapters, options.taps, options.position_codes)
         self.layers = options.visual_layers
 
-    def look(self, images: Tensor, language: Language) -> list[Tensor]:
-        """Images (B, 3, H, W) under language -> three maps (B, C, h, w), shallow to deep."""
+    def encode_image(self, images: Tensor, language: Language) -> list[Tensor]:
+        """Encode images (B, 3, H, W) under language as three maps (B, C, h, w), shallow to deep."""
         maps: list[Tensor] = self(images, {index: language.context(k) for k, index in enumerate(self.layers)})
         return maps
 
 
 class StagedVision(AdaptedStages):
-    """An encoder in stages with a visual adapter behind each.
+    """An encoder in stages with a visual adapter behind each stage.
 
     Args:
         trunk: the encoder; its parameters are frozen here.
@@ -74,7 +74,7 @@ class StagedVision(AdaptedStages):
         ]
         super().__init__(trunk, adapters)
 
-    def look(self, images: Tensor, language: Language) -> list[Tensor]:
-        """Images (B, 3, H, W) under language -> one map (B, C_i, h_i, w_i) per stage, finest first."""
+    def encode_image(self, images: Tensor, language: Language) -> list[Tensor]:
+        """Encode images (B, 3, H, W) under language as one map (B, C_i, h_i, w_i) per stage, finest first."""
         maps: list[Tensor] = self(images, {k: language.context(k) for k in range(len(self.adapters))})
         return maps

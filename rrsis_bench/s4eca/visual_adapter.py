@@ -1,6 +1,6 @@
 """Visual adapters: a multi-scale dense extractor, then scale and spatial selection under language.
 
-A reconstruction: the purposes are the paper's, the insides are ours (see card.yaml).
+A reconstruction: the paper names the purposes, the insides are ours (see card.yaml).
 Legend: `B` batch, `C` encoder width, `m` bottleneck, `h w` map, `N` proxies of width `d`, `S` sentence width.
 """
 
@@ -28,7 +28,7 @@ def _conv(inputs: int, outputs: int, kernel: int, norm: Norm) -> nn.Sequential:
 
 
 class DenseExtractor(nn.Module):
-    """Three branches of kernels 1, 3 and 5, each fed with the map and all branches before it, all of width m.
+    """Three branches of kernels 1, 3 and 5 and of width m; each branch reads the map and all branches before it.
 
     Args:
         width: channels m.
@@ -43,7 +43,7 @@ class DenseExtractor(nn.Module):
         self.third = nn.Sequential(_conv(3 * width, reduction, 1, norm), _conv(reduction, width, 5, norm))
 
     def forward(self, maps: Tensor) -> list[Tensor]:
-        """Map (B, m, h, w) -> three maps of the same shape, small kernels first."""
+        """Extract three maps of the shape of `maps` (B, m, h, w), small kernels first."""
         first = self.first(maps)
         second = self.second(torch.cat((maps, first), dim=1))
         third = self.third(torch.cat((maps, first, second), dim=1))
@@ -51,7 +51,7 @@ class DenseExtractor(nn.Module):
 
 
 class ScaleSelection(nn.Module):
-    """Weigh the scales, channel by channel, by the sentence and the pooled image (selective-kernel form).
+    """Weighs the scales, channel by channel, by the sentence and the pooled image (selective-kernel form).
 
     Args:
         width: channels m.
@@ -87,13 +87,13 @@ class ScaleSelection(nn.Module):
 
 
 class SpatialSelection(nn.Module):
-    """Let positions attend to the language keys, and gate them by their similarity to those keys.
+    """Positions attend to the language keys; their similarity to those keys gates them.
 
     sigma = e^tau * cos(X, K); g = sigmoid(conv7x7[max_j sigma, mean_j sigma]); output = g * M + attention(X -> K).
 
     Args:
         width: channels m.
-        language: width of the keys' source (proxies, or words in an ablation).
+        language: width of proxies, or of words in an ablation.
         heads: attention heads.
         dropout: dropout of the attention weights.
     """
@@ -115,7 +115,7 @@ class SpatialSelection(nn.Module):
         Args:
             maps: (B, m, h, w).
             language: (B, N, d) proxies, or words.
-            mask: (B, N) bool, True for real words; None where all keys count.
+            mask: (B, N) bool, True for real words; None if all keys count.
 
         Returns:
             the selected map (B, m, h, w), and the gate (B, 1, h, w) in (0, 1).
@@ -150,11 +150,11 @@ class VisualAdapter(nn.Module):
         hidden: width of the scale selection's joint code.
         dropout: dropout of the attention weights.
         norm: normalisation of the extractor.
-        scale_selection: weigh the scales; off, they are summed (an ablation).
-        spatial_selection: weigh the positions; off, the map stays as it is (an ablation).
+        scale_selection: weigh the scales; if off, they are summed (an ablation).
+        spatial_selection: weigh the positions; if off, the map stays as it is (an ablation).
         scale: fixed factor of the output.
-        zero_init: start with a zero up-projection, so that the encoder starts as it is.
-        space_first: select positions in every scale, then mix the scales; off, the other way round.
+        zero_init: start with a zero up-projection, which leaves the encoder's output as it is.
+        space_first: select positions in every scale, then mix the scales; if off, the other way round.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class VisualAdapter(nn.Module):
         Args:
             tokens: (B, prefix + h * w, C).
             grid: (h, w).
-            prefix: tokens before those of the map; they see the bottleneck alone.
+            prefix: number of tokens before those of the map; they pass through the bottleneck only.
             language: (B, N, d) proxies, or words.
             mask: (B, N) bool for words, None for proxies.
             sentence: (B, S).

@@ -1,27 +1,31 @@
 """Is one method better than another? Paired differences on the same samples, resampled by image.
 
-A method's value is the mean over its seeds. Every method is scored in the very same resamples, so that what makes an
-image hard cancels in the difference. The p value turns the interval round (Efron and Tibshirani 1993, section 15.4):
-twice the smaller share of resamples on either side of zero, with one added to count and total, so that it is never 0
-(Davison and Hinkley 1997, equation 4.11).
+A method's value is the mean over its seeds. All methods are scored in the same resamples: what makes an image hard
+cancels in the difference. How the p value is found depends on the number of photographs C:
+
+- C < `FEWEST`: not at all. No difference could be more than chance.
+- C <= `EXACT_UP_TO`: exactly, see `exact`.
+- above: by turning the bootstrap interval round (Efron and Tibshirani 1993, section 15.4). The p value is twice the
+  smaller share of resamples on either side of zero, one added to count and total (Davison and Hinkley 1997, eq. 4.11).
 
 Shape legend: `N` samples, `E` entries (methods), `R` resamples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrsis_bench.errors import UserError
-from rrsis_bench.metrics.functional import METRICS, Counts, sample_values, scores
+from rrsis_bench.metrics.areas import Areas, Counts
+from rrsis_bench.metrics.definitions import METRICS
 from rrsis_bench.metrics.protocols import DEFAULT, get
-from rrsis_bench.results.samples import FILE, SampleTable, read_samples
-from rrsis_bench.stats.bootstrap import RESAMPLES, SEED, Interval, overall, percentile_interval, resample_sums
+from rrsis_bench.stats.bootstrap import RESAMPLES, SEED, Interval, percentile_interval, resample
+from rrsis_bench.stats.exact import EXACT_UP_TO, FEWEST, TIE, exact_p, sums_by_cluster
 
 _BLOCK = 256
 
@@ -44,15 +48,15 @@ class RunCounts:
     protocol: str = DEFAULT
     where: str = "a run"
 
-    @classmethod
-    def of(cls, table: SampleTable, protocol: str = DEFAULT, where: str = "a run") -> RunCounts:
-        """From a sample table. Raises UserError if it lacks the protocol's view."""
-        return cls(table.sample_id, table.image_id, table.view(get(protocol).view.name), protocol, where)
+    @property
+    def areas(self) -> Areas:
+        """The integers with their protocol, which metrics are computed from."""
+        return Areas(self.counts, self.protocol)
 
-    @classmethod
-    def read(cls, folder: Path, protocol: str = DEFAULT) -> RunCounts:
-        """From a run folder's `samples.csv.gz`. Raises UserError as `read_samples`."""
-        return cls.of(read_samples(folder / FILE), protocol, str(folder))
+    @cached_property
+    def n_images(self) -> int:
+        """Number of photographs C."""
+        return len(set(self.image_id))
 
     def rows(self, index: NDArray[np.int64]) -> RunCounts:
         """The run on some of its samples only."""
@@ -62,14 +66,15 @@ class RunCounts:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far A lies above B.
+    """The difference of two methods in one metric.
 
     Attributes:
         a: value of A, the mean over its seeds; None for NaN.
         b: value of B.
         difference: a - b.
-        interval: 95 % percentile interval of the difference; None with fewer than two images, or where it is NaN.
+        interval: 95 % percentile interval of the difference; None with fewer than `FEWEST` images, or where it is NaN.
         p: two-sided p value of "no difference"; None as the interval.
+        n_images: number of photographs.
     """
 
     a: float | None
@@ -77,10 +82,11 @@ class Difference:
     difference: float | None
     interval: Interval
     p: float | None
+    n_images: int
 
 
 def why_not_paired(first: RunCounts, second: RunCounts) -> str | None:
-    """Why two runs cannot be compared sample by sample, in words; None if they can."""
+    """Say why two runs cannot be compared sample by sample; None if they can."""
     if first.protocol != second.protocol:
         return f"{first.where} is scored by {first.protocol}, {second.where} by {second.protocol}"
     if first.sample_id != second.sample_id:
@@ -102,15 +108,16 @@ def why_not_paired(first: RunCounts, second: RunCounts) -> str | None:
     return None
 
 
-def point(runs: Sequence[RunCounts], metric: str) -> float:
-    """A method's value: the mean of a metric over its seeds (NaN where the protocol says so)."""
-    return float(np.mean([scores(run.counts, run.protocol)[metric] for run in runs]))
+def means(runs: Sequence[RunCounts], metrics: Iterable[str]) -> dict[str, float]:
+    """Compute a method's values: metric -> mean over its seeds (NaN where the protocol says so)."""
+    areas = [run.areas for run in runs]
+    return {name: float(np.mean([METRICS[name].score(each) for each in areas])) for name in metrics}
 
 
 def resampled(
-    entries: Sequence[Sequence[RunCounts]], metrics: Sequence[str], resamples: int = RESAMPLES, seed: int = SEED
+    entries: Sequence[Sequence[RunCounts]], metrics: Iterable[str], resamples: int = RESAMPLES, seed: int = SEED
 ) -> dict[str, NDArray[np.float64]]:
-    """Metrics of every entry in every resample of the images, all entries and metrics in the same resamples.
+    """Compute the metrics of every entry in every resample of the images, all of them in the same resamples.
 
     Args:
         entries: E methods, each with one or more seeds; all of the same samples.
@@ -121,59 +128,72 @@ def resampled(
     Returns:
         metric -> (E, R) means over the seeds.
     """
-    clusters = entries[0][0].image_id
-    found = {metric: np.empty((len(entries), resamples)) for metric in metrics}
-    ones = np.ones(len(clusters))
+    names = list(metrics)
+    found = {name: np.empty((len(entries), resamples)) for name in names}
     for start in range(0, len(entries), _BLOCK):
-        block = entries[start : start + _BLOCK]
-        columns = [_columns(runs, metrics) for runs in block]
-        sums = resample_sums(
-            np.stack([column for part in columns for column in part] + [ones], 1), clusters, resamples, seed
-        )
-        drawn, place = sums[:, -1], 0
-        for number, runs in enumerate(block, start):
-            for metric in metrics:
-                if metric == "oiou":
-                    empty = get(runs[0].protocol).empty_union
-                    areas = [sums[:, place + 2 * k : place + 2 * k + 2].T for k in range(len(runs))]
-                    found[metric][number] = np.mean([overall(inter, union, empty) for inter, union in areas], axis=0)
-                    place += 2 * len(runs)
-                else:
-                    found[metric][number] = sums[:, place] / drawn
-                    place += 1
+        wanted = [
+            (number, name, columns)
+            for number, runs in enumerate(entries[start : start + _BLOCK], start)
+            for name, columns in _columns(runs, names).items()
+        ]
+        blocks = [block for _, _, columns in wanted for block in columns]
+        spread = iter(resample(blocks, entries[0][0].image_id, resamples, seed))
+        for number, name, columns in wanted:
+            rule = get(entries[number][0].protocol)
+            values = [METRICS[name].of_sums(*next(spread), rule) for _ in columns]
+            found[name][number] = np.mean(values, axis=0)
     return found
 
 
-def _columns(runs: Sequence[RunCounts], metrics: Sequence[str]) -> list[NDArray[np.float64]]:
-    """What the metrics of an entry sum over samples: a value's mean over seeds, or the areas for each seed."""
-    values = [sample_values(run.counts, run.protocol) for run in runs]
-    columns: list[NDArray[np.float64]] = []
-    for metric in metrics:
-        if metric != "oiou":
-            columns.append(np.mean([value[metric] for value in values], axis=0))
-            continue
-        for run in runs:
-            truth, pred, inter = run.counts.T.astype(np.float64)
-            columns += [inter, truth + pred - inter]
-    return columns
+def _columns(runs: Sequence[RunCounts], metrics: Sequence[str]) -> dict[str, list[NDArray[np.float64]]]:
+    """List what each metric of an entry sums over samples, (N, K) for each seed."""
+    areas = [run.areas for run in runs]
+    found = {name: [METRICS[name].columns(each) for each in areas] for name in metrics}
+    # Means over the same samples can be averaged over seeds first: one column to resample in place of one a seed.
+    return {
+        name: [np.mean(columns, axis=0)] if METRICS[name].kind == "mean" else columns for name, columns in found.items()
+    }
 
 
-def p_value(differences: NDArray[np.float64]) -> float | None:
-    """Two-sided p value of "no difference" from the differences in the resamples (R,); None if one is NaN."""
+def p_value(
+    a: Sequence[RunCounts], b: Sequence[RunCounts], metric: str, differences: NDArray[np.float64]
+) -> float | None:
+    """Compute the two-sided p value of "no difference"; None with fewer than `FEWEST` photographs, or for NaN.
+
+    Args:
+        a: the runs of A, one for each seed.
+        b: the runs of B, of the same samples.
+        metric: name of the metric.
+        differences: (R,) differences in the resamples, which decide where there are many photographs.
+    """
+    first = a[0]
+    if first.n_images < FEWEST:
+        return None
+    if first.n_images > EXACT_UP_TO:
+        return bootstrap_p(differences)
+    measure, rule, n = METRICS[metric], get(first.protocol), np.array([float(len(first.sample_id))])
+    # A ratio's sums are averaged over seeds too: methods with other numbers of seeds can then be exchanged.
+    sides = [np.mean([measure.columns(run.areas) for run in runs], axis=0) for runs in (a, b)]
+    here, there = (sums_by_cluster(side, first.image_id) for side in sides)
+    return exact_p(here, there, lambda sums: measure.of_sums(sums, n, rule))
+
+
+def bootstrap_p(differences: NDArray[np.float64]) -> float | None:
+    """Compute the two-sided p value from the differences in the resamples (R,); None if one is NaN."""
     if np.isnan(differences).any():
         return None
-    tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    tail = min(int((differences <= TIE).sum()), int((differences >= -TIE).sum()))
     return float(min(1.0, 2 * (tail + 1) / (len(differences) + 1)))
 
 
 def compare(
     a: Sequence[RunCounts],
     b: Sequence[RunCounts],
-    metrics: Sequence[str] = METRICS,
+    metrics: Iterable[str] = METRICS,
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> dict[str, Difference]:
-    """The difference of two methods on the same samples.
+    """Compare two methods on the same samples.
 
     Args:
         a: the runs of A, one for each seed.
@@ -191,16 +211,18 @@ def compare(
     for run in (*a[1:], *b):
         if (reason := why_not_paired(a[0], run)) is not None:
             raise UserError(f"{a[0].where} and {run.where} cannot be compared: {reason}.")
-    several = len(set(a[0].image_id)) > 1
-    spread = resampled([a, b], metrics, resamples, seed) if several else {}
+    names = list(metrics)
+    images = a[0].n_images
+    spread = resampled([a, b], names, resamples, seed) if images >= FEWEST else {}
+    left, right = means(a, names), means(b, names)
     found = {}
-    for metric in metrics:
-        here, there = point(a, metric), point(b, metric)
+    for metric in names:
+        here, there = left[metric], right[metric]
         interval, p = None, None
-        if several:
+        if spread:
             differences = spread[metric][0] - spread[metric][1]
-            interval, p = percentile_interval(differences), p_value(differences)
-        found[metric] = Difference(_known(here), _known(there), _known(here - there), interval, p)
+            interval, p = percentile_interval(differences), p_value(a, b, metric, differences)
+        found[metric] = Difference(_known(here), _known(there), _known(here - there), interval, p, images)
     return found
 
 
@@ -209,9 +231,9 @@ def _known(value: float) -> float | None:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjusted p values of several comparisons: the chance of any false finding stays below the level.
+    """Adjust the p values of several comparisons: the chance of any false finding stays below the level.
 
-    Holm 1979: the k-th smallest of m is multiplied by m - k + 1, none becomes smaller than one before it, none
+    Holm 1979: the k-th smallest of m is multiplied by m - k + 1; none becomes smaller than the one before it, and none
     exceeds 1.
     """
     order = sorted(p_values, key=lambda name: (p_values[name], name))

@@ -3,55 +3,35 @@
 The best entry leads the first group. Every other entry is compared with it on the same samples in the same resamples,
 the p values are adjusted by Holm over these comparisons, and all that are not separable from the leader share its rank.
 The best of the rest leads the next group, whose rank is one more than the number of entries ranked before it.
+
+Shape legend: `E` entries (methods), `R` resamples.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
-from statistics import fmean, stdev
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrsis_bench.metrics.functional import scores
 from rrsis_bench.stats.bootstrap import LEVEL, RESAMPLES, SEED, Interval, percentile_interval
-from rrsis_bench.stats.paired import RunCounts, holm, p_value, resampled
+from rrsis_bench.stats.paired import RunCounts, holm, means, p_value, resampled
 
 
 @dataclass(frozen=True)
-class RankRow:
-    """One entry of a ranked table.
+class Placement:
+    """Where an entry stands.
 
     Attributes:
-        name: the entry's key.
-        rank: its place; None where it cannot be ranked (see `note`).
-        n_seeds: number of runs.
-        mean: mean of the metric over the runs; None where the protocol gives no number.
-        sd: standard deviation over the runs (ddof 1); None for a single run.
-        interval: 95 % interval over images of the mean over runs.
-        leader: the entry its rank was decided against: the leader of its group, itself if it leads.
-        difference: mean less the leader's mean.
-        difference_interval: 95 % interval of that difference over images.
-        p: two-sided p value of "no difference from the leader".
-        p_holm: that, adjusted by Holm over all comparisons with this leader.
-        note: why it has no rank; "" if it has one.
+        rank: its place; None where it cannot be ranked.
+        interval: 95 % interval over images of the mean over runs; None with fewer than two images, or where it is NaN.
     """
 
-    name: str
     rank: int | None
-    n_seeds: int
-    mean: float | None
-    sd: float | None
     interval: Interval
-    leader: str | None = None
-    difference: float | None = None
-    difference_interval: Interval = None
-    p: float | None = None
-    p_holm: float | None = None
-    note: str = ""
 
 
 def rank_groups(
@@ -59,87 +39,60 @@ def rank_groups(
     metric: str = "miou",
     resamples: int = RESAMPLES,
     seed: int = SEED,
-) -> list[RankRow]:
+) -> dict[str, Placement]:
     """Rank the entries of one table (one data set, split and kind).
 
-    Entries that were not scored on the samples most of the table was scored on (ids, images and true areas) cannot be
-    compared with it; they get their mean and interval, but no rank. A rank may be smaller than that of an entry with a
-    better mean: what counts is whether the difference from the leader is more than chance.
+    Most entries of a table were scored on the same samples (ids, images and true areas). Entries of other samples
+    cannot be compared with these; neither can those to which the protocol gives no number. Both get no rank. A rank may
+    be smaller than that of an entry with a better mean: only a difference from the leader that is more than chance
+    counts.
 
     Args:
-        entries: name -> runs (one for each seed), all under one protocol. Use `RunCounts.of(table)` or
-            `RunCounts.read(folder)`.
-        metric: what to rank by, such as `miou` or `oiou`.
+        entries: name -> runs (one for each seed), all under one protocol.
+        metric: name of the metric to rank by.
         resamples: how many resamples of the images.
         seed: of the draws.
 
     Returns:
-        one row for each entry: ranked ones by mean, best first (ties by name), then those without a rank.
+        name -> placement: ranked entries by mean, best first (ties by name), then the others by name.
     """
     common = _common_samples(entries)
-    ranked: dict[str, RankRow] = {}
-    unranked: list[RankRow] = []
-    for name in sorted(entries):
-        row = _row(name, entries[name], metric)
-        if row.mean is None:
-            unranked.append(replace(row, note=f"the protocol gives no {metric}"))
-        elif name not in common:
-            own = len({_samples_key(run) for run in entries[name]}) == 1
-            interval = _interval(entries[name], metric, resamples, seed) if own else None
-            unranked.append(replace(row, interval=interval, note="scored on other samples than the rest of the table"))
-        else:
-            ranked[name] = row
-    order = sorted(ranked, key=lambda name: (-(ranked[name].mean or 0.0), name))
+    values = {name: means(entries[name], [metric])[metric] for name in sorted(entries)}
+    order = sorted((name for name in common if not np.isnan(values[name])), key=lambda name: (-values[name], name))
+    placed: dict[str, Placement] = {}
     if order:
-        first = entries[order[0]][0]
-        several = len(set(first.image_id)) > 1
+        several = entries[order[0]][0].n_images > 1
         spread = resampled([entries[name] for name in order], [metric], resamples, seed)[metric] if several else None
-        _share(order, ranked, spread)
-    unranked.sort(key=lambda row: (row.mean is None, -(row.mean or 0.0), row.name))
-    return [ranked[name] for name in order] + unranked
+        placed = _share({name: entries[name] for name in order}, metric, spread)
+    for name in values:
+        if name not in placed:
+            placed[name] = Placement(None, _interval(entries[name], metric, resamples, seed))
+    return placed
 
 
-def _share(order: Sequence[str], rows: dict[str, RankRow], spread: NDArray[np.float64] | None) -> None:
-    """Fill in rank, interval and comparison of every row; `spread` (E, R) is None where nothing can be resampled."""
-    place = {name: number for number, name in enumerate(order)}
-    left = list(order)
+def _share(
+    entries: Mapping[str, Sequence[RunCounts]], metric: str, spread: NDArray[np.float64] | None
+) -> dict[str, Placement]:
+    """Rank entries that are sorted by mean; `spread` (E, R) is None where nothing can be resampled."""
+    rows = {} if spread is None else dict(zip(entries, spread, strict=True))
+    ranks: dict[str, int] = {}
+    order, left = list(entries), list(entries)
     while left:
         leader, others = left[0], left[1:]
         rank = 1 + len(order) - len(left)
-        differences = {} if spread is None else {name: spread[place[name]] - spread[place[leader]] for name in others}
-        p_values = {name: value for name, row in differences.items() if (value := p_value(row)) is not None}
-        adjusted = holm(p_values)
-        group = [leader, *(name for name in others if adjusted.get(name, 1.0) > 1 - LEVEL)]
-        for name in group:
-            row = rows[name]
-            rows[name] = replace(
-                row,
-                rank=rank,
-                interval=None if spread is None else percentile_interval(spread[place[name]]),
-                leader=leader,
-                difference=(row.mean or 0.0) - (rows[leader].mean or 0.0),
-                difference_interval=percentile_interval(differences[name]) if name in differences else None,
-                p=p_values.get(name),
-                p_holm=adjusted.get(name),
-            )
-        left = [name for name in left if name not in set(group)]
-
-
-def _row(name: str, runs: Sequence[RunCounts], metric: str) -> RankRow:
-    values = [scores(run.counts, run.protocol)[metric] for run in runs]
-    known = not any(np.isnan(values))
-    return RankRow(
-        name=name,
-        rank=None,
-        n_seeds=len(runs),
-        mean=fmean(values) if known else None,
-        sd=stdev(values) if known and len(values) > 1 else None,
-        interval=None,
-    )
+        p_values = {
+            name: p_value(entries[name], entries[leader], metric, rows[name] - rows[leader]) for name in others if rows
+        }
+        adjusted = holm({name: p for name, p in p_values.items() if p is not None})
+        group = {leader, *(name for name in others if adjusted.get(name, 1.0) > 1 - LEVEL)}
+        ranks |= dict.fromkeys(group, rank)
+        left = [name for name in left if name not in group]
+    return {name: Placement(ranks[name], percentile_interval(rows[name]) if rows else None) for name in order}
 
 
 def _interval(runs: Sequence[RunCounts], metric: str, resamples: int, seed: int) -> Interval:
-    if len(set(runs[0].image_id)) < 2:
+    """Compute the interval of an entry without a rank; None where its own runs are of different samples."""
+    if len({_samples_key(run) for run in runs}) != 1 or runs[0].n_images < 2:
         return None
     return percentile_interval(resampled([runs], [metric], resamples, seed)[metric][0])
 
@@ -153,7 +106,7 @@ def _samples_key(run: RunCounts) -> bytes:
 
 
 def _common_samples(entries: Mapping[str, Sequence[RunCounts]]) -> set[str]:
-    """Names of the entries whose runs were all scored on the samples that most entries were scored on."""
+    """Name the entries whose runs were all scored on the samples that most entries were scored on."""
     keys = {name: {_samples_key(run) for run in runs} for name, runs in entries.items() if runs}
     votes = Counter(next(iter(own)) for own in keys.values() if len(own) == 1)
     if not votes:

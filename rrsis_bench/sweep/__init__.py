@@ -1,1 +1,1 @@
-"""Many runs: which cells a sweep has, what has become of them, and how they are started."""
+"""Sweeps: the cells of a sweep's file, their states, and the launchers that run them."""

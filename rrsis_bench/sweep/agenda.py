@@ -1,4 +1,4 @@
-"""Which cells of a sweep are to be run, and in what order. No torch."""
+"""Chooses the cells of a sweep that are to be run, and their order. No torch."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.sweep import launchers
 from rrsis_bench.sweep.cells import STATES, Verdict, judge
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.estimate import Estimates
 from rrsis_bench.sweep.grid import Cell, Sweep
-from rrsis_bench.sweep.launchers.slurm import job_of, waiting_jobs
 
 
 @dataclass(frozen=True)
 class Agenda:
-    """A sweep looked at.
+    """The cells of a sweep, their states, and those to run.
 
     Attributes:
-        cells: those that were asked for.
-        verdicts: cell name -> what has become of it.
-        todo: those to run, longest first.
-        estimates: of their lengths.
+        cells: the cells that `--only` selects, or all cells.
+        verdicts: cell name -> verdict on its state.
+        todo: cells to run, longest first.
+        estimates: estimates of how long cells take.
     """
 
     cells: tuple[Cell, ...]
@@ -33,13 +33,13 @@ class Agenda:
     estimates: Estimates
 
     def summary(self) -> str:
-        """How many cells are in which state."""
+        """The number of cells in each state, as one line."""
         counts = Counter(verdict.state for verdict in self.verdicts.values())
-        told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-        return f"{len(self.cells)} cell{'s' if len(self.cells) != 1 else ''}: {told}"
+        states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+        return f"{len(self.cells)} cell{'s' if len(self.cells) != 1 else ''}: {states}"
 
 
-def look(
+def survey(
     sweep: Sweep,
     only: Sequence[str] = (),
     force: bool = False,
@@ -51,19 +51,19 @@ def look(
 
     Args:
         sweep: the sweep.
-        only: patterns (`*`, `?`) or parts of cell names; none for all cells.
+        only: patterns (`*`, `?`) or parts of cell names; empty for all cells.
         force: run finished and failed cells anew.
         retry_failed: run failed cells again.
-        compute: hash data whose hash is not known yet.
-        data: the data sets, where they were looked at before.
+        compute: hash test splits whose hash is not in the cache.
+        data: states of the data sets; None to read them.
 
     Raises:
-        UsageError: a pattern that fits no cell.
+        UsageError: a pattern fits no cell.
     """
     cells = select(sweep.cells, only)
     states = data if data is not None else DataStates(compute)
     verdicts = {cell.name: judge(cell, states) for cell in cells}
-    _ask_scheduler(cells, verdicts)
+    _ask_schedulers(cells, verdicts)
     wanted = {"missing", "interrupted", "outdated"} | ({"failed"} if retry_failed else set())
     wanted |= {"failed", "done"} if force else set()
     estimates = Estimates([sweep.runs, Path("results/runs")])
@@ -71,23 +71,24 @@ def look(
     return Agenda(cells, verdicts, tuple(todo), estimates)
 
 
-def _ask_scheduler(cells: Sequence[Cell], verdicts: dict[str, Verdict]) -> None:
-    """A cell whose job has left the queue without starting is not queued any more."""
-    queued = [cell for cell in cells if verdicts[cell.name].state == "queued"]
-    known = waiting_jobs() if queued else None
-    for cell in queued:
-        job = job_of(cell.folder)
-        if known is None or not job or job in known:
+def _ask_schedulers(cells: Sequence[Cell], verdicts: dict[str, Verdict]) -> None:
+    """Ask the launchers' schedulers for their jobs, and change the verdict of queued cells whose job is gone."""
+    queued = [(cell, state.launcher) for cell in cells if verdicts[cell.name].state == "queued"
+              and (state := cell.folder.state()) is not None]  # fmt: skip
+    known = {name: launchers.load(name).poll() for name in {name for _, name in queued if name in launchers.LAUNCHERS}}
+    for cell, launcher in queued:
+        job, jobs = cell.folder.job(), known.get(launcher)
+        if jobs is None or not job or job in jobs:
             verdicts[cell.name] = Verdict("queued", f"job {job or '(just submitted)'}")
         else:
             verdicts[cell.name] = Verdict("interrupted", f"its job {job} has left the queue")
 
 
 def select(cells: Sequence[Cell], only: Sequence[str]) -> tuple[Cell, ...]:
-    """The cells whose names fit any of the patterns.
+    """The cells whose names fit any of the patterns; all cells if there is no pattern.
 
     Raises:
-        UsageError: a pattern that fits none.
+        UsageError: a pattern fits no cell.
     """
     chosen: set[str] = set()
     for pattern in only:

@@ -1,87 +1,32 @@
-"""What has become of a cell: judged from its run folder, its lock and its state file. No torch."""
+"""Judges the state of a cell from its run folder, its lock and its state file. No torch."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from rrsis_bench import config
 from rrsis_bench.errors import UserError
-from rrsis_bench.files import write_json
-from rrsis_bench.results.record import CONFIG_FILE, FILE, read_result
-from rrsis_bench.run.lock import Holder, holder
+from rrsis_bench.run.lock import Holder
+from rrsis_bench.run.state import State
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.grid import Cell
 
-STATE_FILE = "cell.json"
-LOG_FILE = "cell.log"
-JOB_FILE = "cell.job"
 STATES = ("done", "running", "queued", "failed", "interrupted", "outdated", "missing")
-"""done: finished with these settings and data. outdated: with others. interrupted: can be continued."""
-
-
-@dataclass
-class State:
-    """What the runner of a cell keeps in its run folder.
-
-    Attributes:
-        state: `queued`, `running`, `done`, `failed` or `interrupted`.
-        config_hash: of the cell as it was run.
-        config: that configuration, to name what has changed since.
-        command: its command line.
-        host: where it ran.
-        job: the scheduler's job, or "".
-        attempts: how often it was started.
-        started: UTC time of the last start.
-        seconds: of all attempts that ended, wall clock.
-        exit_code: of the last attempt; None while it runs.
-        message: why it ended, in one line.
-        result_sha256: the checksum of the result it made.
-        data_state: the state of the data it was made from.
-    """
-
-    state: str = "missing"
-    config_hash: str = ""
-    config: config.Config = field(default_factory=dict)
-    command: str = ""
-    host: str = ""
-    job: str = ""
-    attempts: int = 0
-    started: str = ""
-    seconds: float = 0.0
-    exit_code: int | None = None
-    message: str = ""
-    result_sha256: str = ""
-    data_state: str = ""
-
-    def write(self, folder: Path) -> None:
-        """Write the state file atomically."""
-        write_json(folder / STATE_FILE, asdict(self))
-
-
-def read_state(folder: Path) -> State | None:
-    """The state file of a run folder; None where there is none that can be read."""
-    try:
-        values = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-        known = {entry.name for entry in fields(State)}
-        return State(**{key: value for key, value in values.items() if key in known})
-    except (OSError, ValueError, TypeError, AttributeError):
-        return None
+"""done: finished with these settings and data. outdated: run with others. interrupted: the next sweep continues it."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What has become of a cell.
+    """The state of a cell.
 
     Attributes:
         state: one of `STATES`.
-        detail: in words.
-        seconds: it took, where it is done.
-        scores: mIoU and oIoU of the result, where it is done.
-        started: UTC time, where it runs.
+        detail: reason for the state, in words; "" if there is none.
+        seconds: wall-clock time of a cell that is done, if known.
+        scores: mIoU and oIoU of a cell that is done, as fractions.
+        started: UTC time when a running cell was started, if known.
     """
 
     state: str
@@ -92,20 +37,19 @@ class Verdict:
 
 
 def judge(cell: Cell, data: DataStates, own: Holder | None = None) -> Verdict:
-    """What has become of a cell.
+    """Judge the state of a cell.
 
     Args:
         cell: the cell.
-        data: the data sets as they are now.
-        own: our own hold on its lock, which does not count as running.
+        data: present states of the data sets.
+        own: the holder of the cell's lock that this process is; it does not count as running.
     """
-    state = read_state(cell.folder)
-    held = holder(cell.folder)
+    state, held = cell.folder.state(), cell.folder.holder()
     if held is not None and held != own:
         return Verdict(
             "running", f"process {held.pid} on {held.host}", started=state.started if state is not None else ""
         )
-    if (cell.folder / FILE).is_file():
+    if cell.folder.is_finished:
         return _judge_result(cell, data, state)
     if state is not None:
         where = None if state.config_hash == cell.config_hash else _changed(state.config, cell.config)
@@ -116,7 +60,7 @@ def judge(cell: Cell, data: DataStates, own: Holder | None = None) -> Verdict:
         if state.state == "failed":
             return Verdict("failed", state.message)
         return Verdict("interrupted", state.message or "its process is gone")
-    if not (cell.folder / CONFIG_FILE).is_file():
+    if not cell.folder.config_path.is_file():
         return Verdict("missing")
     where = _difference_from_file(cell)
     return Verdict("interrupted", "started by hand") if where is None else Verdict("outdated", f"unfinished, {where}")
@@ -124,7 +68,7 @@ def judge(cell: Cell, data: DataStates, own: Holder | None = None) -> Verdict:
 
 def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
     try:
-        result = read_result(cell.folder / FILE)
+        result = cell.folder.result()
     except UserError as error:
         return Verdict("outdated", str(error))
     ours = state is not None and state.result_sha256 == result["sha256"]
@@ -135,7 +79,7 @@ def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
     block = cell.config["data"]
     known = ours and state is not None and state.data_state and state.data_state == data.state(block)
     if not known and data.content(block) not in {None, result["dataset"].get("content_hash")}:
-        return Verdict("outdated", f"the test split of {cell.dataset} is another now")
+        return Verdict("outdated", f"the test split of {cell.dataset} has changed since")
     seconds = state.seconds if ours and state is not None else (result.get("training") or {}).get("seconds")
     first = result["metrics"][result["protocols"][0]]
     scores = (first["miou"]["value"], first["oiou"]["value"])
@@ -143,25 +87,24 @@ def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
 
 
 def _difference_from_file(cell: Cell) -> str | None:
-    """Where a run's saved configuration contradicts the cell's, in words; None if nowhere."""
-    path = cell.folder / CONFIG_FILE
+    """The first difference between a run's saved configuration and the cell's, in words; None if there is none."""
     try:
-        saved = config.load_yaml(path)
+        saved = cell.folder.config()
     except UserError as error:
         return str(error)
     return _contradiction(cell.config, saved)
 
 
 def _changed(before: config.Config, now: config.Config) -> str | None:
-    """What differs between two configurations of a cell, in words; None for nothing of weight."""
+    """The first difference between two configurations of a cell that may change results, in words; None for none."""
     return _contradiction(now, before) or _dropped(before, now)
 
 
 def _contradiction(asked: Any, saved: Any, where: str = "") -> str | None:
-    """The first value that was asked for and is not what was saved; the saved file holds all defaults besides.
+    """The first value of the cell's configuration that differs from the saved one, in words; None for none.
 
-    A value that the saved configuration does not know, and that is off, came with a later version of the suite; among
-    a method's options, which are saved as they were given, it counts.
+    The saved configuration also holds all defaults. A key that it lacks was added by a later version of the suite: a
+    false, zero or empty value there is no difference. It is one among a method's options, which are saved as given.
     """
     if isinstance(asked, Mapping) and isinstance(saved, Mapping | None):
         for key, value in asked.items():
@@ -178,7 +121,7 @@ def _contradiction(asked: Any, saved: Any, where: str = "") -> str | None:
 
 
 def _dropped(before: Any, now: Any, where: str = "") -> str | None:
-    """The first value that was given before and is left to its default now."""
+    """The first value that was given before and is now left to its default, in words; None for none."""
     if not isinstance(before, Mapping) or not isinstance(now, Mapping):
         return None
     for key, value in before.items():
@@ -192,7 +135,7 @@ def _dropped(before: Any, now: Any, where: str = "") -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """YAML reads `1e-4` as text and the parser as a number."""
+    """A value to compare: YAML reads `1e-4` as text, the parser as a number."""
     try:
         return float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else value
     except ValueError:

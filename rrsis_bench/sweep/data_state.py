@@ -1,7 +1,7 @@
-"""Whether a result was made from the data that are here now. No torch.
+"""The present state of data sets, which shows whether a result was made from them. No torch.
 
-Hashing the images of a test split takes a while, so the hash is kept in the cache beside a cheap state of the data
-set: its folder, and the sizes and times of its key files; or, for a generated one, its recipe.
+Hashing the images of a test split takes minutes. The cache keeps the hash under the data set's state, which is cheap to
+compute: the name of its manifest, which stands for every file, or the settings of a generator that is still to draw it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _KEYS = ("dataset", "source", "root", "generator", "source_options", "manifest",
 
 
 class DataStates:
-    """The data sets of a sweep, each looked at once.
+    """The states of a sweep's data sets, each computed once.
 
     Args:
-        compute: hash a test split whose hash is not in the cache; off, it stays unknown.
+        compute: read files whose hashes are not in the cache; if False, a data set that was never read stays unknown.
     """
 
     def __init__(self, compute: bool) -> None:
@@ -31,7 +31,7 @@ class DataStates:
         self._contents: dict[str, str | None] = {}
 
     def state(self, data: Mapping[str, Any]) -> str:
-        """A cheap name for the present state of a data set; "" where it is not on this machine.
+        """The present state of a data set, as a short text; "" if it is not on this machine, or was not read yet.
 
         Args:
             data: the `data` block of a configuration.
@@ -39,13 +39,13 @@ class DataStates:
         wanted, key = _wanted(data)
         if key not in self._states:
             try:
-                self._states[key] = _state(wanted, key)
+                self._states[key] = self._state(wanted, key)
             except MissingResourceError:
                 self._states[key] = ""
         return self._states[key]
 
     def content(self, data: Mapping[str, Any]) -> str | None:
-        """The content hash of its test split, as results have it; None where it is not known.
+        """The content hash of a data set's test split, as results state it; None if it is unknown.
 
         Args:
             data: the `data` block of a configuration.
@@ -58,6 +58,18 @@ class DataStates:
                 self._contents[key] = None
         return self._contents[key]
 
+    def _state(self, data: Mapping[str, Any], key: str) -> str:
+        from rrsis_bench.data.prepare import folder, is_recorded, locate, manifest_path
+
+        if data["generator"] and not folder(data).is_dir():
+            from rrsis_bench.data.synthetic.presets import VERSION
+
+            return f"generated-{_digest(f'{VERSION} {key}')}"
+        located = locate(data)
+        if not self.compute and not is_recorded(located):
+            return ""  # all files are to be read the first time
+        return f"{manifest_path(located).stem}-{_digest(key)}"
+
     def _content(self, data: Mapping[str, Any], state: str) -> str | None:
         kept = paths.cache_root() / "content" / f"{state}.sha256"
         if state and kept.is_file():
@@ -69,27 +81,19 @@ class DataStates:
         from rrsis_bench.files import write_text
 
         located = locate(data)
-        opened = Manifest.open(ensure_manifest(located), "test")
+        path = ensure_manifest(located)
+        opened = Manifest.open(path, "test")
         limit = (data["limit"] or {}).get("test")
         content = (opened if limit is None else opened.head(int(limit))).content_hash(located.root)
-        with contextlib.suppress(UserError):  # a cache that cannot be written only costs the time again
-            write_text(kept, content + "\n")
+        if state.startswith((path.stem, "generated-")):  # else a file has changed since the state was computed
+            with contextlib.suppress(UserError):  # without the cache, the next sweep hashes again
+                write_text(kept, content + "\n")
         return content
 
 
 def _wanted(data: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     wanted = {key: data.get(key) for key in _KEYS}
     return wanted, json.dumps(wanted, sort_keys=True, default=str)
-
-
-def _state(data: Mapping[str, Any], key: str) -> str:
-    if data["generator"]:
-        from rrsis_bench.data.sources.synthetic import VERSION
-
-        return f"generated-{_digest(f'{VERSION} {key}')}"
-    from rrsis_bench.data.prepare import locate, manifest_path
-
-    return f"{manifest_path(locate(data)).stem}-{_digest(key)}"
 
 
 def _digest(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How long a cell will take, from runs that were made before. No torch."""
+"""Estimates how long a cell takes, from finished runs. No torch."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from rrsis_bench.errors import UserError
-from rrsis_bench.results.record import FILE, read_result
+from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.sweep.grid import Cell
 
 _SIDE = 384
-"""Image side in pixels that is assumed where a configuration leaves it to the method."""
+"""Image side in pixels that is assumed if a configuration leaves it to the method."""
 
 
 class Estimates:
-    """Seconds of a cell from finished runs of its method, variant and data set with any seed.
+    """Estimates a cell's time from finished runs of its method, variant and data set with any seed.
 
-    A run's training time is scaled by the epochs (or steps) asked for now. Runs of the plain variant stand in for
-    those of a named cell.
+    A run's training time is scaled to the cell's epochs or steps. For a named cell without runs, the runs of the plain
+    variant are taken.
 
     Args:
-        roots: folders of runs, the most telling first (this sweep's runs, then committed results).
+        roots: folders of runs in order of preference (this sweep's runs, then committed results).
     """
 
     def __init__(self, roots: Sequence[Path]) -> None:
@@ -29,7 +29,7 @@ class Estimates:
         self._known: dict[tuple[str, str], list[dict[str, Any]]] = {}
 
     def seconds(self, cell: Cell) -> float | None:
-        """The estimate; None where no such run was made before."""
+        """The estimate in seconds; None if there is no finished run to estimate from."""
         for variant in dict.fromkeys((cell.variant, cell.variant.partition("+")[0])):
             rates = [
                 seconds
@@ -41,10 +41,10 @@ class Estimates:
         return None
 
     def longest_first(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Cells in the order to start them.
+        """Sort cells into the order in which to start them.
 
-        Cells of unknown length come first, since a long one started last would keep everybody waiting; among them,
-        those with the most epochs x pixels. Equal ones keep the file's order.
+        Cells of unknown length come first, those with the most epochs x pixels before others. A long cell that starts
+        last would delay the end of the sweep. Cells of equal length keep the order of the file.
         """
 
         def key(cell: Cell) -> tuple[int, float]:
@@ -57,9 +57,9 @@ class Estimates:
         if (dataset, label) not in self._known:
             found: list[dict[str, Any]] = []
             for root in self.roots:
-                for path in sorted((root / dataset / label).glob(f"seed*/{FILE}")):
+                for path in sorted((root / dataset / label).glob("seed*")):
                     try:
-                        training = read_result(path).get("training")
+                        training = RunFolder(path).result().get("training")
                     except UserError:
                         continue
                     if training:

@@ -1,24 +1,23 @@
-"""A sweep's file: methods x data sets x variants x seeds, and named cells; each an ordinary `rrsis-bench fit`.
+"""A sweep's file: methods x data sets x variants x seeds, and named cells. Each cell is a `rrsis-bench fit`. No torch.
 
-No torch. The file:
+The file:
 
     methods: [s4eca, lavt]            # or: all
     datasets: [rrsisd, refsegrs]
     seeds: [0, 1, 2]
     variants: {s4eca: [base, swin-b]} # or a list for all methods; default: the data set's default
-    trainer: gpu                      # preset, as fit's --trainer; protocol, recipe: likewise
+    trainer: gpu                      # as fit's --trainer; the keys protocol and recipe are as its other flags
     flags: {trainer.max_epochs: 40}   # configuration values for every cell
     cells:                            # named cells beside the grid, such as ablations
       no-proxies: {method: s4eca, flags: {model.options.proxies: mean}}
     slurm: {slurm_partition: gpu, timeout_min: 1440}   # submitit's own names
 
-A named cell is the variant `<variant>+<name>`, so that its runs and rows stand apart from the method's own. It takes
-the sweep's data sets, seeds, trainer, protocol, recipe and flags unless it has its own.
+A named cell has the variant `<variant>+<name>`, so that its runs and rows differ from the method's own. It takes data
+sets, seeds, trainer, protocol, recipe and flags from the sweep unless it states its own.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import re
@@ -28,9 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from rrsis_bench import config, registry
-from rrsis_bench.config import Config, merge
+from rrsis_bench.config import Config
 from rrsis_bench.errors import UsageError, did_you_mean
-from rrsis_bench.paths import run_folder, runs_root
+from rrsis_bench.paths import runs_root
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.request import RunRequest
+from rrsis_bench.run.resolve import resolve
 
 _KEYS = ("methods", "datasets", "seeds", "variants", "trainer", "protocol", "recipe", "flags", "cells", "slurm")
 _CELL_KEYS = ("method", "dataset", "datasets", "variant", "seeds", "trainer", "protocol", "recipe", "flags")
@@ -40,27 +42,44 @@ _GROUPS = ("model", "data", "trainer", "checkpoint_every_n_steps")
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a sweep.
+    """One run of a sweep: a request, its configuration and its run folder.
 
     Attributes:
-        name: `<dataset>/<method>@<variant>/seed<k>`, as its folder under the runs.
-        dataset: data set by name.
-        method: method by name.
-        variant: the variant; of a named cell `<variant>+<name>`.
-        seed: its seed.
-        folder: its run folder.
-        words: what follows `rrsis-bench` on its command line.
-        config: what these words stand for, as far as that needs no torch.
+        name: `<dataset>/<method>@<variant>/seed<k>`, the path of the run folder under the folder of runs.
+        request: the request that `fit` gets.
+        folder: the run folder.
+        config: the configuration that the request resolves to.
     """
 
     name: str
-    dataset: str
-    method: str
-    variant: str
-    seed: int
-    folder: Path
-    words: tuple[str, ...]
+    request: RunRequest
+    folder: RunFolder
     config: Config
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return str(self.config["data"]["dataset"])
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return str(self.config["model"]["method"])
+
+    @property
+    def variant(self) -> str:
+        """Name of the variant; `<variant>+<name>` for a named cell."""
+        return str(self.config["model"]["variant"])
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.config["seed_everything"])
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of the cell's command line after `rrsis-bench`."""
+        return ("fit", *self.request.choice_words(), "--resume", "auto", *self.request.value_words())
 
     @property
     def config_hash(self) -> str:
@@ -68,26 +87,32 @@ class Cell:
         return hashlib.sha256(json.dumps(self.config, sort_keys=True, default=str).encode("utf-8")).hexdigest()
 
     def to_json(self) -> str:
-        """As one line, for the process that runs it."""
-        values = {**vars(self), "folder": str(self.folder)}
-        return json.dumps(values, default=str)
+        """The cell as one line of JSON, for the process that runs it."""
+        plain = {
+            "name": self.name,
+            "request": self.request.to_json(),
+            "folder": str(self.folder),
+            "config": self.config,
+        }
+        return json.dumps(plain, default=str)
 
     @classmethod
     def from_json(cls, text: str) -> Cell:
-        """What `to_json` gave."""
-        values = json.loads(text)
-        return cls(**{**values, "folder": Path(values["folder"]), "words": tuple(values["words"])})
+        """The cell whose `to_json` gave a text."""
+        plain = json.loads(text)
+        request, folder = RunRequest.from_json(plain["request"]), RunFolder(Path(plain["folder"]))
+        return cls(plain["name"], request, folder, plain["config"])
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's file, read.
+    """The content of a sweep's file.
 
     Attributes:
-        name: of the file, without its ending.
+        name: name of the file without its ending.
         path: the file.
-        runs: folder the runs are under.
-        cells: in the order of the file.
+        runs: folder that holds the run folders.
+        cells: all cells, in the order of the file.
         slurm: submitit's parameters.
     """
 
@@ -99,14 +124,14 @@ class Sweep:
 
 
 def read_sweep(name: str, runs: Path | None = None) -> Sweep:
-    """Read a sweep by the name of a file in `configs/sweeps/`, or by path.
+    """Read a sweep's file.
 
     Args:
-        name: such as `tiny`, or `my/sweep.yaml`.
+        name: name of a file in `configs/sweeps/`, such as `tiny`, or a path, such as `my/sweep.yaml`.
         runs: folder for the runs; None for `RRSIS_RUNS`.
 
     Raises:
-        UsageError: no such file, or anything in it that is unknown or of the wrong kind; says which.
+        UsageError: the file does not exist, or holds an unknown key or name, or a value of the wrong type.
     """
     path = Path(name)
     if not (path.is_file() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1):
@@ -127,7 +152,7 @@ def read_sweep(name: str, runs: Path | None = None) -> Sweep:
 
 
 class _Reader:
-    """Checks a sweep's mapping and expands it."""
+    """Checks the mapping of a sweep's file, and makes its cells."""
 
     def __init__(self, path: Path, loaded: Config, runs: Path | None) -> None:
         self.path, self.loaded, self.runs = path, loaded, runs
@@ -137,7 +162,7 @@ class _Reader:
         self.flags = self._flags(loaded, "")
 
     def cells(self) -> Iterator[Cell]:
-        """The grid, then the named cells."""
+        """Yield the cells of the grid, then the named cells."""
         methods = self._names(self.loaded, "methods", "")
         if methods == ["all"]:
             methods = sorted(registry.method_targets())
@@ -181,37 +206,22 @@ class _Reader:
         flags: Mapping[str, Any],
         seeds: list[int],
     ) -> Iterator[Cell]:
-        from rrsis_bench.cli._trainer import make_plan
-        from rrsis_bench.cli.fit import add_arguments
-
         if variant is None:
             data = config.load_yaml(config.find("datasets", dataset))
             variant = config.choose_variant(method, config.method_config(method), data, None)
         label = f"{variant}+{name}" if name else variant
-        words = ["--method", method, "--dataset", dataset, "--variant", variant]
-        for key in _CHOICES:
-            if choices.get(key) is not None:
-                words += [f"--{key}", str(choices[key])]
-        tail = [f"--{key}={_value(value)}" for key, value in flags.items()]
-        if name:
-            tail.insert(0, f"--model.variant={label}")
-        parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
-        add_arguments(parser)
-        try:
-            preview = make_plan(*parser.parse_known_args([*words, *tail])).preview
-        except UsageError as error:
-            raise UsageError(f"{self.path}: {error}") from error
+        values = {"model.variant": label, **flags} if name else dict(flags)
+        chosen: dict[str, Any] = {key: None if choices.get(key) is None else str(choices[key]) for key in _CHOICES}
         for seed in seeds:
-            folder = run_folder(dataset, method, label, seed)
-            relative = folder.relative_to(runs_root())
-            seeded = [*words, "--seed", str(seed)]
-            if self.runs is not None:
-                folder = self.runs / relative
-                seeded += ["--out", str(folder)]
-            yield Cell(
-                relative.as_posix(), dataset, method, label, seed, folder,
-                ("fit", *seeded, "--resume", "auto", *tail), merge(preview, {"seed_everything": seed}),
-            )  # fmt: skip
+            usual = RunFolder.of(dataset, method, label, seed)
+            relative = usual.path.relative_to(runs_root())
+            out = None if self.runs is None else self.runs / relative
+            request = RunRequest(method, dataset, variant, seed=seed, values=values, out=out, **chosen)
+            try:
+                run = resolve(request)
+            except UsageError as error:
+                raise UsageError(f"{self.path}: {error}") from error
+            yield Cell(relative.as_posix(), request, run.folder, run.config)
 
     def _variants(self, methods: list[str]) -> dict[str, list[Any]]:
         asked = self.loaded.get("variants")
@@ -251,7 +261,11 @@ class _Reader:
         return flags
 
     def mapping(self, block: Mapping[str, Any], key: str, where: str = "") -> dict[str, Any]:
-        """A part that must be a mapping; missing is empty."""
+        """The mapping under a key; empty if the key is missing.
+
+        Raises:
+            UsageError: the value is no mapping.
+        """
         value = block.get(key)
         if value is None:
             return {}
@@ -270,8 +284,3 @@ class _Reader:
 
 def _join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
-
-
-def _value(value: Any) -> str:
-    """A flag's value as it stands on the command line, where it is read as YAML."""
-    return value if isinstance(value, str) else json.dumps(value)

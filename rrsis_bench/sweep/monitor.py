@@ -1,4 +1,4 @@
-"""What a sweep shows while it goes on: a live table on a terminal, one line per event elsewhere. No torch."""
+"""Shows a running sweep: a live table on a terminal, one line per event in a file or a pipe. No torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from rrsis_bench.sweep.cells import LOG_FILE, judge, read_state
+from rrsis_bench.sweep.cells import judge
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.estimate import Estimates
 from rrsis_bench.sweep.grid import Cell
@@ -19,12 +19,12 @@ _SHOWN_LINES = 5
 
 
 class Monitor:
-    """Tells what happens to the cells of a sweep.
+    """Prints the events of a sweep's cells, and on a terminal a live table of the running ones.
 
     Args:
-        total: how many cells are to be run.
-        estimates: of their lengths.
-        console: where to; a live table needs a terminal.
+        total: number of cells to run.
+        estimates: estimates of how long cells take.
+        console: console to print to; None for standard output.
     """
 
     def __init__(self, total: int, estimates: Estimates, console: Console | None = None) -> None:
@@ -39,14 +39,14 @@ class Monitor:
         return self.console.is_terminal and self.total > 0
 
     def start(self, cell: Cell, where: str) -> None:
-        """A cell was started."""
+        """Print that a cell was started, and where."""
         self.running[cell.name] = (cell, where, time.monotonic())
         seconds = self.estimates.seconds(cell)
         about = "" if seconds is None else f", about {duration(seconds)}"
         self.note(f"start   {cell.name} on {where}{about}")
 
     def end(self, cell: Cell, code: int, seconds: float) -> None:
-        """A cell's process ended."""
+        """Print that a cell's process ended, with its scores or the end of its log."""
         self.running.pop(cell.name, None)
         self.ended += 1
         count = f"[{self.ended}/{self.total}]"
@@ -57,10 +57,10 @@ class Monitor:
         elif code == 0:
             verdict = judge(cell, DataStates(compute=False))
             scores = verdict.scores
-            told = "" if scores is None else f", mIoU {100 * scores[0]:.2f}, oIoU {100 * scores[1]:.2f}"
-            self.note(f"done    {cell.name} {count} in {duration(seconds)}{told}")
+            shown = "" if scores is None else f", mIoU {100 * scores[0]:.2f}, oIoU {100 * scores[1]:.2f}"
+            self.note(f"done    {cell.name} {count} in {duration(seconds)}{shown}")
         else:
-            state, log = read_state(cell.folder), cell.folder / LOG_FILE
+            state, log = cell.folder.state(), cell.folder.log_path
             reason = state.message if state is not None and state.message else f"exit code {code}"
             self.note(f"FAILED  {cell.name} {count} after {duration(seconds)}: {reason}")
             for line in tail(log)[-_SHOWN_LINES:]:
@@ -68,16 +68,16 @@ class Monitor:
             self.note(f"        log: {log}")
 
     def note(self, text: str) -> None:
-        """One line that stays."""
+        """Print one line that stays on the screen."""
         self.console.print(text, soft_wrap=True)
 
     def tick(self) -> None:
-        """Time has passed; renew the live table."""
+        """Redraw the live table."""
         if self._live is not None:
             self._live.update(self._table())
 
     def close(self) -> None:
-        """Take the live table away."""
+        """Remove the live table."""
         if self._live is not None:
             self._live.stop()
 
@@ -89,6 +89,6 @@ class Monitor:
         for cell, where, started in self.running.values():
             seconds = self.estimates.seconds(cell)
             about = "" if seconds is None else duration(seconds)
-            last = (tail(cell.folder / LOG_FILE, 2048) or [""])[-1]
+            last = (tail(cell.folder.log_path, 2048) or [""])[-1]
             table.add_row(cell.name, where, duration(time.monotonic() - started), about, last)
         return table

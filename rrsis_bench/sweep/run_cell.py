@@ -1,6 +1,6 @@
-"""Run one cell: hold its lock, start its `rrsis-bench fit`, keep its log and state, end it cleanly. No torch.
+"""Runs one cell: holds its lock, starts its `rrsis-bench fit`, saves its log and state, and stops it. No torch.
 
-`python -m rrsis_bench.sweep.run_cell CELL` is what the launchers start; CELL is the cell as JSON.
+The launchers start `python -m rrsis_bench.sweep.run_cell CELL`; CELL is the cell as JSON.
 """
 
 from __future__ import annotations
@@ -20,19 +20,17 @@ from types import FrameType
 
 from rrsis_bench.errors import UserError
 from rrsis_bench.results.provenance import utc_now
-from rrsis_bench.results.record import CONFIG_FILE, read_result
-from rrsis_bench.results.record import FILE as RESULT_FILE
-from rrsis_bench.run.lock import FILE as LOCK_FILE
 from rrsis_bench.run.lock import TOKEN, CellLock
-from rrsis_bench.sweep.cells import LOG_FILE, STATE_FILE, State, judge, read_state
+from rrsis_bench.run.state import State
+from rrsis_bench.sweep.cells import judge
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.grid import Cell
 
 HELD = 75
-"""Exit code: somebody else runs the cell."""
+"""Exit code: another process runs the cell."""
 INTERRUPTED = 130
 GRACE_SECONDS = 120.0
-"""How long a cell that was asked to stop may take to save its checkpoint."""
+"""Seconds that a cell has to save its checkpoint after it was asked to stop."""
 _POLL_SECONDS = 0.2
 
 
@@ -40,11 +38,11 @@ class CellRun:
     """One attempt at a cell.
 
     Args:
-        cell: what to run.
-        force: start anew, whatever is there.
+        cell: the cell to run.
+        force: start anew, even if the cell is done or can be continued.
         job: the scheduler's job, or "".
-        command: the program and its first words in place of `python -m rrsis_bench`.
-        parent: stop when this process is no longer our parent; None for never.
+        command: program and first words of the command; None for `python -m rrsis_bench`.
+        parent: number of the parent process, whose end stops the cell; None to run on without it.
     """
 
     def __init__(
@@ -65,22 +63,22 @@ class CellRun:
         """Run the cell to its end.
 
         Args:
-            environment: of the command.
+            environment: environment variables of the command.
 
         Returns:
-            0 done (also when it was already), `HELD`, `INTERRUPTED`, or the exit code of the command.
+            0 if the cell is done now or was before, `HELD`, `INTERRUPTED`, or the exit code of the command.
         """
         folder = self.cell.folder
-        lock = CellLock.acquire(folder)
+        lock = CellLock.acquire(folder.path)
         if lock is None:
             return HELD
         try:
             verdict = judge(self.cell, DataStates(compute=True), own=lock.me)
             if verdict.state == "done" and not self.force:
                 return 0
-            state = read_state(folder)
+            state = folder.state()
             if self.force or verdict.state == "outdated":
-                set_aside(folder)
+                folder.set_aside()
                 state = None
             state = state or State()
             state.state, state.config_hash, state.job = "running", self.cell.config_hash, self.job
@@ -88,45 +86,46 @@ class CellRun:
             state.command = shlex.join(["rrsis-bench", *self.cell.words])
             state.host, state.started, state.attempts = lock.me.host, utc_now(), state.attempts + 1
             state.exit_code, state.message = None, ""
-            state.write(folder)
+            folder.save_state(state)
+            before = DataStates(compute=True).state(self.cell.config["data"])
             started = time.monotonic()
             code = self._supervise(lock, environment)
             state.seconds = round(state.seconds + time.monotonic() - started, 1)
             if self._lost:
-                return HELD  # the folder is another's now; nothing more is ours to write
-            self._conclude(state, code)
-            state.write(folder)
+                return HELD  # another process has taken the folder over: write nothing more
+            self._conclude(state, code, before)
+            folder.save_state(state)
             return 0 if state.state == "done" else INTERRUPTED if state.state == "interrupted" else code or 1
         finally:
             lock.release()
 
     def stop(self) -> None:
-        """Ask the command to save and end; asked a second time, or too slow, it is killed."""
+        """Ask the command to save a checkpoint and end; a second call kills it, as does `GRACE_SECONDS` of waiting."""
         if self._asked is None:
             self._asked = time.monotonic()
             if self._child is not None:
-                # The first process only: it tells its helpers itself, and its data loaders are of use to the end.
+                # Signal the first process only: it stops its helpers itself, and needs its data loaders to the end.
                 _signal(self._child.pid, signal.SIGINT)
         else:
             self._kill()
 
     def requeue(self) -> None:
-        """For a signal handler: stop, wait for the command to have ended, and mark the cell as queued again."""
+        """Stop the command, wait for its end, and mark the cell as queued again. A signal handler may call it."""
         self.stop()
         end = time.monotonic() + GRACE_SECONDS
         while self._child is not None and time.monotonic() < end and not _ended(self._child.pid):
             time.sleep(_POLL_SECONDS)
-        state = read_state(self.cell.folder)
+        state = self.cell.folder.state()
         if state is not None and state.state == "running":
             state.state, state.message = "queued", "stopped before its time was up, and queued again"
-            state.write(self.cell.folder)
+            self.cell.folder.save_state(state)
 
     def _kill(self) -> None:
         if self._child is not None:
             _signal(self._child.pid, signal.SIGKILL, group=True)
 
     def _supervise(self, lock: CellLock, environment: Mapping[str, str]) -> int:
-        with (self.cell.folder / LOG_FILE).open("ab") as log:
+        with self.cell.folder.log_path.open("ab") as log:
             log.write(f"# {utc_now()} {shlex.join(['rrsis-bench', *self.cell.words])}\n".encode())
             log.flush()
             self._child = subprocess.Popen(
@@ -138,7 +137,7 @@ class CellRun:
                 start_new_session=True,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
-            if self._asked is not None:  # between the two lines above
+            if self._asked is not None:  # a signal came before `_child` was set
                 _signal(self._child.pid, signal.SIGINT)
             while True:
                 try:
@@ -153,51 +152,33 @@ class CellRun:
                 elif self._asked is not None and time.monotonic() - self._asked > GRACE_SECONDS:
                     self._kill()
 
-    def _conclude(self, state: State, code: int) -> None:
+    def _conclude(self, state: State, code: int, data_before: str) -> None:
         state.exit_code = code
-        result = self.cell.folder / RESULT_FILE
-        if code == 0 and result.is_file():
+        folder = self.cell.folder
+        if code == 0 and folder.is_finished:
             state.state = "done"
-            state.result_sha256 = str(read_result(result)["sha256"])
-            state.data_state = DataStates(compute=False).state(self.cell.config["data"])
+            state.result_sha256 = str(folder.result()["sha256"])
+            data_after = DataStates(compute=False).state(self.cell.config["data"])
+            # Data that changed during the run: which of the two the result is of, its content hash says.
+            state.data_state = data_after if data_after == data_before else ""
         elif code == INTERRUPTED or self._asked is not None:
             state.state, state.message = "interrupted", "stopped"
         else:
             state.state = "failed"
             end = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-            line = last_line(self.cell.folder / LOG_FILE) if code >= 0 else ""
+            line = last_line(folder.log_path) if code >= 0 else ""
             state.message = f"{end}: {line}" if line else end
 
 
-def set_aside(folder: Path) -> Path | None:
-    """Move a run's files out of the way, so that no work is ever lost to a changed sweep.
-
-    They go to `<folder>.replaced-<n>`, where `result.json` is called `result.json.replaced` and so reaches no board.
-
-    Returns:
-        the new folder; None where there was nothing.
-    """
-    entries = [path for path in folder.iterdir() if LOCK_FILE not in path.name]
-    if not any(path.name in {RESULT_FILE, CONFIG_FILE, STATE_FILE, "checkpoints"} for path in entries):
-        return None
-    number = 1
-    while (target := folder.with_name(f"{folder.name}.replaced-{number}")).exists():
-        number += 1
-    target.mkdir()
-    for path in entries:
-        path.rename(target / (f"{path.name}.replaced" if path.name == RESULT_FILE else path.name))
-    return target
-
-
 def last_line(log: Path) -> str:
-    """The line of a log that says most: the last error of ours since the command began, else the last one at all."""
+    """The last `rrsis-bench: error:` line of the present attempt's log, else its last line; at most 500 characters."""
     lines = tail(log)
     errors = [line for line in lines if line.startswith("rrsis-bench: error:")]
     return (errors or lines or [""])[-1].removeprefix("rrsis-bench: error: ")[:500]
 
 
 def tail(log: Path, size: int = 8192) -> list[str]:
-    """The last lines of a log that are not blank, of the present attempt only."""
+    """The lines of the present attempt within the last `size` bytes of a log, without blank lines."""
     try:
         with log.open("rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - size))
@@ -214,7 +195,7 @@ def _signal(pid: int, number: signal.Signals, group: bool = False) -> None:
 
 
 def _ended(pid: int) -> bool:
-    """Whether a child has ended, without taking its exit code from whoever waits for it."""
+    """Whether a child process has ended. Its exit code stays available for the code that waits for it."""
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
@@ -222,7 +203,7 @@ def _ended(pid: int) -> bool:
 
 
 def _die_with_parent() -> None:
-    """Linux ends the command when its supervisor is killed, so that no orphan goes on writing to the folder."""
+    """Make Linux kill the command when its supervisor is killed: an orphan must not write to the folder."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 

@@ -1,13 +1,13 @@
-"""Words for times and counts. No torch."""
+"""Times as text. No torch."""
 
 from __future__ import annotations
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: `48 s`, `12 min`, `3 h 5 min`.
+    """A duration as text: `48 s`, `12 min`, `3 h 5 min`.
 
     Args:
-        seconds: the time.
+        seconds: the duration in seconds.
     """
     if seconds < 100:
         return f"{seconds:.0f} s"

@@ -1,7 +1,7 @@
-"""Deterministic parameters and inputs behind the golden fixtures.
+"""Deterministic parameters and inputs of the golden fixtures.
 
-A value depends only on the seed, the official parameter name and the shape, so a fixture needs no weights: fill a
-network with these numbers, run it in float64 and compare with the stored outputs.
+A value depends only on the seed, the official parameter name and the shape, so that a fixture needs no weights. A test
+fills a network with these numbers, runs it in float64, and compares its outputs with the stored ones.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def official_tensor(key: str, shape: tuple[int, ...], seed: int) -> Tensor:
 
 
 def official_state(shapes: Mapping[str, tuple[int, ...]], seed: int, prefix: str = "") -> dict[str, Tensor]:
-    """`official_tensor` of every name; the values are drawn for `prefix` + name and returned under the name."""
+    """`official_tensor` for every name. The values are those of `prefix` + name; the keys are the names alone."""
     return {name: official_tensor(prefix + name, tuple(shape), seed) for name, shape in shapes.items()}
 
 

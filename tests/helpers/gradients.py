@@ -1,4 +1,4 @@
-"""Which trainable parameters a backward pass left without a gradient."""
+"""Finds trainable parameters that a backward pass leaves without a gradient."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def without_gradient(method: nn.Module, cancelled: Sequence[str] = ()) -> list[str]:
-    """Names of trainable parameters whose gradient is missing or zero throughout.
+    """Names of trainable parameters whose gradient is missing or zero everywhere.
 
     Args:
         method: after a backward pass.

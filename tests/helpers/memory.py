@@ -1,4 +1,4 @@
-"""Peak memory of tensors on any device, counted where they are made and freed."""
+"""Measures the peak memory of tensors on any device, when they are made and freed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch.utils._pytree import tree_leaves
 
 
 class PeakMemory(TorchDispatchMode):
-    """Bytes of all storages that operations inside made and that were alive at once, at most.
+    """Peak bytes of the storages that operations in the block make and keep alive at the same time.
 
-    What an operation allocates and frees within itself is not seen.
+    Memory that an operation allocates and frees within itself is not counted.
     """
 
     def __init__(self) -> None:

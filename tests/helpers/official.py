@@ -1,4 +1,4 @@
-"""Released networks of LAVT's family: lists of their parameters, and our networks against their stored outputs."""
+"""Released networks of LAVT's family: lists of their parameters, and a comparison of our networks with theirs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.golden import golden_image, load_golden, official_tensor
 from rrsis_bench.families.lavt.decoder import upsample_aligned
 from rrsis_bench.families.lavt.family import LAVTFamily
 from rrsis_bench.nn.weights.files import fit
-from tests.helpers.golden import golden_image, load_golden, official_tensor
 
 KEYS = Path(__file__).resolve().parents[1] / "fixtures" / "keys"
 
 PARTS = {"target_mask": "object", "position_mask": "position"}
-"""A fixture's masks of parts of the expression, and our names of them."""
+"""Names of a fixture's masks of parts of the expression -> our names."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ SMALL_FAMILY: dict[str, Any] = {
     "text_positions": 40,
     "decoder_width": 12,
 }
-"""Options of the LAVT family's networks: the true code at a size that answers at once."""
+"""Options of the LAVT family's networks: the real network at a size that runs in a moment."""
 
 
 def official_keys(name: str) -> dict[str, Key]:
@@ -58,10 +58,10 @@ def official_keys(name: str) -> dict[str, Key]:
 
 
 def official_shapes(method: LAVTFamily, name: str) -> dict[str, tuple[int, ...]]:
-    """Released names and shapes of a network of any size, told from the published list and our tensors.
+    """Released names and shapes of a network of any size, derived from the published list and our tensors.
 
-    A listed axis of length 1 that our tensor lacks stays: the last ones of 1x1 convolutions that are linear layers
-    here, and the first of a list of one kernel (five axes).
+    A listed axis of length 1 stays even if our tensor lacks it. These are the last axes of 1x1 convolutions that are
+    linear layers here, and the first axis of a list of one kernel (five axes).
     """
     own = method.state_dict()
     shapes = {}
@@ -75,7 +75,7 @@ def official_shapes(method: LAVTFamily, name: str) -> dict[str, tuple[int, ...]]
 
 
 def official_checkpoint(method: LAVTFamily, name: str) -> dict[str, Tensor]:
-    """The parameters of a network of ours as a released checkpoint would hold them."""
+    """The parameters of one of our networks, in the layout of a released checkpoint."""
     own = method.state_dict()
     return {
         key: own[method.released.ours(key) or ""].reshape(shape).clone()
@@ -84,7 +84,7 @@ def official_checkpoint(method: LAVTFamily, name: str) -> dict[str, Tensor]:
 
 
 def fill(method: LAVTFamily, name: str, seed: int, head: dict[str, Tensor]) -> None:
-    """A fixture's parameters, given by official name and loaded through the method's own name map."""
+    """Load a fixture's parameters, which have official names, by the method's own name map."""
     official: dict[str, Tensor] = {}
     for key, shape in official_shapes(method, name).items():
         fixed = key.endswith("num_batches_tracked")
@@ -95,7 +95,7 @@ def fill(method: LAVTFamily, name: str, seed: int, head: dict[str, Tensor]) -> N
 
 @torch.no_grad()
 def check_golden(path: Path, name: str, build: Callable[[dict[str, Any]], LAVTFamily], text: str = "context") -> None:
-    """Compare a network of ours with the stored outputs of the released one, in float64 within 1e-6.
+    """Compare one of our networks with the stored outputs of the released one, in float64 within 1e-6.
 
     Args:
         path: the fixture.
@@ -124,7 +124,7 @@ def check_golden(path: Path, name: str, build: Callable[[dict[str, Any]], LAVTFa
 
 
 def small_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Options of ours for a fixture's."""
+    """Our options for the options of a fixture."""
     return {
         "swin_depths": options["depths"],
         "text_layers": options["bert_layers"],

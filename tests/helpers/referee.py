@@ -1,6 +1,6 @@
-"""A second opinion on expressions: reads the sentence and judges every object, sharing no code with the grammar.
+"""A referee of expressions: it reads a sentence, judges every object by its mask, and shares no code with the grammar.
 
-It is strict where the grammar must be sure and lenient where a rival could be meant, on masks rather than on outlines.
+Its conditions are strict for the referent and lenient for rivals: every object that a reader could mean counts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SENTENCE = re.compile(
 
 @dataclass
 class Seen:
-    """One object as the referee sees it: from its mask alone, and what it is called."""
+    """One object: its mask, and the names of its colour and category."""
 
     category: str
     colours: frozenset[str]
@@ -44,7 +44,7 @@ def called(name: str, things: Sequence[Seen]) -> list[int]:
 
 
 def meant(text: str, things: Sequence[Seen]) -> list[int]:
-    """Indices of all objects that a reader could take the sentence to mean."""
+    """Indices of all objects that a reader of the sentence could mean."""
     found = SENTENCE.match(text)
     assert found, f"not a sentence of the grammar: {text}"
     height, width = things[0].mask.shape

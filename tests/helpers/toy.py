@@ -1,4 +1,4 @@
-"""A small method with everything the engine must cope with: a frozen encoder, BatchNorm, dropout, an unequal layer."""
+"""A small method with all that is difficult for the engine: a frozen encoder, BatchNorm, dropout, an unequal layer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TARGET = "helpers.toy:Toy"
 
 @dataclass(frozen=True)
 class Options:
-    """Choices of the toy."""
+    """Options of the toy."""
 
     dim: int = 8
     dropout: float = 0.1
@@ -63,8 +63,9 @@ class Toy(Method):
         return {"visual": self.encoder}
 
     def _obey(self) -> None:
-        # A signal at an exact training step, from inside the process, so that a test of it cannot be a matter of luck.
-        for variable, number in (("TOY_KILL_AT", signal.SIGKILL), ("TOY_INTERRUPT_AT", signal.SIGINT)):
+        # The process sends itself a signal at an exact training step, so that a test of it does not depend on timing.
+        asked = signal.Signals[os.environ.get("TOY_SIGNAL", "SIGINT")]
+        for variable, number in (("TOY_KILL_AT", signal.SIGKILL), ("TOY_INTERRUPT_AT", asked)):
             if os.environ.get(variable) == str(self.calls):
                 os.kill(os.getpid(), number)
 
@@ -86,7 +87,7 @@ class Toy(Method):
 
 
 def random_batch(n: int = 4, seed: int = 0, native: tuple[int, int] = (40, 48)) -> Batch:
-    """A batch of noise with squares to find."""
+    """A batch of noise images, with the same rectangle as the truth of each."""
     draw = torch.Generator().manual_seed(seed)
     masks = torch.zeros(n, 32, 32, dtype=torch.uint8)
     masks[:, 8:20, 4:16] = 1

@@ -1,4 +1,4 @@
-"""`rrsis-bench` with the toy method, as a script: to be killed, interrupted, and run by two processes."""
+"""`rrsis-bench` with the toy method, as a script that tests kill, interrupt, and run as two processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rrsis_bench.cli import main
 
 
 def register() -> None:
-    """Make the toy known, as a built-in method is."""
+    """Register the toy as a built-in method."""
     registry.BUILT_IN = {**registry.BUILT_IN, toy.NAME: toy.TARGET}  # type: ignore[misc]
     registry.method_targets.cache_clear()
 

@@ -75,8 +75,9 @@ def test_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_run_and_a_method_contradict_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text("model: {method: s4eca, variant: tiny}\ndata: {dataset: tiny}\n")
     assert main(["test", "--run", str(tmp_path), "--method", "lavt"]) == 2
-    assert "--method" in capsys.readouterr().err
+    assert "--method lavt" in capsys.readouterr().err
 
 
 @pytest.mark.timing

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy_data
 
+from helpers import toy_data
 from rrsis_bench.engine.checkpoint import read
 
 pytestmark = pytest.mark.slow

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy_data
 import yaml
 
+from helpers import toy_data
 from rrsis_bench.engine.checkpoint import read
 from rrsis_bench.engine.load import load_run
 from rrsis_bench.results.samples import read_samples
+from rrsis_bench.run.folder import RunFolder
 
 FIT = ("fit", "--method", "toy", "--dataset", "toyset")
 pytestmark = pytest.mark.slow
@@ -50,7 +51,7 @@ def test_the_files_are_there_and_agree(done: Path) -> None:
     assert (training["epochs"], training["steps"], training["global_batch"]) == (3, 18, 4)
     assert set(training["pretrained"]) == {"encoder"}
     assert found["language_control"]["n"] == toy_data.COUNTS["test"]
-    assert len(read_samples(done / "samples.csv.gz")) == toy_data.COUNTS["test"]
+    assert len(read_samples(RunFolder(done))) == toy_data.COUNTS["test"]
     assert found["efficiency"]["trainable_parameters"] < found["efficiency"]["parameters"]
 
 
@@ -127,12 +128,11 @@ def test_validate_prints_the_scores_of_the_best_epoch(folder: Path, done: Path) 
 
 def test_a_run_loads_without_trainer_or_data(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from helpers import toy
-
     from rrsis_bench import registry
 
     monkeypatch.setattr(registry, "BUILT_IN", {**registry.BUILT_IN, toy.NAME: toy.TARGET})
     registry.method_targets.cache_clear()
-    loaded = load_run(done)
+    loaded = load_run(RunFolder(done))
     registry.method_targets.cache_clear()
     assert not loaded.method.training
     assert loaded.config["data"]["dataset"] == "toyset"
@@ -168,9 +168,16 @@ def test_a_loss_that_is_not_finite_stops_the_run(folder: Path, tmp_path: Path) -
 
 
 def test_overwrite_starts_anew(folder: Path, tmp_path: Path) -> None:
-    short = (*FIT, "--trainer.max_epochs=1", "--out", str(tmp_path))
+    run, aside = tmp_path / "run", tmp_path / "run.replaced-1"
+    short = (*FIT, "--trainer.max_epochs=1", "--out", str(run))
     assert toy_data.run(folder, *short).returncode == 0
-    (tmp_path / "notes.txt").write_text("mine")
+    (run / "notes.txt").write_text("mine")
+    before = {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
     done = toy_data.run(folder, *short, "--overwrite")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert str(aside) in done.stdout
+    kept = {path.relative_to(aside): path.read_bytes() for path in aside.rglob("*") if path.is_file()}
+    renamed = {Path("result.json.replaced"): before.pop(Path("result.json"))}
+    ours = {".rrsis_run.json", ".cell.lock.guard"}
+    assert {path: content for path, content in before.items() if path.name not in ours} | renamed == kept
+    assert not (run / "notes.txt").exists()

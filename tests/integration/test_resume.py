@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-import toy_data
 
+from helpers import toy_data
+from rrsis_bench.boards.board import collect
 from rrsis_bench.engine.checkpoint import read
 
 FIT = ("fit", "--method", "toy", "--dataset", "toyset")
@@ -92,9 +93,69 @@ def test_ctrl_c_saves_and_says_how_to_go_on(folder: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_sigterm_saves_too_and_exits_with_its_own_code(folder: Path, tmp_path: Path) -> None:
+    stopped = toy_data.run(folder, *FIT, "--out", str(tmp_path), TOY_INTERRUPT_AT="8", TOY_SIGNAL="SIGTERM")
+    assert stopped.returncode == 143
+    assert "Traceback" not in stopped.stderr
+    assert "--resume auto" in stopped.stderr
+    assert read(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 9
+
+
+@pytest.mark.slow
+def test_a_run_does_not_continue_with_other_settings_or_data(folder: Path, tmp_path: Path) -> None:
+    assert toy_data.run(folder, *FIT, "--out", str(tmp_path), TOY_INTERRUPT_AT="8").returncode == 130
+    resume = (*FIT, "--out", str(tmp_path), "--resume", "auto")
+    for flags, told in (
+        (("--seed", "7"), "seed_everything: 0 -> 7"),
+        (("--model.optimizer.lr=1e-5",), "model.optimizer.lr: 0.01 -> 1e-05"),
+        (("--data.limit.train=20",), "data.limit"),
+    ):
+        refused = toy_data.run(folder, *resume, *flags)
+        assert refused.returncode == 1
+        assert told in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    assert read(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 9
+    # What cannot change the result may differ; what was accepted is in the result, and no board takes it.
+    changed = ("--accept-changes", "--model.optimizer.lr=1e-5", "--data.num_workers=0")
+    done = toy_data.run(folder, *resume, *changed)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["status"] == "changed"
+    assert result["training"]["accepted_changes"] == ["model.optimizer.lr: 0.01 -> 1e-05"]
+    boards, left_out = collect(tmp_path)
+    assert boards == []
+    assert "continued with other" in left_out[0]
+    tested = toy_data.run(folder, "test", "--run", str(tmp_path), "--out", str(tmp_path / "tested"))
+    assert tested.returncode == 0, tested.stderr
+    assert json.loads((tmp_path / "tested" / "result.json").read_text())["status"] == "changed"
+
+
+@pytest.mark.slow
+def test_a_part_of_the_test_split_is_a_partial_result(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = toy_data.run(folder, *FIT, "--out", str(run), "--trainer.max_epochs=1")
+    assert done.returncode == 0, done.stderr
+    whole = json.loads((run / "result.json").read_text())
+    assert whole["status"] == "complete"
+    hashes = {whole["dataset"]["content_hash"]}
+    for number, flag in enumerate(("--trainer.limit_test_batches=1", "--data.limit.test=3")):
+        out = tmp_path / str(number)
+        flags = ("--data.eval_batch_size=4", flag)
+        tested = toy_data.run(folder, "test", "--run", str(run), "--out", str(out), *flags)
+        assert tested.returncode == 0, tested.stderr
+        assert "no board shows this result" in tested.stdout
+        result = json.loads((out / "result.json").read_text())
+        assert result["status"] == "partial"
+        hashes.add(result["dataset"]["content_hash"])
+        assert collect(out)[0] == []
+    assert len(hashes) == 3
+
+
+@pytest.mark.slow
 def test_a_resume_with_another_accumulation_is_refused(folder: Path, tmp_path: Path) -> None:
     stopped = toy_data.run(folder, *FIT, "--out", str(tmp_path), TOY_INTERRUPT_AT="8")
     assert stopped.returncode == 130
-    refused = toy_data.run(folder, *FIT, "--out", str(tmp_path), "--resume", "auto", "--data.global_batch=8")
+    changed = ("--resume", "auto", "--data.global_batch=8", "--accept-changes")
+    refused = toy_data.run(folder, *FIT, "--out", str(tmp_path), *changed)
     assert refused.returncode == 1
     assert "accumulated" in refused.stderr

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sweep_tools import command, environment, prepare, run, states, write
 
+from helpers.sweep_tools import command, environment, prepare, run, states, write
 from rrsis_bench.engine.checkpoint import read
 
 pytestmark = pytest.mark.slow
@@ -86,7 +86,7 @@ def test_a_crash_costs_one_cell_and_finished_cells_are_skipped(root: Path, tmp_p
         (annotations,) = (root / "data" / "toyset").rglob("instances.json")
         os.utime(annotations)
         other = run(root, runs, "sweep", str(changed), "--dry-run")
-        assert "the test split of toyset is another now" in other.stdout
+        assert "the test split of toyset has changed since" in other.stdout
     finally:
         prepare_again(root)
 
@@ -94,7 +94,7 @@ def test_a_crash_costs_one_cell_and_finished_cells_are_skipped(root: Path, tmp_p
 def prepare_again(root: Path) -> None:
     import shutil
 
-    import toy_data
+    from helpers import toy_data
 
     shutil.rmtree(root / "data")
     toy_data.make(root / "data")

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from sweep_tools import environment, prepare
 
+from helpers.sweep_tools import environment, prepare
 from rrsis_bench.engine.checkpoint import read
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.rsrefseg2.losses import contrastive, keys_of
+from baselines.rsrefseg2.losses import contrastive, duplicate_keys
 
 SAMPLES, WIDTH = 6, 5
 
@@ -22,7 +22,7 @@ def loss_of(images: nn.Module, texts: nn.Module, scale: Tensor, bias: Tensor, pa
     draw = torch.Generator().manual_seed(1)
     seen, said = (torch.randn(SAMPLES, WIDTH, generator=draw, dtype=torch.float64)[part] for _ in range(2))
     words = ["a", "b", "c", "d", "b", "e"][part]
-    keys = keys_of(words, [f"image {k}" for k in range(SAMPLES)][part], torch.device("cpu"))
+    keys = duplicate_keys(words, [f"image {k}" for k in range(SAMPLES)][part], torch.device("cpu"))
     normed = (F.normalize(images(seen), dim=-1), F.normalize(texts(said), dim=-1))
     return contrastive(*normed, scale, bias, keys)
 

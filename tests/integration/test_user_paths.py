@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-import toy_data
-from helpers import toy
 from PIL import Image
 
 import rrsis_bench
+from helpers import toy, toy_data
+from helpers.official import official_checkpoint
 from rrsis_bench import registry
 from rrsis_bench.config import variant_options
 from rrsis_bench.errors import UsageError
-from tests.helpers.official import official_checkpoint
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from baselines.btdnet import BTDNet
 from baselines.btdnet.dmols import ObjectLearning
-from rrsis_bench.config import resolve, variant_options
+from helpers.btdnet_small import SMALL, batch_for, plain, small
+from helpers.resolved import configured
+from rrsis_bench.config import variant_options
 from rrsis_bench.engine import checkpoint as files
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.families.lavt.decoder import two_class_cross_entropy, two_class_dice
@@ -20,7 +22,6 @@ from rrsis_bench.families.lavt.stage import LAVTStage
 from rrsis_bench.registry import card
 from rrsis_bench.sweep.grid import read_sweep
 from rrsis_bench.types import Batch, TextTokens
-from tests.methods.btdnet_small import SMALL, batch_for, plain, small
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_the_losses_are_the_design_s() -> None:
         cross = -(wanted * p.log() + (1 - wanted) * (1 - p).log()).mean()
         dice = 1 - (2 * (p * wanted).sum((1, 2)) + 1) / (p.sum((1, 2)) + wanted.sum((1, 2)) + 1)
         torch.testing.assert_close(losses[name], 0.5 * (cross + dice.mean()))
-    assert resolve("btdnet", "rrsisd")["model"]["loss_weights"] == {"ce": 0.9, "dice": 0.1}
+    assert configured("btdnet", "rrsisd")["model"]["loss_weights"] == {"ce": 0.9, "dice": 0.1}
     for epochs, share in ((0.0, 0.0), (0.5, 0.25), (2.0, 1.0), (7.0, 1.0)):
         method.progress(epochs)
         torch.manual_seed(5)
@@ -218,8 +219,8 @@ def test_alternatives_train(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fusion": "bcs"}, "'fusion' is not 'bcs'. Did you mean 'bsc'"),
-        ({"dmols": "all"}, "'dmols' is not 'all'"),
+        ({"fusion": "bcs"}, "'fusion' must be one of bsc, pwam, not 'bcs'. Did you mean 'bsc'"),
+        ({"dmols": "all"}, "'dmols' must be one of both, text, image, none, not 'all'"),
         ({"rebuild_level": 5}, "'rebuild_level' is 1 to 4"),
         ({"head_width": 24}, "'head_width' must divide"),
         ({"rebuild_width": 18}, "'rebuild_width' must be a multiple of 4"),
@@ -249,7 +250,7 @@ def test_the_card_names_every_option_that_is_ours() -> None:
 
 
 def test_recipes() -> None:
-    rrsisd, refsegrs = resolve("btdnet", "rrsisd"), resolve("btdnet", "refsegrs")
+    rrsisd, refsegrs = configured("btdnet", "rrsisd"), configured("btdnet", "refsegrs")
     assert [config["model"]["optimizer"]["lr"] for config in (rrsisd, refsegrs)] == [3e-5, 5e-5]
     assert [config["trainer"]["max_epochs"] for config in (rrsisd, refsegrs)] == [40, 60]
     lengths = [BTDNet.Options(**config["model"]["options"]).max_tokens for config in (rrsisd, refsegrs)]

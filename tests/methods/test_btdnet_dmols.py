@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.btdnet.dmols import ObjectLearning, Objects, choose_cells, choose_words
+from baselines.btdnet.dmols import ObjectLearning, RebuildInputs, choose_cells, choose_words
 from baselines.btdnet.text import BTDNetTokenizer, object_tokens
 from rrsis_bench.data.classes import class_names
-from rrsis_bench.data.text import TinyTokenizer, Tokenized
+from rrsis_bench.data.text import TinyTokenizer
 from rrsis_bench.errors import UsageError
-from rrsis_bench.types import InputSpec
+from rrsis_bench.types import InputSpec, Tokenized
 
 
 def spec(length: int = 16, **options: object) -> InputSpec:
@@ -97,7 +97,7 @@ def test_cells_are_masked_at_their_rates_and_one_of_the_object_s_always() -> Non
     assert none.sum(1).tolist() == [1, 1, 0]
 
 
-def seen(**changes: Tensor) -> Objects:
+def seen(**changes: Tensor) -> RebuildInputs:
     draw = torch.Generator().manual_seed(2)
     present = torch.arange(7)[None] < torch.tensor([[5], [7]])
     masks = torch.zeros(2, 16, 16)
@@ -114,7 +114,7 @@ def seen(**changes: Tensor) -> Objects:
         "masks": masks,
         "images": torch.randn(2, 3, 16, 16, generator=draw),
     }
-    return Objects(**{**values, **changes})
+    return RebuildInputs(**{**values, **changes})
 
 
 def build(**changes: object) -> ObjectLearning:
@@ -122,7 +122,7 @@ def build(**changes: object) -> ObjectLearning:
     return ObjectLearning(12, 10, 7, width=8, layers=1, heads=2, **changes).eval()  # type: ignore[arg-type]
 
 
-def losses(learning: ObjectLearning, objects: Objects) -> dict[str, Tensor]:
+def losses(learning: ObjectLearning, objects: RebuildInputs) -> dict[str, Tensor]:
     torch.manual_seed(1)  # the same cells are masked
     return learning(objects)
 

@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 from baselines.btdnet import BTDNet
 from baselines.btdnet.bsc import START, BSCStage
-from rrsis_bench.families.lavt.stage import CONTEXT, Words
+from helpers.btdnet_small import batch_for, plain, small
+from rrsis_bench.families.lavt.stage import CONTEXT, TextFeatures
 from rrsis_bench.types import Batch
-from tests.methods.btdnet_small import batch_for, plain, small
 
 # --- BSC --------------------------------------------------------------------------------------------------------------
 
 
-def naive_stage(stage: BSCStage, features: Tensor, words: Words) -> tuple[Tensor, Tensor, Tensor]:
+def naive_stage(stage: BSCStage, features: Tensor, words: TextFeatures) -> tuple[Tensor, Tensor, Tensor]:
     """Section by section, sample by sample, head by head, pixel by pixel of the dilated convolutions."""
     flowing, maps, texts = [], [], []
     assert stage.gate is not None
@@ -55,7 +55,9 @@ def test_bsc_is_its_formulas() -> None:
     stage = small().double().stages[1]
     draw = torch.Generator().manual_seed(1)
     features = torch.randn(2, 6, 5, 32, generator=draw).double()
-    words = Words(torch.randn(2, 7, 16, generator=draw).double(), torch.arange(7)[None] < torch.tensor([[4], [7]]))
+    words = TextFeatures(
+        torch.randn(2, 7, 16, generator=draw).double(), torch.arange(7)[None] < torch.tensor([[4], [7]])
+    )
     flowing, fused, texts = stage(features, {CONTEXT: words, START: words})
     wanted = naive_stage(stage, features, words)  # type: ignore[arg-type]
     for found, expected in zip((flowing, fused, texts[CONTEXT].states), wanted, strict=True):

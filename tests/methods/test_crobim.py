@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.gradients import without_gradient
 from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.crobim import CroBIM
-from rrsis_bench.config import resolve, variant_options
+from helpers.crobim_small import SMALL, batch_of, small
+from helpers.gradients import without_gradient
+from helpers.kernels import kernels
+from helpers.resolved import configured
+from rrsis_bench.config import variant_options
 from rrsis_bench.errors import UsageError
 from rrsis_bench.types import Batch, TextTokens
-from tests.methods.crobim_small import SMALL, batch_of, small
-from tests.methods.test_efficiency import kernels
 
 
 def count(module: torch.nn.Module) -> int:
@@ -44,14 +45,14 @@ def test_logits_of_the_published_size_have_a_quarter_of_the_inputs_resolution() 
     batch = batch_of((22,), 22, (480, 480)).to("meta")
     with torch.device("meta"):
         method = CroBIM.from_options({"max_tokens": 22}).eval()
-    maps = method.look(batch.images)
+    maps = method.encode_image(batch.images)
     assert [tuple(one.shape[1:]) for one in maps] == [
         (128, 120, 120),
         (256, 60, 60),
         (512, 30, 30),
         (1024, 15, 15),
     ]
-    reading = method.read(batch.tokens, maps)
+    reading = method.encode_text(batch.tokens, maps)
     assert reading.words.shape == (1, 22, 768)
     assert reading.prompted.shape == (1, 26, 768)
     features = method.lgfa(maps, reading.words, reading.mask)
@@ -103,8 +104,8 @@ def test_padding_has_no_influence_on_any_part() -> None:
     batch = batch_of()
     tokens = batch.tokens
     other = TextTokens(torch.where(tokens.mask, tokens.ids, 41), tokens.mask)
-    maps = method.look(batch.images)
-    first, second = method.read(tokens, maps), method.read(other, maps)
+    maps = method.encode_image(batch.images)
+    first, second = method.encode_text(tokens, maps), method.encode_text(other, maps)
     assert not torch.equal(first.words, second.words)  # padding itself has other states
     assert torch.equal(first.words[first.mask], second.words[second.mask])
     assert torch.equal(first.prompted[first.prompted_mask], second.prompted[second.prompted_mask])
@@ -135,14 +136,18 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
 def test_at_the_start_prompts_do_not_know_the_image_and_nothing_is_compensated() -> None:
     method = small(wake=0.0)
     batch = batch_of()
-    first, second = (method.read(batch.tokens, method.look(images)) for images in (batch.images, -batch.images))
+    first, second = (
+        method.encode_text(batch.tokens, method.encode_image(images)) for images in (batch.images, -batch.images)
+    )
     assert torch.equal(first.prompted, second.prompted)
     logits = method(batch).logits
     for layer in method.lgfa.layers:
         layer.deficit = None
     assert torch.equal(method(batch).logits, logits)
     method = small(wake=0.0, zero_init=False)
-    first, second = (method.read(batch.tokens, method.look(images)) for images in (batch.images, -batch.images))
+    first, second = (
+        method.encode_text(batch.tokens, method.encode_image(images)) for images in (batch.images, -batch.images)
+    )
     assert not torch.equal(first.prompted, second.prompted)
 
 
@@ -178,8 +183,8 @@ def test_pooling_of_maps_is_a_map_per_token_and_a_convolution_over_them() -> Non
     method = small(pooling="maps")
     mid = method.mid
     batch = batch_of((12, 9, 12))
-    maps = method.look(batch.images)
-    reading = method.read(batch.tokens, maps)
+    maps = method.encode_image(batch.images)
+    reading = method.encode_text(batch.tokens, maps)
     features = method.lgfa(maps, reading.words, reading.mask)
     text, pixels = mid.align(features, reading.prompted, reading.prompted_mask)
     both = features + pixels.transpose(1, 2).reshape(features.shape)
@@ -225,7 +230,7 @@ def test_the_lineages_text_layers_stay_frozen_at_the_published_size() -> None:
 
 @pytest.mark.parametrize(("dataset", "words", "rate", "epochs"), [("rrsisd", 22, 3e-5, 40), ("refsegrs", 20, 5e-5, 60)])
 def test_recipes(dataset: str, words: int, rate: float, epochs: int) -> None:
-    merged = resolve("crobim", dataset)
+    merged = configured("crobim", dataset)
     assert merged["model"]["optimizer"] == {"name": "adamw", "lr": rate, "weight_decay": 0.01}
     assert merged["model"]["options"].get("max_tokens", 20) == words
     assert merged["trainer"]["max_epochs"] == epochs
@@ -235,14 +240,14 @@ def test_recipes(dataset: str, words: int, rate: float, epochs: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"compensation": "mas"}, "'compensation' is one of mass, level-weight, none"),
+        ({"compensation": "mas"}, "'compensation' must be one of mass, level-weight, none, not 'mas'"),
         ({"mid_layers": 0}, "'mid_layers' is at least 1"),
-        ({"mid_stride": 16}, "'mid_stride' is 4 or 8, not 16"),
+        ({"mid_stride": 16}, "'mid_stride' must be one of 4, 8, not 16"),
         ({"width": 20, "heads": 8}, "width 20 must be a multiple of 4 and of heads"),
         ({"capm_heads": 5}, "text_width 16 is no multiple of capm_heads 5"),
         ({"prompts": 30}, "12 words and 30 prompts do not fit text_positions 40"),
         ({"prompts": 0, "pooling": "prompts"}, "pooling=prompts needs prompts"),
-        ({"encoder": "resnet"}, "crobim: option 'encoder' is 'swin'"),
+        ({"encoder": "resnet"}, "crobim: option 'encoder' must be one of swin"),
         ({"promts": 8}, "Did you mean 'prompts'"),
     ],
 )

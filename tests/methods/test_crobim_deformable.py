@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.crobim.deformable import LevelFusion, Sampling, centres, lacking_mass, other_levels, ring
+from baselines.crobim.deformable import LevelFusion, Sampling, cell_centres, level_deficit, mass_deficit, ring_offsets
 
 SIZES = [(6, 4), (3, 2), (2, 1)]
 CELLS = [height * width for height, width in SIZES]
@@ -99,18 +99,18 @@ def test_a_cell_that_nothing_looks_at_lacks_all_and_one_above_the_mean_nothing()
     x = torch.tensor([0.1, 0.1, 0.6, 0.1]).reshape(1, 1, 4, 1)
     y = torch.tensor([0.1, 0.1, 0.2, 0.9]).reshape(1, 1, 4, 1)
     weight = torch.ones(1, 1, 4, 1, requires_grad=True)
-    deficit = lacking_mass([Sampling((2, 2), x, y, weight)])
+    deficit = mass_deficit([Sampling((2, 2), x, y, weight)])
     assert deficit.tolist() == [[0.0, 0.0, 0.0, 1.0]]
     assert not deficit.requires_grad
     # Nothing inside: nothing to divide by, and all cells lack all.
-    assert lacking_mass([Sampling((2, 2), x + 5, y, weight)]).tolist() == [[1.0] * 4]
+    assert mass_deficit([Sampling((2, 2), x + 5, y, weight)]).tolist() == [[1.0] * 4]
 
 
 @torch.no_grad()
-def test_what_a_token_leaves_to_other_levels() -> None:
+def test_what_a_token_leaves_to_level_deficit() -> None:
     queries, read = tokens()
     _, plan = fusion()(queries, read, SIZES)
-    lost = other_levels(plan)
+    lost = level_deficit(plan)
     starts = [0, CELLS[0], CELLS[0] + CELLS[1]]
     own = [
         plan[level].weight[:, :, starts[level] + n].sum(-1).mean(1)
@@ -124,13 +124,13 @@ def test_what_a_token_leaves_to_other_levels() -> None:
 def test_it_starts_with_even_weights_on_a_ring() -> None:
     built = LevelFusion(WIDTH, 8, len(SIZES), 4)
     queries = torch.randn(1, TOKENS, WIDTH)
-    plan = built.plan(queries, SIZES)
+    plan = built.samplings(queries, SIZES)
     assert torch.allclose(torch.stack([s.weight for s in plan]), torch.tensor(1 / 12))
-    around = ring(8, 3, 4).reshape(8, 3, 4, 2)
+    around = ring_offsets(8, 3, 4).reshape(8, 3, 4, 2)
     assert torch.equal(around[:, 0], around[:, 2])
     assert torch.allclose(around[:, 0].abs().amax(-1), torch.arange(1.0, 5).expand(8, 4))
     assert len({tuple(row) for row in around[:, 0, 0].mul(4).round().tolist()}) == 8
-    x, y = centres(SIZES, queries)
+    x, y = cell_centres(SIZES, queries)
     height, width = SIZES[0]
     assert torch.allclose((plan[0].x[0, 3, 5] - x[5]) * width, around[3, 0, :, 0], atol=1e-5)
     assert torch.allclose((plan[0].y[0, 3, 5] - y[5]) * height, around[3, 0, :, 1], atol=1e-5)
@@ -141,6 +141,6 @@ def test_places_are_exact_under_low_precision() -> None:
     """In bfloat16 the centres of 60 cells would not all differ."""
     built = LevelFusion(WIDTH, 2, 1, 1, deformable=False)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        plan = built.plan(torch.randn(1, 3600, WIDTH).bfloat16(), [(60, 60)])
+        plan = built.samplings(torch.randn(1, 3600, WIDTH).bfloat16(), [(60, 60)])
     assert plan[0].x.dtype == torch.float32
     assert plan[0].x[0, 0, :, 0].unique().numel() == 60

@@ -7,21 +7,22 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.gradients import without_gradient
 from torch import Tensor, nn
 
 from baselines.detris import DETRIS
 from baselines.detris.visual_adapter import DenseVisualAdapter
 from baselines.detris.weights import RELEASED
-from rrsis_bench.config import find, load_yaml, resolve, variant_options
+from helpers.detris_small import END, batch_of, small
+from helpers.golden import FIXTURES, load_golden, official_state
+from helpers.gradients import without_gradient
+from helpers.resolved import configured
+from rrsis_bench.config import find, load_yaml, variant_options
 from rrsis_bench.engine.checkpoint import frozen_names
 from rrsis_bench.errors import UsageError
 from rrsis_bench.nn.encoders.dinov2 import AdaptedDinov2
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.registry import card, load_class
 from rrsis_bench.types import TextTokens
-from tests.helpers.golden import FIXTURES, load_golden, official_state
-from tests.methods.detris_small import END, batch_of, small
 
 OWN = {
     "cross_width",
@@ -290,7 +291,7 @@ def test_frozen_weights_load(variant: str) -> None:
 @pytest.mark.parametrize(("variant", "dataset"), [("tiny", "tiny"), ("lite", "houston")])
 def test_all_but_the_adapters_is_s4ecas(variant: str, dataset: str) -> None:
     """What the sweeps compare differs in the adapters alone: input, encoders, head, loss, recipe."""
-    ours, theirs = (resolve(method, dataset, variant) for method in ("detris", "s4eca"))
+    ours, theirs = (configured(method, dataset, variant) for method in ("detris", "s4eca"))
     options = [run["model"].pop("options") for run in (ours, theirs)]
     for run in (ours, theirs):
         run["model"].pop("method")
@@ -311,8 +312,8 @@ def test_the_sweeps_change_nothing_else(name: str) -> None:
 
 
 def test_the_paper_s_recipe_chooses_at_its_threshold() -> None:
-    merged = resolve("detris", "rrsisd")
+    merged = configured("detris", "rrsisd")
     assert (merged["model"]["variant"], merged["model"]["recipe"]) == ("base", "paper")
     assert merged["model"]["protocols"][0] == "paper-detris-v1"
     assert merged["trainer"]["max_epochs"] == 65
-    assert resolve("detris", "rrsisd", "large")["model"]["schedule"]["milestones"] == [35]
+    assert configured("detris", "rrsisd", "large")["model"]["schedule"]["milestones"] == [35]

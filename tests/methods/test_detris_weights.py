@@ -13,11 +13,11 @@ from torch import Tensor
 
 from baselines.detris import DETRIS
 from baselines.detris.weights import RELEASED, TEXT, VISION
+from helpers import toy_data
+from helpers.detris_small import batch_of, small
+from helpers.official import official_keys
 from rrsis_bench.config import variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
-from tests.helpers.official import official_keys
-from tests.integration import toy_data
-from tests.methods.detris_small import batch_of, small
 
 DINOV2 = {
     "cls_token", "pos_embed", "mask_token", "register_tokens", "patch_embed.proj.weight", "patch_embed.proj.bias",

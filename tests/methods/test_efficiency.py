@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers.kernels import kernels
 from rrsis_bench import registry
 from rrsis_bench.config import variant_options
 from rrsis_bench.data.datamodule import ReferringDataModule
@@ -23,28 +22,10 @@ from rrsis_bench.types import Batch
 FAMILY = ("lavt", "lgce", "rmsin", "fianet")
 
 
-class Calls(TorchDispatchMode):
-    """Counts the kernels that run inside it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names[func._schema.name.removeprefix("aten::")] += 1
-        return func(*args, **(kwargs or {}))
-
-
 def tiny(name: str) -> tuple[Method, Batch]:
     torch.manual_seed(0)
     method = registry.load_class(name).from_options(variant_options(name, "tiny"))
     return method.eval(), random_batch(method.input_spec)
-
-
-def kernels(method: Method, batch: Batch) -> Counter[str]:
-    with Calls() as calls, torch.no_grad():
-        method(batch)
-    return calls.names
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILY if name in registry.BUILT_IN])

@@ -11,11 +11,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.fianet import FIANet
-from rrsis_bench.config import resolve, variant_options
-from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.registry import card
-from tests.helpers.golden import FIXTURES
-from tests.helpers.official import (
+from helpers.golden import FIXTURES
+from helpers.official import (
     SMALL_FAMILY,
     check_golden,
     official_checkpoint,
@@ -23,6 +20,10 @@ from tests.helpers.official import (
     official_shapes,
     small_options,
 )
+from helpers.resolved import configured
+from rrsis_bench.config import variant_options
+from rrsis_bench.errors import MissingResourceError, UsageError
+from rrsis_bench.registry import card
 
 SMALL = SMALL_FAMILY | {"swin_width": 16, "tmem_blocks": 2}
 
@@ -154,7 +155,7 @@ def test_the_three_texts_are_three_passes() -> None:
 
 
 def test_recipes() -> None:
-    rrsisd, refsegrs = resolve("fianet", "rrsisd"), resolve("fianet", "refsegrs")
+    rrsisd, refsegrs = configured("fianet", "rrsisd"), configured("fianet", "refsegrs")
     assert rrsisd["model"]["optimizer"]["lr"] == 3e-5
     assert refsegrs["model"]["optimizer"]["lr"] == 5e-5
     assert (rrsisd["trainer"]["max_epochs"], refsegrs["trainer"]["max_epochs"]) == (40, 60)

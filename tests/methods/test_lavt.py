@@ -13,11 +13,12 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.lavt import LAVT
-from rrsis_bench.config import resolve, variant_options
+from helpers.official import official_checkpoint, official_keys, official_shapes
+from helpers.resolved import configured
+from rrsis_bench.config import variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.registry import card
 from rrsis_bench.types import Batch, TextTokens
-from tests.helpers.official import official_checkpoint, official_keys, official_shapes
 
 SMALL: dict[str, Any] = {
     "image_size": 64,
@@ -235,7 +236,7 @@ def test_other_released_sizes() -> None:
 
 def test_wrong_options_are_named() -> None:
     for options, message in (
-        ({"encoder": "resnet"}, "'convnext_base' or 'efficientnet_lite0', not 'resnet'"),
+        ({"encoder": "resnet"}, "one of swin, convnext_base, efficientnet_lite0, not 'resnet'"),
         ({"mha": [1, 1]}, "'mha' needs 4 numbers"),
         ({"swin_windw": 7}, "Did you mean 'swin_window'"),
     ):
@@ -254,7 +255,7 @@ def test_variants_build_and_fit_their_tokenizer(variant: str) -> None:
 
 
 def test_recipe_on_rrsisd() -> None:
-    config = resolve("lavt", "rrsisd")
+    config = configured("lavt", "rrsisd")
     assert config["model"]["variant"] == "base"
     assert config["model"]["optimizer"] == {"name": "adamw", "lr": 3e-5, "weight_decay": 0.01}
     assert config["model"]["schedule"] == {"name": "poly", "power": 0.9}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from baselines.lavt import LAVT
-from tests.helpers.golden import FIXTURES
-from tests.helpers.official import check_golden, small_options
+from helpers.golden import FIXTURES
+from helpers.official import check_golden, small_options
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "golden"
 

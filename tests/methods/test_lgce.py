@@ -13,11 +13,12 @@ from torch.nn import functional as F
 from baselines.lgce import LGCE
 from baselines.lgce.guidance import FirstTokenAttention, guide_vector
 from baselines.lgce.weights import names_for
-from rrsis_bench.config import resolve, variant_options
+from helpers.official import SMALL_FAMILY, official_keys
+from helpers.resolved import configured
+from rrsis_bench.config import variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.families.lavt.stage import Words
+from rrsis_bench.families.lavt.stage import TextFeatures
 from rrsis_bench.registry import card
-from tests.helpers.official import SMALL_FAMILY, official_keys
 
 SMALL = SMALL_FAMILY | {"guide_heads": [4, 8]}
 LAVT_SIZE = 227_739_514
@@ -160,7 +161,7 @@ def test_what_acts_is_attention_inside_two_maps_beside_a_language_token() -> Non
     draw = torch.Generator().manual_seed(1)
     maps = [torch.randn(2, 8 * 2**i, 16 // 2**i, 24 // 2**i, generator=draw).double() for i in range(4)]
     states = torch.randn(2, 7, 16, generator=draw).double()
-    found = method.refine(maps, {"context": Words(states, torch.ones(2, 7))})
+    found = method.refine(maps, {"context": TextFeatures(states, torch.ones(2, 7))})
     assert found[0] is maps[0]
     assert found[1] is maps[1]
     for index, heads in ((0, 4), (1, 8)):
@@ -207,9 +208,11 @@ def test_the_exchange_acts_only_where_it_is_asked_to(cross_scale: str) -> None:
 def test_padding_moves_the_published_language_token_and_not_the_masked_one() -> None:
     states = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0))
     mask = torch.tensor([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]])
-    torch.testing.assert_close(guide_vector(Words(states, mask), masked=True)[0], states[0, :2].mean(0))
-    torch.testing.assert_close(guide_vector(Words(states, mask), masked=False), states.mean(1))
-    assert torch.equal(guide_vector(Words(states, mask * 0), masked=True), torch.zeros(2, 5))  # no word, no number lost
+    torch.testing.assert_close(guide_vector(TextFeatures(states, mask), masked=True)[0], states[0, :2].mean(0))
+    torch.testing.assert_close(guide_vector(TextFeatures(states, mask), masked=False), states.mean(1))
+    assert torch.equal(
+        guide_vector(TextFeatures(states, mask * 0), masked=True), torch.zeros(2, 5)
+    )  # no word, no number lost
     for masked in (True, False):
         method = small(masked_guide=masked).eval()
         long, short = (method.features(*inputs(words=words)).classes for words in (9, 6))
@@ -240,11 +243,11 @@ def test_wrong_options_are_named() -> None:
 
 
 def test_recipes() -> None:
-    released = resolve("lgce", "refsegrs")
+    released = configured("lgce", "refsegrs")
     assert released["model"]["variant"] == "base"
     assert released["model"]["optimizer"] == {"name": "adamw", "lr": 5e-5, "weight_decay": 0.01}
     assert (released["data"]["global_batch"], released["trainer"]["max_epochs"]) == (8, 40)
     assert (LGCE.Options().dice, LGCE.Options().max_tokens) == ("none", 20)
     assert "augment" not in released["data"]
-    assert resolve("lgce", "rrsisd")["model"]["optimizer"]["lr"] == 3e-5
-    assert resolve("lgce", "refsegrs", recipe="suite")["model"]["options"]["dice"] == "mean"
+    assert configured("lgce", "rrsisd")["model"]["optimizer"]["lr"] == 3e-5
+    assert configured("lgce", "refsegrs", recipe="suite")["model"]["options"]["dice"] == "mean"

@@ -16,7 +16,7 @@ from baselines.prior.text import PriorText, TextOptions
 from baselines.prior.words import WordTokenizer
 from rrsis_bench.cli import main
 from rrsis_bench.data.dataset import ReferringDataset
-from rrsis_bench.data.manifest import Manifest, Record, write_manifest
+from rrsis_bench.data.manifest import Manifest, Pair, write_manifest
 from rrsis_bench.data.masks import encode
 from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.errors import MissingResourceError, UsageError
@@ -161,7 +161,7 @@ def test_words():
 def test_a_blind_method_s_images_are_never_opened(tmp_path):
     mask = np.zeros((40, 60), np.uint8)
     mask[:20, :30] = 1
-    record = Record("s", "i", "gone.jpg", 60, 40, encode(mask), "the dam", "train", "dam")
+    record = Pair("s", "i", "gone.jpg", 60, 40, encode(mask), "the dam", "train", "dam")
     write_manifest(tmp_path / "m.jsonl", [record])
     manifest = Manifest.open(tmp_path / "m.jsonl")
     spec = PriorImage(PriorOptions(grid=GRID)).input_spec
@@ -190,7 +190,7 @@ def test_no_gradient_no_optimiser_and_one_process_only():
     task.setup("test")
     assert task.configure_optimizers() is None
     method = task.method.train()
-    task.watch.look()
+    task.watch.means()
     task._trainer.global_step = 0
     assert task.training_step(random_batch(method.input_spec), 0) is None
     assert method.seen == 4

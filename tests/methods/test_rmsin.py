@@ -16,11 +16,8 @@ from baselines.rmsin import RMSIN
 from baselines.rmsin.arc import AdaptiveRotatedConv, rotation
 from baselines.rmsin.cim import CIM
 from baselines.rmsin.iim import IntraScale
-from rrsis_bench.config import resolve, variant_options
-from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.registry import card
-from tests.helpers.golden import FIXTURES
-from tests.helpers.official import (
+from helpers.golden import FIXTURES
+from helpers.official import (
     SMALL_FAMILY,
     check_golden,
     official_checkpoint,
@@ -28,6 +25,10 @@ from tests.helpers.official import (
     official_shapes,
     small_options,
 )
+from helpers.resolved import configured
+from rrsis_bench.config import variant_options
+from rrsis_bench.errors import MissingResourceError, UsageError
+from rrsis_bench.registry import card
 
 SMALL = SMALL_FAMILY | {"cim_grid": 5, "cim_heads": 2, "cim_key": 4}
 
@@ -246,7 +247,7 @@ def test_wrong_options_are_named() -> None:
 
 
 def test_recipes() -> None:
-    released = resolve("rmsin", "rrsisd")
+    released = configured("rmsin", "rrsisd")
     assert released["model"]["variant"] == "base"
     assert RMSIN.Options().dice == "sum"
     assert released["model"]["loss_weights"] == {"ce": 0.9, "dice": 0.1}
@@ -254,8 +255,8 @@ def test_recipes() -> None:
     assert released["data"]["augment"] == {"recipe": "paper"}
     assert (released["data"]["batch_size"], released["data"]["global_batch"]) == (2, 8)
     assert (released["trainer"]["max_epochs"], RMSIN.Options().max_tokens) == (40, 20)
-    elsewhere = resolve("rmsin", "refsegrs")
+    elsewhere = configured("rmsin", "refsegrs")
     assert elsewhere["model"]["optimizer"]["lr"] == 5e-5
     assert "augment" not in elsewhere["data"]
-    ddp = resolve("rmsin", "rrsisd", trainer="ddp")
+    ddp = configured("rmsin", "rrsisd", trainer="ddp")
     assert ddp["trainer"]["sync_batchnorm"] is True

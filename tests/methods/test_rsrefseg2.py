@@ -13,11 +13,12 @@ from torch import nn
 
 from baselines.rsrefseg2 import RSRefSeg2
 from baselines.rsrefseg2.options import OFFICIAL, RSRefSeg2Options
-from rrsis_bench.config import method_config, resolve, variant_options
+from helpers.memory import PeakMemory
+from helpers.resolved import configured
+from helpers.rsrefseg2_small import SMALL, alone, make_batch, small
+from rrsis_bench.config import method_config, variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.registry import card, dead_parameters
-from tests.helpers.memory import PeakMemory
-from tests.methods.rsrefseg2_small import SMALL, alone, make_batch, small
 
 PUBLISHED = "siglip2-so400m-sam2.1-l"
 SPEC_IDLE = (
@@ -240,12 +241,12 @@ def test_official_sets_every_released_choice() -> None:
 
 
 def test_recipe() -> None:
-    merged = resolve("rsrefseg2", "rrsisd")
+    merged = configured("rsrefseg2", "rrsisd")
     assert merged["model"]["variant"] == PUBLISHED
     assert merged["model"]["optimizer"] == {"name": "adamw", "lr": 1e-4, "weight_decay": 0.05}
     assert (merged["data"]["global_batch"], merged["trainer"]["gradient_clip_val"]) == (64, 3.0)
-    assert resolve("rsrefseg2", "refsegrs")["model"]["optimizer"]["lr"] == 2e-4
-    released = resolve("rsrefseg2", "rrsisd", "official")
+    assert configured("rsrefseg2", "refsegrs")["model"]["optimizer"]["lr"] == 2e-4
+    released = configured("rsrefseg2", "rrsisd", "official")
     assert released["model"]["options"]["official"] is True
     # Strictly above a threshold counts, as the released metric has it.
     assert released["model"]["protocols"][0] == "paper-rsrefseg2-v1"
@@ -254,9 +255,9 @@ def test_recipe() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"text_padding": "none"}, "'masked' or 'longest', not 'none'"),
-        ({"dense_norm": "layer"}, "'batch' or 'group', not 'layer'"),
-        ({"contrast_label": "all"}, "'area' or 'threshold', not 'all'"),
+        ({"text_padding": "none"}, "'text_padding' must be one of masked, longest, not 'none'"),
+        ({"dense_norm": "layer"}, "'dense_norm' must be one of batch, group, not 'layer'"),
+        ({"contrast_label": "all"}, "'contrast_label' must be one of area, threshold, not 'all'"),
         ({"heads": 3}, "no multiple of heads"),
         ({"depth": 0}, "at least 1"),
         ({"max_tokens": 17}, "takes 16 at most"),

@@ -6,13 +6,14 @@ import json
 
 import pytest
 
+from helpers.resolved import configured
+from helpers.rsrefseg2_small import SMALL
 from rrsis_bench.cli import main
-from rrsis_bench.config import resolve
 from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.nn.weights.needs import named_weights
-from tests.methods.rsrefseg2_small import SMALL
 
 
+@pytest.mark.slow
 def test_profile_prints_the_published_size_without_weights(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["profile", "--method", "rsrefseg2", "--variant", "siglip2-so400m-sam2.1-l", "--meta", "--json"]
     assert main(words) == 0
@@ -30,7 +31,7 @@ def test_prefetching_takes_the_vocabulary_along() -> None:
 
 
 def test_the_low_memory_preset_checkpoints_activations() -> None:
-    assert resolve("rsrefseg2", trainer="low-memory")["model"]["activation_checkpointing"] is True
+    assert configured("rsrefseg2", trainer="low-memory")["model"]["activation_checkpointing"] is True
     for wanted in (False, True):
         task = ReferringSegmentationTask("rsrefseg2", "tiny", dict(SMALL), activation_checkpointing=wanted)
         assert all(("forward" in vars(block)) is wanted for block in task.method.dual.blocks())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from baselines.rsrefseg2.losses import contrastive, decorrelation, keys_of, regions, squared_dice
+from baselines.rsrefseg2.losses import contrastive, decorrelation, duplicate_keys, region_features, squared_dice
 
 
 def test_dice_is_v_nets() -> None:
@@ -33,12 +33,12 @@ def test_a_small_object_counts_by_its_area_and_vanishes_by_the_released_rule() -
     places = torch.randn(1, 5, 4, 4)
     masks = torch.zeros(1, 32, 32, dtype=torch.uint8)
     masks[0, 9:12, 17:20] = 1  # within the place at row 1, column 2
-    by_area = regions(places, masks, "area")
+    by_area = region_features(places, masks, "area")
     torch.testing.assert_close(by_area[0], F.normalize(places[0, :, 1, 2], dim=0))
-    assert regions(places, masks, "threshold").abs().max() == 0
+    assert region_features(places, masks, "threshold").abs().max() == 0
     masks[0, :16] = 1
     expected = F.normalize(places[0, :, :2].mean((1, 2)), dim=0)
-    found = regions(places, (torch.arange(32)[:, None] < 16).expand(1, 32, 32).byte(), "threshold")[0]
+    found = region_features(places, (torch.arange(32)[:, None] < 16).expand(1, 32, 32).byte(), "threshold")[0]
     torch.testing.assert_close(found, expected)
 
 
@@ -54,13 +54,13 @@ def test_contrast_is_the_mean_of_both_cross_entropies() -> None:
 def test_same_sentence_or_image_is_no_negative() -> None:
     seen, said = (F.normalize(torch.randn(3, 6), dim=-1) for _ in range(2))
     scale, bias = torch.tensor([1.0]), torch.tensor([0.0])
-    keys = keys_of(("the ship", "the dam", "the ship"), ("a", "b", "c"), torch.device("cpu"))
+    keys = duplicate_keys(("the ship", "the dam", "the ship"), ("a", "b", "c"), torch.device("cpu"))
     logits = math.e * seen @ said.T
     kept = logits.masked_fill(torch.tensor([[0, 0, 1], [0, 0, 0], [1, 0, 0]]).bool(), float("-inf"))
     expected = -(kept.log_softmax(1).diag() + kept.log_softmax(0).diag()).mean() / 2
     torch.testing.assert_close(contrastive(seen, said, scale, bias, keys), expected)
     # A sentence and an image of the same name are different things.
-    apart = keys_of(("a", "b"), ("b", "a"), torch.device("cpu"))
+    apart = duplicate_keys(("a", "b"), ("b", "a"), torch.device("cpu"))
     assert len(set(apart.flatten().tolist())) == 4
-    everything = keys_of(("x",) * 3, ("a", "b", "c"), torch.device("cpu"))
+    everything = duplicate_keys(("x",) * 3, ("a", "b", "c"), torch.device("cpu"))
     assert contrastive(seen, said, scale, bias, everything).item() == pytest.approx(0, abs=1e-6)

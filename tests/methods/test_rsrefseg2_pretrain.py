@@ -62,12 +62,12 @@ def test_the_committed_files_are_small_and_know_something() -> None:
         assert (ASSETS / f"{name}.safetensors").stat().st_size <= 2_000_000
     dual = ClipDual("clip-nano").eval()
     tensors = {key: value.float() for key, value in load_tensors(ASSETS / "tiny_pair_clip.safetensors").items()}
-    dual.load_tensors(tensors, "the tiny CLIP")
+    dual.load_tensors(tensors)
     seeds = range(PRETRAIN.stop - 16, PRETRAIN.stop)  # far from those it learned from
     scenes = next(iter(pretrain_pair.SceneBatches(seeds, 16, spec_of(dual.mean, dual.std))))
     with torch.no_grad():
-        places = F.normalize(dual.look(scenes.images), dim=1)
-        said = F.normalize(dual.read(scenes.ids, scenes.mask).sentence, dim=-1).unflatten(0, (16, -1))
+        places = F.normalize(dual.encode_image(scenes.images), dim=1)
+        said = F.normalize(dual.encode_text(scenes.ids, scenes.mask).sentence, dim=-1).unflatten(0, (16, -1))
         cosine = torch.einsum("bchw,bec->behw", places, said).flatten(0, 1)
         truth = F.avg_pool2d(scenes.masks[:, None], 2)[:, 0]
         found = overlap(dual.log_scale.exp() * cosine + dual.bias, truth)

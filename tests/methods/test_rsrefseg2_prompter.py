@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.rsrefseg2.dense import DensePrompt, likeness, likeness_naive
+from baselines.rsrefseg2.dense import DensePrompt, cosine_map, cosine_map_naive
 from baselines.rsrefseg2.prompter import CascadedPrompter, pool_words
 from baselines.rsrefseg2.weights import our_name
-from rrsis_bench.errors import UsageError
-from tests.helpers.golden import FIXTURES, load_golden, official_tensor
-from tests.helpers.memory import PeakMemory
-from tests.helpers.official import official_keys
-from tests.methods.rsrefseg2_names import official_prompter_name
+from helpers.golden import FIXTURES, load_golden, official_tensor
+from helpers.memory import PeakMemory
+from helpers.official import official_keys
+from helpers.rsrefseg2_names import official_prompter_name
 
 TOLERANCE = 1e-9
 
@@ -87,7 +86,7 @@ def test_low_memory_form_equals_the_naive_one() -> None:
     """In float32, of the published sizes."""
     draw = torch.Generator().manual_seed(0)
     features, sentence = torch.randn(1, 1152, 32, 32, generator=draw), torch.randn(1, 1152, generator=draw)
-    gap = likeness(features, sentence, (256, 256)) - likeness_naive(features, sentence, (256, 256))
+    gap = cosine_map(features, sentence, (256, 256)) - cosine_map_naive(features, sentence, (256, 256))
     assert gap.abs().max() <= 1e-5
 
 
@@ -97,7 +96,7 @@ def test_gradients_of_both_forms_are_the_same() -> None:
     sentence = torch.randn(2, 48, generator=draw).requires_grad_()
     target = torch.randn(2, 1, 256, 256, generator=draw)
     gradients = []
-    for form in (likeness, likeness_naive):
+    for form in (cosine_map, cosine_map_naive):
         gradients.append(
             torch.autograd.grad((form(features, sentence, (256, 256)) * target).sum(), (features, sentence))
         )
@@ -110,18 +109,18 @@ def test_forms_agree_on_any_grid(grid: tuple[int, int], size: tuple[int, int]) -
     draw = torch.Generator().manual_seed(1)
     features = torch.randn(2, 6, *grid, generator=draw, dtype=torch.float64)
     sentence = torch.randn(2, 6, generator=draw, dtype=torch.float64)
-    assert (likeness(features, sentence, size) - likeness_naive(features, sentence, size)).abs().max() <= 1e-12
+    assert (cosine_map(features, sentence, size) - cosine_map_naive(features, sentence, size)).abs().max() <= 1e-12
 
 
 def test_low_memory_form_needs_a_fifth_of_the_memory() -> None:
     """Forward and backward, 32x32 to 256x256, of a quarter of the published width to keep the naive form affordable."""
     peaks = {}
-    for form in (likeness, likeness_naive):
+    for form in (cosine_map, cosine_map_naive):
         features, sentence = torch.randn(1, 288, 32, 32, requires_grad=True), torch.randn(1, 288)
         with PeakMemory() as memory:
             form(features, sentence, (256, 256)).square().sum().backward()
         peaks[form] = memory.peak
-    assert 5 * peaks[likeness] <= peaks[likeness_naive]
+    assert 5 * peaks[cosine_map] <= peaks[cosine_map_naive]
 
 
 def test_dense_prompt_is_scale_times_cosine_plus_bias() -> None:
@@ -131,8 +130,6 @@ def test_dense_prompt_is_scale_times_cosine_plus_bias() -> None:
     assert prompt.shape == (2, 1, 16, 16)
     corner = F.cosine_similarity(branch.conv(refined)[:, :, 0, 0], sentence)
     torch.testing.assert_close(prompt[:, 0, 0, 0], 2 * corner - 3)
-    with pytest.raises(UsageError, match="'batch' or 'group', not 'layer'"):
-        DensePrompt(8, "layer")
 
 
 def test_pooling_is_adaptive_average_over_real_words() -> None:
@@ -147,9 +144,9 @@ def test_pooling_is_adaptive_average_over_real_words() -> None:
 
 def test_places_of_another_grid_are_interpolated() -> None:
     prompter = CascadedPrompter(8, 8, 4, heads=2, inner=8, hidden=8, depth=1)
-    own = prompter.places((4, 4))
+    own = prompter.positions((4, 4))
     assert torch.equal(own, prompter.image_position[0].flatten(1).T)
-    assert prompter.places((6, 2)).shape == (12, 8)
+    assert prompter.positions((6, 2)).shape == (12, 8)
 
 
 def test_positions_are_on_queries_and_keys_alone() -> None:

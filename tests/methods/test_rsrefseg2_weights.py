@@ -11,9 +11,9 @@ from torch import Tensor
 
 from baselines.rsrefseg2 import RSRefSeg2
 from baselines.rsrefseg2.weights import convert, load_official, our_name
+from helpers.rsrefseg2_names import official_name
+from helpers.rsrefseg2_small import make_batch, small
 from rrsis_bench.errors import MissingResourceError
-from tests.methods.rsrefseg2_names import official_name
-from tests.methods.rsrefseg2_small import make_batch, small
 
 POINTS = "segmenter.network.prompt_encoder.point_embed.weight"
 CODE = "segmenter.network.shared_image_embedding.positional_embedding"

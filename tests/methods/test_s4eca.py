@@ -100,7 +100,7 @@ def test_with_zero_up_projections_the_encoders_are_the_plain_ones() -> None:
     batch = batch_of()
     trunk = method.vision.trunk
     language = method.text(batch.tokens)
-    maps = method.vision.look(batch.images, language)
+    maps = method.vision.encode_image(batch.images, language)
     final, plain = trunk.forward_intermediates(batch.images, indices=[1, 2], norm=False)
     last = final[:, trunk.num_prefix_tokens :].transpose(1, 2).unflatten(2, (4, 4))
     for ours, theirs in zip(maps, [*plain, last], strict=True):
@@ -278,7 +278,9 @@ def test_staged_encoders_start_as_the_plain_ones() -> None:
     method = staged().eval()
     batch = batch_of(size=64)
     language = method.text(batch.tokens)
-    for ours, theirs in zip(method.vision.look(batch.images, language), method.vision.trunk(batch.images), strict=True):
+    for ours, theirs in zip(
+        method.vision.encode_image(batch.images, language), method.vision.trunk(batch.images), strict=True
+    ):
         assert (ours.permute(0, 2, 3, 1) - theirs).abs().max() == 0
     plain = encode_words(method.text.encoder.trunk, batch.tokens.ids, batch.tokens.mask)
     assert (language.words - plain).abs().max() == 0

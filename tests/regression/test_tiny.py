@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from helpers.regression import GOLDEN, measure
 from rrsis_bench.registry import BUILT_IN
-from tests.regression.measure import GOLDEN, measure
 
 pytestmark = pytest.mark.slow
 

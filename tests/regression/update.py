@@ -6,10 +6,10 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[up]) for up in (1, 2)]
 
-from rrsis_bench.registry import BUILT_IN
-from tests.regression.measure import GOLDEN, measure
+from helpers.regression import GOLDEN, measure  # noqa: E402
+from rrsis_bench.registry import BUILT_IN  # noqa: E402
 
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)

@@ -14,8 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
-from sweep_tools import prepare, run, states, write
-
+from helpers.sweep_tools import prepare, run, states, write
 from rrsis_bench.engine.checkpoint import read
 
 pytestmark = [
@@ -73,7 +72,7 @@ def test_a_job_that_must_end_is_queued_again_and_resumes(root: Path, tmp_path: P
     job = (folder / "cell.job").read_text().strip()
     try:
         wait_for((folder / "checkpoints" / "last.ckpt").is_file)
-        # What SLURM sends some time before a job's limit, and when it is pre-empted.
+        # What SLURM sends some time before a job's limit, and when it is preempted.
         subprocess.run(["scancel", "--signal=USR2", job], check=True)
         wait_for(lambda: json.loads((folder / "cell.json").read_text())["state"] == "queued")
         steps = read(folder / "checkpoints" / "last.ckpt")["global_step"]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from rrsis_bench.metrics.functional import METRICS, scores
-from rrsis_bench.stats.bootstrap import SEED, intervals, resample_sums
+from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.functional import scores
+from rrsis_bench.stats.bootstrap import SEED, exactly_summable, intervals, resample
 
 
 def test_equal_to_a_plain_loop_over_resampled_images():
@@ -37,9 +42,47 @@ def test_repeating_expressions_of_an_image_does_not_narrow_the_interval():
 
 def test_fixed_seed_gives_the_same_numbers_and_chunks_do_not_matter():
     values = np.arange(12.0).reshape(6, 2)
-    first = resample_sums(values, list("aabbcd"), resamples=600)
-    assert np.array_equal(first, resample_sums(values, list("aabbcd"), resamples=600))
-    assert np.array_equal(first[:300], resample_sums(values, list("aabbcd"), resamples=300))
+    ((first, drawn),) = resample([values], list("aabbcd"), resamples=600)
+    assert np.array_equal(first, resample([values], list("aabbcd"), resamples=600)[0][0])
+    assert np.array_equal(first[:300], resample([values], list("aabbcd"), resamples=300)[0][0])
+    assert set(drawn.tolist()) == {4.0, 5.0, 6.0, 7.0, 8.0}, "a and b hold two samples each, c and d one"
+
+
+def test_sums_are_exact_whatever_the_order_of_adding():
+    """Processors add in orders of their own. Here the draws are added one by one, last first."""
+    values = np.random.default_rng(3).random((60, 2)) * [1.0, 1e7]
+    ((found, _),) = resample([values], [f"i{k:02d}" for k in range(60)], resamples=50)
+    assert found.mean(axis=0) == pytest.approx(60 * values.mean(axis=0), rel=0.05)
+    draws = np.random.default_rng(SEED).integers(0, 60, (50, 60))
+    rounded = exactly_summable(values)
+    assert rounded == pytest.approx(values, rel=1e-10)
+    for sums, draw in zip(found, draws, strict=True):
+        total = np.zeros(2)
+        for cluster in reversed(draw.tolist()):
+            total += rounded[cluster]
+        assert total.tolist() == sums.tolist()
+
+
+def test_integers_are_summed_as_they_are_and_nan_stays_in_its_column():
+    areas = np.array([[3.0, np.nan, 0.0], [2**40 + 1.0, 1.0, 0.0]])
+    assert np.array_equal(exactly_summable(areas), areas, equal_nan=True)
+
+
+@pytest.mark.parametrize("processor", ["Prescott", "Nehalem", "Haswell"])
+def test_every_processor_gives_the_same_intervals(processor):
+    """OpenBLAS, which numpy's wheels bring, takes the named processor's way of adding; others ignore the variable."""
+    code = (
+        "import numpy as np; from rrsis_bench.stats.bootstrap import intervals; rng = np.random.default_rng(5); "
+        "truth = rng.integers(1, 9999, 500); inter = (truth * rng.random(500)).astype(int); "
+        "print(intervals({'native-v1': np.stack([truth, truth, inter], 1)}, [f'i{k // 2}' for k in range(500)]))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **more}
+        ).stdout
+        for more in ({}, {"OPENBLAS_CORETYPE": processor})
+    }
+    assert len(outputs) == 1
 
 
 def test_no_interval_from_one_image_or_from_nan():

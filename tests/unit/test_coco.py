@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from helpers.referee import Seen, meant
 from rrsis_bench.data.pixels import read_rgb
 from rrsis_bench.data.sources.coco import CocoInstances
 from rrsis_bench.data.synthetic.colours import name_colour
 from rrsis_bench.errors import MissingResourceError, UsageError
-from tests.helpers.referee import Seen, meant
 
 HOUSTON = Path(__file__).resolve().parents[3] / "shared" / "data" / "real" / "houston"
 OPTIONS = {"group": "before-underscore", "per_object": 2}
@@ -153,6 +153,14 @@ def test_verify_finds_a_planted_fault_and_names_the_file(tmp_path, fault):
 
 def test_a_sound_set_has_no_errors(root):
     assert not [finding for finding in CocoInstances(**OPTIONS).verify(root) if finding.severity == "error"]
+
+
+@pytest.mark.parametrize("group", ["stem", "before-underscore", "photo"])
+def test_the_fake_set_is_sound_whatever_names_its_photographs(tmp_path, group):
+    source = CocoInstances(group=group)
+    source.write_fake(tmp_path, 2, seed=0)
+    assert not [finding for finding in source.verify(tmp_path) if finding.severity == "error"]
+    assert {record.split for record in source.prepare(tmp_path)} == {"train", "val", "test"}
 
 
 def test_prepare_stops_at_an_unusable_file(tmp_path):

@@ -7,12 +7,14 @@ import re
 
 import numpy as np
 import pytest
-from test_results_record import make_table, write
 
+from helpers.results import make_table, write
 from rrsis_bench.cli import main
-from rrsis_bench.metrics.functional import METRICS, scores
+from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.functional import scores
 from rrsis_bench.results.comparison import comparison
-from rrsis_bench.stats.paired import RunCounts, compare
+from rrsis_bench.results.counts import run_counts
+from rrsis_bench.stats.paired import compare
 
 
 def table_of(seed, quality, n=60, truth_seed=5, **changes):
@@ -49,7 +51,7 @@ def test_json_holds_every_metric_and_part(runs, capsys):
     assert set(found["by"]) == {"category", "size"}
     assert set(found["by"]["category"]) == {"ship", "dam"}  # samples without a category belong to none
     rows = np.flatnonzero(np.array(tables[0].category) == "ship")
-    parts = [[RunCounts.of(table).rows(rows) for table in half] for half in (tables[:2], tables[2:])]
+    parts = [[run_counts(table).rows(rows) for table in half] for half in (tables[:2], tables[2:])]
     again = compare(*parts, ["oiou"])["oiou"]
     ship = found["by"]["category"]["ship"]
     assert (ship["n"], ship["oiou"]["difference"]) == (20, pytest.approx(again.difference))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -68,12 +69,37 @@ def test_prepare_stats_show(tmp_path, capsys):
     assert "0..3" in capsys.readouterr().err
 
 
-def test_stats_counts_and_tells_what_is_cut(tmp_path, capsys):
-    fake(tmp_path)
-    assert main(["data", "stats", "risbench"]) == 0
-    out = capsys.readouterr().out
-    for word in ("photographs", "category", "< 0.25 %", "words of the expression", "tiny, ", "s4eca@tiny"):
-        assert word in out
+ALONE = """
+import socket, sys
+def refuse(*arguments, **options):
+    raise AssertionError("asks the network")
+socket.socket.connect = socket.getaddrinfo = refuse
+from rrsis_bench.cli import main
+code = main(["data", "stats", "risbench"])
+assert not {"torch", "tokenizers", "huggingface_hub"} & set(sys.modules)
+sys.exit(code)
+"""
+
+
+def test_stats_needs_neither_network_nor_torch(tmp_path):
+    create("risbench").write_fake(tmp_path / "risbench", 20, 0, (), size=64)
+    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for word in ("photographs", "category", "< 0.25 %", "words of the expression"):
+        assert word in done.stdout
+    row = next(line for line in done.stdout.splitlines() if line.startswith("6-10"))
+    assert row.split() == ["6-10", "20", "20", "20"]
+
+
+@pytest.mark.timing
+def test_stats_of_sixty_pairs_takes_less_than_two_seconds(tmp_path):
+    create("risbench").write_fake(tmp_path / "risbench", 20, 0, (), size=64)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "rrsis_bench", "data", "stats", "risbench"], check=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 2
 
 
 def test_unknown_name_and_other_root(tmp_path, capsys):

@@ -105,9 +105,10 @@ def test_resume_in_the_middle_of_an_epoch_goes_on_with_the_next_batch(root, work
     seen += [batch.sample_ids for batch in resumed]
     assert seen == expected
     assert [batch.sample_ids for batch in resumed] == expected
-    resumed.load_state_dict(state)
-    resumed.sampler.set_epoch(4)
-    assert len(list(resumed)) == 4
+    for stored in (state, whole.state_dict()):  # in the middle of epoch 3, and at its end
+        resumed.load_state_dict(stored)
+        resumed.sampler.set_epoch(4)
+        assert len(list(resumed)) == 4
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
@@ -130,7 +131,7 @@ def test_evaluation_repeats_no_sample(world_size):
 def test_permuted_never_onto_the_same_image_and_category(root):
     data = module(root)
     control = permuted(data.test_dataset, 0)
-    records = [control.record(index) for index in range(len(control))]
+    records = [control.pair(index) for index in range(len(control))]
     originals = list(data.test_dataset.manifest)
     assert sorted(record.text for record in records) == sorted(record.text for record in originals)
     for place, record in enumerate(records):
@@ -205,6 +206,22 @@ def test_missing_root_empty_split_limit_and_wrong_numbers(tmp_path, root):
         module(root).val_dataloader()
     with pytest.raises(UsageError, match="at least 1"):
         module(root, batch_size=0)
+    for count in (-3, 0):
+        with pytest.raises(UsageError, match=f"data.limit.train must be at least 1, not {count}"):
+            module(root, limit={"train": count})
+    with pytest.raises(UsageError, match=r"no split 'tain'.* Did you mean 'train'"):
+        module(root, limit={"tain": 3})
+
+
+def test_a_fit_is_told_how_many_expressions_lose_their_end(root, capsys):
+    made = module(root)
+    made.setup("fit")
+    assert capsys.readouterr().out == ""
+    made.input_spec = InputSpec((48, 40), "tiny", 6)
+    made.setup("test")
+    assert capsys.readouterr().out == ""
+    made.setup("fit")
+    assert "9 of 9 (100.0%) training expressions are longer than 6 tokens" in capsys.readouterr().out
 
 
 def test_empty_and_endless_expressions_load(root):

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from rrsis_bench.data.manifest import Manifest, Record, dump_record, write_manifest
+from rrsis_bench.data.manifest import Manifest, Pair, dump_pair, write_manifest
 from rrsis_bench.errors import MissingResourceError, UserError
 
 RLE = {"size": [4, 4], "counts": "`0"}
 
 
-def record(number: int, split: str = "train", text: str = "a ship") -> Record:
-    return Record(f"s{number}", f"i{number // 2}", f"images/{number}.png", 4, 4, RLE, text, split, "ship")
+def record(number: int, split: str = "train", text: str = "a ship") -> Pair:
+    return Pair(f"s{number}", f"i{number // 2}", f"images/{number}.png", 4, 4, RLE, text, split, "ship")
 
 
 def test_round_trip_and_splits(tmp_path):
@@ -70,7 +70,7 @@ def test_content_hash_is_the_documented_one_and_ignores_order(tmp_path):
 
 def test_a_manifest_as_large_as_risbench_opens_quickly_and_small(tmp_path):
     path = tmp_path / "large.jsonl"
-    line = dump_record(record(0, "test", "the small vehicle positioned at the top center of the image")).replace(
+    line = dump_pair(record(0, "test", "the small vehicle positioned at the top center of the image")).replace(
         b"`0", b"Pom56h?4M2O2M3N:F2N10O010O1O1O1N4M3L4L5JdPi1" * 6
     )
     path.write_bytes(line * 52_472)

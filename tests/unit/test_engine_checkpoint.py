@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers import toy
 from torch import nn
 
+from helpers import toy
+from helpers.limits import file_size_limit
 from rrsis_bench import registry
 from rrsis_bench.engine import checkpoint as files
-from rrsis_bench.engine.build import build_method
 from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.methods.build import build_method
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +72,7 @@ def test_round_trip(tmp_path: Path) -> None:
     files.strict_load(method, read, "c.ckpt")
     for key, value in read["state_dict"].items():
         assert torch.equal(method.state_dict()[key.removeprefix("method.")], value)
-    assert not [path for path in tmp_path.iterdir() if path.name != "c.ckpt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.ckpt", "c.ckpt.sha256"]
 
 
 def test_a_missing_or_unknown_tensor_is_refused() -> None:
@@ -158,8 +161,72 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left"):
         files.write(content(), path)
     assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    monkeypatch.undo()
+    # Of a file cut in the middle torch's own report is a RuntimeError of its zip writer.
+    with file_size_limit(100_000), pytest.raises(UserError, match=r"c\.ckpt: File too large.*--resume auto"):
+        files.write({"state_dict": {"a": torch.zeros(100_000)}}, path)
+    assert path.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [path, files.digest_path(path)]
+    (tmp_path / "ordinary").touch()
+    assert path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def flipped(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    for offset in range(400):
+        data[at + offset] ^= 0xFF
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("with_digest", [True, False])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_flipped_checkpoint_is_refused(tmp_path: Path, with_digest: bool, share: float) -> None:
+    path = tmp_path / "best.ckpt"
+    files.write({**content(), "filling": torch.arange(20_000)}, path)
+    files.read(path)
+    if not with_digest:
+        files.digest_path(path).unlink()
+    flipped(path, int(share * path.stat().st_size))
+    with pytest.raises(UserError, match="damaged"):
+        files.read(path)
+
+
+def test_the_digest_beside_a_checkpoint_is_what_sha256sum_checks(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    for number in range(2):
+        files.write(content(number=number), path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert files.digest_path(path).read_text() == f"{digest}  last.ckpt\n"
+
+
+def test_killed_between_the_checkpoint_and_its_digest_either_is_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    files.write(content(number=1), path)
+    kept = files._keep_digests
+    calls: list[int] = []
+
+    def killed(path: Path, digests: list[str]) -> None:
+        calls.append(len(digests))
+        if len(calls) == 2:  # after the new file has taken its place
+            raise KeyboardInterrupt
+        kept(path, digests)
+
+    monkeypatch.setattr(files, "_keep_digests", killed)
+    with pytest.raises(KeyboardInterrupt):
+        files.write(content(number=2), path)
+    assert calls == [2, 1]
+    assert files.read(path)[files.ENTRY]["number"] == 2
+
+
+def test_another_checkpoint_in_the_place_of_one_is_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        files.write(content(number=name), tmp_path / f"{name}.ckpt")
+    (tmp_path / "a.ckpt").write_bytes((tmp_path / "b.ckpt").read_bytes())
+    with pytest.raises(UserError, match=r"a\.ckpt\.sha256 is of another file"):
+        files.read(tmp_path / "a.ckpt")

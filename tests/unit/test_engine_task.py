@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import toy
 from lightning.pytorch import Callback, Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
+from helpers import toy
 from rrsis_bench import registry
 from rrsis_bench.engine.checkpoint import ENTRY, WholeFileIO, read
 from rrsis_bench.engine.optim import OptimizerConfig
@@ -107,8 +107,8 @@ def test_the_watch_reads_once_and_forgets() -> None:
     watch = LossWatch()
     for k in range(3):
         watch.add(k, ("a",), {"loss": torch.tensor(float(k))})
-    assert watch.look() == {"loss": 1.0}
-    assert watch.look() == {}
+    assert watch.means() == {"loss": 1.0}
+    assert watch.means() == {}
 
 
 def test_unknown_loss_weights_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ BOUNDS = ["torch>=2.6", "lightning<2.7,>=2.6.4", "albumentations==2.0.8", "raste
 
 
 def problems(error: str | None = None, **versions: str | None) -> str:
-    return "\n".join(f"{one.problem} {one.remedy}" for one in env.findings({**GOOD, **versions}, BOUNDS, error))
+    return "\n".join(f"{one.problem} {one.remedy}" for one in env.problems({**GOOD, **versions}, BOUNDS, error))
 
 
 def test_good_set_has_no_findings() -> None:

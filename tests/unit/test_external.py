@@ -14,13 +14,15 @@ import rrsis_bench
 from rrsis_bench.boards.board import build_boards, collect
 from rrsis_bench.cli import main
 from rrsis_bench.data import masks
-from rrsis_bench.data.manifest import Manifest, Record
+from rrsis_bench.data.manifest import Manifest, Pair
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.functional import score_masks
+from rrsis_bench.metrics.protocols import of_masks
 from rrsis_bench.results import external
 from rrsis_bench.results.predictions import PredictionError, count_predictions
 from rrsis_bench.results.samples import read_samples
+from rrsis_bench.run.folder import RunFolder
 
 SIZES = ((40, 60), (40, 60), (33, 21), (64, 64))
 
@@ -36,9 +38,7 @@ def guess_of(k):
 
 
 RECORDS = [
-    Record(
-        f"s{k}", f"i{k // 2}", f"{k}.png", SIZES[k][1], SIZES[k][0], masks.encode(truth_of(k)), "a dam", "test", "dam"
-    )
+    Pair(f"s{k}", f"i{k // 2}", f"{k}.png", SIZES[k][1], SIZES[k][0], masks.encode(truth_of(k)), "a dam", "test", "dam")
     for k in range(4)
 ]
 
@@ -192,7 +192,7 @@ def test_a_result_like_any_other_and_a_row_on_the_board(real, tmp_path, capsys):
     assert result["metrics"]["native-v1"]["oiou"]["value"] == pytest.approx(expected["oiou"])
     assert result["metrics"]["native-v1"]["pr70"]["value"] == expected["pr70"]
     assert (result["method"]["year"], result["efficiency"]["parameters"]) == (2025, 12)
-    assert read_samples(run / "samples.csv.gz").n_tokens.tolist() == [5] * 4
+    assert read_samples(RunFolder(run)).lengths.tolist() == [5] * 4
     assert main(["results", "check", str(run)]) == 0
     assert main(["results", "rescore", str(run), "--check"]) == 0
     runs, warnings = collect(tmp_path / "runs")
@@ -250,8 +250,8 @@ def test_from_python_and_on_the_smoke_board(tmp_path, monkeypatch):
 
 
 def test_protocols_that_masks_cannot_give_are_left_out():
-    assert external.SCORED == ("native-v1", "paper-rsrefseg2-v1")
-    assert external.LEFT_OUT == ("paper-lavt480-v1", "paper-detris-v1")
+    assert of_masks() == ("native-v1", "paper-rsrefseg2-v1")
+    assert external.left_out() == ["paper-lavt480-v1", "paper-detris-v1"]
 
 
 def test_areas_agree_with_pycocotools_decoding():
@@ -259,7 +259,7 @@ def test_areas_agree_with_pycocotools_decoding():
     for _ in range(20):
         size = tuple(rng.integers(1, 50, 2))
         truth, guess = (rng.random(size) > cut for cut in (0.5, 0.7))
-        record = Record("s", "i", "x", size[1], size[0], masks.encode(truth), "a", "test", "")
+        record = Pair("s", "i", "x", size[1], size[0], masks.encode(truth), "a", "test", "")
         (counts,) = count_predictions({"s": uncompressed(guess.astype(np.uint8))}, [record])
         assert counts.tolist() == [truth.sum(), guess.sum(), (truth & guess).sum()]
         assert coco_mask.decode(masks.encode(guess)).sum() == guess.sum()

@@ -4,45 +4,19 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 import torch
-from test_results_record import make_result, make_table
 
+from helpers.gallery import KNOWN, gallery_run
 from rrsis_bench.cli import main
-from rrsis_bench.data.masks import decode, encode
+from rrsis_bench.data.masks import decode
 from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.protocols import NATIVE
-from rrsis_bench.results import gallery, record
+from rrsis_bench.results import gallery
+from rrsis_bench.run.folder import GALLERY, RunFolder
 from rrsis_bench.types import Batch, TextTokens
-
-KNOWN = gallery.scenes()
-
-
-def shifted(counts: str, size: tuple[int, int], by: int = 3) -> np.ndarray:
-    return np.roll(decode({"size": list(size), "counts": counts}), by, axis=1)
-
-
-def gallery_run(root, method="lavt", by=3, seed=0, n=25):
-    """A run whose samples hold the gallery's scenes, predicted `by` pixels to the right of the truth."""
-    predictions = {scene.sample_id: shifted(scene.truth, scene.size, by) for scene in KNOWN.scenes}
-    table = make_table(n, seed=seed)
-    counts = table.counts.copy()
-    for row, scene in enumerate(KNOWN.scenes):
-        truth = decode({"size": list(scene.size), "counts": scene.truth})
-        pred = predictions[scene.sample_id]
-        counts[row, :] = [truth.sum(), pred.sum(), (truth & pred).sum()]
-    ids = [scene.sample_id for scene in KNOWN.scenes] + [f"x{k}" for k in range(n - len(KNOWN.scenes))]
-    sizes = {"height": [128] * n, "width": [128] * n}
-    table = make_table(n, seed=seed, sample_id=ids, counts=counts, **sizes)
-    result = make_result(table, method=method, seed=seed)
-    result["dataset"]["content_hash"] = KNOWN.content_hash
-    folder = root / "tiny" / f"{method}@tiny" / f"seed{seed}"
-    record.write_run(folder, result, table, "a: 1\n")
-    gallery.write(folder, {key: encode(mask)["counts"] for key, mask in predictions.items()})
-    return folder
 
 
 def block(folder):
@@ -65,29 +39,29 @@ def test_scenes_are_what_the_generator_draws():
 
 def test_pictures_that_were_scored_are_shown(tmp_path):
     folder = gallery_run(tmp_path)
-    assert set(gallery.read(folder, block(folder))) == {scene.sample_id for scene in KNOWN.scenes}
+    assert set(gallery.read(RunFolder(folder), block(folder))) == {scene.sample_id for scene in KNOWN.scenes}
 
 
 def test_a_prettier_mask_than_was_scored_is_refused(tmp_path):
     folder = gallery_run(tmp_path)
     scene = KNOWN.scenes[2]
-    loaded = json.loads((folder / gallery.FILE).read_text())["predictions"]
-    gallery.write(folder, {**loaded, scene.sample_id: scene.truth})
+    loaded = json.loads((folder / GALLERY).read_text())["predictions"]
+    gallery.write(RunFolder(folder), {**loaded, scene.sample_id: scene.truth})
     with pytest.raises(UserError, match=rf"gallery\.json: the mask of sample '{scene.sample_id}'"):
-        gallery.read(folder, block(folder))
+        gallery.read(RunFolder(folder), block(folder))
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"predictions": {"2201": "~~~"}}'])
 def test_a_damaged_file_is_named(content, tmp_path):
     folder = gallery_run(tmp_path)
-    (folder / gallery.FILE).write_text(content)
+    (folder / GALLERY).write_text(content)
     with pytest.raises(UserError, match=r"gallery\.json"):
-        gallery.read(folder, block(folder))
+        gallery.read(RunFolder(folder), block(folder))
 
 
 def test_another_content_has_no_gallery(tmp_path):
     folder = gallery_run(tmp_path)
-    assert gallery.read(folder, {**block(folder), "content_hash": "0" * 64}) == {}
+    assert gallery.read(RunFolder(folder), {**block(folder), "content_hash": "0" * 64}) == {}
     assert gallery.wanted("rrsisd") == frozenset()
 
 
@@ -95,7 +69,7 @@ def test_export_takes_the_pictures_along(tmp_path):
     folder = gallery_run(tmp_path / "runs")
     to = tmp_path / "results" / "runs"
     assert main(["results", "export", str(folder), "--to", str(to)]) == 0
-    assert (to / "tiny" / "lavt@tiny" / "seed0" / gallery.FILE).read_bytes() == (folder / gallery.FILE).read_bytes()
+    assert (to / "tiny" / "lavt@tiny" / "seed0" / GALLERY).read_bytes() == (folder / GALLERY).read_bytes()
 
 
 def test_the_keeper_keeps_the_mask_that_is_counted():
@@ -109,7 +83,7 @@ def test_the_keeper_keeps_the_mask_that_is_counted():
     )  # fmt: skip
     logits = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     keeper = GalleryKeeper("tiny")
-    keeper.look(logits, batch, (8, 8))
+    keeper.keep(logits, batch, (8, 8))
     kept = keeper.gathered()
     assert list(kept) == [scene.sample_id]
     mask = decode({"size": list(scene.size), "counts": kept[scene.sample_id]})

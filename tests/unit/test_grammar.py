@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.referee import Seen, meant
 from rrsis_bench.data.synthetic.grammar import (
     KINDS,
     Thing,
@@ -18,7 +19,6 @@ from rrsis_bench.data.synthetic.grammar import (
     vocabulary,
 )
 from rrsis_bench.data.synthetic.scenes import draw_scene, sample_scenes
-from tests.helpers.referee import Seen, meant
 
 
 def box_thing(category, colour, x0, y0, x1, y1, maybe=()):

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from test_results_record import edit, make_result, make_table, write
 
+from helpers.results import edit, make_result, make_table, write
 from rrsis_bench.boards.board import Run, build_boards, collect
 from rrsis_bench.boards.leaderboard import FORMATS, inject, outputs, pages
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError
-from rrsis_bench.results import record
+from rrsis_bench.run.seal import sealed
 
 
-@pytest.fixture
-def results(tmp_path):
-    root = tmp_path / "results"
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    root = tmp_path_factory.mktemp("template")
     for seed in (0, 1, 2):
         write(root / "runs", seed=seed, table=make_table(seed=seed, quality=0.9))
     write(root / "runs", method="s4eca")
@@ -28,6 +29,17 @@ def results(tmp_path):
     write(root / "runs", dataset="rrsisd", kind="retrained", variant="base")
     write(root / "runs", dataset="rrsisd", kind="official-weights", variant="base", seed=7)
     return root
+
+
+@pytest.fixture
+def results(template, tmp_path):
+    """A copy of its own for each test."""
+    return shutil.copytree(template, tmp_path / "results")
+
+
+def texts(results, *words):
+    """`rrsis-bench leaderboard` without what holds plots: drawing them takes seconds."""
+    return main(["leaderboard", "--results", str(results), "--format", "md", "csv", "json", "tex", *words])
 
 
 def boards_of(root):
@@ -81,7 +93,7 @@ def test_unknown_is_empty(results, tmp_path):
 
 
 def reseal(result):
-    result["sha256"] = record.sealed(result)["sha256"]
+    result["sha256"] = sealed(result)["sha256"]
 
 
 def to_real_kind(result):
@@ -108,7 +120,7 @@ def test_a_smoke_row_never_reaches_a_real_board(change, results, capsys):
     assert str(path) in warnings[0]
     for name, board in boards.items():
         assert all(row.method != "s4eca" for table in board.tables for row in table.rows), name
-    assert main(["leaderboard", "--results", str(results)]) == 0
+    assert texts(results) == 0
     assert str(path) in capsys.readouterr().err
 
 
@@ -121,7 +133,7 @@ def test_not_even_from_a_callers_own_list():
 def test_not_even_when_moved_by_hand_into_a_real_folder(results, capsys):
     smoke, real = results / "runs" / "tiny" / "s4eca@tiny", results / "runs" / "rrsisd" / "s4eca@tiny"
     smoke.rename(real)
-    assert main(["leaderboard", "--results", str(results)]) == 0
+    assert texts(results) == 0
     assert str(real / "seed0" / "result.json") in capsys.readouterr().err
     for path in (results / "leaderboard").glob("rrsisd.*"):
         assert "s4eca@tiny" not in path.read_text(), path.name
@@ -150,7 +162,7 @@ def test_truncated_results_and_copies_are_named_and_left_out(results, capsys):
     copy = results / "runs" / "tiny" / "lavt@tiny" / "seed5"
     copy.mkdir()
     (copy / "result.json").write_bytes((broken.parent.parent / "seed0" / "result.json").read_bytes())
-    assert main(["leaderboard", "--results", str(results)]) == 0
+    assert texts(results) == 0
     shown = capsys.readouterr().err
     assert str(broken) in shown
     assert "truncated" in shown
@@ -160,14 +172,14 @@ def test_truncated_results_and_copies_are_named_and_left_out(results, capsys):
 
 
 def test_check_finds_drift_and_regenerating_mends_it(results, capsys):
-    assert main(["leaderboard", "--results", str(results), "--check"]) == 4
-    assert main(["leaderboard", "--results", str(results)]) == 0
-    assert main(["leaderboard", "--results", str(results), "--check"]) == 0
+    assert texts(results, "--check") == 4
+    assert texts(results) == 0
+    assert texts(results, "--check") == 0
     assert "leaderboard: up to date" in capsys.readouterr().out
     page = results / "leaderboard" / "smoke.md"
     page.write_text(page.read_text().replace("lavt", "best"))
     (results / "leaderboard" / "houston.json").unlink()
-    assert main(["leaderboard", "--results", str(results), "--check"]) == 4
+    assert texts(results, "--check") == 4
     shown = capsys.readouterr().err
     assert "smoke.md" in shown
     assert "houston.json" in shown
@@ -199,15 +211,15 @@ def test_tables_go_between_the_readmes_markers(results, tmp_path):
         "a\n<!-- leaderboard:smoke -->\nold\n<!-- /leaderboard:smoke -->\nb\n"
         "<!-- leaderboard:nothing -->\n<!-- /leaderboard:nothing -->\n"
     )
-    assert main(["leaderboard", "--results", str(results)]) == 0
+    assert texts(results) == 0
     text = readme.read_text()
     assert text.startswith("a\n<!-- leaderboard:smoke -->\n")
     assert "old" not in text
     assert "(results/runs/tiny/s4eca@tiny/seed0)" in text
     assert text.count("No results yet.") == 1
-    assert main(["leaderboard", "--results", str(results), "--check"]) == 0
+    assert texts(results, "--check") == 0
     readme.write_text(text.replace("s4eca", "S4"))
-    assert main(["leaderboard", "--results", str(results), "--check"]) == 4
+    assert texts(results, "--check") == 4
 
 
 def test_a_marker_that_is_never_closed_is_named(results):
@@ -241,7 +253,10 @@ def test_unknown_board_lists_the_known(results, capsys):
     assert "Did you mean 'rrsisd'" in capsys.readouterr().err
 
 
-def test_no_torch(results):
+def test_no_torch(tmp_path):
+    """With all formats, plots too."""
+    results = tmp_path / "results"
+    write(results / "runs")
     code = (
         "import sys; from rrsis_bench.cli import main; "
         f"main(['leaderboard', '--results', {str(results)!r}]); main(['results', 'check', {str(results)!r}]); "

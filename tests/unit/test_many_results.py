@@ -6,12 +6,12 @@ import json
 import time
 
 import pytest
-from test_results_record import make_table, write
 
 from benchmarks.leaderboard import METHODS, SEEDS, generate, measure
+from helpers.results import make_table, write
 from rrsis_bench.errors import UserError
 from rrsis_bench.results.maintain import check
-from rrsis_bench.results.record import read_result
+from rrsis_bench.run.seal import read as read_result
 
 
 def damage(root, dataset="set000"):

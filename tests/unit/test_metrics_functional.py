@@ -15,8 +15,6 @@ from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics.functional import (
     counts_from_masks,
     counts_under,
-    nearest_index,
-    resize_mask,
     score_masks,
     scores,
 )
@@ -141,20 +139,6 @@ def test_480_rule_resizes_truth_and_prediction_with_exact_nearest():
     small = [np.asarray(Image.fromarray(mask).resize((480, 480), Image.Resampling.NEAREST)) for mask in (truth, pred)]
     assert counts_under(truth, pred, "paper-lavt480-v1").tolist() == counts_from_masks(*small).tolist()
     assert counts_under(truth, pred, "native-v1").tolist() == counts_from_masks(truth, pred).tolist()
-
-
-def test_nearest_index_is_that_of_pil_at_every_size():
-    # 512 -> 480 among them, where torch's nearest-exact picks other neighbours.
-    for size in range(1, 1025):
-        line = np.arange(size, dtype=np.int32)[None]
-        for target in (480, 128):
-            expected = np.asarray(Image.fromarray(line).resize((target, 1), Image.Resampling.NEAREST))[0]
-            assert np.array_equal(nearest_index(size, target), expected), (size, target)
-
-
-def test_resize_to_the_same_size_changes_nothing():
-    mask = np.random.default_rng(1).integers(0, 2, (37, 480), dtype=np.uint8)
-    assert np.array_equal(resize_mask(mask, (37, 480)), mask)
 
 
 @pytest.mark.parametrize(

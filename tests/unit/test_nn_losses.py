@@ -1,20 +1,11 @@
-"""Losses: resolution of the truth, batch means, edge cases."""
+"""Losses: batch means, edge cases."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from PIL import Image
 
-from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
-
-
-def test_truth_is_reduced_by_exact_nearest_as_pil_does() -> None:
-    mask = (torch.rand(1, 50, 50, generator=torch.Generator().manual_seed(0)) > 0.5).to(torch.uint8)
-    by_pil = Image.fromarray(mask[0].numpy()).resize((16, 16), Image.Resampling.NEAREST)
-    assert reduce_mask(mask, (16, 16))[0, 0].int().tolist() == [
-        [by_pil.getpixel((x, y)) for x in range(16)] for y in range(16)
-    ]
+from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, upsample
 
 
 @pytest.mark.parametrize("loss", [binary_cross_entropy, dice_loss])

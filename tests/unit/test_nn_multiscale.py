@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rrsis_bench.families.lavt.names import NameMap
 from rrsis_bench.nn.layers.multiscale import MultiScaleShell, shell_names
+from rrsis_bench.nn.weights.name_map import NameMap
 
 WIDTHS = (4, 8, 16, 32)
 

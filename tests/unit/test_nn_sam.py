@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.nn.encoders.sam import PromptableSegmenter, build_segmenter
-from rrsis_bench.nn.weights.files import load_tensors, resolve
+from rrsis_bench.nn.encoders.build import build_segmenter
+from rrsis_bench.nn.encoders.sam import PromptableSegmenter
+from rrsis_bench.nn.weights.files import load_tensors
+from rrsis_bench.nn.weights.refs import resolve
 
 LIBRARIES = ("segment-anything", "transformers")
 
@@ -44,10 +46,10 @@ def test_both_libraries_hold_the_same_sam(source: str) -> None:
     first.add_lora(2, 2.0)
     second.add_lora(2, 2.0)
     images, sparse, dense = inputs(first)
-    expected = first.segment(first.look(images), sparse, dense)
+    expected = first.segment(first.encode_image(images), sparse, dense)
     plain = {n.replace(".base_layer", ""): v for n, v in first.network.state_dict().items() if "lora" not in n}
-    second.load_tensors(plain, "weights")
-    found = second.segment(second.look(images), sparse, dense)
+    second.load_tensors(plain)
+    found = second.segment(second.encode_image(images), sparse, dense)
     assert expected.shape == (2, 1, 64, 64)
     assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
 
@@ -57,7 +59,7 @@ def test_segment_anything_gives_the_librarys_own_mask() -> None:
     """Image by image, which is how the library's decoder can be called."""
     segmenter = randomised("sam-nano", "segment-anything")
     images, sparse, dense = inputs(segmenter)
-    found = segmenter.segment(segmenter.look(images), sparse, dense)
+    found = segmenter.segment(segmenter.encode_image(images), sparse, dense)
     network = segmenter.network
     for k in range(2):
         masks, _ = network.mask_decoder(
@@ -83,7 +85,7 @@ def test_sam2_gives_the_librarys_own_mask(stability: bool) -> None:
         pixel_values=images, input_points=points, input_labels=labels, input_masks=dense, multimask_output=False
     ).pred_masks[:, 0]
     sparse, _ = network.prompt_encoder(points, labels, None, None)
-    found = segmenter.segment(segmenter.look(images), sparse[:, 0], dense)
+    found = segmenter.segment(segmenter.encode_image(images), sparse[:, 0], dense)
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
@@ -91,7 +93,7 @@ def test_sam2_gives_the_librarys_own_mask(stability: bool) -> None:
 def test_stability_chooses_another_mask() -> None:
     segmenter = randomised("sam2.1-nano")
     images, sparse, dense = inputs(segmenter)
-    features = segmenter.look(images)
+    features = segmenter.encode_image(images)
     plain = segmenter.segment(features, sparse, dense)
     # Around zero a shift of 0.05 changes much: the single mask is unstable.
     nn.init.zeros_(segmenter.network.mask_decoder.output_hypernetworks_mlps[0].proj_out.weight)
@@ -109,14 +111,14 @@ def test_stability_chooses_another_mask() -> None:
 def test_a_samples_mask_does_not_depend_on_its_neighbours(name: str) -> None:
     segmenter = randomised(name)
     images, sparse, dense = inputs(segmenter)
-    both = segmenter.segment(segmenter.look(images), sparse, dense)
-    alone = segmenter.segment(segmenter.look(images[1:]), sparse[1:], dense[1:])
+    both = segmenter.segment(segmenter.encode_image(images), sparse, dense)
+    alone = segmenter.segment(segmenter.encode_image(images[1:]), sparse[1:], dense[1:])
     assert (both[1:] - alone).abs().max() <= 1e-5 * both.abs().max()
 
 
 def authors_layout(segmenter: PromptableSegmenter) -> dict[str, Tensor]:
     """SAM 2's own names, with what belongs to video."""
-    from tests.methods.rsrefseg2_names import official_name
+    from helpers.rsrefseg2_names import official_name
 
     state: dict[str, Tensor] = {}
     for name, value in segmenter.network.state_dict().items():
@@ -134,23 +136,21 @@ def test_sam2_loads_published_layouts(layout: str) -> None:
     source, target = randomised("sam2.1-nano"), randomised("sam2.1-nano", seed=1)
     target.add_lora(2, 2.0)
     plain = source.network.state_dict() | {"memory_attention.layers.0.norm1.weight": torch.ones(1)}
-    target.load_tensors(authors_layout(source) if layout == "authors" else plain, "weights")
+    target.load_tensors(authors_layout(source) if layout == "authors" else plain)
     images, sparse, dense = inputs(source)
-    expected = source.segment(source.look(images), sparse, dense)
-    assert torch.equal(target.segment(target.look(images), sparse, dense), expected)
+    expected = source.segment(source.encode_image(images), sparse, dense)
+    assert torch.equal(target.segment(target.encode_image(images), sparse, dense), expected)
 
 
 def test_other_weights_are_refused() -> None:
     segmenter = randomised("sam2.1-nano")
     state = authors_layout(segmenter)
     with pytest.raises(MissingResourceError, match="four point embeddings, found 3"):
-        segmenter.load_tensors(
-            {n: v for n, v in state.items() if n != "sam_prompt_encoder.point_embeddings.2.weight"}, "weights"
-        )
+        segmenter.load_tensors({n: v for n, v in state.items() if n != "sam_prompt_encoder.point_embeddings.2.weight"})
     with pytest.raises(MissingResourceError, match=r"does not know sam_mask_decoder|does not know mask_decoder\.odd"):
-        segmenter.load_tensors(state | {"sam_mask_decoder.odd.weight": torch.ones(1)}, "weights")
+        segmenter.load_tensors(state | {"sam_mask_decoder.odd.weight": torch.ones(1)})
     with pytest.raises(MissingResourceError, match="does not know"):
-        build_segmenter("sam-nano").load_tensors(state, "weights")
+        build_segmenter("sam-nano").load_tensors(state)
 
 
 def test_a_sam_pickle_is_read_without_running_it(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_sam_pickle_is_read_without_running_it(tmp_path: Path) -> None:
     torch.save(source.network.state_dict(), path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     target = build_segmenter("sam-nano", "transformers")
-    target.load_tensors(load_tensors(resolve(f"{path}#sha256={digest}")), "weights")
+    target.load_tensors(load_tensors(resolve(f"{path}#sha256={digest}")))
     with pytest.raises(MissingResourceError, match="is not the file meant"):
         resolve(f"{path}#sha256={'0' * 64}")
 
@@ -181,7 +181,7 @@ def test_idle_parameters_get_no_gradient_and_all_others_do(name: str, library: s
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter), alpha=0.05)
     images, sparse, dense = inputs(segmenter)
-    segmenter.segment(segmenter.look(images), sparse, dense).square().mean().backward()
+    segmenter.segment(segmenter.encode_image(images), sparse, dense).square().mean().backward()
     reached = {n for n, p in segmenter.named_parameters() if p.grad is not None and p.grad.any()}
     idle = {id(p) for p in segmenter.idle()}
     expected = {n for n, p in segmenter.named_parameters() if p.requires_grad and id(p) not in idle}
@@ -194,5 +194,3 @@ def test_unknown_names_are_refused() -> None:
         build_segmenter("sam2.1-xl")
     with pytest.raises(UsageError, match="segment-anything has no"):
         build_segmenter("sam2.1-nano", "segment-anything")
-    with pytest.raises(UsageError, match="'transformers' or 'segment-anything', not 'timm'"):
-        build_segmenter("sam-nano", "timm")

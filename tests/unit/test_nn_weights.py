@@ -11,15 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.nn.weights.files import (
-    WeightRef,
-    fit,
-    load_checkpoint,
-    load_tensors,
-    resolve,
-    sha256_file,
-    strip_prefixes,
-)
+from rrsis_bench.nn.weights.files import fit, load_checkpoint, load_tensors, strip_prefixes
+from rrsis_bench.nn.weights.refs import WeightRef, resolve, sha256_file
 
 DIGEST = "a" * 64
 

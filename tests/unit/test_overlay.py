@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rrsis_bench.engine.overlay import PREDICTION_COLOUR, TRUTH_COLOUR, contact_sheet, draw_overlay, enlarged
+from rrsis_bench.engine.overlay import PREDICTION_COLOUR, TRUTH_COLOUR, draw_overlay, enlarged
 
 
 def scene(height: int = 120, width: int = 160) -> tuple[np.ndarray, np.ndarray]:
@@ -90,13 +90,3 @@ def test_enlarged_by_a_whole_factor() -> None:
     assert (grown_mask[::4, ::4] == mask).all()
     same, _ = enlarged(np.zeros((600, 10, 3), np.uint8), np.zeros((600, 10), np.uint8), 512)
     assert same.shape == (600, 10, 3)
-
-
-def test_contact_sheet_holds_every_picture() -> None:
-    pictures = [np.full((10 + k, 20, 3), 10 * k, dtype=np.uint8) for k in range(5)]
-    sheet = contact_sheet(pictures, 2, gap=4)
-    assert sheet.shape == (11 + 13 + 14 + 4 * 4, 2 * 20 + 3 * 4, 3)
-    assert (sheet[4:14, 4:24] == 0).all()
-    assert (sheet[4 + 11 + 4 : 4 + 11 + 4 + 12, 4:24] == 20).all()
-    with pytest.raises(ValueError, match="at least one"):
-        contact_sheet([], 2)

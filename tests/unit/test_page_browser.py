@@ -12,9 +12,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_gallery import gallery_run
-from test_results_record import make_table, write
 
+from helpers.gallery import gallery_run
+from helpers.results import make_table, write
 from rrsis_bench.boards import leaderboard
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser")

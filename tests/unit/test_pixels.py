@@ -1,294 +1,321 @@
-"""The reader of plain files: formats by their first bytes, damage, sizes, orientation, depth."""
+"""Images: whatever the file, its pixels are those that other libraries see, or it is refused with a remedy."""
 
 from __future__ import annotations
 
-import io
+import json
 import struct
-import zlib
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
-from rrsis_bench.cli import main
-from rrsis_bench.data import pixels
-from rrsis_bench.data.pixels import (
-    ImageError,
-    MissingImageError,
-    PixelRule,
-    RefusedImageError,
-    open_image,
-    opening,
-    raster,
-    read_rgb,
-    reader,
-)
-from rrsis_bench.data.pixels.header import read_header
-from rrsis_bench.errors import UsageError
+from rrsis_bench.data.dataset import ReferringDataset
+from rrsis_bench.data.manifest import Manifest, write_manifest
+from rrsis_bench.data.masks import encode
+from rrsis_bench.data.pixels import ImageError, PixelRule, RefusedImageError, open_image, raster, read_rgb
+from rrsis_bench.data.pixels.errors import DAMAGED
+from rrsis_bench.data.sources import create
+from rrsis_bench.data.sources.base import Finding, Source
+from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.types import InputSpec
+
+pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+
+HEIGHT, WIDTH = 37, 52
+RNG = np.random.default_rng(7)
+ROWS, COLUMNS = np.mgrid[:HEIGHT, :WIDTH]
+SMOOTH = np.stack([3 * ROWS + COLUMNS, 255 - 4 * COLUMNS, 5 * ROWS], axis=2).astype(np.uint8)
+COLOURS = RNG.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+DEEP = RNG.integers(1, 2048, (HEIGHT, WIDTH, 3), dtype=np.uint16)
+BANDS = RNG.integers(0, 256, (HEIGHT, WIDTH, 8), dtype=np.uint8)
+INDICES = RNG.integers(0, 5, (HEIGHT, WIDTH), dtype=np.uint8)
+TABLE = np.array([[9, 8, 7], [255, 0, 0], [0, 200, 10], [1, 2, 250], [40, 41, 42]], np.uint8)
 
 
-def scene(height: int = 90, width: int = 130) -> np.ndarray:
-    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return cv2.GaussianBlur(noise, (0, 0), 4)
+def write_raster(path: Path, pixels: NDArray[Any], names: tuple[str, ...] = (), **options: Any) -> None:
+    """Pixels (H, W, C) as a TIFF written by rasterio, its bands described by names."""
+    rasterio = pytest.importorskip("rasterio")
+    height, width, count = pixels.shape
+    profile = {"driver": "GTiff", "height": height, "width": width, "count": count, "dtype": pixels.dtype, **options}
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(pixels.transpose(2, 0, 1))
+        for number, name in enumerate(names, 1):
+            file.set_band_description(number, name)
 
 
-def saved(path: Path, image: np.ndarray | Image.Image, **how: object) -> Path:
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **how)
-    return path
+def with_palette() -> Image.Image:
+    image = Image.fromarray(INDICES)
+    image.putpalette(TABLE.tobytes())
+    return image
 
 
-LOSSLESS = {
-    "png": {},
-    "bmp": {},
-    "webp": {"lossless": True},
-    "tif": {},
-    "lzw.tif": {"compression": "tiff_lzw"},
-    "deflate.tif": {"compression": "tiff_adobe_deflate"},
-    "packbits.tif": {"compression": "packbits"},
-    "ppm": {},
-}
+def stretched(values: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
+    return (np.clip(values.astype(np.float64), low, high) - low) * 255 / (high - low)
 
 
-@pytest.mark.parametrize("suffix", LOSSLESS)
-def test_lossless_files_give_their_pixels_whole_and_by_windows(suffix, tmp_path):
-    path = saved(tmp_path / f"a.{suffix}", scene(), **LOSSLESS[suffix])
-    with open_image(path) as image:
-        assert (image.height, image.width, image.notes, image.applied) == (90, 130, (), {})
-        assert (image.read() == scene()).all()
-        assert (image.read((10, 20, 30, 40)) == scene()[10:40, 20:60]).all()
-        assert image.reduced(9, 13).shape == (9, 13, 3)
+def source_of(root: Path, image: str, rule: PixelRule | None = None) -> Source:
+    line = {"image": image, "expression": "a ship", "split": "train", "rle": encode(INDICES == 1)}
+    (root / "manifest.jsonl").write_text(json.dumps(line), encoding="utf-8")
+    source = create("manifest")
+    source.pixels = rule or PixelRule()
+    return source
 
 
-@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"quality": 30}])
-def test_jpeg_is_as_opencv_decodes_it(how, tmp_path):
-    path = saved(tmp_path / "a.jpg", scene(), **how)
-    assert (read_rgb(path) == cv2.imread(str(path))[..., ::-1]).all()
+def findings(root: Path, image: str) -> list[Finding]:
+    return [finding for finding in source_of(root, image).verify(root) if finding.file == image]
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp", "bmp", "jp2", "gif", "ppm"])
-def test_the_header_knows_the_size(suffix, tmp_path):
-    path = saved(tmp_path / f"a.{suffix}", scene(37, 91))
-    with path.open("rb") as stream:
-        header = read_header(stream)
-    assert (header.height, header.width, header.plain) == (37, 91, True)
+def through_the_dataset(root: Path, image: str, rule: PixelRule) -> NDArray[np.uint8]:
+    write_manifest(root / "prepared.jsonl", source_of(root, image, rule).prepare(root))
+    manifest = Manifest.open(root / "prepared.jsonl")
+    return ReferringDataset(manifest, root, InputSpec((32, 32), "tiny", 8)).sample(0).image
 
 
-def test_modes_of_8_bits_become_their_colours(tmp_path):
-    image = Image.fromarray(scene())
-    transparent = image.convert("RGBA")
-    transparent.putalpha(Image.fromarray(scene()[..., 0]))
-    assert (read_rgb(saved(tmp_path / "rgba.png", transparent)) == scene()).all()
-    palette = image.quantize(16)
-    assert (read_rgb(saved(tmp_path / "p.png", palette)) == np.asarray(palette.convert("RGB"))).all()
-    for mode in ("L", "LA", "1"):
-        grey = image.convert(mode)
-        expected = np.repeat(np.asarray(grey.convert("L"))[..., None], 3, axis=2)
-        assert (read_rgb(saved(tmp_path / f"{mode}.png", grey)) == expected).all()
-    assert (read_rgb(saved(tmp_path / "L.tif", image.convert("L"))) == np.asarray(image.convert("L"))[..., None]).all()
+@pytest.mark.parametrize("suffix", ["png", "bmp", "ppm", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_plain_files_hold_the_pixels_that_pillow_sees(tmp_path, suffix, mode):
+    path = tmp_path / f"image.{suffix}"
+    options = {"lossless": True} if suffix == "webp" else {}
+    Image.fromarray(COLOURS).convert(mode).save(path, **options)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(read_rgb(path), np.array(image.convert("RGB")))
 
 
-@pytest.mark.parametrize("big", [False, True])
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_tiff_of_either_byte_order_and_offset_size(big, order, tmp_path):
-    """Written by hand, tag by tag: no writer at hand makes all four."""
-    if big and order == ">":
-        pytest.importorskip("rasterio")
-    image, word = scene(8, 9), "Q" if big else "I"
-    start = 16 if big else 8
-    entries = {256: ("H", 9), 257: ("H", 8), 258: ("H", (8, 8, 8)), 259: ("H", 1), 262: ("H", 2), 273: (word, start),
-               277: ("H", 3), 278: ("H", 8), 279: (word, image.nbytes)}  # fmt: skip
-    extra_at = start + image.nbytes
-    table, codes = b"", {"H": 3, "I": 4, "Q": 16}
-    for tag, (kind, value) in entries.items():
-        values = value if isinstance(value, tuple) else (value,)
-        field = struct.pack(order + kind * len(values), *values)
-        field = field.ljust(struct.calcsize(word), b"\0") if len(field) <= struct.calcsize(word) else (
-            struct.pack(order + word, extra_at))  # fmt: skip
-        table += struct.pack(order + "HH" + word, tag, codes[kind], len(values)) + field
-    extra = struct.pack(order + "HHH", 8, 8, 8)
-    counted = struct.pack(order + ("Q" if big else "H"), len(entries))
-    head = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "H", 43 if big else 42)
-    head += struct.pack(order + "HH", 8, 0) if big else b""
-    head += struct.pack(order + word, extra_at + len(extra))
-    (tmp_path / "a.tif").write_bytes(head + image.tobytes() + extra + counted + table + bytes(struct.calcsize(word)))
-    assert (read_rgb(tmp_path / "a.tif") == image).all()
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_compressed_tiff_holds_the_pixels_that_were_written(tmp_path, compression):
+    Image.fromarray(COLOURS).save(tmp_path / "image.tif", compression=compression)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.tif"), COLOURS)
 
 
-def test_what_follows_the_end_is_no_fault_and_an_early_end_is(tmp_path):
-    for suffix in ("jpg", "png"):
-        whole = saved(tmp_path / f"whole.{suffix}", scene()).read_bytes()
-        (tmp_path / f"more.{suffix}").write_bytes(whole + bytes(5000))
-        assert (read_rgb(tmp_path / f"more.{suffix}") == read_rgb(tmp_path / f"whole.{suffix}")).all()
-        for kept in (0.3, 0.9, 0.999):
-            (tmp_path / f"cut.{suffix}").write_bytes(whole[: int(kept * len(whole))] + bytes(2000))
-            with pytest.raises(ImageError, match="truncated"):
-                read_rgb(tmp_path / f"cut.{suffix}")
-
-
-def test_the_end_of_a_thumbnail_is_not_the_end_of_its_photograph(tmp_path):
-    thumbnail = io.BytesIO()
-    Image.fromarray(scene(30, 40)).save(thumbnail, "JPEG")
-    block = b"Exif\0\0" + thumbnail.getvalue()
-    whole = saved(tmp_path / "a.jpg", scene()).read_bytes()
-    segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
-    (tmp_path / "with.jpg").write_bytes(whole[:2] + segment + whole[2:])
-    assert (read_rgb(tmp_path / "with.jpg") == read_rgb(tmp_path / "a.jpg")).all()
-    (tmp_path / "cut.jpg").write_bytes((whole[:2] + segment + whole[2:])[:-200])
-    with pytest.raises(ImageError, match="truncated"):
-        read_rgb(tmp_path / "cut.jpg")
-
-
-@pytest.mark.parametrize("suffix", ["lzw.tif", "deflate.tif", "png"])
-def test_damage_inside_is_refused(suffix, tmp_path):
-    data = bytearray(saved(tmp_path / f"a.{suffix}", scene(), **LOSSLESS[suffix]).read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 64] = bytes(64)
-    (tmp_path / f"b.{suffix}").write_bytes(data)
-    with pytest.raises(ImageError, match="damaged"):
-        read_rgb(tmp_path / f"b.{suffix}")
+def test_alpha_is_left_out_and_multiplies_nothing(tmp_path):
+    Image.fromarray(BANDS[..., :4], "RGBA").save(tmp_path / "image.png")
+    write_raster(tmp_path / "image.tif", BANDS[..., :4], photometric="RGB", alpha="yes")
+    for name in ("image.png", "image.tif"):
+        np.testing.assert_array_equal(read_rgb(tmp_path / name), BANDS[..., :3])
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"no image", b"\xff\xd8", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"II*\0\xff\xff\xff\xff", b"BM",
-     b"II*\0\x08\0\0\0\xff\xff", b"RIFF\0\0\0\0WEBP", b"\xff\x4f\xff\x51\0\0", b"GIF89a", b"P6\n1"],
-)  # fmt: skip
-def test_what_is_no_image_is_refused(content, tmp_path):
-    (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(ImageError, match="no image"):
-        read_rgb(tmp_path / "a.png")
-
-
-def test_missing_files_and_folders(tmp_path):
-    for name in ("none.png", "zero\0byte.png"):
-        with pytest.raises(MissingImageError):
-            read_rgb(tmp_path / name)
-    with pytest.raises(ImageError, match="cannot be read"):
-        read_rgb(tmp_path)
-
-
-def header_of(height: int, width: int) -> bytes:
-    """A PNG that states a size, and holds next to nothing."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    stated = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", stated) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-
-
-def test_a_huge_plain_image_is_refused_with_its_size_before_it_is_decoded(tmp_path, monkeypatch, capsys):
-    (tmp_path / "huge.png").write_bytes(header_of(30_000, 40_000))
-    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(RefusedImageError, match=r"40,000 x 30,000.*268,435,456.*gdal_translate"):
-        read_rgb(tmp_path / "huge.png")
-    (tmp_path / "manifest.jsonl").write_text(
-        '{"image": "huge.png", "rle": {"size": [2, 2], "counts": "04"}, "expression": "a ship", "split": "test"}\n'
-    )
-    assert main(["data", "verify", "own", "--manifest", str(tmp_path / "manifest.jsonl")]) == 3
-    assert "40,000 x 30,000" in " ".join(capsys.readouterr().out.split())
-
-
-def test_the_limits_are_ours_and_not_pillows(tmp_path, monkeypatch):
-    """Pillow refuses 178,956,970 pixels and more; here its limit is set to nearly nothing."""
-    path = saved(tmp_path / "a.tif", scene(), compression="tiff_lzw")
-    saved(tmp_path / "a.bmp", scene())
-    assert opening._MOST_BY_PILLOW < Image.MAX_IMAGE_PIXELS
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert (read_rgb(tmp_path / "a.bmp") == scene()).all()
-    monkeypatch.setattr(opening, "_MOST_BY_PILLOW", 90 * 130 - 1)
-    monkeypatch.setattr(opening, "have_rasterio", lambda: False)
-    monkeypatch.setattr(raster, "have_rasterio", lambda: False)
-    with pytest.raises(RefusedImageError, match=r"130 x 90 pixels.*rrsis-bench\[geo\]"):
-        read_rgb(path)
-    monkeypatch.setattr(reader, "LIMIT", 90 * 130 - 1)
-    with pytest.raises(RefusedImageError, match="130 x 90"):
-        read_rgb(tmp_path / "a.bmp")
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_an_orientation_is_noted_and_never_followed(suffix, tmp_path):
-    exif = Image.Exif()
-    exif[274] = 6
-    path = saved(tmp_path / f"a.{suffix}", scene(), exif=exif)
-    straight = saved(tmp_path / f"b.{suffix}", scene())
-    with open_image(path) as image:
-        assert (image.read() == read_rgb(straight)).all()
-        assert [note.check for note in image.notes] == ["orientation"]
-        assert "orientation 6" in image.notes[0].message
-    assert not open_image(straight).notes
-
-
-def test_a_deep_png_is_stretched_over_its_three_bands_together(tmp_path):
-    values = (scene().astype(np.uint16) * 8)[..., ::-1]
-    cv2.imwrite(str(tmp_path / "deep.png"), values)
-    fixed = PixelRule.from_config({"stretch": [0, 2040]})
-    with open_image(tmp_path / "deep.png", fixed) as image:
-        assert (image.read() == scene()).all()
-        assert image.applied == {"stretch": [0, 2040]}
-        assert image.notes[0].check == ""
-    low, high = np.percentile(values, [2, 98])
-    expected = np.rint(np.clip((values[..., ::-1] - low) / (high - low) * 255, 0, 255))
-    with open_image(tmp_path / "deep.png") as image:
-        assert np.abs(image.read() - expected).max() <= 1
-        assert image.applied == {"stretch": "percentiles-2-98"}
-        assert image.notes[0].check == "unstated-range"
-    assert PixelRule.from_config(image.applied) == PixelRule()
-
-
-def test_a_stretch_does_not_touch_8_bits(tmp_path):
-    path = saved(tmp_path / "a.png", scene())
-    with open_image(path, PixelRule.from_config({"stretch": [0, 10]})) as image:
-        assert (image.read() == scene()).all()
-        assert image.applied == {}
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
+    ("names", "options", "taken", "stated"),
     [
-        ({"strech": [0, 1]}, "Did you mean 'stretch'"),
-        ({"stretch": [5, 5]}, "stretch"),
-        ({"stretch": [1, 2, 3]}, "stretch"),
-        ({"stretch": [0, float("nan")]}, "stretch"),
-        ({"stretch": "percentiles-98-2"}, "stretch"),
-        ({"stretch": "percentiles"}, "stretch"),
-        ({"bands": [0, 1, 2]}, "bands 0,1,2"),
-        ({"bands": [1, 2]}, "bands 1,2"),
-        ({"bands": "RGB"}, "bands RGB"),
+        ((), {"photometric": "RGB", "alpha": "no"}, (0, 1, 2), True),
+        ((), {"photometric": "MINISBLACK"}, (0, 1, 2), False),
+        (("blue", "green", "red", "nir"), {"photometric": "MINISBLACK"}, (2, 1, 0), True),
+        (("Band 1", "Band 2", "Band 3", "NIR"), {"photometric": "MINISBLACK"}, (0, 1, 2), False),
     ],
 )
-def test_rules_that_make_no_sense(values, message):
-    with pytest.raises(UsageError, match=message):
-        PixelRule.from_config(values)
+def test_four_bands_give_the_three_that_the_file_calls_colours(tmp_path, names, options, taken, stated):
+    write_raster(tmp_path / "image.tif", BANDS[..., :4], names, **options)
+    with open_image(tmp_path / "image.tif") as image:
+        np.testing.assert_array_equal(image.read(), BANDS[..., taken])
+        np.testing.assert_array_equal(image.read((3, 5, 20, 30)), BANDS[3:23, 5:35][..., taken])
+        assert [note.check for note in image.notes] == ([] if stated else ["unstated-bands"])
 
 
-def test_flags_and_configuration_state_the_same_rule():
-    stated = PixelRule.from_config({"bands": [4, 3, 2], "stretch": [0, 2047]})
-    assert PixelRule().with_words("4, 3,2", "0,2047") == stated
-    assert PixelRule.from_config(stated.to_config()) == stated
-    assert PixelRule().with_words(None, "percentiles-1-99").stretch.to_config() == "percentiles-1-99"
-    for bands, stretch in (("1,2", None), ("a,b,c", None), (None, "9"), (None, "a,b"), (None, "3,1")):
-        with pytest.raises(UsageError):
-            PixelRule().with_words(bands, stretch)
+def test_minisblack_is_as_the_file_states(tmp_path):
+    write_raster(tmp_path / "three.tif", COLOURS, photometric="MINISBLACK")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "three.tif"), COLOURS)
+    write_raster(
+        tmp_path / "one.tif", COLOURS[..., :1], photometric="MINISBLACK", tiled=True, blockxsize=16, blockysize=16
+    )
+    np.testing.assert_array_equal(read_rgb(tmp_path / "one.tif"), COLOURS[..., [0, 0, 0]])
+    write_raster(tmp_path / "white.tif", COLOURS[..., :1], photometric="MINISWHITE")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "white.tif"), 255 - COLOURS[..., [0, 0, 0]])
+    write_raster(tmp_path / "bits.tif", COLOURS[..., :1] // 16, photometric="MINISBLACK", nbits=4)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "bits.tif"), COLOURS[..., [0, 0, 0]] // 16 * 17)
 
 
-def test_the_percentiles_of_a_large_image_are_those_of_evenly_spaced_pixels(monkeypatch):
-    from rrsis_bench.data.pixels import rule
-
-    monkeypatch.setattr(rule, "_MOST_PIXELS", 100)
-    assert rule.spacing(10, 10) == 1
-    assert rule.spacing(100, 30) == 6
-    assert -(-100 // 6) * -(-30 // 6) <= 100
+def test_what_is_stated_of_bands_goes_before_what_the_file_says(tmp_path):
+    write_raster(tmp_path / "image.tif", BANDS[..., :4], photometric="RGB", alpha="no")
+    rule = PixelRule.from_config({"bands": [4, 3, 2]})
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.tif", rule), BANDS[..., [3, 2, 1]])
+    np.testing.assert_array_equal(through_the_dataset(tmp_path, "image.tif", rule), BANDS[..., [3, 2, 1]])
 
 
-def test_a_png_written_by_strips_is_what_pillow_reads():
-    mask = np.random.default_rng(0).integers(0, 2, (50, 33), dtype=np.uint8) * np.uint8(255)
-    data = pixels.grey_png(50, 33, (mask[top : top + 7] for top in range(0, 50, 7)))
-    assert (np.asarray(Image.open(io.BytesIO(data))) == mask).all()
+@pytest.mark.parametrize("options", [{}, {"nbits": 11}, {"compress": "deflate", "interleave": "band"}])
+def test_deep_values_are_stretched_by_the_stated_range_for_every_verb(tmp_path, options):
+    write_raster(tmp_path / "image.tif", DEEP, photometric="RGB", **options)
+    rule = PixelRule.from_config({"stretch": [0, 2040]})  # an eighth of each value, without a rounding error
+    expected = np.rint(np.minimum(DEEP, 2040) / 8)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.tif", rule), expected)
+    np.testing.assert_array_equal(through_the_dataset(tmp_path, "image.tif", rule), expected)
+    assert through_the_dataset(tmp_path, "image.tif", rule).dtype == np.uint8
 
 
-def test_equal_pixels_share_a_hash(tmp_path):
-    assert pixels.pixel_hash(scene()) == pixels.pixel_hash(scene()[:, ::-1][:, ::-1])
-    assert pixels.pixel_hash(scene()) != pixels.pixel_hash(scene().reshape(130, 90, 3))
+def test_deep_values_without_a_stated_range_are_stretched_by_percentiles_with_a_finding(tmp_path):
+    write_raster(tmp_path / "image.tif", DEEP, photometric="RGB")
+    image = read_rgb(tmp_path / "image.tif")
+    low, high = np.percentile(DEEP, (2, 98))
+    assert np.abs(image - stretched(DEEP, low, high)).max() < 0.51
+    np.testing.assert_array_equal(through_the_dataset(tmp_path, "image.tif", PixelRule()), image)
+    with open_image(tmp_path / "image.tif") as windows:
+        np.testing.assert_array_equal(windows.read((4, 6, 20, 30)), image[4:24, 6:36])
+    (finding,) = findings(tmp_path, "image.tif")
+    assert (finding.severity, finding.check) == ("warning", "unstated-range")
+    assert "data.pixels.stretch" in finding.message
+
+
+@pytest.mark.parametrize("stretch", [[100, 1900], "percentiles-1-99"])
+def test_a_deep_png_is_the_same_picture_as_a_deep_tiff(tmp_path, stretch):
+    Image.fromarray(DEEP[..., 0]).save(tmp_path / "image.png")
+    write_raster(tmp_path / "image.tif", DEEP[..., :1])
+    rule = PixelRule.from_config({"stretch": stretch})
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png", rule), read_rgb(tmp_path / "image.tif", rule))
+    limits = stretch if isinstance(stretch, list) else np.percentile(DEEP[..., 0], (1, 99))
+    expected = stretched(DEEP[..., [0, 0, 0]], *limits)
+    assert np.abs(read_rgb(tmp_path / "image.png", rule) - expected).max() < 0.51
+
+
+def test_no_data_and_no_number_are_black_and_count_for_no_percentile(tmp_path):
+    values = DEEP.astype(np.float32)
+    values[:9] = np.nan
+    values[9:18] = -9999
+    write_raster(tmp_path / "image.tif", values, photometric="RGB", nodata=-9999)
+    image = read_rgb(tmp_path / "image.tif")
+    assert not image[:18].any()
+    low, high = np.percentile(DEEP[18:], (2, 98))
+    assert np.abs(image[18:] - stretched(DEEP[18:], low, high)).max() < 0.51
+
+
+def test_a_palette_is_read_as_its_colours(tmp_path):
+    for name in ("image.png", "image.tif", "image.gif"):
+        with_palette().save(tmp_path / name)
+        np.testing.assert_array_equal(read_rgb(tmp_path / name), TABLE[INDICES], err_msg=name)
+    with open_image(tmp_path / "image.tif") as image:
+        np.testing.assert_array_equal(image.read((2, 3, 20, 11)), TABLE[INDICES[2:22, 3:14]])
+
+
+def lzw(path: Path) -> None:
+    Image.fromarray(COLOURS).save(path, compression="tiff_lzw")
+
+
+def deep_lzw(path: Path) -> None:
+    write_raster(path, DEEP, photometric="RGB", compress="lzw")
+
+
+@pytest.mark.parametrize("write", [lzw, deep_lzw])
+def test_a_tiff_of_flipped_bytes_is_refused(tmp_path, write: Callable[[Path], None]):
+    path = tmp_path / "image.tif"
+    write(path)
+    read_rgb(path)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 200] = bytes(byte ^ 0xFF for byte in data[middle : middle + 200])
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=DAMAGED):
+        read_rgb(path)
+    (finding,) = findings(tmp_path, "image.tif")
+    assert (finding.severity, finding.check) == ("error", "corrupt-image")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp", "gif", "webp"])
+@pytest.mark.parametrize("part", [0.0, 0.05, 0.5, 0.9])
+def test_a_truncated_file_is_refused(tmp_path, suffix, part):
+    path = tmp_path / f"image.{suffix}"
+    Image.fromarray(COLOURS).save(path)
+    path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
+    with pytest.raises(ImageError, match=DAMAGED):
+        read_rgb(path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("tail", [b"\0" * 7, RNG.bytes(100_000), b"\xff\xd8\xff\xe1\0\x10"])
+def test_a_whole_file_with_trailing_bytes_is_read(tmp_path, suffix, tail):
+    path = tmp_path / f"image.{suffix}"
+    Image.fromarray(SMOOTH).save(path)
+    expected = read_rgb(path)
+    path.write_bytes(path.read_bytes() + tail)
+    np.testing.assert_array_equal(read_rgb(path), expected)
+
+
+def test_the_thumbnail_of_a_truncated_photograph_does_not_make_it_whole(tmp_path):
+    thumbnail = BytesIO()
+    Image.fromarray(SMOOTH[:8, :8]).save(thumbnail, "jpeg")
+    Image.fromarray(COLOURS).save(tmp_path / "image.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0" + thumbnail.getvalue())
+    read_rgb(tmp_path / "image.jpg")
+    data = (tmp_path / "image.jpg").read_bytes()
+    (tmp_path / "image.jpg").write_bytes(data[: len(data) * 4 // 5])
+    with pytest.raises(ImageError, match=DAMAGED):
+        read_rgb(tmp_path / "image.jpg")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", [1, 2, 3, 6, 8])
+def test_an_orientation_is_a_finding_and_turns_nothing(tmp_path, suffix, orientation):
+    if suffix == "tif" and orientation != 1:
+        pytest.importorskip("rasterio")
+    path = tmp_path / f"image.{suffix}"
+    plain = tmp_path / f"plain.{suffix}"
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(COLOURS).save(plain)
+    Image.fromarray(COLOURS).save(path, exif=exif)
+    np.testing.assert_array_equal(read_rgb(path), read_rgb(plain))
+    found = findings(tmp_path, path.name)
+    assert [(one.severity, one.check) for one in found] == [("warning", "orientation")] * (orientation != 1)
+    assert all(f"orientation {orientation}" in one.message for one in found)
+
+
+def test_without_the_extra_plain_files_are_read_and_others_name_the_remedy(tmp_path, monkeypatch):
+    write_raster(tmp_path / "deep.tif", DEEP, photometric="RGB")
+    with_palette().save(tmp_path / "palette.tif")
+    for name in ("plain.tif", "plain.png"):
+        Image.fromarray(COLOURS).save(tmp_path / name)
+    monkeypatch.setattr(raster, "find_spec", lambda name: None)
+    for name in ("plain.tif", "plain.png"):
+        np.testing.assert_array_equal(read_rgb(tmp_path / name), COLOURS)
+    for name, said in (("deep.tif", "3 bands of 16 bits"), ("palette.tif", "colour table")):
+        with pytest.raises(RefusedImageError, match=rf"{said}.*pip install 'rrsis-bench\[geo\]'"):
+            read_rgb(tmp_path / name)
+        assert [finding.check for finding in findings(tmp_path, name)] == ["refused-image"]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "names", "said"),
+    [
+        (BANDS, (), "8 bands"),
+        (BANDS[..., :2], (), "2 bands"),
+        (BANDS[..., :3], ("red", "green", "nir"), "red, green, nir"),
+    ],
+)
+def test_bands_that_cannot_be_told_are_refused_with_what_to_state(tmp_path, pixels, names, said):
+    write_raster(tmp_path / "image.tif", pixels, names, photometric="MINISBLACK")
+    with pytest.raises(RefusedImageError, match=rf"{said}.*data\.pixels\.bands=\[R, G, B\].*--bands R,G,B"):
+        read_rgb(tmp_path / "image.tif")
+    with pytest.raises(MissingResourceError, match=r"data\.pixels\.bands"):
+        through_the_dataset(tmp_path, "image.tif", PixelRule())
+    with pytest.raises(RefusedImageError, match=r"so it has no bands 9,2,1; state others"):
+        read_rgb(tmp_path / "image.tif", PixelRule((9, 2, 1)))
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.tif", PixelRule((2, 1, 2))), pixels[..., [1, 0, 1]])
+
+
+def test_complex_numbers_are_no_picture(tmp_path):
+    write_raster(tmp_path / "image.tif", DEEP[..., :1].astype(np.complex64))
+    with pytest.raises(RefusedImageError, match="complex64 are no picture; convert it"):
+        read_rgb(tmp_path / "image.tif")
+
+
+def test_a_huge_plain_image_is_refused_with_its_size_before_it_is_decoded(tmp_path):
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 20_000, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + b"\0\0\0\0" + struct.pack(">I", 0) + b"IDAT\0\0\0\0"
+    (tmp_path / "image.png").write_bytes(data)
+    with pytest.raises(RefusedImageError, match=r"30,000 x 20,000 pixels.*cut it into tiles"):
+        open_image(tmp_path / "image.png")
+
+
+def test_a_huge_tiff_is_read_by_windows_only(tmp_path, monkeypatch):
+    rasterio = pytest.importorskip("rasterio")
+    profile = {"driver": "GTiff", "width": 30_000, "height": 20_000, "count": 3, "dtype": "uint8", "tiled": True}
+    with rasterio.open(tmp_path / "image.tif", "w", photometric="RGB", sparse_ok=True, **profile) as file:
+        file.write(COLOURS.transpose(2, 0, 1), window=((19_000, 19_000 + HEIGHT), (29_000, 29_000 + WIDTH)))
+    with open_image(tmp_path / "image.tif") as image:
+        np.testing.assert_array_equal(image.read((19_000, 29_000, HEIGHT, WIDTH)), COLOURS)
+        with pytest.raises(RefusedImageError, match="30,000 x 20,000"):
+            image.read()
+    monkeypatch.setattr(raster, "find_spec", lambda name: None)
+    with pytest.raises(RefusedImageError, match="30,000 x 20,000"):
+        open_image(tmp_path / "image.tif")

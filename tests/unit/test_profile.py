@@ -2,17 +2,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from helpers import toy
 from rrsis_bench import cli, config
 from rrsis_bench.cost.profile import efficiency
-from rrsis_bench.engine.build import build_method
 from rrsis_bench.errors import UsageError
+from rrsis_bench.files import json_text
 from rrsis_bench.methods.base import Method
-from rrsis_bench.results.record import json_text, read_result, sealed
+from rrsis_bench.methods.build import build_method
+from rrsis_bench.run.seal import read as read_result
+from rrsis_bench.run.seal import sealed
+from rrsis_bench.types import Batch
 
 COMMITTED = Path(__file__).resolve().parents[2] / "results" / "runs" / "tiny" / "s4eca@tiny" / "seed0"
 
@@ -58,9 +63,13 @@ def test_flops_are_the_same_on_cpu_and_meta_and_leave_the_method_alone() -> None
 def test_one_linear_layer_counts_two_per_multiply_add(monkeypatch: pytest.MonkeyPatch) -> None:
     from rrsis_bench.cost import profile
 
-    layer = torch.nn.Linear(10, 20, bias=False)
-    monkeypatch.setattr(profile, "sample_batch", lambda method, size, device: torch.zeros(size, 10))
-    assert profile.gflops(layer, "cpu") == pytest.approx(2 * 10 * 20 / 1e9)  # type: ignore[arg-type]
+    class OnImages(torch.nn.Linear):
+        def forward(self, batch: Batch) -> torch.Tensor:
+            return super().forward(batch.images)
+
+    batch = replace(toy.random_batch(1), images=torch.zeros(1, 10))
+    monkeypatch.setattr(profile, "sample_batch", lambda method, size, device: batch)
+    assert profile.gflops(OnImages(10, 20, bias=False), "cpu") == pytest.approx(2 * 10 * 20 / 1e9)  # type: ignore[arg-type]
 
 
 def test_speed_is_measured_as_asked() -> None:

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
-from test_results_record import write
 
+from helpers.results import write
 from rrsis_bench.boards import published
 from rrsis_bench.boards.board import build_boards, collect, load, make_board
-from rrsis_bench.boards.published import PublishedRow, compare, read, reference, verdict
+from rrsis_bench.boards.published import PublishedRow, counterpart, read, reference, verdict
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError
 
@@ -44,19 +44,19 @@ def test_a_reconstruction_reproduces_nothing():
 
 def test_the_papers_own_rules_are_compared():
     measured = {"native-v1": (0.70, None), "paper-lavt480-v1": (0.65, 0.002)}
-    found = compare([row()], "rmsin", "base", "test", measured, "official-parity")
+    found = counterpart([row()], "rmsin", "base", "test", measured, "official-parity")
     assert (found.protocol, found.measured, found.verdict) == ("paper-lavt480-v1", 0.65, "reproduced")
     assert found.difference == pytest.approx(0.008)
-    unknown = compare([row(protocol="")], "rmsin", "base", "test", measured, "official-parity")
+    unknown = counterpart([row(protocol="")], "rmsin", "base", "test", measured, "official-parity")
     assert (unknown.protocol, unknown.verdict) == ("native-v1", "above")
 
 
 def test_only_the_very_variant_and_split_is_compared():
     measured = {"paper-lavt480-v1": (0.65, None)}
-    assert compare([row()], "rmsin", "lite", "test", measured, None) is None
-    assert compare([row()], "rmsin", "base", "val", measured, None) is None
-    assert compare([row()], "lavt", "base", "test", measured, None) is None
-    assert compare([row(values={"oiou": 0.7})], "rmsin", "base", "test", measured, None) is None
+    assert counterpart([row()], "rmsin", "lite", "test", measured, None) is None
+    assert counterpart([row()], "rmsin", "base", "val", measured, None) is None
+    assert counterpart([row()], "lavt", "base", "test", measured, None) is None
+    assert counterpart([row(values={"oiou": 0.7})], "rmsin", "base", "test", measured, None) is None
 
 
 def test_the_authors_number_goes_before_quotations_and_reruns_never_count():
@@ -65,7 +65,7 @@ def test_the_authors_number_goes_before_quotations_and_reruns_never_count():
     assert reference([rerun, quoted, row(0.642)], "rmsin", "base", "test").values["miou"] == 0.642
     assert reference([rerun, quoted], "rmsin", "base", "test") is quoted
     assert reference([rerun], "rmsin", "base", "test") is None
-    found = compare([quoted, row()], "rmsin", "base", "test", {"paper-lavt480-v1": (0.6, None)}, None)
+    found = counterpart([quoted, row()], "rmsin", "base", "test", {"paper-lavt480-v1": (0.6, None)}, None)
     assert found.others == 1
 
 

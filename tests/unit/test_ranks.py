@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from rrsis_bench.errors import UserError
-from rrsis_bench.stats.bootstrap import SEED, intervals
-from rrsis_bench.stats.paired import RunCounts, compare, holm, p_value, point, resampled
-from rrsis_bench.stats.ranks import rank_groups
+from rrsis_bench.stats.bootstrap import SEED, intervals, percentile_interval
+from rrsis_bench.stats.paired import RunCounts, bootstrap_p, compare, holm, means, resampled
+from rrsis_bench.stats.ranks import Placement, rank_groups
 
 
 def run(n=200, quality=0.5, seed=0, per_image=1, noise=0.15, name="a run", protocol="native-v1"):
@@ -112,18 +112,19 @@ def test_seeds_are_averaged_and_a_method_equals_itself():
         assert values[0] == pytest.approx(each.mean(axis=0), abs=1e-12)
     same = compare(seeds, seeds)
     assert all(entry.difference == 0 and entry.p == 1 and entry.interval == (0, 0) for entry in same.values())
-    assert point(seeds, "miou") == pytest.approx(np.mean([ious(one).mean() for one in seeds]))
+    assert means(seeds, ["miou"])["miou"] == pytest.approx(np.mean([ious(one).mean() for one in seeds]))
 
 
 def test_one_image_or_no_number_gives_no_interval_and_no_p():
     lone = RunCounts(("a", "b"), ("i", "i"), np.array([[10, 10, 5], [10, 10, 6]]))
     found = compare([lone], [lone], ["miou"])["miou"]
     assert (found.difference, found.interval, found.p) == (0, None, None)
-    empty = RunCounts(("a", "b"), ("i", "j"), np.array([[10, 10, 5], [0, 0, 0]]), "paper-rsrefseg2-v1")
+    names = tuple("abcdefg")
+    empty = RunCounts(names, names, np.array([*[[10, 10, 5]] * 6, [0, 0, 0]]), "paper-rsrefseg2-v1")
     found = compare([empty], [empty], ["miou", "pr50"])
     assert (found["miou"].a, found["miou"].difference, found["miou"].p) == (None, None, None)
     assert found["pr50"].p == 1
-    assert p_value(np.array([np.nan, 1.0])) is None
+    assert bootstrap_p(np.array([np.nan, 1.0])) is None
 
 
 @pytest.mark.parametrize(
@@ -161,19 +162,16 @@ def test_entries_that_chance_could_have_swapped_share_a_rank():
         "as middle": [run(400, 0.45, 6)],
         "last": [run(400, 0.2, 7)],
     }
-    rows = {row.name: row for row in rank_groups(entries, resamples=2000)}
-    assert {name: row.rank for name, row in rows.items()} == {
+    placed = rank_groups(entries, resamples=2000)
+    assert {name: place.rank for name, place in placed.items()} == {
         "best": 1, "as good": 1, "middle": 3, "as middle": 3, "last": 5,
     }  # fmt: skip
-    middle = rows["as middle"] if rows["middle"].leader == "middle" else rows["middle"]
-    assert middle.p_holm > 0.05
-    assert middle.difference_interval[0] < 0 < middle.difference_interval[1]
-    assert rows["best"].sd > 0
-    assert rows["last"].sd is None
-    assert rows["last"].n_seeds == 1
-    assert rows["last"].leader == "last"
-    means = [row.mean for row in rows.values()]
-    assert means == sorted(means, reverse=True)
+    values = {name: means(runs, ["miou"])["miou"] for name, runs in entries.items()}
+    assert list(placed) == sorted(values, key=values.get, reverse=True)
+    for name, place in placed.items():
+        low, high = percentile_interval(resampled([entries[name]], ["miou"], 2000)["miou"][0])
+        assert place.interval == (low, high)
+        assert low < values[name] < high
 
 
 def test_holm_decides_a_rank_that_a_single_comparison_would_not():
@@ -184,33 +182,29 @@ def test_holm_decides_a_rank_that_a_single_comparison_would_not():
         p = compare([a], [b], ["miou"], resamples=2000)["miou"].p
         if 0.02 < p < 0.04 and ious(a).mean() > ious(b).mean():
             break
-    assert {row.name: row.rank for row in rank_groups({"a": [a], "b": [b]}, resamples=2000)} == {"a": 1, "b": 2}
+    placed = rank_groups({"a": [a], "b": [b]}, resamples=2000)
+    assert {name: place.rank for name, place in placed.items()} == {"a": 1, "b": 2}
     others = {f"c{k}": [RunCounts(a.sample_id, a.image_id, a.counts[:])] for k in range(3)}
-    rows = rank_groups({"a": [a], "b": [b], **others}, resamples=2000)
-    assert {row.rank for row in rows} == {1}
+    placed = rank_groups({"a": [a], "b": [b], **others}, resamples=2000)
+    assert {place.rank for place in placed.values()} == {1}
 
 
-def test_other_samples_get_no_rank_but_a_reason():
+def test_other_samples_get_no_rank():
     entries = {"a": [run(50, 0.5, 1)], "b": [run(50, 0.4, 2)], "short": [run(30, 0.9, 3)], "mixed": [run(50), run(30)]}
-    rows = {row.name: row for row in rank_groups(entries, resamples=200)}
-    assert rows["a"].rank == 1
-    for name in ("short", "mixed"):
-        assert rows[name].rank is None
-        assert "other samples" in rows[name].note
-    assert rows["short"].interval is not None
-    assert rows["mixed"].interval is None
+    placed = rank_groups(entries, resamples=200)
+    assert list(placed) == ["a", "b", "mixed", "short"]
+    assert [place.rank for place in placed.values()] == [1, 2, None, None]
+    assert placed["short"].interval is not None
+    assert placed["mixed"].interval is None
     nan = [RunCounts(("a", "b"), ("i", "j"), np.array([[10, 10, 5], [0, 0, 0]]), "paper-rsrefseg2-v1")]
-    (row,) = rank_groups({"x": nan})
-    assert (row.rank, row.mean) == (None, None)
-    assert "gives no miou" in row.note
-    assert rank_groups({}) == []
+    assert rank_groups({"x": nan}) == {"x": Placement(None, None)}
+    assert rank_groups({}) == {}
 
 
 def test_one_image_shares_every_rank():
     lone = [RunCounts(("a",), ("i",), np.array([[10, 10, k]])) for k in (3, 8)]
-    assert [(row.name, row.rank, row.interval) for row in rank_groups({"x": [lone[0]], "y": [lone[1]]})] == [
-        ("y", 1, None), ("x", 1, None),
-    ]  # fmt: skip
+    placed = rank_groups({"x": [lone[0]], "y": [lone[1]]})
+    assert list(placed.items()) == [("y", Placement(1, None)), ("x", Placement(1, None))]
 
 
 @pytest.mark.slow

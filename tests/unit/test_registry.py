@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from rrsis_bench import registry
-from rrsis_bench.errors import UsageError
+from rrsis_bench.cli import main
+from rrsis_bench.errors import UsageError, UserError
 
 
 def test_unknown_name_gets_the_nearest_and_all() -> None:
@@ -32,6 +34,7 @@ def test_third_party_methods_join_by_entry_point(tmp_path: Path, monkeypatch: py
         EntryPoint("theirs", "third_party_method:Net", registry.ENTRY_POINT_GROUP),
         EntryPoint("s4eca", "third_party_method:Net", registry.ENTRY_POINT_GROUP),
         EntryPoint("gone", "not_installed_anywhere:Net", registry.ENTRY_POINT_GROUP),
+        EntryPoint("classless", "third_party_method:Other", registry.ENTRY_POINT_GROUP),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     registry.method_targets.cache_clear()
@@ -41,6 +44,79 @@ def test_third_party_methods_join_by_entry_point(tmp_path: Path, monkeypatch: py
         with pytest.raises(UsageError, match="no card"):
             registry.card("theirs")
         with pytest.raises(UsageError, match="not installed"):
-            registry.method_folder("gone")
+            registry.load_class("gone")
+        with pytest.raises(UserError, match=r"'third_party_method:Other', but that module has no such class"):
+            registry.load_class("classless")
     finally:
         registry.method_targets.cache_clear()
+
+
+CARD = "title: Theirs\nfidelity: from-paper\n"
+CONFIG = "published: tiny\nvariants:\n  tiny:\n    model: {options: {}}\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"card.yaml": ""}, "broken card"),
+        ({"card.yaml": "title: [unclosed"}, "broken card"),
+        ({"card.yaml": "- a list"}, "broken card"),
+        ({"card.yaml": "\udcff"}, "broken card"),
+        ({"card.yaml": None}, "has no card"),
+        ({"config.yaml": "variants: [unclosed"}, "cannot read configuration"),
+        ({"config.yaml": "- a list"}, "must hold a mapping"),
+        ({"config.yaml": "variants:\n"}, "variants"),
+        ({"config.yaml": "variants: [tiny]\n"}, "variants"),
+        ({"config.yaml": None}, "has no configuration"),
+        ({"__init__.py": "raise RuntimeError('of theirs')"}, "of theirs"),
+    ],
+)
+def test_a_third_partys_broken_package_is_one_note_and_the_others_are_listed(
+    files: dict[str, str | None],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    package = tmp_path / "broken_party"
+    package.mkdir()
+    for name, text in ({"__init__.py": "", "net.py": "", "card.yaml": CARD, "config.yaml": CONFIG} | files).items():
+        if text is not None:
+            (package / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    points = [EntryPoint("theirs", "broken_party.net:Net", registry.ENTRY_POINT_GROUP)]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.delitem(sys.modules, "broken_party", raising=False)
+    registry.method_targets.cache_clear()
+    try:
+        assert main(["methods", "list"]) == 0
+    finally:
+        registry.method_targets.cache_clear()
+    lines = capsys.readouterr().out.splitlines()
+    (note,) = [line for line in lines if line.startswith("note:")]
+    assert note.startswith("note: theirs: ")
+    assert said in note
+    assert sum(line.startswith("│") for line in lines) >= len(registry.BUILT_IN)
+
+
+def test_what_a_card_holds_need_not_be_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = tmp_path / "odd_party"
+    package.mkdir()
+    (package / "__init__.py").write_text("class Net:\n    name = 'odd'\n")
+    (package / "card.yaml").write_text(
+        "\ufeffname: 2026\nfidelity: 1\npolicy: [a, b]\nchoices: 7\nvenue:\n", encoding="utf-8"
+    )
+    (package / "config.yaml").write_text("\ufeff" + CONFIG, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    points = [EntryPoint("odd", "odd_party:Net", registry.ENTRY_POINT_GROUP)]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    registry.method_targets.cache_clear()
+    try:
+        assert main(["methods", "list"]) == 0
+        assert main(["methods", "show", "odd"]) == 0
+        assert registry.load_class("odd").name == "odd"
+    finally:
+        registry.method_targets.cache_clear()
+    assert "2026" in capsys.readouterr().out

@@ -10,9 +10,9 @@ import sys
 import xml.etree.ElementTree as ET
 
 import pytest
-from test_gallery import gallery_run
-from test_results_record import make_table, write
 
+from helpers.gallery import gallery_run
+from helpers.results import make_table, write
 from rrsis_bench.boards import leaderboard
 from rrsis_bench.boards.board import load
 from rrsis_bench.boards.render import html, latex, plots

@@ -15,18 +15,20 @@ import pytest
 import yaml
 
 from rrsis_bench.cli import main
+from rrsis_bench.config import merge
 from rrsis_bench.errors import UsageError
 from rrsis_bench.files import write_json
-from rrsis_bench.results.record import sealed
 from rrsis_bench.run import lock as locks
 from rrsis_bench.run.lock import CellLock, Holder, hold, holder
-from rrsis_bench.sweep.cells import State, judge
+from rrsis_bench.run.seal import sealed
+from rrsis_bench.run.state import State
+from rrsis_bench.sweep.cells import judge
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.estimate import Estimates
 from rrsis_bench.sweep.grid import Cell, Sweep, read_sweep
 from rrsis_bench.sweep.launchers.local import parse_devices, visible_devices
 from rrsis_bench.sweep.launchers.slurm import resources, torchrun_words
-from rrsis_bench.sweep.run_cell import last_line, set_aside, tail
+from rrsis_bench.sweep.run_cell import CellRun, last_line, tail
 from rrsis_bench.sweep.times import duration
 
 HASH = "0" * 64
@@ -57,12 +59,12 @@ def finish(cell: Cell, seconds: float = 10.0, epochs: int = 12, content_hash: st
         "metrics": {"native-v1": score},
         "training": {"seconds": seconds, "epochs": epochs, "steps": 10 * epochs},
     }
-    cell.folder.mkdir(parents=True, exist_ok=True)
+    cell.folder.path.mkdir(parents=True, exist_ok=True)
     saved = json.loads(json.dumps(cell.config))
     saved["trainer"]["num_nodes"] = 1  # the saved file holds every default besides
     saved["model"]["optimizer"] |= changes
-    (cell.folder / "config.yaml").write_text(yaml.safe_dump(saved))
-    write_json(cell.folder / "result.json", sealed(result))
+    (cell.folder.path / "config.yaml").write_text(yaml.safe_dump(saved))
+    write_json(cell.folder.path / "result.json", sealed(result))
 
 
 def know_data(cell: Cell, folder: Path) -> Path:
@@ -88,7 +90,7 @@ def test_missing_done_and_outdated(cell: Cell) -> None:
     assert state == "outdated"
     assert "model.optimizer.lr was 0.5 and is" in detail
     finish(cell)
-    (cell.folder / "result.json").write_text("{")
+    (cell.folder.path / "result.json").write_text("{")
     assert verdict(cell)[0] == "outdated"
     assert "truncated" in verdict(cell)[1]
 
@@ -96,14 +98,14 @@ def test_missing_done_and_outdated(cell: Cell) -> None:
 def test_a_setting_left_to_its_default_since_is_noticed(cell: Cell) -> None:
     """The saved file alone cannot tell a default from a setting; the state that the runner kept can."""
     finish(cell)
-    result = json.loads((cell.folder / "result.json").read_text())
+    result = json.loads((cell.folder.path / "result.json").read_text())
     state = State(state="done", config_hash=cell.config_hash, config=cell.config, result_sha256=result["sha256"])
-    state.write(cell.folder)
+    cell.folder.save_state(state)
     assert verdict(cell)[0] == "done"
     given = {**cell.config, "trainer": {**cell.config["trainer"], "max_steps": 5}}
-    replace(state, config_hash="another", config=given).write(cell.folder)
+    cell.folder.save_state(replace(state, config_hash="another", config=given))
     assert verdict(cell) == ("outdated", "trainer.max_steps was 5 and is left to its default now")
-    replace(state, config_hash="another", config=given, result_sha256="of another result").write(cell.folder)
+    cell.folder.save_state(replace(state, config_hash="another", config=given, result_sha256="of another result"))
     assert verdict(cell)[0] == "done", "the state of another run says nothing about this one"
 
 
@@ -125,41 +127,50 @@ def test_other_data_outdate_a_result(cell: Cell, tmp_path: Path) -> None:
     kept = know_data(cell, tmp_path)
     assert verdict(cell)[0] == "done"
     kept.write_text("1" * 64)
-    assert verdict(cell) == ("outdated", "the test split of tiny is another now")
+    assert verdict(cell) == ("outdated", "the test split of tiny has changed since")
     elsewhere = {**cell.config["data"], "generator": None, "root": str(tmp_path / "nowhere")}
     assert data.state(elsewhere) == ""
     assert data.content(elsewhere) is None
 
 
+def test_data_that_change_during_a_run_are_compared_by_content(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(cell)
+    noted = State()
+    for now, kept in (("as before", "as before"), ("corrected meanwhile", "")):
+        monkeypatch.setattr(DataStates, "state", lambda self, data, now=now: now)
+        CellRun(cell)._conclude(noted, 0, "as before")
+        assert (noted.state, noted.data_state) == ("done", kept)
+
+
 def test_failed_interrupted_and_queued(cell: Cell) -> None:
-    cell.folder.mkdir(parents=True)
+    cell.folder.path.mkdir(parents=True)
     state = State(state="failed", config_hash=cell.config_hash, config=cell.config, message="exit code 2: bad")
-    state.write(cell.folder)
+    cell.folder.save_state(state)
     assert verdict(cell) == ("failed", "exit code 2: bad")
     other = {**cell.config, "model": {**cell.config["model"], "monitor": "pr50"}}
-    replace(state, config_hash="another", config=other).write(cell.folder)
+    cell.folder.save_state(replace(state, config_hash="another", config=other))
     assert verdict(cell) == ("outdated", "failed, model.monitor was 'pr50' and is 'oiou' now")
-    replace(state, state="running", message="").write(cell.folder)
+    cell.folder.save_state(replace(state, state="running", message=""))
     assert verdict(cell) == ("interrupted", "its process is gone")
-    replace(state, state="queued").write(cell.folder)
+    cell.folder.save_state(replace(state, state="queued"))
     assert verdict(cell)[0] == "queued"
-    (cell.folder / "cell.json").write_text("half a fi")
+    (cell.folder.path / "cell.json").write_text("half a fi")
     assert verdict(cell) == ("missing", "")
     finish(cell)
-    (cell.folder / "result.json").unlink()
+    (cell.folder.path / "result.json").unlink()
     assert verdict(cell) == ("interrupted", "started by hand")
 
 
 def test_a_lock_is_live_while_its_process_is(cell: Cell) -> None:
-    taken = CellLock.acquire(cell.folder)
+    taken = CellLock.acquire(cell.folder.path)
     assert taken is not None
-    assert CellLock.acquire(cell.folder) is None
-    assert holder(cell.folder) == taken.me
+    assert CellLock.acquire(cell.folder.path) is None
+    assert holder(cell.folder.path) == taken.me
     assert verdict(cell)[0] == "running"
     assert judge(cell, DataStates(compute=False), own=taken.me).state == "missing"
     assert taken.beat()
     taken.release()
-    assert holder(cell.folder) is None
+    assert holder(cell.folder.path) is None
 
     code = (
         "import sys, pathlib; from rrsis_bench.run.lock import CellLock; "
@@ -167,24 +178,24 @@ def test_a_lock_is_live_while_its_process_is(cell: Cell) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(cell.folder)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
-    assert (cell.folder / "cell.lock").is_file(), "the process ended without giving it back"
-    again = CellLock.acquire(cell.folder)
+    assert (cell.folder.path / "cell.lock").is_file(), "the process ended without giving it back"
+    again = CellLock.acquire(cell.folder.path)
     assert again is not None
     reused = {**asdict(again.me), "born": "1"}
-    write_json(cell.folder / "cell.lock", reused)
-    assert holder(cell.folder) is None, "another process with the same number was taken for the holder"
+    write_json(cell.folder.path / "cell.lock", reused)
+    assert holder(cell.folder.path) is None, "another process with the same number was taken for the holder"
 
 
 def test_a_lock_of_another_host_lives_by_its_heartbeat(cell: Cell) -> None:
-    cell.folder.mkdir(parents=True)
+    cell.folder.path.mkdir(parents=True)
     other = Holder("another-host", 1, 1, "", "token", time.time())
-    path = cell.folder / "cell.lock"
+    path = cell.folder.path / "cell.lock"
     write_json(path, asdict(other))
-    assert holder(cell.folder) == other
-    assert CellLock.acquire(cell.folder) is None
+    assert holder(cell.folder.path) == other
+    assert CellLock.acquire(cell.folder.path) is None
     old = time.time() - locks.STALE_SECONDS - 1
     os.utime(path, (old, old))
-    mine = CellLock.acquire(cell.folder)
+    mine = CellLock.acquire(cell.folder.path)
     assert mine is not None
     write_json(path, asdict(other))  # the other one wakes up and takes it back
     assert not mine.held()
@@ -219,15 +230,15 @@ def test_hold_refuses_a_folder_in_use(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_files_set_aside_reach_no_board(cell: Cell) -> None:
     finish(cell)
-    held = CellLock.acquire(cell.folder)
+    held = CellLock.acquire(cell.folder.path)
     assert held is not None
-    first, second = set_aside(cell.folder), None
+    first, second = cell.folder.set_aside(), None
     assert first is not None
     assert sorted(path.name for path in first.iterdir()) == ["config.yaml", "result.json.replaced"]
     assert held.held()
-    assert set_aside(cell.folder) is None
+    assert cell.folder.set_aside() is None
     finish(cell)
-    second = set_aside(cell.folder)
+    second = cell.folder.set_aside()
     assert second is not None
     assert second.name == "seed0.replaced-2"
 
@@ -241,11 +252,11 @@ def test_estimates_scale_and_order(sweep: Sweep) -> None:
     estimates = Estimates([sweep.runs])
     assert estimates.seconds(lavt1) == pytest.approx(200.0)  # 12 epochs are asked for
     assert [cell.method for cell in estimates.longest_first(sweep.cells)] == ["lavt", "lavt", "s4eca", "s4eca"]
-    named = replace(s4eca, variant="tiny+named")
+    named = replace(s4eca, config=merge(s4eca.config, {"model": {"variant": "tiny+named"}}))
     assert estimates.seconds(named) == estimates.seconds(s4eca)
     short = {**lavt.config, "trainer": {**lavt.config["trainer"], "max_steps": 6}}
     assert estimates.seconds(replace(lavt, config=short)) == pytest.approx(10.0)
-    unknown = replace(s4eca, dataset="small")
+    unknown = replace(s4eca, config=merge(s4eca.config, {"data": {"dataset": "small"}}))
     assert estimates.longest_first([lavt, unknown])[0] == unknown
 
 
@@ -294,10 +305,9 @@ def test_durations() -> None:
 def test_status_shows_the_grid(sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     know_data(sweep.cells[0], tmp_path)
     finish(sweep.cells[0])
-    sweep.cells[1].folder.mkdir(parents=True)
-    State(state="failed", config_hash=sweep.cells[1].config_hash, message="exit code 1: no").write(
-        sweep.cells[1].folder
-    )
+    sweep.cells[1].folder.path.mkdir(parents=True)
+    failed = State(state="failed", config_hash=sweep.cells[1].config_hash, message="exit code 1: no")
+    sweep.cells[1].folder.save_state(failed)
     assert main(["status", str(sweep.path), "--runs", str(sweep.runs)]) == 0
     out = capsys.readouterr().out
     assert "done 40.0" in out

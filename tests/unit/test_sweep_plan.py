@@ -13,7 +13,7 @@ from rrsis_bench.cli import main
 from rrsis_bench.errors import UsageError
 from rrsis_bench.sweep.agenda import select
 from rrsis_bench.sweep.grid import Cell, read_sweep
-from rrsis_bench.sweep.launchers.printed import lines
+from rrsis_bench.sweep.launchers.base import command_line
 
 
 def write(folder: Path, **content: Any) -> Path:
@@ -39,7 +39,7 @@ def test_the_grid_and_its_named_cells(tmp_path: Path) -> None:
     assert "rrsisd/lavt@base/seed2" in by_name
     assert "tiny/s4eca@swin-b/seed0" in by_name
     cell = by_name["tiny/s4eca@tiny+no-proxies/seed2"]
-    assert cell.folder == tmp_path / "runs" / "tiny" / "s4eca@tiny+no-proxies" / "seed2"
+    assert cell.folder.path == tmp_path / "runs" / "tiny" / "s4eca@tiny+no-proxies" / "seed2"
     assert cell.config["model"]["options"]["proxies"] == "mean"
     assert cell.config["model"]["options"]["visual_layers"] == [1, 3]
     assert cell.config["trainer"] | {"max_epochs": 3, "accelerator": "cpu"} == cell.config["trainer"]
@@ -53,8 +53,8 @@ def test_a_cell_s_command_is_an_ordinary_fit_into_its_folder(tmp_path: Path, mon
     import argparse
 
     from rrsis_bench.cli import fit
-    from rrsis_bench.cli._trainer import make_plan
-    from rrsis_bench.config import merge
+    from rrsis_bench.cli._choices import request_of
+    from rrsis_bench.run.resolve import resolve
 
     monkeypatch.setenv("RRSIS_RUNS", str(tmp_path / "elsewhere"))
     cells = {"big": {"method": "s4eca", "flags": {"data.limit": {"train": 8}, "model.options.width": 64}}}
@@ -65,14 +65,14 @@ def test_a_cell_s_command_is_an_ordinary_fit_into_its_folder(tmp_path: Path, mon
             fit.add_arguments(parser)
             assert cell.words[0] == "fit"
             args, flags = parser.parse_known_args(cell.words[1:])
-            plan = make_plan(args, flags)
+            run = resolve(request_of(args, flags))
             assert args.resume == "auto"
-            assert plan.folder == cell.folder
-            assert merge(plan.preview, {}) == cell.config
+            assert run.folder == cell.folder
+            assert run.config == cell.config
     (_, big) = read_sweep(str(path)).cells
     assert big.config["data"]["limit"] == {"train": 8}
     monkeypatch.delenv("RRSIS_RUNS")
-    assert lines([big])[0].endswith("'--data.limit={\"train\": 8}' --model.options.width=64")
+    assert command_line(big).endswith("'--data.limit={\"train\": 8}' --model.options.width=64")
 
 
 def test_all_methods_by_name_of_the_sweep() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from rrsis_bench.data.masks import decode
 from rrsis_bench.data.sources import synthetic
-from rrsis_bench.data.sources.synthetic import MARKER, PRESETS, Preset, Synthetic, generate, layout_items
+from rrsis_bench.data.sources.synthetic import MARKER, Synthetic, generate, layout_items
+from rrsis_bench.data.synthetic.presets import PRESETS, Preset
 from rrsis_bench.errors import UsageError, UserError
 
 COUNTS = {"train": 30, "val": 9, "test": 12}

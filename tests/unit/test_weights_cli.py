@@ -15,8 +15,8 @@ import pytest
 
 from rrsis_bench import config, registry
 from rrsis_bench.cli import main
-from rrsis_bench.engine.build import build_method
 from rrsis_bench.errors import MissingResourceError, UsageError
+from rrsis_bench.methods.build import build_method
 from rrsis_bench.nn.weights.needs import named_weights
 from rrsis_bench.nn.weights.refs import WeightRef, on_disk, resolve
 

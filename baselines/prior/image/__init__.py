@@ -1,4 +1,4 @@
-"""`prior-image`: the mean mask of the training split, whatever the image and the expression."""
+"""`prior-image`: the mean mask of the training split, for every image and expression."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["PriorImage"]
 
 
 class PriorImage(Prior):
-    """One map for every sample: where referents lie."""
+    """Predicts where referents lie on average."""
 
     name: ClassVar[str] = "prior-image"
     Options: ClassVar[type[Any]] = PriorOptions

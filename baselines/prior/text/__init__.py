@@ -1,6 +1,6 @@
-"""`prior-text`: the mean mask of the training samples, weighted by likeness of their expressions to this one.
+"""`prior-text`: the mean mask of the training samples, weighted by the likeness of their expressions to this one.
 
-Shape legend: `B` batch, `D` buckets of features, `G` cells a side.
+Legend: `B` batch, `D` buckets of features, `G` cells per side.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class TextOptions(PriorOptions):
     """Choices of `prior-text`.
 
     Attributes:
-        buckets: D sums of masks that the words and pairs of words are spread over.
-        smoothing: likeness that the mean mask of all samples counts with.
+        buckets: number D of sums of masks, over which words and pairs of words are spread.
+        smoothing: weight of the mean mask of all samples, on the scale of the likeness.
     """
 
     buckets: int = 8192
@@ -31,12 +31,11 @@ class TextOptions(PriorOptions):
 
 
 class PriorText(Prior):
-    """Where referents of such expressions lie.
+    """Predicts where referents of similar expressions lie.
 
     The features of an expression are its words and its unordered pairs of words. The likeness of an expression t to a
-    training expression s is sum_f idf_f^2 n_f(t) n_f(s) / sqrt(|s|), with n_f how often it has feature f and |s| its
-    number of features: a dot product, so that the weighted mean over all training samples needs only one sum of masks
-    for each feature, whatever their number.
+    training expression s is sum_f idf_f^2 n_f(t) n_f(s) / sqrt(|s|), with n_f the count of feature f and |s| the number
+    of features. It is a dot product: one sum of masks per feature gives the weighted mean over any number of samples.
     """
 
     name: ClassVar[str] = "prior-text"
@@ -53,19 +52,19 @@ class PriorText(Prior):
         self.register_buffer("counts", torch.zeros(options.buckets))
 
     def features(self, tokens: TextTokens) -> Tensor:
-        """How often each bucket's words and pairs occur in the expressions, (B, D) float32."""
+        """Count the words and pairs of each bucket in the expressions, (B, D) float32."""
         length = tokens.ids.shape[1]
         first, second = torch.triu_indices(length, length, device=tokens.ids.device)
         a, b = tokens.ids[:, first], tokens.ids[:, second]
         low, high = torch.minimum(a, b), torch.maximum(a, b)
-        # A word paired with itself is the word. Ids are below 2^31, so nothing overflows.
+        # A word paired with itself stands for the word. Ids are below 2^31: nothing overflows.
         buckets = (low * 1_000_003 + high * 998_244_353) % 2_147_483_647 % self.options.buckets
         real = tokens.mask[:, first] & tokens.mask[:, second]
         return self.sums.new_zeros(len(buckets), self.options.buckets).scatter_add_(1, buckets, real.float())
 
-    def remember(self, batch: Batch, masks: Tensor) -> None:
-        """Add the truths to the sums of their expressions' features."""
-        super().remember(batch, masks)
+    def accumulate(self, batch: Batch, masks: Tensor) -> None:
+        """Add a training batch's truths to the sums of their expressions' features."""
+        super().accumulate(batch, masks)
         features = self.features(batch.tokens)
         scaled = features / features.sum(1, keepdim=True).clamp(min=1).sqrt()
         self.counts += features.sum(0)
@@ -73,7 +72,7 @@ class PriorText(Prior):
         self.sums.addmm_(scaled.T, masks)
 
     def probability(self, batch: Batch) -> Tensor:
-        """Sum of likeness times mask over sum of likeness, (B, G * G)."""
+        """Mean mask weighted by likeness, (B, G * G)."""
         rarity = torch.log((1 + self.seen) / (1 + self.counts)).clamp(min=0).square()
         likeness = self.features(batch.tokens) * rarity
         smoothing = self.options.smoothing

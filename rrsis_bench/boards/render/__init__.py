@@ -1,1 +1,1 @@
-"""A board as Markdown, CSV or JSON."""
+"""Sets boards as Markdown, CSV, JSON, LaTeX, HTML and plots."""

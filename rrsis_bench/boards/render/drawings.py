@@ -1,9 +1,8 @@
-"""Slots for plots in generated files, so that a drift gate can be exact without being at the mercy of a font.
+"""Slots for plots in generated files. They let a drift check be exact although fonts and libraries draw differently.
 
-The bytes a plotting library draws change with its version, which no project can promise. So a file is compared in two
-parts. Its text, and the data of each plot in it, must be what the results give, byte for byte. The drawing between must
-be the one that was made from that data: a checksum beside it says so, and a hand edit shows. A newer library draws the
-same data differently, and that is no drift.
+A plotting library draws other bytes in another version. A file is therefore compared in two parts. Its text, and the
+data of each plot in it, must be what the results give, byte for byte. The drawing between them must be the one that was
+made from the data: a checksum beside it proves it, and a hand edit shows. A newer library's drawing is no drift.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _SLOT = re.compile(r"<!-- plot:(.*?) -->")
 
 
 def slot(data: Mapping[str, Any]) -> str:
-    """What stands for a plot until it is drawn: its data, in a comment."""
+    """Write what stands for a plot until it is drawn: its data, in a comment."""
     text = json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # Two hyphens would end the comment, angle brackets confuse readers of HTML.
     for sign, written in (("--", "-\\u002d"), ("<", "\\u003c"), (">", "\\u003e")):
@@ -28,7 +27,7 @@ def slot(data: Mapping[str, Any]) -> str:
 
 
 def bare(text: str) -> str:
-    """A file's text with every sound drawing taken out again; a drawing that was changed stays, and so differs."""
+    """Take every sound drawing out of a file's text again; a changed drawing stays, and shows as a difference."""
     return _DRAWN.sub(
         lambda found: f"<!-- plot:{found[1]} -->" if _sha256(found[2]) == found[3] else found[0],
         text,
@@ -36,7 +35,7 @@ def bare(text: str) -> str:
 
 
 def fill(text: str, draw: Callable[[Mapping[str, Any]], str]) -> str:
-    """A text with a drawing in each of its slots.
+    """Draw in each slot of a text.
 
     Args:
         text: from `slot` and whatever stands around it.

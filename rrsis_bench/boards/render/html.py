@@ -1,4 +1,4 @@
-"""All boards in one self-contained HTML page: no network, works without scripts, better with them."""
+"""Sets all boards in one self-contained HTML page, which needs no network and works without scripts."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import Any
 from markupsafe import Markup
 
 from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.columns import RUNS, Column, View, best, legend, status, views
+from rrsis_bench.boards.render.cells import Column
 from rrsis_bench.boards.render.drawings import slot
 from rrsis_bench.boards.render.plots import INK, PAPER, RULE, part_names, plots
 from rrsis_bench.boards.render.templating import TEMPLATES, environment
+from rrsis_bench.boards.render.views import TableView, best, legend, status, views
 from rrsis_bench.boards.rows import Row, Table
 from rrsis_bench.results import gallery
+from rrsis_bench.results.breakdown import PARTS
 
 
 def page(boards: Sequence[Board], link: str = "../") -> str:
-    """The page; its plots are slots that `drawings.fill` draws in.
+    """Write the page; its plots are slots that `drawings.fill` draws in.
 
     Args:
         boards: in the order they are to be shown.
@@ -45,7 +47,7 @@ def _asset(name: str) -> Markup:
 
 
 def _script_json(value: Any) -> Markup:
-    """JSON that cannot end the script element it stands in."""
+    """Write JSON that cannot end the script element around it."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
 
@@ -67,16 +69,16 @@ def _board(board: Board, link: str) -> dict[str, Any]:
 
 
 def _code(text: str) -> Markup:
-    """A sentence of the legend with its `names` set as code."""
+    """Set the `names` in a sentence of the legend as code."""
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(Markup.escape(text))))
 
 
 def _comparable(table: Table) -> dict[str, Any]:
-    """What the side-by-side comparison needs of a table: mIoU by part, in percent to two decimals."""
+    """Collect what the side-by-side comparison needs of a table: mIoU by part, in percent to two decimals."""
     return {
         "title": f"{table.dataset}, {table.split} split, {table.kind}",
         "methods": [{"name": row.name, "parts": _part_values(table, row)} for row in table.rows if _has_parts(row)],
-        "parts": {kind: part_names(kind, table.rows) for kind in ("category", "size")},
+        "parts": {kind: part_names(kind, table.rows) for kind in PARTS},
     }
 
 
@@ -86,30 +88,30 @@ def _has_parts(row: Row) -> bool:
 
 def _part_values(table: Table, row: Row) -> dict[str, list[float | None]]:
     found = {}
-    for kind in ("category", "size"):
+    for kind in PARTS:
         values = [row.parts[kind].get(name) for name in part_names(kind, table.rows)]
         found[kind] = [None if value is None else round(100 * value, 2) for value in values]
     return found
 
 
 def _scenes(boards: Sequence[Board]) -> list[Mapping[str, Any]]:
-    """The gallery's scenes, if any board has pictures of them."""
+    """List the gallery's scenes, if any board has pictures of them."""
     if not any(board.pictures for board in boards):
         return []
     return [
         {"id": scene.sample_id, "text": scene.text, "size": list(scene.size), "truth": scene.truth, "jpeg": scene.jpeg}
-        for scene in gallery.scenes().scenes
+        for scene in gallery.bundled().scenes
     ]
 
 
-def _view(view: View, link: str) -> dict[str, Any]:
+def _view(view: TableView, link: str) -> dict[str, Any]:
     bests = [best(column, view.rows) for column in view.columns]
     return {
         "caption": view.caption,
         "remarks": view.remarks,
         "measured": view.measured,
         "columns": [
-            {"title": column.title, "help": column.help, "left": column.left, "sorts": column is not RUNS}
+            {"title": column.title, "help": column.help, "left": column.left, "sorts": column.folders is None}
             for column in view.columns
         ],
         "rows": [
@@ -122,13 +124,13 @@ def _view(view: View, link: str) -> dict[str, Any]:
 def _cell(column: Column, text: str, top: float | None, row: Any, link: str) -> dict[str, Any]:
     value = column.value(row)
     links = []
-    if column is RUNS and isinstance(row, Row):
-        links = [{"href": f"{link}{folder}", "text": folder.rpartition("/")[2]} for folder in row.runs]
+    if column.folders is not None:
+        links = [{"href": f"{link}{folder}", "text": folder.rpartition("/")[2]} for folder in column.folders(row)]
     return {
         "text": text,
         "key": "" if value is None else str(value),
         "best": top is not None and value == top,
         "left": column.left,
         "links": links,
-        "name": column.title == "method",
+        "name": column.name == "method",
     }

@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.columns import status
+from rrsis_bench.boards.render.views import status
 from rrsis_bench.boards.rows import Table
 from rrsis_bench.metrics.protocols import DEFAULT
 
 
 def page(board: Board) -> str:
-    """The board as one JSON object, a row to a line; the gallery's pictures are in the HTML page only."""
+    """Write the board as one JSON object, a row to a line; the gallery's pictures are in the HTML page only."""
     parts = {
         "name": _line(board.name),
         "title": _line(board.title),
@@ -32,7 +32,7 @@ def _table(table: Table) -> str:
 
 
 def _plain(row: Any) -> dict[str, Any]:
-    """A row's fields; a dataclass among them likewise."""
+    """Take a row's fields, and those of a dataclass among them."""
     return {key: vars(value) if hasattr(value, "__dict__") else value for key, value in vars(row).items()}
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.columns import View, best, status, views
 from rrsis_bench.boards.render.templating import environment
-
-LEFT_OUT = {"encoders", "runs", "note", "read in", "verdict", "on", "95 %"}
-"""Columns that a printed page has no room for."""
+from rrsis_bench.boards.render.views import TableView, best, status, views
 
 _ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -19,18 +16,18 @@ _ESCAPES = {
 
 
 def escape(text: str) -> str:
-    """A text that LaTeX prints as it stands."""
+    """Escape a text: LaTeX then prints it as it stands."""
     return " ".join("".join(_ESCAPES.get(sign, sign) for sign in text).split())
 
 
 def page(board: Board) -> str:
-    """One `table` for each of the board's tables; what has no data is a comment."""
+    """Write one `table` for each of the board's tables; a board without tables is a comment."""
     template = environment("tex").get_template("board.tex.j2")
     return template.render(views=[_view(view) for view in views(board)], status=escape(status(board))).rstrip() + "\n"
 
 
-def _view(view: View) -> dict[str, Any]:
-    kept = [place for place, column in enumerate(view.columns) if column.title not in LEFT_OUT]
+def _view(view: TableView) -> dict[str, Any]:
+    kept = [place for place, column in enumerate(view.columns) if column.printed]
     columns = [view.columns[place] for place in kept]
     bests = [best(column, view.rows) for column in columns]
     rows = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.columns import RUNS, Column, View, legend, status, views
-from rrsis_bench.boards.rows import Row
+from rrsis_bench.boards.render.cells import Column
+from rrsis_bench.boards.render.views import TableView, legend, status, views
 
 GENERATED = "<!-- Made by `rrsis-bench leaderboard`; edits are overwritten. -->"
 
@@ -16,13 +16,13 @@ def _cell(text: str) -> str:
 
 
 def _shown(column: Column, row: object, text: str, link: str) -> str:
-    if column is RUNS and isinstance(row, Row):
-        return " ".join(f"[{folder.rpartition('/')[2]}]({link}{folder})" for folder in row.runs)
+    if column.folders is not None:
+        return " ".join(f"[{folder.rpartition('/')[2]}]({link}{folder})" for folder in column.folders(row))
     return _cell(text)
 
 
-def table(view: View, link: str) -> str:
-    """One table with its caption and remarks; `link` leads from the page to the results folder."""
+def table(view: TableView, link: str) -> str:
+    """Write one table with its caption and remarks; `link` leads from the page to the results folder."""
     lines = [[column.title for column in view.columns], [":---" if column.left else "---:" for column in view.columns]]
     lines += [
         [_shown(column, row, text, link) for column, text in zip(view.columns, texts, strict=True)]
@@ -33,7 +33,7 @@ def table(view: View, link: str) -> str:
 
 
 def section(board: Board, link: str, published: bool = True) -> str:
-    """A board's notice and tables, without its title.
+    """Write a board's notice and tables, without its title.
 
     Args:
         board: what to show.
@@ -49,12 +49,12 @@ def section(board: Board, link: str, published: bool = True) -> str:
 
 
 def page(board: Board) -> str:
-    """The board's own page, for the folder `leaderboard/`."""
+    """Write the board's own page, for the folder `leaderboard/`."""
     return f"{GENERATED}\n\n# {board.title}\n\n{section(board, '../')}\n"
 
 
 def index(boards: Sequence[Board]) -> str:
-    """The page that lists the boards."""
+    """Write the page that lists the boards."""
     lines = ["| board | measured rows | published rows |", "|:---|---:|---:|"]
     for board in boards:
         printed = len(board.published) + len(board.costs)

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.columns import KIND_TITLES
 from rrsis_bench.boards.render.drawings import slot
+from rrsis_bench.boards.render.views import KIND_TITLES
 from rrsis_bench.boards.rows import Row, Table
 from rrsis_bench.errors import UserError
-from rrsis_bench.results.breakdown import SIZE_NAMES
+from rrsis_bench.results.breakdown import PARTS, SIZE_NAMES
 
 DRAWING = 3
 """Raised when the way a plot is drawn changes, so that committed drawings are made again."""
@@ -28,7 +28,7 @@ _SIZE = (4.8, 3.3)  # inches: small, so that its words can still be read at phon
 
 
 def plots(board: Board) -> dict[str, dict[str, Any]]:
-    """File stem -> data of every plot of a board; empty where nothing was measured."""
+    """Collect the data of every plot of a board by file stem; empty where nothing was measured."""
     found: dict[str, dict[str, Any]] = {}
     for table in board.tables if board.layout == "scores" else ():
         stem = "-".join(dict.fromkeys((board.name, table.dataset, table.split, table.kind)))
@@ -39,12 +39,12 @@ def plots(board: Board) -> dict[str, dict[str, Any]]:
 
 
 def page(data: Mapping[str, Any]) -> str:
-    """An SVG file that waits for its drawing."""
+    """Write an SVG file that waits for its drawing."""
     return slot(data) + "\n"
 
 
 def accuracy(table: Table) -> dict[str, Any] | None:
-    """Scatter of mIoU against trainable parameters; None if no row has both."""
+    """Collect a scatter of mIoU against trainable parameters; None if no row has both."""
     points = [
         {
             "label": row.name,
@@ -60,7 +60,7 @@ def accuracy(table: Table) -> dict[str, Any] | None:
 
 
 def parts(table: Table) -> dict[str, Any] | None:
-    """Bars of mIoU by category and by size of the best methods; None if nothing is broken down."""
+    """Collect bars of mIoU by category and by size of the best methods; None if nothing is broken down."""
     rows = [row for row in table.rows if any(row.parts[kind] for kind in row.parts)][:BARS]
     panels = [
         {
@@ -68,7 +68,7 @@ def parts(table: Table) -> dict[str, Any] | None:
             "names": names,
             "values": [[row.parts[kind].get(name) for name in names] for row in rows],
         }
-        for kind in ("category", "size")
+        for kind in PARTS
         if (names := part_names(kind, rows))
     ]
     if not panels:
@@ -80,14 +80,14 @@ def parts(table: Table) -> dict[str, Any] | None:
 
 
 def part_names(kind: str, rows: Sequence[Row]) -> list[str]:
-    """Parts that any row has, sizes from small to large, categories by name."""
+    """List the parts that any row has, sizes from small to large, categories by name."""
     present = {name for row in rows for name in row.parts.get(kind, {})}
     known = [name for name in SIZE_NAMES if name in present] if kind == "size" else []
     return known + sorted(present - set(known))
 
 
 def draw(data: Mapping[str, Any]) -> str:
-    """The SVG of a plot, without declaration, date or random ids: the same library gives the same bytes.
+    """Draw a plot as SVG, without declaration, date or random ids: the same library gives the same bytes.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -125,8 +125,8 @@ def _named(svg: str, data: Mapping[str, Any]) -> str:
     label = html.escape(f"{kind}: {data['title']}")
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     for number, point in enumerate(data.get("points", ())):
-        told = html.escape(f"{point['label']}: mIoU {100 * point['y']:.2f}, {point['x'] / 1e6:,.2f} M trainable")
-        svg = svg.replace(f'<g id="point-{number}">', f'<g id="point-{number}"><title>{told}</title>', 1)
+        words = html.escape(f"{point['label']}: mIoU {100 * point['y']:.2f}, {point['x'] / 1e6:,.2f} M trainable")
+        svg = svg.replace(f'<g id="point-{number}">', f'<g id="point-{number}"><title>{words}</title>', 1)
     # Ids must be unique in a page that holds several plots.
     prefix = re.sub(r"\W+", "-", f"{data['plot']}-{data['title']}").strip("-").lower()
     svg = re.sub(r'(?<=\bid=")(?=[^"])', f"{prefix}-", svg)
@@ -160,7 +160,7 @@ def _draw_accuracy(figure: Any, data: Mapping[str, Any]) -> None:
 
 
 def _label(axes: Any, points: Sequence[tuple[float, float]], labels: Sequence[str]) -> None:
-    """Names beside the points, each at the first place around its point where it hides nothing."""
+    """Write names beside the points, each at the first place around its point where it hides nothing."""
     axes.autoscale_view()  # limits are found when drawn, and the places hang on them
     placed = [(float(x), float(y)) for x, y in axes.transData.transform(points)]  # in points: the figure has 72 dpi
     taken: list[tuple[float, ...]] = [(x - 4, y - 4, x + 4, y + 4) for x, y in placed]

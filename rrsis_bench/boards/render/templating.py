@@ -1,4 +1,4 @@
-"""The templates of the pages, and how each format wants them read."""
+"""Reads the templates of the pages, each format with its own marks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 @cache
 def environment(kind: str) -> Environment:
-    """A strict environment: `html` escapes what it is given, `tex` has marks that LaTeX does not use itself."""
+    """Make a strict environment. `html` escapes all text; `tex` has marks that LaTeX itself does not use."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # 0.1 s: only where a page is made of templates
 
     marks: dict[str, Any] = {}

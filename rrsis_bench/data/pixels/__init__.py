@@ -16,7 +16,7 @@ from rrsis_bench.data.pixels.labels import foreground, read_labels
 from rrsis_bench.data.pixels.opening import open_image, opened, read_rgb
 from rrsis_bench.data.pixels.reader import DecodedImage, ImageReader, Note, Window
 from rrsis_bench.data.pixels.rule import PixelRule, Stretch
-from rrsis_bench.data.pixels.writing import grey_png, pixel_hash, write_image
+from rrsis_bench.data.pixels.writing import encoded, grey_png, pixel_hash, write_image
 
 __all__ = [
     "DecodedImage",
@@ -29,6 +29,7 @@ __all__ = [
     "RefusedImageError",
     "Stretch",
     "Window",
+    "encoded",
     "foreground",
     "grey_png",
     "open_image",

@@ -1,9 +1,10 @@
-"""One file per data set: how its folder becomes a manifest. Found by name, so that none is imported unused."""
+"""One file per data set, which makes a manifest of its folder. `create` imports a source only when it is used."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from rrsis_bench.errors import UsageError, did_you_mean
@@ -36,9 +37,12 @@ def create(name: str, **options: Any) -> Source:
     module, _, attribute = SOURCES.get(name, name).partition(":")
     given = {key: value for key, value in options.items() if value is not None}
     try:
-        source: Source = getattr(import_module(module), attribute)(**given)
-    except TypeError as error:
-        raise UsageError(f"source '{name}' does not take {', '.join(given) or 'these options'}: {error}.") from error
+        build = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"source '{name}' cannot be loaded: {error}.") from error
+    known = list(signature(build).parameters)
+    for option in given:
+        if option not in known:
+            raise UsageError(f"source '{name}' does not take the option '{option}'.{did_you_mean(option, known)}")
+    source: Source = build(**given)
     return source

@@ -1,44 +1,23 @@
-"""What every data set's source gives, and the small pieces sources share."""
+"""The protocol of a data set's source, and the small pieces that sources share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrsis_bench.data.manifest import Record
+from rrsis_bench.data.info import SourceInfo
+from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, MissingMaskError, Rle, encode
 from rrsis_bench.data.pixels import ImageError, MissingImageError, PixelRule, foreground, read_labels
 from rrsis_bench.data.text import class_spans
 from rrsis_bench.errors import MissingResourceError
 
-SPLITS = ("train", "val", "test")
 Severity = Literal["error", "warning", "info"]
-
-
-@dataclass(frozen=True)
-class SourceInfo:
-    """What a user should know of a data set.
-
-    Attributes:
-        title: full name.
-        paper: authors, venue, year.
-        where: where to get it.
-        licence: under what terms.
-        layout: the files that must be there, in one line.
-        counts: published number of pairs per split; empty where nothing is published.
-    """
-
-    title: str
-    paper: str
-    where: str
-    licence: str
-    layout: str
-    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, order=True)
@@ -80,7 +59,7 @@ class LayoutItem:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedPair:
     """A pair as a source found it, before any file is opened.
 
     Attributes:
@@ -124,8 +103,8 @@ class Source(Protocol):
     """A data set on disk.
 
     Attributes:
-        name: registry name.
-        info: what a user should know of it.
+        name: of the source; `info` is about the data set of this name.
+        info: what a user should know of it. `locate` replaces it by what the YAML file of the data set says.
         pixels: how its images are read where their files alone do not say.
     """
 
@@ -134,14 +113,16 @@ class Source(Protocol):
     pixels: PixelRule
 
     def key_files(self, root: Path) -> list[Path]:
-        """Files whose size and time of change say whether a manifest is still up to date.
+        """The files and folders that `prepare` reads; a folder stands for every file below it.
+
+        A manifest is prepared again when one of these files changes.
 
         Raises:
-            MissingResourceError: one is missing.
+            MissingResourceError: one without which there is nothing to read is missing.
         """
 
-    def prepare(self, root: Path) -> Iterator[Record]:
-        """The records of all splits. Raises `MissingResourceError` at the first file that cannot be used."""
+    def prepare(self, root: Path) -> Iterator[Pair]:
+        """The pairs of all splits. Raises `MissingResourceError` at the first file that cannot be used."""
 
     def verify(self, root: Path) -> list[Finding]:
         """Every check on every file; never raises for bad data."""
@@ -151,7 +132,7 @@ class Source(Protocol):
 
 
 def read_mask_file(path: Path, threshold: int) -> MaskRead:
-    """A mask that stands in an image file; values other than 0 and 255 are remarked upon.
+    """Read a mask from an image file, with a remark on values other than 0 and 255.
 
     Args:
         path: the file.
@@ -178,7 +159,7 @@ def require(paths: Sequence[Path], root: Path, name: str, info: SourceInfo) -> l
     """The given paths, if all exist.
 
     Raises:
-        MissingResourceError: one does not; the message says where the data set is to be had and how to verify it.
+        MissingResourceError: one does not exist; the message says where to get the data set and how to verify it.
     """
     missing = [path for path in paths if not path.exists()]
     if missing:
@@ -193,10 +174,10 @@ def require(paths: Sequence[Path], root: Path, name: str, info: SourceInfo) -> l
 
 
 def match_category(text: str, names: tuple[str, ...], synonyms: Mapping[str, str] | None = None) -> str:
-    """The class an expression speaks of, for data sets that keep none on disk.
+    """The class that an expression names, for data sets that store no class.
 
-    Whole words only (plural allowed). The first class named is the target, what follows is a relation ("sidewalk along
-    with tree"); of several names at one place the longest wins ("road marking" over "road").
+    Only whole words count (plurals too). The first class named is the target; a later one is part of a relation
+    ("sidewalk along with tree"). Of several names at one place the longest wins ("road marking" over "road").
 
     Args:
         text: the expression.

@@ -4,9 +4,9 @@
     <root>/<annotations>         {"images": [...], "annotations": [...], "categories": [...]}
     <root>/<splits>              {"train": [photo, ...], "val": [...], "test": [...]}
 
-Every annotated instance is a rival an expression must not fit, however small or cut off; the options say which may be
-referred to. The splits file lists photographs, so that overlapping tiles stay together, and a record's `image_id` is
-its photograph: the tiles of one are not independent, and confidence intervals resample by it.
+An expression must fit its instance and no other, however small or cut off the others are. The options say which
+instances may be referred to. The splits file lists photographs: overlapping tiles stay together. A pair's `image_id`
+is its photograph, by which confidence intervals resample, since the tiles of a photograph depend on each other.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrsis_bench.data.pixels import PixelRule
-from rrsis_bench.data.sources.base import SPLITS, Entry, Finding, MaskRead, Report, SourceInfo, require
+from rrsis_bench.data.info import SPLITS, SourceInfo
+from rrsis_bench.data.manifest import Pair
+from rrsis_bench.data.masks import MaskError, canonical, decode
+from rrsis_bench.data.pixels import ImageError, PixelRule, read_rgb
+from rrsis_bench.data.sources.base import Finding, ListedPair, MaskRead, Report, require
 from rrsis_bench.data.synthetic.grammar import Expression, Thing, expressions
+from rrsis_bench.data.verify import prepare_entries, verify_entries
 from rrsis_bench.errors import UsageError
 
-if TYPE_CHECKING:
-    from rrsis_bench.data.manifest import Record
-
 OUTLINE_POINTS = 64
-"""At most so many points of an instance's outline are kept for measuring gaps."""
+"""Points of an instance's outline that are kept for measuring gaps, at most."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class _Image:
 
 @dataclass(frozen=True)
 class _Instance:
-    """An annotation whose mask decodes."""
+    """An annotation with a mask that could be decoded."""
 
     key: int
     category: str
@@ -81,17 +82,16 @@ class CocoInstances:
             first `_`), or the name of a field of the image entries.
         min_area: instances of fewer pixels are rivals only.
         exclude: categories that are rivals only.
-        rename: category -> how it is said; others are said as they are called, in lower case.
+        rename: category -> its name in expressions; other categories keep their name, in lower case.
         per_object: most expressions of one instance, each of another kind.
         drop_border: whether instances cut off by the border are rivals only.
-        seed: draws kinds and wordings; each image draws for itself, so further images change nothing.
+        seed: of the kinds and wordings. Each image draws for itself: adding an image leaves the others as they were.
     """
 
     name = "coco"
     pixels = PixelRule()
     info = SourceInfo(
         title="COCO-format instances",
-        paper="",
         where="your own annotations",
         licence="that of your images",
         layout="an image folder, an annotation file (COCO instances) and a split file (split -> photographs)",
@@ -118,25 +118,21 @@ class CocoInstances:
         self.rename = dict(rename or {})
 
     def key_files(self, root: Path) -> list[Path]:
-        """The annotation and the split file."""
-        require([root / self.images], root, self.name, self.info)
-        return require([root / self.annotations, root / self.splits], root, self.name, self.info)
+        """The annotation file, the split file and the image folder."""
+        files = [root / self.images, root / self.annotations, root / self.splits]
+        return require(files, root, self.name, self.info)
 
-    def prepare(self, root: Path) -> Iterator[Record]:
-        """The records of all listed photographs; `image_id` is the photograph."""
-        from rrsis_bench.data.verify import prepare_entries
-
+    def prepare(self, root: Path) -> Iterator[Pair]:
+        """The pairs of all listed photographs; `image_id` is the photograph."""
         self.key_files(root)
         photos: dict[str, str] = {}
-        for record in prepare_entries(
+        for pair in prepare_entries(
             root, lambda report: self._scan(root, report, photos), self.name, self.info, self.pixels
         ):
-            yield replace(record, image_id=photos[record.image])
+            yield replace(pair, image_id=photos[pair.image])
 
     def verify(self, root: Path) -> list[Finding]:
         """Every check on the images, the annotations and the split file."""
-        from rrsis_bench.data.verify import verify_entries
-
         self.key_files(root)
         return verify_entries(root, lambda report: self._scan(root, report, {}), self.info, self.pixels)
 
@@ -144,12 +140,10 @@ class CocoInstances:
         """Write `n_per_split` drawn scenes per split in this layout; see `rrsis_bench.data.sources.coco_fake`."""
         from rrsis_bench.data.sources.coco_fake import write_fake
 
-        write_fake(
-            root, n_per_split, seed, faults, images=self.images, annotations=self.annotations, splits=self.splits
-        )
+        write_fake(root, n_per_split, seed, faults, self.images, self.annotations, self.splits, self.group)
 
-    def _scan(self, root: Path, report: Report, photos: dict[str, str]) -> Iterator[Entry]:
-        """Entries of all images in file order; `photos` learns each image's photograph on the way."""
+    def _scan(self, root: Path, report: Report, photos: dict[str, str]) -> Iterator[ListedPair]:
+        """Entries of all images in file order; each image's photograph is added to `photos`."""
         listing = self._read_json(root, self.annotations, report)
         split_of = self._split_of(root, report)
         names = {
@@ -176,13 +170,13 @@ class CocoInstances:
 
     def _describe(
         self, root: Path, path: str, split: str, image: _Image, instances: Sequence[_Instance]
-    ) -> Iterator[Entry]:
+    ) -> Iterator[ListedPair]:
         counted: dict[int, int] = defaultdict(int)
         for expression in self._expressions(root / path, image, instances):
             instance = instances[expression.index]
             counted[instance.key] += 1
             where = f"{self.annotations}#{instance.key}"
-            yield Entry(
+            yield ListedPair(
                 sample_id=f"{PurePosixPath(image.file).stem}-{instance.key}-{counted[instance.key]}",
                 split=split,
                 text=expression.text,
@@ -194,8 +188,6 @@ class CocoInstances:
             )
 
     def _expressions(self, path: Path, image: _Image, instances: Sequence[_Instance]) -> list[Expression]:
-        from rrsis_bench.data.pixels import ImageError, read_rgb
-
         if not instances:
             return []
         try:
@@ -215,8 +207,6 @@ class CocoInstances:
     def _instance(
         self, annotation: Mapping[str, Any], names: Mapping[int, str], image: _Image, report: Report
     ) -> _Instance | None:
-        from rrsis_bench.data.masks import MaskError, canonical, decode
-
         where = f"{self.annotations}#{annotation.get('id')}"
         try:
             rle = canonical(annotation.get("segmentation"), image.height, image.width)
@@ -253,7 +243,7 @@ class CocoInstances:
         return stem.partition("_")[0] if self.group == "before-underscore" else str(entry[self.group])
 
     def _split_of(self, root: Path, report: Report) -> dict[str, str]:
-        """Photograph -> split. A photograph listed twice is reported and stays where it was first."""
+        """Photograph -> split. A photograph listed twice is reported and keeps its first split."""
         listed = self._read_json(root, self.splits, report)
         split_of: dict[str, str] = {}
         for split in SPLITS:
@@ -270,7 +260,7 @@ class CocoInstances:
     @staticmethod
     def _read_json(root: Path, name: str, report: Report) -> dict[str, Any]:
         try:
-            loaded = json.loads((root / name).read_text(encoding="utf-8"))
+            loaded = json.loads((root / name).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             report(Finding("error", name, f"cannot be read as JSON: {error}", "format"))
             return {}

@@ -1,4 +1,4 @@
-"""Drawn scenes written as a COCO-format data set, with faults to order."""
+"""Writes drawn scenes as a COCO-format data set, with faults by name."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrsis_bench.data import fake
+from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.masks import encode
 from rrsis_bench.data.pixels import read_rgb, write_image
-from rrsis_bench.data.sources.base import SPLITS
 from rrsis_bench.data.synthetic.drawing import SHAPES
 from rrsis_bench.data.synthetic.scenes import sample_scenes, seed_range
 from rrsis_bench.errors import UsageError
@@ -31,6 +31,7 @@ def write_fake(
     images: str = "images",
     annotations: str = "instances.json",
     splits: str = "splits.json",
+    group: str = "stem",
 ) -> None:
     """Write scenes as COCO instances: RLE strings, RLE lists and polygons in turn, one photograph per image.
 
@@ -38,10 +39,11 @@ def write_fake(
         root: folder to write into.
         n_per_split: scenes of each split; nearly all of their objects get an expression.
         seed: draws the scenes.
-        faults: named as the checks that find them; the first spoils the first training image, and so on.
+        faults: named as the checks that find them; the k-th fault spoils the k-th training image.
         images: image folder below the root.
         annotations: annotation file below the root.
         splits: split file below the root.
+        group: what names an image's photograph, as the source's option of that name.
 
     Raises:
         UsageError: an unknown fault, or more faults than training images.
@@ -57,10 +59,12 @@ def write_fake(
     for split in SPLITS:
         for scene in sample_scenes(seed_range(split, seed)[:n_per_split], SIDE):
             key = len(listing["images"]) + 1
-            photos[split].append(f"p{key:04d}")
             file = f"p{key:04d}_0000.png"
+            photo = _photo(file, group)
+            photos[split].append(photo)
             write_image(root / images / file, scene.image)
-            listing["images"].append({"id": key, "file_name": file, "width": SIDE, "height": SIDE})
+            named = {} if group in ("stem", "before-underscore") else {group: photo}
+            listing["images"].append({"id": key, "file_name": file, "width": SIDE, "height": SIDE, **named})
             for thing in scene.objects:
                 number = len(listing["annotations"]) + 1
                 listing["annotations"].append(
@@ -75,10 +79,16 @@ def write_fake(
                     }
                 )
     for number, fault in enumerate(faults):
-        _spoil(fault, listing, photos, listing["images"][number], root / images)
+        image = listing["images"][number]
+        _spoil(fault, listing, photos, image, root / images, _photo(image["file_name"], group))
     for name, content in ((annotations, listing), (splits, photos)):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(json.dumps(content), encoding="utf-8")
+
+
+def _photo(file: str, group: str) -> str:
+    stem = file.removesuffix(".png")
+    return stem if group == "stem" else stem.partition("_")[0]
 
 
 def _segmentation(mask: NDArray[np.uint8], number: int) -> Any:
@@ -100,10 +110,10 @@ def _spoil(
     photos: dict[str, list[str]],
     image: dict[str, Any],
     folder: Path,
+    photo: str,
 ) -> None:
     file = folder / image["file_name"]
     own = next(annotation for annotation in listing["annotations"] if annotation["image_id"] == image["id"])
-    photo = image["file_name"].partition("_")[0]
 
     def segment(rows: int, columns: int, counts: Any) -> None:
         own["segmentation"] = {"size": [rows, columns], "counts": counts}

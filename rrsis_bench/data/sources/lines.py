@@ -1,4 +1,4 @@
-"""Data sets whose pairs stand in line files: `<file><blank><expression>`, one image copy and one mask a line."""
+"""Data sets with line files: each line, `<file><blank><expression>`, has its own image copy and its own mask."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from typing import ClassVar
 import numpy as np
 
 from rrsis_bench.data import fake
+from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.pixels import read_labels, read_rgb, write_image
 from rrsis_bench.data.sources.base import (
-    SPLITS,
-    Entry,
     Finding,
     LayoutItem,
+    ListedPair,
     MaskRead,
     Report,
-    SourceInfo,
     match_category,
     read_mask_file,
     require,
@@ -30,16 +29,15 @@ from rrsis_bench.data.verify import ScannedSource
 class LineSource(ScannedSource):
     """A folder of images, a folder of masks with the same names, and `output_phrase_<split>.txt`.
 
-    The first word of a line names both files, with or without its suffix. Lines split once on the first blank; line
-    ends of any system and trailing blanks are dropped.
+    The first word of a line names both files, with or without the suffix; the rest is the expression. Line ends of any
+    system and trailing blanks are dropped.
 
     Attributes:
         images: folder of the images.
         masks: folder of the masks.
         suffix: of both kinds of file.
         threshold: a mask pixel above it is foreground.
-        categories: class names to look for in the expressions.
-        synonyms: other wordings of a class.
+        synonyms: other wordings of the classes in `info`.
         name_suffix: whether the line files as published keep the suffix.
     """
 
@@ -49,7 +47,6 @@ class LineSource(ScannedSource):
     masks: ClassVar[str]
     suffix: ClassVar[str]
     threshold: ClassVar[int]
-    categories: ClassVar[tuple[str, ...]]
     synonyms: ClassVar[Mapping[str, str]] = {}
     name_suffix: ClassVar[bool]
 
@@ -63,7 +60,7 @@ class LineSource(ScannedSource):
     ) -> None:
         """A made-up folder; `size` is the image side (512 as published)."""
         fake.start_afresh(root)
-        self.write_layout(root, fake.items(n_per_split, size or 512, seed, self.categories, faults))
+        self.write_layout(root, fake.items(n_per_split, size or 512, seed, self.info.classes, faults))
         self._plant(root, faults)
 
     def write_layout(self, root: Path, items: Iterable[LayoutItem]) -> None:
@@ -88,7 +85,7 @@ class LineSource(ScannedSource):
         """The name of a pair's files."""
         return f"{number}{self.suffix}"
 
-    def _scan(self, root: Path, report: Report) -> Iterator[Entry]:
+    def _scan(self, root: Path, report: Report) -> Iterator[ListedPair]:
         used: set[str] = set()
         for split in SPLITS:
             listing = f"output_phrase_{split}.txt"
@@ -112,12 +109,12 @@ class LineSource(ScannedSource):
                     continue
                 used.add(name)
                 text = words[1] if len(words) > 1 else ""
-                yield Entry(
+                yield ListedPair(
                     sample_id=PurePosixPath(name).stem,
                     split=split,
                     text=text,
                     image=f"{self.images}/{name}",
-                    category=match_category(text, self.categories, self.synonyms),
+                    category=match_category(text, self.info.classes, self.synonyms),
                     where=where,
                     mask_file=f"{self.masks}/{name}",
                     mask=partial(self._mask, root / self.masks / name),

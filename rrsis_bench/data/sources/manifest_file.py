@@ -1,4 +1,4 @@
-"""A data set of one's own: a JSONL or CSV file that lists image, mask (file or RLE) and expression."""
+"""A user's own data set: a JSONL or CSV file that lists image, mask (file or RLE) and expression."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from rrsis_bench.data import fake
+from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.masks import MaskError, canonical, encode
 from rrsis_bench.data.pixels import read_rgb, write_image
-from rrsis_bench.data.sources.base import SPLITS, Entry, Finding, MaskRead, Report, SourceInfo, read_mask_file, require
+from rrsis_bench.data.sources.base import Finding, ListedPair, MaskRead, Report, read_mask_file, require
 from rrsis_bench.data.verify import ScannedSource
 from rrsis_bench.errors import MissingResourceError
 
@@ -34,7 +35,6 @@ class ManifestFile(ScannedSource):
     name = "manifest"
     info = SourceInfo(
         title="own manifest",
-        paper="",
         where="your own files",
         licence="that of your images",
         layout="manifest.jsonl or manifest.csv (or the file data.manifest names) and the images it lists",
@@ -49,8 +49,11 @@ class ManifestFile(ScannedSource):
         self.manifest = manifest
 
     def key_files(self, root: Path) -> list[Path]:
-        """The listing."""
-        return require([self._listing(root)], root, self.name, self.info)
+        """The listing and the files that it lists."""
+        (listing,) = require([self._listing(root)], root, self.name, self.info)
+        rows = [row for _, row in _rows(listing, lambda finding: None)]
+        named = dict.fromkeys(row.get(key) for key in ("image", "mask") for row in rows)
+        return [listing, *(root / name for name in named if isinstance(name, str) and name and _inside(name))]
 
     def write_fake(
         self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = (), size: int | None = None
@@ -75,7 +78,7 @@ class ManifestFile(ScannedSource):
             return given if given.is_absolute() or given.is_file() else root / given
         return next((root / name for name in DEFAULT_NAMES if (root / name).is_file()), root / DEFAULT_NAMES[0])
 
-    def _scan(self, root: Path, report: Report) -> Iterator[Entry]:
+    def _scan(self, root: Path, report: Report) -> Iterator[ListedPair]:
         listing = self._listing(root)
         rows = list(_rows(listing, report))
         dealt = not any(row.get("split") for _, row in rows)
@@ -99,7 +102,7 @@ class ManifestFile(ScannedSource):
                 continue
             read: Callable[[tuple[int, int]], MaskRead]
             read = partial(_rle_mask, rle) if mask is None else partial(_file_mask, root / str(mask))
-            yield Entry(
+            yield ListedPair(
                 sample_id=str(row.get("sample_id") or where.rpartition(":")[2]),
                 split=str(split),
                 text=str(text).strip(),
@@ -112,7 +115,7 @@ class ManifestFile(ScannedSource):
 
 
 def _rows(listing: Path, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each line with its place in the file; a line that cannot be read is reported and left out."""
+    """Each line with its place in the file. A line that cannot be read is reported and left out."""
     try:
         data = listing.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
@@ -125,6 +128,7 @@ def _rows(listing: Path, report: Report) -> Iterator[tuple[str, Mapping[str, Any
             report(Finding("error", f"{listing.name}:{number}", "line is not UTF-8", "non-utf8"))
             lines.append("")
     if listing.suffix.lower() == ".csv":
+        csv.field_size_limit(max(csv.field_size_limit(), len(data)))  # Python's own is 128 KiB; an RLE may have more
         reader = csv.DictReader(io.StringIO("\n".join(lines)))
         for row in reader:
             yield f"{listing.name}:{reader.line_num}", row
@@ -156,8 +160,7 @@ def _file_mask(path: Path, size: tuple[int, int]) -> MaskRead:
 
 
 def _inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts
+    return not name.startswith("/") and ".." not in name.split("/")
 
 
 def _dealt(image: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rrsis_bench.data.sources.base import LayoutItem, SourceInfo
+from rrsis_bench.data.info import SourceInfo
+from rrsis_bench.data.sources.base import LayoutItem
 from rrsis_bench.data.sources.lines import LineSource
 
 CATEGORIES = (
@@ -25,12 +26,13 @@ class RefSegRS(LineSource):
         licence="CC BY 4.0",
         layout="images/<id>.tif, masks/<id>.tif, output_phrase_{train,val,test}.txt",
         counts={"train": 2172, "val": 431, "test": 1817},
+        kind="benchmark",
+        classes=CATEGORIES,
     )
     images = "images"
     masks = "masks"
     suffix = ".tif"
     threshold = 127
-    categories = CATEGORIES
     name_suffix = False
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rrsis_bench.data.sources.base import LayoutItem, SourceInfo
+from rrsis_bench.data.info import SourceInfo
+from rrsis_bench.data.sources.base import LayoutItem
 from rrsis_bench.data.sources.lines import LineSource
 
 CATEGORIES = (
@@ -36,12 +37,13 @@ class RISBench(LineSource):
         licence="CC BY 4.0 by its README; DOTA and DIOR imagery, academic use",
         layout="img_rgb/<name>.png, mask/<name>.png, output_phrase_{train,val,test}.txt",
         counts={"train": 26300, "val": 10013, "test": 16159},
+        kind="benchmark",
+        classes=CATEGORIES,
     )
     images = "img_rgb"
     masks = "mask"
     suffix = ".png"
     threshold = 0
-    categories = CATEGORIES
     synonyms = SYNONYMS
     name_suffix = True
 

@@ -1,7 +1,7 @@
 """RRSIS-D (Liu et al., RMSIN, CVPR 2024): a REFER pickle, a COCO-like instance file, JPEG images of DIOR.
 
-Read as found in copies of the data set: `bbox` is x1,y1,x2,y2 (and not used here); `segmentation` is a list with one
-compressed RLE, though dicts and polygons are read too; the mask is the union of its parts; splits match exactly.
+In copies of the data set `bbox` is x1,y1,x2,y2 (not used here) and `segmentation` a list with one compressed RLE. This
+source reads dicts and polygons too. A mask is the union of its parts. Names of splits must match exactly.
 """
 
 from __future__ import annotations
@@ -16,19 +16,11 @@ from typing import Any
 import numpy as np
 
 from rrsis_bench.data import fake
+from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.masks import MaskError, canonical, encode
 from rrsis_bench.data.pixels import read_rgb, write_image
 from rrsis_bench.data.safe_pickle import UnsafePickleError, load_plain
-from rrsis_bench.data.sources.base import (
-    SPLITS,
-    Entry,
-    Finding,
-    LayoutItem,
-    MaskRead,
-    Report,
-    SourceInfo,
-    require,
-)
+from rrsis_bench.data.sources.base import Finding, LayoutItem, ListedPair, MaskRead, Report, require
 from rrsis_bench.data.verify import ScannedSource
 
 CATEGORIES = (
@@ -52,6 +44,8 @@ class RRSISD(ScannedSource):
         licence="none stated; DIOR imagery, academic use",
         layout=f"{REFS}, {INSTANCES}, {IMAGES}/00001.jpg ...",
         counts={"train": 12181, "val": 1740, "test": 3481},
+        kind="benchmark",
+        classes=CATEGORIES,
     )
 
     def key_files(self, root: Path) -> list[Path]:
@@ -66,7 +60,7 @@ class RRSISD(ScannedSource):
         write_layout(root, fake.items(n_per_split, size or 800, seed, CATEGORIES, faults))
         _plant(root, faults)
 
-    def _scan(self, root: Path, report: Report) -> Iterator[Entry]:
+    def _scan(self, root: Path, report: Report) -> Iterator[ListedPair]:
         refs, instances = _load(root, report)
         annotations = {annotation.get("id"): annotation for annotation in instances["annotations"]}
         names = {category.get("id"): str(category.get("name", "")) for category in instances["categories"]}
@@ -111,7 +105,7 @@ class RRSISD(ScannedSource):
         category: str,
         where: str,
         report: Report,
-    ) -> Iterator[Entry]:
+    ) -> Iterator[ListedPair]:
         name = str(ref.get("file_name") or image.get("file_name") or "")
         if not name or PurePosixPath(name).name != name:
             report(Finding("error", where, f"file_name {name!r} is no file name", "format"))
@@ -129,7 +123,7 @@ class RRSISD(ScannedSource):
                 report(Finding("error", where, "expression is not UTF-8", "non-utf8"))
                 continue
             suffix = f"_{number}" if len(sentences) > 1 else ""
-            yield Entry(
+            yield ListedPair(
                 sample_id=f"{ref.get('ref_id')}{suffix}",
                 split=str(ref["split"]),
                 text=text.strip(),
@@ -142,7 +136,7 @@ class RRSISD(ScannedSource):
 
 
 def _mask(segmentation: Any, image: Mapping[str, Any], size: tuple[int, int]) -> MaskRead:
-    """Polygons live in the frame the file states; only if it states none, in that of the image itself."""
+    """Read a mask. Polygons are in the frame that the file states, or else in that of the image."""
     height, width = image.get("height") or size[0], image.get("width") or size[1]
     if not isinstance(height, int) or not isinstance(width, int):
         raise MaskError("frame has no integer height and width")
@@ -150,7 +144,7 @@ def _mask(segmentation: Any, image: Mapping[str, Any], size: tuple[int, int]) ->
 
 
 def _load(root: Path, report: Report) -> tuple[list[Any], dict[str, list[dict[str, Any]]]]:
-    """The pickle and the instance file; what cannot be read is reported and taken as empty."""
+    """The pickle and the instance file. A file that cannot be read is reported and counts as empty."""
     nothing: dict[str, list[dict[str, Any]]] = {"annotations": [], "categories": [], "images": []}
     try:
         refs = load_plain(root / REFS)
@@ -161,7 +155,7 @@ def _load(root: Path, report: Report) -> tuple[list[Any], dict[str, list[dict[st
         report(Finding("error", REFS, "pickle holds no list of references", "format"))
         return [], nothing
     try:
-        instances = json.loads((root / INSTANCES).read_text(encoding="utf-8"))
+        instances = json.loads((root / INSTANCES).read_text(encoding="utf-8-sig"))
         parts = {key: instances[key] for key in nothing}
         if not all(isinstance(part, list) and all(isinstance(one, dict) for one in part) for part in parts.values()):
             raise TypeError("images, annotations and categories must be lists of mappings")
@@ -175,7 +169,7 @@ def _load(root: Path, report: Report) -> tuple[list[Any], dict[str, list[dict[st
 
 
 def write_layout(root: Path, items: Iterable[LayoutItem]) -> None:
-    """Write pairs as an RRSIS-D folder, the two surprises of the real one (bbox corners, listed RLE) included.
+    """Write pairs as an RRSIS-D folder, with the two surprises of the real one: bbox corners, listed RLE.
 
     Args:
         root: folder to write into.

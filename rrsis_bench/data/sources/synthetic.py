@@ -1,39 +1,32 @@
 """The synthetic data sets: drawn scenes and checked expressions, written in the real folder layouts.
 
-`generate` draws a preset into a folder that the real sources read; `Synthetic` is those two in one source.
-
-| preset | side | train | val | test expressions |
-|---|---|---|---|---|
-| tiny | 128 px | 2,000 | 200 | 400 |
-| small | 256 px | 8,000 | 500 | 1,000 |
+`generate` draws a preset into a folder that the real sources read. `Synthetic` is a source that generates and reads.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.pixels import PixelRule
-from rrsis_bench.data.sources.base import SPLITS, Finding, LayoutItem, SourceInfo
+from rrsis_bench.data.sources.base import Finding, LayoutItem
+from rrsis_bench.data.synthetic.presets import PRESETS, VERSION, preset_named
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
+from rrsis_bench.files import atomic_folder
 
 if TYPE_CHECKING:
-    from rrsis_bench.data.manifest import Record
+    from rrsis_bench.data.manifest import Pair
     from rrsis_bench.data.sources.base import Source
     from rrsis_bench.data.synthetic.grammar import Expression
     from rrsis_bench.data.synthetic.scenes import Scene
 
-VERSION = 1
-"""Raised whenever the same preset and seed would give other scenes or expressions."""
 MARKER = "synthetic.json"
 """File in a generated folder that says what it was made from."""
 PER_SCENE = 2
@@ -44,46 +37,11 @@ LAYOUTS = {"rrsisd": "RRSISD", "refsegrs": "RefSegRS", "risbench": "RISBench"}
 """Layout -> class of the source that reads it."""
 
 
-@dataclass(frozen=True)
-class Preset:
-    """Size of a synthetic data set.
-
-    Attributes:
-        side: height and width of the images in pixels.
-        counts: expressions of each split.
-    """
-
-    side: int
-    counts: Mapping[str, int]
-
-
-PRESETS: dict[str, Preset] = {
-    "tiny": Preset(128, {"train": 2000, "val": 200, "test": 400}),
-    "small": Preset(256, {"train": 8000, "val": 500, "test": 1000}),
-}
-
-
-def preset_named(name: str) -> Preset:
-    """The preset of a name.
-
-    Raises:
-        UsageError: there is none; the message lists the known names.
-    """
-    if name not in PRESETS:
-        raise UsageError(f"unknown synthetic preset '{name}'.{did_you_mean(name, list(PRESETS))}")
-    return PRESETS[name]
-
-
-def folder_name(preset: str, seed: int | None = None, layout: str = "rrsisd") -> str:
-    """Name of the cache folder of a generated data set; changes whenever its content would."""
-    return f"{preset}-{layout}-seed{seed or 0}-v{VERSION}"
-
-
 def generate(root: Path, preset: str = "tiny", seed: int | None = None, layout: str = "rrsisd") -> None:
     """Write a synthetic data set, unless `root` already holds just this one.
 
-    It is built beside `root` and renamed, so an interrupted run leaves no `root`, and of two at once the second finds
-    the first one's.
+    The data set is built beside `root` and renamed: an interrupted run leaves no `root`. Of two processes at once, the
+    second uses what the first one wrote.
 
     Args:
         root: folder to make.
@@ -100,7 +58,7 @@ def generate(root: Path, preset: str = "tiny", seed: int | None = None, layout: 
 
 
 def write(root: Path, recipe: Mapping[str, Any], side: int, counts: Mapping[str, int]) -> None:
-    """What `generate` does, for any image side and numbers of expressions; `recipe` is kept in the marker file."""
+    """Generate with any image side and numbers of expressions; `recipe` is kept in the marker file."""
     layout, seed = str(recipe["layout"]), int(recipe["seed"])
     _check_layout(layout)
     if seed < 0:
@@ -109,19 +67,13 @@ def write(root: Path, recipe: Mapping[str, Any], side: int, counts: Mapping[str,
     if _holds(root, marker):
         return
     writer = import_module(f"rrsis_bench.data.sources.{layout}")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
     try:
-        building.chmod(0o755)
-        writer.write_layout(building, layout_items(side, counts, seed))
-        (building / MARKER).write_text(json.dumps(marker, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        try:
-            os.replace(building, root)
-        except OSError:
-            if not _holds(root, marker):
-                raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        with atomic_folder(root) as building:
+            writer.write_layout(building, layout_items(side, counts, seed))
+            (building / MARKER).write_text(json.dumps(marker, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    except UserError:
+        if not _holds(root, marker):
+            raise
 
 
 def _check_layout(layout: str) -> None:
@@ -130,7 +82,7 @@ def _check_layout(layout: str) -> None:
 
 
 def _holds(root: Path, marker: Mapping[str, Any]) -> bool:
-    """Whether `root` is the data set of a marker; an absent or empty folder is not, anything else is an error."""
+    """Whether `root` is the data set of a marker. False for an absent or empty folder, an error for any other."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     try:
@@ -194,21 +146,24 @@ class Synthetic:
             licence="Apache-2.0",
             layout=f"a generated folder in the layout of {layout}",
             counts=dict(preset_named(preset).counts),
+            kind="synthetic",
         )
         _check_layout(layout)
 
     def key_files(self, root: Path) -> list[Path]:
-        """The marker file; the data set is drawn if it is not there."""
+        """The marker file and those of the layout; the data set is drawn if it is not there."""
         generate(root, **self.recipe)
-        return [root / MARKER]
+        return [root / MARKER, *self._reader().key_files(root)]
 
     def _reader(self) -> Source:
         layout = self.recipe["layout"]
         reader: Source = getattr(import_module(f"rrsis_bench.data.sources.{layout}"), LAYOUTS[layout])()
+        # Its own says what is published of the real data set.
+        reader.info = replace(self.info, classes=reader.info.classes)
         return reader
 
-    def prepare(self, root: Path) -> Iterator[Record]:
-        """The records, generating the folder if it is not there."""
+    def prepare(self, root: Path) -> Iterator[Pair]:
+        """The pairs, generating the folder if it is not there."""
         generate(root, **self.recipe)
         return self._reader().prepare(root)
 
@@ -224,8 +179,7 @@ class Synthetic:
             for key, value in asked.items()
             if made.get(key) != value
         ]
-        # The layout's published counts are those of the real data set.
-        return [*findings, *(found for found in self._reader().verify(root) if found.check != "count")]
+        return [*findings, *self._reader().verify(root)]
 
     def write_fake(self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = ()) -> None:
         """A smaller set of the same recipe; faults are planted by the layout's own source."""

@@ -1,4 +1,4 @@
-"""Naming the colour of an object in a photograph, or refusing to.
+"""The name of an object's colour in a photograph, where the colour is clear.
 
 A name is given only where the median pixel lies well inside its range and most pixels lie in the wider one. Every other
 name whose wider range holds the median or a fair share of the pixels is a "maybe": somebody might use it.

@@ -1,9 +1,9 @@
 """Referring expressions that are checked to fit exactly one object of their scene.
 
-The grammar sees a scene as a list of `Thing`s (category, colour, area, place); where they come from - drawn scenes or
-the instance masks of photographs - is not its business. Each predicate answers True, False or None, where None stands
-for "a person might say so": borderline colours, a centre near the edge of a third, an anchor that is only nearly above.
-An expression is given for an object only if it surely fits that object and surely fits no other.
+The grammar sees a scene as a list of `Thing`s (category, colour, area, place), drawn or from the instance masks of
+photographs. Each predicate answers True, False, or None for "a person might say yes": a borderline colour, a centre
+near the edge of a third, an anchor that is only nearly above. The grammar gives an expression for an object only if
+the expression surely fits that object and surely fits no other.
 
 Margins, as shares of the image side unless said otherwise, are the constants below.
 """
@@ -282,11 +282,11 @@ def expressions(
     Args:
         scene: the things and their frame; every thing counts as a rival, whether eligible or not.
         rng: draws the kinds and wordings; the same state gives the same expressions.
-        per_object: at most so many for each object, each of another kind where there are enough.
+        per_object: most expressions of an object, each of another kind where there are enough.
         eligible: indices of objects that may be referred to; None for all.
 
     Returns:
-        expressions ordered by object; objects no expression of the grammar singles out are left out.
+        expressions ordered by object. Objects that no expression singles out have none.
     """
     prepared = _Scene(scene)
     chosen: list[Expression] = []

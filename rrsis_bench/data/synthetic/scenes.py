@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.synthetic.drawing import COLOURS, SHAPES, Colour, Points, Shape, fill, fill_mask, place, tone
 from rrsis_bench.data.synthetic.grammar import Thing
 
 PRETRAIN = range(0, 100_000_000)
 """Seeds for pre-training encoders; no split ever uses one of them."""
 _BLOCK, _SPLIT_STEP = 100_000_000, 10_000_000
-_SPLITS = ("train", "val", "test")
 
 GROUNDS: dict[str, Colour] = {
     "field": (98, 126, 74),
@@ -38,7 +38,7 @@ ATTEMPTS = 24
 
 def seed_range(split: str, seed: int = 0) -> range:
     """Scene seeds of a split of the data set made with `seed`; disjoint between splits, seeds and `PRETRAIN`."""
-    start = (seed + 1) * _BLOCK + _SPLITS.index(split) * _SPLIT_STEP
+    start = (seed + 1) * _BLOCK + SPLITS.index(split) * _SPLIT_STEP
     return range(start, start + _SPLIT_STEP)
 
 
@@ -113,7 +113,7 @@ def draw_scene(seed: int, size: int = 128) -> Scene:
 
 
 def _plan(rng: np.random.Generator) -> list[str]:
-    """Categories of a scene's objects: mostly one of them twice or three times, so that a name alone is not enough."""
+    """Categories of a scene's objects. Mostly one occurs two or three times: a name alone is then not enough."""
     count = int(rng.integers(3, 7))
     names = list(SHAPES)
     others = [names[i] for i in rng.permutation(len(names))]
@@ -124,7 +124,7 @@ def _plan(rng: np.random.Generator) -> list[str]:
 
 
 def _arrange(rng: np.random.Generator, size: int) -> list[_Placed]:
-    """Objects at free places. Those that find none are left out; a scene with fewer than three is planned anew."""
+    """Objects at free places. An object without a free place is left out; fewer than three objects are planned anew."""
     while True:
         taken = np.zeros((size, size), np.uint8)
         placed: list[_Placed] = []
@@ -201,7 +201,7 @@ def _draw_roads(image: NDArray[np.uint8], rng: np.random.Generator, ground: str)
 
 
 def _draw_apron(image: NDArray[np.uint8], item: _Placed, ground: str, rng: np.random.Generator) -> None:
-    """Water under what swims or spans, land under what stands, where the scene's ground is the other."""
+    """Water under objects that swim or span, land under objects that stand, where the scene's ground differs."""
     if (item.shape.habitat == "water") == (ground == "water"):
         return
     surface = GROUNDS["water" if item.shape.habitat == "water" else "soil"]

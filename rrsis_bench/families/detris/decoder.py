@@ -11,7 +11,7 @@ from rrsis_bench.nn.layers.positions import sine_1d, sine_2d
 
 
 class DetrisDecoderLayer(nn.Module):
-    """Pre-norm layer with a further LayerNorm on the output of each attention.
+    """Pre-norm transformer layer with a further LayerNorm on the output of each attention.
 
     Args:
         width: channels D of pixels and words.
@@ -35,7 +35,7 @@ class DetrisDecoderLayer(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, pixels: Tensor, words: Tensor, padding: Tensor, where: Tensor, order: Tensor) -> Tensor:
-        """One round.
+        """Attend among pixels, then from pixels to words, then feed forward.
 
         Args:
             pixels: (B, h * w, D).
@@ -43,6 +43,9 @@ class DetrisDecoderLayer(nn.Module):
             padding: (B, L) bool, True where a word is padding.
             where: (h * w, D) position codes of the pixels.
             order: (L, D) position codes of the words.
+
+        Returns:
+            pixels (B, h * w, D).
         """
         value = self.norm1(pixels)
         query = value + where
@@ -73,7 +76,12 @@ class DetrisDecoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, maps: Tensor, words: Tensor, padding: Tensor) -> Tensor:
-        """Refine maps (B, D, h, w) by words (B, L, D) whose padding (B, L) is True.
+        """Refine a map by words.
+
+        Args:
+            maps: (B, D, h, w).
+            words: (B, L, D).
+            padding: (B, L) bool, True where a word is padding.
 
         Returns:
             (B, D, h, w).

@@ -26,17 +26,17 @@ class ConvNormRelu(nn.Module):
             self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, C, ...) -> (B, C', ...)."""
+        """Map (B, C, ...) to (B, C', ...)."""
         return torch.relu(self.bn(self.conv(maps)))
 
 
 class DenseBottleneck(nn.Module):
-    """Down- and up-projection, and three branches of kernels 1, 3 and 5, each fed with all before it.
+    """Down- and up-projection, and three branches of kernels 1, 3 and 5; each branch reads the input and all before it.
 
     Args:
-        dimensions: of the convolutions.
+        dimensions: 1 for convolutions over words, 2 over maps.
         width: channels C of the encoder.
-        bottleneck: channels d; branches give d/2, d/4 and d/4, the larger kernels after reductions to d/16.
+        bottleneck: channels d. The branches give d/2, d/4 and d/4; the larger kernels work after reductions to d/16.
     """
 
     def __init__(self, dimensions: Literal[1, 2], width: int, bottleneck: int) -> None:
@@ -54,12 +54,12 @@ class DenseBottleneck(nn.Module):
         self.D_fc2 = nn.Linear(bottleneck, width)
 
     def dense(self, maps: Tensor, keep: Tensor | None = None) -> Tensor:
-        """The three branches side by side.
+        """Run the three branches and join their outputs.
 
         Args:
             maps: (B, d, ...).
-            keep: 1 or 0 for each place, broadcast over the channels. What a reduction leaves at a place that is not
-                kept goes before a larger kernel can spread it. None keeps all.
+            keep: 1 or 0 for each position, broadcast over the channels. Positions with 0 are zeroed before each
+                convolution, and no kernel spreads them. None keeps all.
 
         Returns:
             (B, d, ...).

@@ -6,47 +6,41 @@ A method fills in the adapters and how language reaches them; DETRIS's head is i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from rrsis_bench.families.detris.options import DetrisFamilyOptions
 from rrsis_bench.methods.base import Method
-from rrsis_bench.nn.encoders.bert import AdaptedBert, build_bert, load_bert
-from rrsis_bench.nn.encoders.clip import AdaptedClipText, SentencePlace, build_clip_text, text_part
-from rrsis_bench.nn.encoders.dinov2 import AdaptedDinov2, build_dinov2, load_dinov2
-from rrsis_bench.nn.encoders.staged import AdaptedStages, StagedEncoder
+from rrsis_bench.nn.encoders.adapted import AdaptedEncoder, AdaptedTextEncoder, SentencePlace
+from rrsis_bench.nn.encoders.build import IMAGE_ENCODERS, TEXT_ENCODERS
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
-from rrsis_bench.nn.weights import files as weights
+from rrsis_bench.nn.weights.base import load_frozen
 from rrsis_bench.types import Batch, InputSpec, Interpolation, MethodOutput
-
-if TYPE_CHECKING:
-    from open_clip.transformer import TextTransformer
-    from timm.models.vision_transformer import VisionTransformer
 
 
 class DetrisFamily(Method):
-    """Frozen dual encoders with adapters, and a head; a subclass builds them in `__init__`.
+    """Frozen image and text encoders with adapters, and a head; a subclass builds them in `__init__`.
 
     Attributes:
         options: the method's options.
         vision: the adapted image encoder.
         text: the text side.
-        head: what makes the logits.
+        head: makes the logits.
     """
 
     options: Any
-    vision: AdaptedDinov2 | AdaptedStages
+    vision: AdaptedEncoder
     text: nn.Module
     head: nn.Module
 
     @property
-    def text_encoder(self) -> AdaptedClipText | AdaptedBert:
-        """The adapted text encoder."""
+    def text_encoder(self) -> AdaptedTextEncoder:
+        """The adapted text encoder, which may be a part of `text`."""
         raise NotImplementedError
 
     def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
-        """Binary cross-entropy on the logits' grid, or 0.9 of it and 0.1 Dice on logits upsampled to the input."""
+        """Binary cross-entropy on the logits' grid, or cross-entropy and Dice on logits upsampled to the input."""
         if self.options.loss == "bce":
             size = (output.logits.shape[-2], output.logits.shape[-1])
             return {"bce": binary_cross_entropy(output.logits, reduce_mask(batch.masks, size))}
@@ -69,92 +63,32 @@ class DetrisFamily(Method):
             `visual` and `text` -> sha256 of the file.
 
         Raises:
-            UsageError: an option is empty; a random start has to be asked for (`random`).
-            MissingResourceError: a file is not there, or is not the one meant.
+            UsageError: an option is empty; `random` is the word for a random start.
+            MissingResourceError: a file is missing, unreadable or of another network.
         """
-        digests = {}
-        for encoder in ("visual", "text"):
-            named: str = getattr(self.options, f"{encoder}_weights")
-            if not named:
-                raise self.options.error(
-                    f"{encoder}_weights names no file for the frozen {encoder} encoder; "
-                    f"set it in model.options (see configs/methods/{self.name}.yaml)."
-                )
-            if named == "random":
-                continue
-            path = weights.resolve(named)
-            tensors = {key: value.float() for key, value in weights.load_tensors(path).items()}
-            words = self.text_encoder
-            if encoder == "visual" and isinstance(self.vision, AdaptedStages):
-                self.vision.trunk.load_tensors(tensors)
-            elif encoder == "visual":
-                load_dinov2(self.vision.trunk, tensors)
-            elif isinstance(words, AdaptedClipText):
-                weights.fit(words.trunk, text_part(tensors), f"text weights of {path}")
-            else:
-                load_bert(words.trunk, tensors, f"text weights of {path}")
-            digests[encoder] = weights.sha256_file(path)
-        return digests
+        encoders = {"visual": self.vision.load_tensors, "text": self.text_encoder.load_tensors}
+        return load_frozen(self.name, self.options, encoders)
 
 
-def plain_vit(options: DetrisFamilyOptions) -> VisionTransformer:
-    """The image encoder without adapters, random weights; what the tiny variants' pre-training trains."""
-    return build_dinov2(
-        options.vit_width,
-        options.vit_depth,
-        options.vit_heads,
-        options.vit_patch,
-        options.vit_grid,
-        options.vit_registers,
-    )
-
-
-def plain_words(options: DetrisFamilyOptions) -> TextTransformer:
-    """CLIP's text encoder without adapters, random weights; what the tiny variants' pre-training trains."""
-    return build_clip_text(
-        options.text_width,
-        options.text_depth,
-        options.text_heads,
-        options.text_vocabulary,
-        options.text_context,
-        options.sentence_width,
-    )
+def build_trunk(options: DetrisFamilyOptions) -> nn.Module:
+    """The image encoder that the options name, without adapters and with random weights."""
+    return IMAGE_ENCODERS[options.image_encoder].build(options, 0.0)
 
 
 def adapted_text(
     options: DetrisFamilyOptions, make: Callable[[], Mapping[int, nn.Module]], sentence_at: SentencePlace = "end"
-) -> AdaptedClipText | AdaptedBert:
-    """The text encoder that the options name, with random weights.
+) -> AdaptedTextEncoder:
+    """The text encoder that the options name, with adapters and with random weights.
 
     Args:
         options: the method's options.
-        make: gives block index (0-based) -> adapter; called behind the trunk, whose random numbers come first.
-        sentence_at: see `AdaptedClipText`.
+        make: gives block index (0-based) -> adapter. Called after the encoder is built, which draws the first random
+            numbers.
+        sentence_at: see `AdaptedClipText`; BERT ignores it.
     """
-    if options.encoders == "dinov2+clip":
-        words = plain_words(options)
-        return AdaptedClipText(words, make(), sentence_at)
-    bert = build_bert(
-        options.text_width, options.text_depth, options.text_heads, options.text_vocabulary, options.text_context
-    )
-    return AdaptedBert(bert, make())
-
-
-def sentence_width(options: DetrisFamilyOptions) -> int:
-    """Width of the sentence vector."""
-    return options.sentence_width if options.encoders == "dinov2+clip" else options.text_width
-
-
-def staged_trunk(options: DetrisFamilyOptions) -> StagedEncoder:
-    """The staged image encoder that the options name, with random weights."""
-    if options.encoders == "swin+bert":
-        from rrsis_bench.nn.encoders.swin import Swin
-
-        return Swin(options.swin_width, options.swin_depths, options.swin_heads, options.swin_window, drop_path=0.0)
-    # Imported on use: it comes with the `lite` extra.
-    from rrsis_bench.nn.encoders.efficientnet import EfficientNetLite
-
-    return EfficientNetLite()
+    encoder = TEXT_ENCODERS[options.text_encoder]
+    plain = encoder.build(options)
+    return encoder.adapt(plain, make(), sentence_at)
 
 
 def stage_bottleneck(width: int, options: DetrisFamilyOptions) -> int:
@@ -166,22 +100,19 @@ def stage_bottleneck(width: int, options: DetrisFamilyOptions) -> int:
 def family_input(
     options: DetrisFamilyOptions, interpolation: Interpolation = "pil-bicubic", scaling: Mapping[str, Any] | None = None
 ) -> InputSpec:
-    """What the encoders want to be fed.
+    """The input that the encoders want.
 
     Args:
         options: the method's options.
         interpolation: image filter.
-        scaling: mean and deviation; None for ImageNet's. EfficientNet-Lite always has its own.
+        scaling: mean and deviation, as `InputSpec` fields; None for ImageNet's. An image encoder whose row in
+            `IMAGE_ENCODERS` names an input of its own keeps that.
     """
-    scaling = scaling or {}
-    if options.encoders == "efficientnet+bert":
-        from rrsis_bench.nn.encoders.efficientnet import EFFICIENTNET_INPUT
-
-        scaling = EFFICIENTNET_INPUT
+    own = IMAGE_ENCODERS[options.image_encoder].input
     return InputSpec(
         image_size=(options.image_size, options.image_size),
         tokenizer=options.tokenizer,
         max_tokens=options.max_tokens,
         interpolation=interpolation,
-        **scaling,
+        **(own or scaling or {}),
     )

@@ -1,4 +1,4 @@
-"""DETRIS's head (AAAI 2025, arXiv 2501.08580) behind encoders of any widths: neck, decoder and projector."""
+"""DETRIS's head (AAAI 2025, arXiv 2501.08580) for encoders of any widths: neck, decoder and projector."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rrsis_bench.nn.layers.losses import upsample
 
 
 class DetrisHead(nn.Module):
-    """DETRIS's neck, decoder and projector on the last three maps, brought to the resolution of the first of them.
+    """DETRIS's neck, decoder and projector on the last three maps, all resized to the first one's resolution.
 
     Args:
         options: the method's options.
@@ -32,7 +32,7 @@ class DetrisHead(nn.Module):
         self.projector = DetrisProjector(options.width, sentence)
 
     def forward(self, maps: Sequence[Tensor], words: Tensor, padding: Tensor, sentence: Tensor) -> Tensor:
-        """Segment.
+        """Make mask logits.
 
         Args:
             maps: three or more (B, C_i, h_i, w_i), shallow to deep.

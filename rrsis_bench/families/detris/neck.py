@@ -1,6 +1,6 @@
 """The neck of DETRIS (AAAI 2025, arXiv 2501.08580): three maps of one resolution, gated by the sentence and fused.
 
-Module and parameter names are those of the released checkpoint, so that it loads as it is.
+Module and parameter names are those of the released checkpoint.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def conv_norm_relu(inputs: int, outputs: int, kernel: int = 1) -> nn.Sequential:
 
 
 class AttentionGate(nn.Module):
-    """Cross-attention to a single token, which is a channel gate: with one key every attention weight is 1.
+    """Cross-attention to a single token, computed as the channel gate that it is: with one key, all weights are 1.
 
-    It keeps the attention's parameters (their query and key parts have no effect) and computes the gate directly.
+    The attention's parameters are kept, although those of queries and keys have no effect.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -34,7 +34,7 @@ class AttentionGate(nn.Module):
         self.multihead_attn = nn.MultiheadAttention(width, heads, batch_first=True)
 
     def forward(self, token: Tensor) -> Tensor:
-        """The gate of each channel (B, C) for the token (B, C)."""
+        """Map a token (B, C) to the gate of each channel (B, C)."""
         attention = self.multihead_attn
         _, _, weight = attention.in_proj_weight.chunk(3)
         _, _, bias = attention.in_proj_bias.chunk(3)
@@ -43,21 +43,21 @@ class AttentionGate(nn.Module):
 
 
 class LinearGate(nn.Sequential):
-    """The same gate as its two effective linear layers: 2 (C^2 + C) parameters fewer."""
+    """The two linear layers of `AttentionGate` that have an effect: 2 (C^2 + C) parameters fewer, the same function."""
 
     def __init__(self, width: int) -> None:
         super().__init__(nn.Linear(width, width), nn.Linear(width, width))
 
 
 class CoordConv(nn.Module):
-    """A 3x3 convolution that also sees where it is: x and y maps in [-1, 1] are appended to its input."""
+    """A 3x3 convolution whose input also holds x and y coordinates in [-1, 1]."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv1 = conv_norm_relu(inputs + 2, outputs, 3)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, C, h, w) -> (B, C', h, w)."""
+        """Map (B, C, h, w) to (B, C', h, w)."""
         located: Tensor = self.conv1(torch.cat((maps, coordinate_maps(maps)), dim=1))
         return located
 
@@ -66,11 +66,11 @@ class DetrisNeck(nn.Module):
     """Project three maps, gate their channels by the sentence, fuse them, and add position-aware context.
 
     Args:
-        channels: channels C of the incoming maps; three numbers where they differ.
+        channels: channels C of the incoming maps, or three numbers if they differ.
         width: channels D of the fused map.
         sentence: width of the sentence vector.
         heads: heads of the gates' attention form.
-        gate: `attention` keeps the published parameters, `linear` only those with an effect. The same function.
+        gate: `attention` keeps the published parameters, `linear` those with an effect; both are the same function.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class DetrisNeck(nn.Module):
         shallow, middle, deep = (channels,) * 3 if isinstance(channels, int) else channels
         self.f3_proj = conv_norm_relu(shallow, width)
         self.f4_proj = conv_norm_relu(middle, width)
-        # The published code uses a transposed 1x1 convolution here: the same function, another layout of its weight.
+        # A transposed 1x1 convolution, as published: the function of a plain one, with another layout of its weight.
         self.f5_proj = nn.Sequential(
             nn.ConvTranspose2d(deep, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
@@ -92,7 +92,7 @@ class DetrisNeck(nn.Module):
         self.coordconv = nn.Sequential(CoordConv(width, width), conv_norm_relu(width, width, 3))
 
     def forward(self, maps: tuple[Tensor, Tensor, Tensor], sentence: Tensor) -> Tensor:
-        """Fuse maps, shallow to deep, 3 x (B, C, h, w), under the sentence vector (B, S).
+        """Fuse three maps (B, C, h, w), shallow to deep, under the sentence vector (B, S).
 
         Returns:
             (B, D, h, w).

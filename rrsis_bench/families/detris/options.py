@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from rrsis_bench.errors import UsageError
+from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.nn.encoders.build import ENCODER_PAIRS, IMAGE_ENCODERS, EncoderPair
 from rrsis_bench.nn.encoders.dinov2 import PositionCodes
-
-Encoders = Literal["dinov2+clip", "swin+bert", "efficientnet+bert"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,7 @@ class DetrisFamilyOptions:
 
     Attributes:
         method: name of the method, for messages.
-        encoders: visual and textual encoder. `dinov2+clip` is DETRIS's; the others have stages.
+        encoders: image and text encoder. `dinov2+clip` is DETRIS's pair; the others have stages.
         image_size: side of the square input in pixels, a multiple of the patch.
         tokenizer: name of the tokenizer.
         max_tokens: token sequence length L.
@@ -41,10 +40,11 @@ class DetrisFamilyOptions:
         text_vocabulary: its number of token ids.
         text_context: its number of positions.
         sentence_width: width of the sentence vector (CLIP's projection; BERT's is `text_width`).
-        visual_layers: blocks (0-based) of the vision transformer with an adapter; stages always have one each.
+        visual_layers: blocks (0-based) of the vision transformer with an adapter; of stages, each has one.
         text_layers: blocks (0-based) of the text encoder with an adapter.
-        taps: two blocks (0-based) whose outputs the neck sees beside the final one.
-        visual_bottleneck: channels of the visual adapters; with stages the most, a quarter of the stage's otherwise.
+        taps: two blocks (0-based) whose outputs the neck reads beside the final one.
+        visual_bottleneck: channels of the visual adapters. With stages it is the largest number: an adapter has a
+            quarter of its stage's channels, if that is fewer.
         text_bottleneck: channels of the textual adapters.
         visual_adapter_heads: attention heads in the visual adapters.
         adapter_dropout: dropout of the adapters' attention weights.
@@ -61,7 +61,7 @@ class DetrisFamilyOptions:
 
     method: ClassVar[str]
 
-    encoders: Encoders = "dinov2+clip"
+    encoders: EncoderPair = "dinov2+clip"
     image_size: int = 448
     tokenizer: str = "clip"
     max_tokens: int = 22
@@ -86,7 +86,7 @@ class DetrisFamilyOptions:
     sentence_width: int = 512
     visual_layers: tuple[int, ...] = (1, 3, 5, 7, 9, 11)
     text_layers: tuple[int, ...] = (1, 3, 5, 7, 9, 11)
-    taps: tuple[int, ...] = (4, 8)
+    taps: tuple[int, int] = (4, 8)
     visual_bottleneck: int = 128
     text_bottleneck: int = 64
     visual_adapter_heads: int = 8
@@ -107,16 +107,32 @@ class DetrisFamilyOptions:
         Raises:
             UsageError: naming the option and what to set instead.
         """
-        if self.encoders == "dinov2+clip":
+        if self.encoders not in ENCODER_PAIRS:
+            hint = did_you_mean(self.encoders, list(ENCODER_PAIRS))
+            raise self.error(f"option 'encoders' is not '{self.encoders}'.{hint}")
+        if not self.staged:
             if self.image_size % self.vit_patch:
                 raise self.error(f"image_size {self.image_size} is no multiple of vit_patch {self.vit_patch}.")
-            if len(self.taps) != 2:
-                raise self.error(f"taps names {len(self.taps)} blocks; the neck takes 2 besides the final one.")
             layers = max((*self.visual_layers, *self.taps), default=0)
             if layers >= self.vit_depth:
                 raise self.error(f"visual block {layers} is named, but vit_depth is {self.vit_depth}.")
         if max(self.text_layers, default=0) >= self.text_depth:
             raise self.error(f"text block {max(self.text_layers)} is named, but text_depth is {self.text_depth}.")
+
+    @property
+    def image_encoder(self) -> str:
+        """Name of the image encoder, of `IMAGE_ENCODERS`."""
+        return ENCODER_PAIRS[self.encoders][0]
+
+    @property
+    def text_encoder(self) -> str:
+        """Name of the text encoder, of `TEXT_ENCODERS`."""
+        return ENCODER_PAIRS[self.encoders][1]
+
+    @property
+    def staged(self) -> bool:
+        """Whether the image encoder has stages, and so maps of several sizes."""
+        return IMAGE_ENCODERS[self.image_encoder].staged
 
     def error(self, message: str) -> UsageError:
         """A user's mistake in these options, with the method's name before it."""

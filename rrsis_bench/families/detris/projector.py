@@ -1,4 +1,4 @@
-"""The projector of DETRIS (AAAI 2025, arXiv 2501.08580; the idea is CRIS's): the sentence makes the last kernel.
+"""The projector of DETRIS (AAAI 2025, arXiv 2501.08580), after CRIS: the last kernel comes from the sentence vector.
 
 Module and parameter names are those of the released checkpoint.
 """
@@ -12,10 +12,10 @@ from rrsis_bench.families.detris.neck import conv_norm_relu
 
 
 class DetrisProjector(nn.Module):
-    """Upsample four times, then convolve with a 3x3 kernel and bias generated from the sentence vector.
+    """Upsampling by 4, then a convolution whose kernel and bias are generated from the sentence vector.
 
     Args:
-        width: channels D of the incoming map; half of them stay at the end.
+        width: channels D of the incoming map; the generated kernel reads half as many.
         sentence: width of the sentence vector.
         kernel: side of the generated kernel.
     """
@@ -34,12 +34,12 @@ class DetrisProjector(nn.Module):
         self.txt = nn.Linear(sentence, self.inner * kernel**2 + 1)
 
     def forward(self, maps: Tensor, sentence: Tensor) -> Tensor:
-        """Logits (B, 1, 4h, 4w) of maps (B, D, h, w) under the sentence (B, S)."""
+        """Map (B, D, h, w) and sentence (B, S) to logits (B, 1, 4h, 4w)."""
         maps = self.vis(maps)
         generated = self.txt(sentence)
         batch, channels, height, width = maps.shape
         kernels = generated[:, :-1].reshape(batch, channels, self.kernel, self.kernel)
-        # All samples in one grouped convolution, each with its own kernel.
+        # One grouped convolution serves all samples, each with its own kernel.
         logits = F.conv2d(
             maps.reshape(1, batch * channels, height, width),
             kernels,

@@ -12,7 +12,7 @@ from rrsis_bench.families.detris.dense import DenseBottleneck
 
 
 class DenseTextAdapter(DenseBottleneck):
-    """Bottleneck with three densely connected branches of kernels 1, 3 and 5; the first token bypasses them.
+    """Three densely connected branches of kernels 1, 3 and 5 in a bottleneck; the first token bypasses the branches.
 
     Args:
         width: channels of the text encoder.
@@ -23,12 +23,15 @@ class DenseTextAdapter(DenseBottleneck):
         super().__init__(1, width, bottleneck)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Adapt tokens (B, L, C).
+        """Adapt tokens.
 
         Args:
-            tokens: word features.
-            mask: (B, L) bool, True for real tokens. Given, padding enters the convolutions as zeros, so that its
-                length does not matter (BatchNorm's batch statistics still see it); None is the published behaviour.
+            tokens: (B, L, C).
+            mask: (B, L) bool, True for real tokens: padding enters the convolutions as zeros, and its length does not
+                matter (BatchNorm's batch statistics still see it). None is the published behaviour, without zeros.
+
+        Returns:
+            (B, L, C).
         """
         down = torch.relu(self.D_fc1(tokens))
         keep = None if mask is None else mask[:, None, 1:].to(down.dtype)
@@ -38,11 +41,11 @@ class DenseTextAdapter(DenseBottleneck):
 
 
 class ScaledTextAdapter(nn.Module):
-    """`DenseTextAdapter` as an adapted text encoder calls its adapters; it carries no state from block to block.
+    """`DenseTextAdapter` with the call of `AdaptedTextEncoder`'s adapters; it leaves the state as it is.
 
     Args:
         inner: the adapter.
-        scale: fixed factor of its output.
+        scale: fixed factor of the adapter's output.
         masked: keep padding out of the convolutions.
     """
 
@@ -52,6 +55,10 @@ class ScaledTextAdapter(nn.Module):
         self.masked = masked
         self.inner = inner
 
-    def forward(self, tokens: Tensor, mask: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """What to add to the MLP's output (B, L, C) for tokens (B, L, C) with mask (B, L); `before` is passed on."""
-        return self.scale * self.inner(tokens, mask if self.masked else None), before
+    def forward(self, tokens: Tensor, mask: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Adapt tokens (B, L, C) with mask (B, L).
+
+        Returns:
+            what to add to the MLP's output (B, L, C), and `state` unchanged.
+        """
+        return self.scale * self.inner(tokens, mask if self.masked else None), state

@@ -1,4 +1,4 @@
-"""The segmentation decoder of LAVT (section 3.4) and its loss; RMSIN and FIANet decode and learn likewise."""
+"""LAVT's segmentation decoder (section 3.4) and the two-class losses of its family."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.layers.precision import full_precision, wide
+from rrsis_bench.nn.layers.precision import at_least_float32, full_precision
 
 
 class DecoderStep(nn.Module):
@@ -16,7 +16,7 @@ class DecoderStep(nn.Module):
 
     Args:
         joined: channels of the upsampled map and the finer one together.
-        width: channels out.
+        width: output channels.
     """
 
     def __init__(self, joined: int, width: int) -> None:
@@ -27,18 +27,18 @@ class DecoderStep(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, joined, h, w) to (B, width, h, w)."""
+        """Map (B, joined, h, w) to (B, width, h, w)."""
         features = F.relu(self.bn1(self.conv1(features)), inplace=True)
         return F.relu(self.bn2(self.conv2(features)), inplace=True)
 
 
 class LAVTDecoder(nn.Module):
-    """Coarse to fine: upsample, join with the next finer map, convolve.
+    """Decodes from coarse to fine: upsample, join with the next finer map, convolve.
 
     Args:
         channels: widths of the maps, finest first.
         width: hidden channels; LAVT has half of the coarsest map's.
-        classes: channels out (background, object).
+        classes: output channels (background, object).
     """
 
     def __init__(self, channels: Sequence[int], width: int, classes: int = 2) -> None:
@@ -49,36 +49,36 @@ class LAVTDecoder(nn.Module):
         self.classify = nn.Conv2d(width, classes, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Maps (B, C_i, h_i, w_i), finest first, to class logits (B, classes, h_1, w_1)."""
+        """Decode maps (B, C_i, h_i, w_i), finest first, to class logits (B, classes, h_1, w_1)."""
         *finer, features = maps
         for step, finer_map in zip(self.steps, reversed(finer), strict=True):
             if features.shape[-2] < finer_map.shape[-2] or features.shape[-1] < finer_map.shape[-1]:
                 features = upsample_aligned(features, (finer_map.shape[-2], finer_map.shape[-1]))
             features = step(torch.cat([features, finer_map], 1))
-        # The last step alone in full precision: half precision would round away differences between the two classes.
+        # In full precision: half precision would round away differences between the two classes.
         with full_precision(features.device):
-            logits: Tensor = self.classify(wide(features))
+            logits: Tensor = self.classify(at_least_float32(features))
         return logits
 
 
 def upsample_aligned(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear with aligned corners, as this family does everywhere: (B, C, h, w) to (B, C, *size)."""
+    """Resize (B, C, h, w) to (B, C, *size), bilinearly with aligned corners, as the family does everywhere."""
     return F.interpolate(features, size, mode="bilinear", align_corners=True)
 
 
 def two_class_cross_entropy(logits: Tensor, masks: Tensor, class_weights: Sequence[float] = (0.9, 1.1)) -> Tensor:
-    """Cross entropy over background and object, weighted mean: divided by the sum of the pixels' weights.
+    """Cross entropy over background and object: a weighted mean over pixels, divided by the sum of their weights.
 
     Args:
         logits: (B, 2, H, W).
         masks: (B, H, W) in {0, 1}.
-        class_weights: of background and object.
+        class_weights: weights of background and object.
 
     Returns:
-        scalar, float32 at least.
+        scalar, in float32 at least.
     """
-    logits = wide(logits)
-    # Filled on the device: a tensor made from a list on the host would be copied over in every step.
+    logits = at_least_float32(logits)
+    # Made on the device: a list on the host would be copied over in each step.
     weights = torch.stack([logits.new_full((), weight) for weight in class_weights])
     return F.cross_entropy(logits, masks.long(), weight=weights)
 
@@ -93,9 +93,9 @@ def two_class_dice(logits: Tensor, masks: Tensor, reduction: str = "sum", smooth
         smooth: added to numerator and denominator.
 
     Returns:
-        scalar, float32 at least.
+        scalar, in float32 at least.
     """
-    logits = wide(logits)
+    logits = at_least_float32(logits)
     probability = logits.softmax(1).flatten(2)
     objects = masks.to(logits.dtype).flatten(1)
     truth = torch.stack([1 - objects, objects], 1)

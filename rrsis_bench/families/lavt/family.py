@@ -1,9 +1,8 @@
 """What LAVT and the methods built on it share: options, the flow of a sample, loss, optimiser groups, checkpoints.
 
-LAVT, LGCE, RMSIN and FIANet are one code base in four editions. Each reads the words inside every stage of the visual
-encoder, hands one fused map a stage to a decoder, and learns two classes. They differ in three places, which a method
-fills in: the stage (`build_stage`), what happens to the maps before they are decoded (`build_refine`), and the decoder
-(`build_decoder`).
+LAVT, LGCE, RMSIN and FIANet are four editions of one code base. Each fuses words into every stage of the image encoder,
+decodes one fused map per stage, and learns two classes. A method fills in three parts: the stage (`build_stage`), a
+module on the maps before the decoder (`build_refine`), and the decoder (`build_decoder`).
 
 Legend: `B` batch, `H W` input pixels, `h w` map, `C` its channels, `T` words, `Ct` their width.
 """
@@ -13,17 +12,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from rrsis_bench.errors import UsageError
 from rrsis_bench.families.lavt.decoder import LAVTDecoder, two_class_cross_entropy, two_class_dice, upsample_aligned
-from rrsis_bench.families.lavt.names import NameMap, load_official
-from rrsis_bench.families.lavt.stage import CONTEXT, Texts, Words
+from rrsis_bench.families.lavt.names import load_official
+from rrsis_bench.families.lavt.stage import CONTEXT, TextFeatures, Texts
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders.bert import encode_words
-from rrsis_bench.nn.encoders.build import (
+from rrsis_bench.nn.encoders.staged_and_bert import (
     EncoderOptions,
     build_staged_encoder,
     build_text_encoder,
@@ -31,22 +30,23 @@ from rrsis_bench.nn.encoders.build import (
     load_base_weights,
 )
 from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.weights.name_map import NameMap
 from rrsis_bench.types import Batch, InputSpec, MethodOutput, TextTokens
 
-DICE = ("none", "sum", "mean")
+Dice = Literal["none", "sum", "mean"]
 SPARED = ("norm", "absolute_pos_embed", "relative_position_bias_table")
-"""Parameters of the backbone with one of these in their name do not decay, as released."""
+"""Parts of the names of backbone parameters without weight decay, as released."""
 
 
 @dataclass(frozen=True)
 class FamilyOptions(EncoderOptions):
-    """Every choice the family leaves open; the defaults are LAVT's published network.
+    """The choices of the whole family; the defaults are LAVT's published network.
 
     Attributes:
         mha: heads of the word attention per stage.
         fusion_drop: dropout rate inside the fusion.
         decoder_width: hidden channels of the decoder; None is half of the last stage's, as released.
-        class_weights: of background and object in the cross entropy.
+        class_weights: weights of background and object in the cross entropy.
         dice: a Dice loss over both classes beside the cross entropy: `none`; `sum` over samples and classes, which
             grows with the batch, as released with RMSIN and FIANet; or `mean`.
     """
@@ -55,15 +55,15 @@ class FamilyOptions(EncoderOptions):
     fusion_drop: float = 0.0
     decoder_width: int | None = None
     class_weights: tuple[float, float] = (0.9, 1.1)
-    dice: str = "none"
+    dice: Dice = "none"
 
 
 @dataclass(frozen=True)
 class FamilyFeatures:
-    """What lies between the parts.
+    """Intermediate results of a forward pass.
 
     Attributes:
-        texts: the texts that the decoder's side saw, by name.
+        texts: the texts by name, as the last stage left them.
         maps: the decoder's inputs (B, C_i, h_i, w_i), finest first.
         classes: (B, 2, h_1, w_1) the decoder's logits of background and object.
     """
@@ -74,24 +74,22 @@ class FamilyFeatures:
 
 
 class LAVTFamily(Method):
-    """A staged visual encoder that reads words between its stages, a text encoder and a two-class decoder.
+    """An image encoder in stages with word fusion between them, a text encoder and a two-class decoder.
 
-    `rrsis_bench/families/lavt/stage.py` says how a stage is called and what it returns.
+    `LAVTStage.forward` (`stage.py`) documents how a stage is called and what it returns.
     """
 
     Options: ClassVar[type[Any]] = FamilyOptions
     released: ClassVar[NameMap | None] = None
-    """Official parameter names against ours; None where nothing was released."""
+    """Official parameter names -> ours; None if no weights were released."""
 
     options: Any
 
     def __init__(self, options: Any) -> None:
         super().__init__()
-        if options.dice not in DICE:
-            raise UsageError(f"{self.name}: option 'dice' is one of {', '.join(DICE)}, not '{options.dice}'.")
         self.options = options
+        self.encoder = build_staged_encoder(options)
         self.input_spec = self.build_input_spec()
-        self.encoder = build_staged_encoder(self.name, options)
         widths = self.encoder.channels
         if len(options.mha) != len(widths):
             raise UsageError(f"{self.name}: option 'mha' needs {len(widths)} numbers of heads, one per stage.")
@@ -105,24 +103,24 @@ class LAVTFamily(Method):
     # --- what a method fills in -----------------------------------------------------------------------------------
 
     def build_stage(self, width: int, heads: int) -> nn.Module:
-        """What is added behind a stage of `width` channels; see the class for its call."""
+        """Build the fusion behind a stage of `width` channels, with `heads` attention heads; see `LAVTStage`."""
         raise NotImplementedError
 
     def build_refine(self, widths: Sequence[int]) -> nn.Module | None:
-        """A module `(maps, texts) -> maps` before the decoder, part of the backbone; None for none."""
+        """Build a module `(maps, texts) -> maps` before the decoder, a part of the backbone; None for none."""
         return None
 
     def build_decoder(self, widths: Sequence[int], width: int) -> nn.Module:
-        """A module from maps (B, C_i, h_i, w_i), finest first, to class logits (B, 2, h_1, w_1)."""
+        """Build a module from maps (B, C_i, h_i, w_i), finest first, to class logits (B, 2, h_1, w_1)."""
         return LAVTDecoder(widths, width)
 
     def build_input_spec(self) -> InputSpec:
-        """Input of the square size and token length the options name, normalised as the encoder wants it."""
+        """Input of the square size and token length that the options name, normalised as the encoder wants it."""
         return encoder_input(self.options)
 
     def encode_texts(self, tokens: TextTokens) -> Texts:
-        """The texts the stages read."""
-        return {CONTEXT: Words(encode_words(self.text, tokens.ids, tokens.mask), tokens.mask)}
+        """Encode the texts that the stages read."""
+        return {CONTEXT: TextFeatures(encode_words(self.text, tokens.ids, tokens.mask), tokens.mask)}
 
     # --- the Method contract --------------------------------------------------------------------------------------
 
@@ -131,18 +129,8 @@ class LAVTFamily(Method):
         return load_base_weights(self.options, self.encoder, self.text)
 
     def load_official(self, path: Path) -> str:
-        """Load a checkpoint of the released code, of either of its forms (see `rrsis_bench/families/lavt/names.py`).
-
-        Returns:
-            sha256 of the file.
-
-        Raises:
-            MissingResourceError: unreadable, or not of this network; the message names the first parameters at fault.
-            UsageError: no weights were released.
-        """
-        if self.released is None:
-            raise UsageError(f"{self.name} has no released weights that could be loaded; train it, or name a run.")
-        return load_official(self, path, self.released)
+        """Load a checkpoint of the released code, in either of its forms (`names.py`); see `Method.load_official`."""
+        return super().load_official(path) if self.released is None else load_official(self, path, self.released)
 
     def encode(
         self, images: Tensor, ids: Tensor, mask: Tensor, parts: Mapping[str, Tensor] | None = None
@@ -151,9 +139,9 @@ class LAVTFamily(Method):
 
         Args:
             images: (B, 3, H, W), of any size.
-            ids: (B, T) token ids, of any length the text encoder has positions for.
+            ids: (B, T) token ids; the text encoder needs T positions.
             mask: (B, T), true or 1 for words.
-            parts: further (B, T) masks where the method reads parts of the expression.
+            parts: further masks (B, T) by name, if the method reads parts of the expression.
 
         Returns:
             the decoder's inputs (B, C_i, h_i, w_i), finest first, and the texts as the last stage left them.
@@ -172,19 +160,19 @@ class LAVTFamily(Method):
     def features(
         self, images: Tensor, ids: Tensor, mask: Tensor, parts: Mapping[str, Tensor] | None = None
     ) -> FamilyFeatures:
-        """Run the network up to its decoder's logits; arguments as of `encode`."""
+        """Run the network up to the decoder's logits; arguments as for `encode`."""
         maps, texts = self.encode(images, ids, mask, parts)
         return FamilyFeatures(texts, maps, self.decoder(maps))
 
     def forward(self, batch: Batch) -> MethodOutput:
-        """Object minus background at input size (B, 1, H, W); `aux["classes"]` holds both (B, 2, H, W)."""
+        """Logits, object minus background, at input size (B, 1, H, W); `aux["classes"]` holds both (B, 2, H, W)."""
         tokens = batch.tokens
         decoded = self.features(batch.images, tokens.ids, tokens.mask, tokens.parts).classes
         classes = upsample_aligned(decoded, (batch.images.shape[-2], batch.images.shape[-1]))
         return MethodOutput(classes[:, 1:] - classes[:, :1], {"classes": classes})
 
     def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
-        """Weighted cross entropy over the two classes at input resolution, and Dice where the options name one."""
+        """Weighted cross entropy over the two classes at input resolution, and Dice if the options name one."""
         classes = output.aux["classes"]
         losses = {"ce": two_class_cross_entropy(classes, batch.masks, self.options.class_weights)}
         if self.options.dice != "none":
@@ -192,7 +180,7 @@ class LAVTFamily(Method):
         return losses
 
     def param_groups(self, base_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """The released four groups at one learning rate; only norms and bias tables of the backbone do not decay."""
+        """The released four groups at one learning rate; all but the backbone's norms and bias tables decay."""
         plain: list[nn.Parameter] = []
         decayed: list[nn.Parameter] = []
         for part in (self.encoder, self.stages, self.refine):

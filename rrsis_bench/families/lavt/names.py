@@ -1,8 +1,8 @@
-"""Released checkpoints of LAVT's code base and its descendants: their parameter names against ours.
+"""Released checkpoints of LAVT's code base and its descendants: official parameter names and ours.
 
 Two forms exist. `lavt_one` keeps the text encoder in the network: names start with `backbone.`, `classifier.` and
-`text_encoder.`. `lavt` keeps it apart: the checkpoint holds the network under `model` and the text encoder, without
-prefix, under `bert_model`. Training state beside them (optimiser, epoch, arguments) is not read.
+`text_encoder.`. `lavt` keeps it separate: the checkpoint holds the network under `model` and the text encoder, without
+prefix, under `bert_model`. Training state (optimiser, epoch, arguments) is not read.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from typing import Any
 from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.weights.files import fit, load_checkpoint, sha256_file, strip_prefixes
-from rrsis_bench.nn.weights.name_map import NameMap as NameMap
+from rrsis_bench.nn.weights.files import fit, load_checkpoint, naming_the_file, strip_prefixes
+from rrsis_bench.nn.weights.name_map import NameMap
+from rrsis_bench.nn.weights.refs import sha256_file
 
 STAGE, OURS = "backbone.layers.*", "stages.*"
-"""Where a stage's language modules stand in the released networks, and where in ours."""
+"""Prefix of a stage's language modules in the released networks, and in ours."""
 
 
 def attention_names(official: str, ours: str) -> dict[str, str]:
-    """The four projections of a word attention."""
+    """Names of a word attention's four projections."""
     inner = {"f_query.0": "query", "f_key.0": "key", "f_value.0": "value", "W.0": "output"}
     return {f"{official}.{theirs}": f"{ours}.{name}" for theirs, name in inner.items()}
 
 
 def pwam_names(official: str, ours: str) -> dict[str, str]:
-    """A pixel-word attention module."""
+    """Names of a pixel-word attention module."""
     return {
         f"{official}.vis_project.0": f"{ours}.visual",
         f"{official}.project_mm.0": f"{ours}.mix",
@@ -37,7 +38,7 @@ def pwam_names(official: str, ours: str) -> dict[str, str]:
 
 
 def gate_names(official: str, ours: str) -> dict[str, str]:
-    """A language gate: two layers with an activation between."""
+    """Names of a language gate's two layers."""
     return {f"{official}.0": f"{ours}.inner", f"{official}.2": f"{ours}.outer"}
 
 
@@ -56,7 +57,7 @@ SHARED_NAMES: Mapping[str, str] = {
         for layer in ("conv1", "bn1", "conv2", "bn2")
     },
 }
-"""Modules that all released networks of the family have, official name to ours; `*` is a number."""
+"""Official name -> ours, for the modules of all released networks of the family; `*` is a number."""
 
 SHARED_DROPPED: Mapping[str, str] = {
     r"backbone\..*\.relative_position_index": "follows from the window size; timm computes it",
@@ -64,7 +65,7 @@ SHARED_DROPPED: Mapping[str, str] = {
     r"text_encoder\.embeddings\.position_ids": "0, 1, 2, ...; transformers no longer stores it",
     r"text_encoder\.pooler\..*": "the pooler's output is not used",
 }
-"""Official names that have no counterpart on purpose, as patterns, and why."""
+"""Patterns of official names that have no counterpart on purpose -> the reason."""
 
 
 def official_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -83,15 +84,19 @@ def _tensors(entries: Any) -> dict[str, Tensor]:
 
 
 def load_official(network: nn.Module, path: Path, names: NameMap) -> str:
-    """Load a released checkpoint into a network of the same size, strictly; returns the file's sha256.
+    """Load a released checkpoint into a network of the same size, strictly.
+
+    Args:
+        network: receives the values.
+        path: the checkpoint.
+        names: official parameter names and ours.
+
+    Returns:
+        sha256 of the file.
 
     Raises:
-        MissingResourceError: unreadable, or names or shapes do not fit.
+        MissingResourceError: the file is missing or unreadable, or names or shapes do not fit.
     """
-    if not path.is_file():
-        raise MissingResourceError(f"{names.method} checkpoint {path} does not exist.")
-    try:
+    with naming_the_file(path):
         fit(network, names.convert(official_state(load_checkpoint(path)), network), "its parameters")
-    except MissingResourceError as error:
-        raise MissingResourceError(f"{path}: {error}") from error
     return sha256_file(path)

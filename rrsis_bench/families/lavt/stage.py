@@ -1,4 +1,4 @@
-"""What LAVT's family adds behind each stage of its visual encoder (Yang et al., CVPR 2022, sections 3.2 and 3.3).
+"""The word fusion behind each stage of LAVT's image encoder (Yang et al., CVPR 2022, sections 3.2 and 3.3).
 
 Legend: `B` batch, `h w` map, `C` its channels, `T` words, `Ct` their width.
 """
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from rrsis_bench.nn.encoders.swin import init_transformer
 from rrsis_bench.nn.layers.fusion import PWAM, LanguageGate
+from rrsis_bench.nn.layers.init import init_transformer
 
 
 @dataclass(frozen=True)
-class Words:
-    """A text as the stages read it.
+class TextFeatures:
+    """A batch of encoded texts, as the stages read them.
 
     Attributes:
         states: (B, T, Ct) hidden states of the text encoder.
@@ -26,14 +26,19 @@ class Words:
     states: Tensor
     mask: Tensor
 
+    def mean(self) -> Tensor:
+        """Mean (B, Ct) of each text's real words."""
+        present = self.mask.to(self.states.dtype)[..., None]
+        return (self.states * present).sum(1) / present.sum(1).clamp(min=1)
 
-Texts = Mapping[str, Words]
-"""The texts of a batch by name; `CONTEXT`, the whole expression, is always there."""
+
+Texts = Mapping[str, TextFeatures]
+"""The encoded texts of a batch by name; `CONTEXT` is the whole expression, which every method has."""
 CONTEXT = "context"
 
 
 class LAVTStage(nn.Module):
-    """PWAM, the language gate and the norm of the map for the decoder; LAVT and LGCE have no more.
+    """PWAM, the language gate and the norm of the decoder's map: the whole fusion of LAVT and LGCE.
 
     Args:
         width: channels C of the stage.
@@ -47,30 +52,31 @@ class LAVTStage(nn.Module):
         self.pwam = PWAM(width, text_width, heads, dropout)
         self.gate = LanguageGate(width)
         self.norm = nn.LayerNorm(width)
-        # The released initialisation walks over linear layers and norms only; PWAM's projections are 1x1 convolutions
-        # there and keep PyTorch's default, which for a linear layer is the same.
+        # PWAM keeps PyTorch's initialisation: its layers are 1x1 convolutions in the released code, whose own
+        # initialisation covers linear layers and norms only.
         self.gate.apply(init_transformer)
 
     def fuse(self, features: Tensor, texts: Texts) -> Tensor:
-        """Multi-modal features (B, h, w, C) of a map (B, h, w, C) and the whole expression."""
+        """Fuse a map (B, h, w, C) with the whole expression to multi-modal features (B, h, w, C)."""
         words = texts[CONTEXT]
         fused: Tensor = self.pwam(features.flatten(1, 2), words.states, words.mask).unflatten(1, features.shape[1:3])
         return fused
 
     def to_map(self, fused: Tensor) -> Tensor:
-        """The decoder's map (B, C, h, w); it holds the fused features alone, not the visual stream."""
+        """Norm the fused features (B, h, w, C) as the decoder's map (B, C, h, w)."""
         ordered: Tensor = self.norm(fused).permute(0, 3, 1, 2)
         return ordered
 
     def forward(self, features: Tensor, texts: Texts) -> tuple[Tensor, Tensor, Texts]:
-        """Fuse.
+        """Fuse a stage's map with the words.
 
         Args:
-            features: (B, h, w, C) of the stage.
-            texts: the texts of the batch.
+            features: (B, h, w, C), the stage's map.
+            texts: the encoded texts of the batch.
 
         Returns:
-            what flows on (B, h, w, C), the decoder's map (B, C, h, w), and the texts for the next stage.
+            the next stage's input before its reduction (B, h, w, C), the decoder's map (B, C, h, w), and the texts for
+            the next stage.
         """
         fused = self.fuse(features, texts)
         return features + self.gate(fused), self.to_map(fused), texts

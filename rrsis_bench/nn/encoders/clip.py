@@ -1,6 +1,6 @@
-"""CLIP's encoders (arXiv 2103.00020) from open_clip, the text encoder with adapters inside its blocks; its tokenizer.
+"""CLIP's encoders (arXiv 2103.00020) from open_clip, adapters for its text encoder, and its tokenizer.
 
-The only file that imports open_clip.
+No other file imports open_clip.
 """
 
 from __future__ import annotations
@@ -8,25 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import cache
-from typing import Literal
 
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import QuickGELU, TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
-from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import UsageError
-from rrsis_bench.nn.layers.freezing import freeze
-from rrsis_bench.types import InputSpec
-
-SentencePlace = Literal["end", "largest-id"]
+from rrsis_bench.nn.encoders.adapted import AdaptedTextEncoder, SentencePlace
+from rrsis_bench.nn.weights.files import fit
+from rrsis_bench.types import InputSpec, Tokenized
 
 OPENAI_INPUT: Mapping[str, tuple[float, float, float]] = {
     "mean": (0.48145466, 0.4578275, 0.40821073),
     "std": (0.26862954, 0.26130258, 0.27577711),
 }
-"""How OpenAI's weights expect images to be normalised, as `InputSpec` fields."""
+"""Mean and deviation that OpenAI's weights were trained with, as `InputSpec` fields."""
 
 
 def build_clip_text(
@@ -45,9 +42,9 @@ def build_clip_text(
         depth: number of blocks.
         heads: attention heads.
         vocabulary: number of token ids.
-        context: positions, the most tokens it takes.
+        context: number of positions, and the most tokens it takes.
         output: width of the sentence vector.
-        quick_gelu: x * sigmoid(1.702 x) as activation, which OpenAI's weights were trained with.
+        quick_gelu: activation x * sigmoid(1.702 x), which OpenAI's weights were trained with.
     """
     return TextTransformer(
         context_length=context,
@@ -66,48 +63,34 @@ def text_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("text."): tensor for name, tensor in state.items() if not name.startswith(other)}
 
 
-class AdaptedClipText(nn.Module):
-    """A frozen, causal text transformer; adapters work in parallel with the MLPs of some blocks.
-
-    The trunk stays in evaluation mode, and what lies before the first adapter runs without gradients.
+class AdaptedClipText(AdaptedTextEncoder):
+    """CLIP's causal text transformer, frozen, with adapters in parallel with the MLPs of some blocks.
 
     Args:
-        trunk: the transformer; its parameters are frozen here.
-        adapters: block index (0-based) -> module called as `adapter(words, mask, state)`; it returns what to add to
-            the MLP's output and the state handed to the next adapter (None at first).
+        trunk: from `build_clip_text`; its parameters are frozen here.
+        adapters: see `AdaptedTextEncoder`.
         sentence_at: where the sentence vector is read: at the `end`, the last real token, or at the `largest-id`, as
-            CLIP's own code does. In CLIP's vocabulary these are the same place, but not in every one.
+            CLIP's own code does. In CLIP's vocabulary both are the same place; in other vocabularies they may differ.
     """
+
+    trunk: TextTransformer
 
     def __init__(
         self, trunk: TextTransformer, adapters: Mapping[int, nn.Module], sentence_at: SentencePlace = "end"
     ) -> None:
-        super().__init__()
+        super().__init__(trunk, adapters)
         self.sentence_at = sentence_at
-        self.trunk = trunk
-        freeze(trunk)
-        trunk.eval()
-        self.adapters = nn.ModuleDict({str(index): adapter for index, adapter in adapters.items()})
+        self.sentence_width = trunk.text_projection.shape[1]
 
-    def train(self, mode: bool = True) -> AdaptedClipText:
-        """Set the mode of the adapters; the trunk never leaves evaluation mode."""
-        super().train(mode)
-        self.trunk.eval()
-        return self
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a CLIP checkpoint, or a file of its text encoder alone; see `AdaptedEncoder.load_tensors`."""
+        fit(self.trunk, text_part(tensors), "CLIP text weights")
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Encode expressions.
-
-        Args:
-            ids: (B, L) token ids, padded at the end.
-            mask: (B, L) bool, True for real tokens.
-
-        Returns:
-            words (B, L, C) after the last LayerNorm, sentence (B, S), and the state after each adapter.
-        """
+        """Encode expressions; the words come after the last LayerNorm. See `AdaptedTextEncoder.forward`."""
         trunk = self.trunk
         length = ids.shape[1]
-        # The plain encoder's own causal mask: what follows a word, padding included, never reaches it.
+        # The plain encoder's own causal mask: a word never sees what follows it, padding included.
         causal = trunk.attn_mask[:length, :length]
         first = min((int(index) for index in self.adapters), default=len(trunk.transformer.resblocks))
         states: list[Tensor] = []
@@ -130,18 +113,18 @@ class AdaptedClipText(nn.Module):
 
 
 def last_real(mask: Tensor) -> Tensor:
-    """Where the last real token of each row is: mask (B, L) -> (B,)."""
+    """Position of the last real token of each row: mask (B, L) -> (B,)."""
     return (mask.sum(1) - 1).clamp(min=0)
 
 
 def sentence_vector(trunk: TextTransformer, words: Tensor, place: Tensor) -> Tensor:
-    """Project one token's features: words (B, L, C), its place (B,) -> (B, S)."""
+    """Project one token's features: words (B, L, C) and that token's position (B,) -> (B, S)."""
     sentence: Tensor = words[torch.arange(len(words), device=words.device), place] @ trunk.text_projection
     return sentence
 
 
 def encode_plain(trunk: TextTransformer, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The plain encoder, with gradients: ids and mask (B, L) -> words (B, L, C), sentence (B, S)."""
+    """Run the encoder without adapters, with gradients: ids and mask (B, L) -> words (B, L, C), sentence (B, S)."""
     length = ids.shape[1]
     words = trunk.token_embedding(ids) + trunk.positional_embedding[:length]
     words = trunk.ln_final(trunk.transformer(words, attn_mask=trunk.attn_mask[:length, :length]))
@@ -154,16 +137,16 @@ def _byte_pairs() -> SimpleTokenizer:
 
 
 class ClipTokenizer:
-    """CLIP's byte pair encoding: start, words, end, zeros. A text that is too long is cut and still ends in end."""
+    """CLIP's byte pair encoding: start token, words, end token, zeros. A long text is cut before the end token."""
 
     def __init__(self, spec: InputSpec) -> None:
-        """Load the vocabulary that open_clip ships.
+        """Load open_clip's vocabulary.
 
         Args:
             spec: `max_tokens` is the length L, from 2 to CLIP's 77.
 
         Raises:
-            UsageError: L is out of range.
+            UsageError: L is outside that range.
         """
         if not 2 <= spec.max_tokens <= 77:
             raise UsageError(f"max_tokens is {spec.max_tokens}, but CLIP takes 2 to 77 tokens.")
@@ -171,7 +154,7 @@ class ClipTokenizer:
         self.encoding = _byte_pairs()
 
     def __call__(self, text: str) -> Tokenized:
-        """Token ids of a text."""
+        """Token ids and mask of a text, both padded to L."""
         words = self.encoding.encode(text)
         room = self.length - 2
         ids = [self.encoding.sot_token_id, *words[:room], self.encoding.eot_token_id]
@@ -185,13 +168,13 @@ def build_clip_vision(
     """A CLIP vision transformer with random weights.
 
     Args:
-        image_size: side in pixels of its images.
+        image_size: side in pixels of the images.
         patch: side in pixels of a patch.
         width: channels.
         depth: number of blocks.
         heads: attention heads.
         output: width of the space shared with the text.
-        quick_gelu: x * sigmoid(1.702 x) as activation, which OpenAI's weights were trained with.
+        quick_gelu: activation x * sigmoid(1.702 x), which OpenAI's weights were trained with.
     """
     activation = QuickGELU if quick_gelu else nn.GELU
     return VisionTransformer(image_size, patch, width, depth, heads, 4.0, output_dim=output, act_layer=activation)

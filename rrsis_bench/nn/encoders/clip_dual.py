@@ -1,7 +1,7 @@
-"""CLIP (arXiv 2103.00020) as a dual encoder whose places, words and sentence lie in one space.
+"""CLIP (arXiv 2103.00020) as a dual encoder whose patches, words and sentence lie in one space.
 
-CLIP compares only its class token with the end token. Here every patch and every word goes through the projection that
-is trained for those two, so that both towers give the same width.
+CLIP trains two projections, for its class token and its end token. Here they project every patch and every word, and
+both towers give the same width.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.encoders.clip import build_clip_text, build_clip_vision, encode_plain, text_part
-from rrsis_bench.nn.encoders.dual_encoder import DualEncoder, Heard
+from rrsis_bench.nn.encoders.clip import OPENAI_INPUT, build_clip_text, build_clip_vision, encode_plain, text_part
+from rrsis_bench.nn.encoders.dual_encoder import DualEncoder, EncodedText
 from rrsis_bench.nn.encoders.siglip import resize_table
 from rrsis_bench.nn.layers.lora import add_lora, fit_base
 
 
 @dataclass(frozen=True)
 class ClipSize:
-    """Sizes of a CLIP network: pixels, patch, the vision tower's, the text tower's, and the common width."""
+    """Sizes of a CLIP network: image and patch in pixels, vision tower, text tower, common width, vocabulary."""
 
     image: int
     patch: int
@@ -41,14 +41,14 @@ SIZES: Mapping[str, ClipSize] = {
     "clip-b16": ClipSize(224, 16, 768, 12, 12, 512, 12, 8, 512),
     "clip-l14": ClipSize(224, 14, 1024, 24, 16, 768, 12, 12, 768),
     "clip-l14-336": ClipSize(336, 14, 1024, 24, 16, 768, 12, 12, 768),
-    # The tiny variant's: its text tower is that of `tiny_clip.safetensors`.
+    # For the tiny variant; the text tower is that of `tiny_clip.safetensors`.
     "clip-nano": ClipSize(128, 8, 96, 4, 4, 64, 4, 4, 64, vocabulary=64, context=32),
 }
 TARGETS = r"transformer\.resblocks\.\d+\.attn\.(q|k|v|out)_proj"
 
 
 class SplitAttention(nn.Module):
-    """`nn.MultiheadAttention` on one sequence, with its three input projections apart, each of which LoRA can adapt."""
+    """`nn.MultiheadAttention` on one sequence, with separate input projections, each of which LoRA can adapt."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class SplitAttention(nn.Module):
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
     ) -> tuple[Tensor, None]:
-        """(B, L, C) three times and a mask (L, L) to be added -> (B, L, C), as open_clip's blocks call it."""
+        """Attend as open_clip's blocks ask: three tensors (B, L, C) and an additive mask (L, L) to (B, L, C)."""
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
@@ -69,7 +69,7 @@ class SplitAttention(nn.Module):
 
 
 def split_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A CLIP state with each joint input projection cut into its three."""
+    """A CLIP state whose joint input projections are split into three each."""
     split: dict[str, Tensor] = {}
     for name, value in tensors.items():
         stem, found, kind = name.partition("attn.in_proj_")
@@ -81,15 +81,12 @@ def split_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class ClipDual(DualEncoder):
-    """Both towers.
+    """Both towers, see `DualEncoder`."""
 
-    Args:
-        name: of `SIZES`.
-        image_size: side of the images; None for that of the weights.
-    """
-
-    mean = (0.48145466, 0.4578275, 0.40821073)
-    std = (0.26862954, 0.26130258, 0.27577711)
+    sizes = SIZES
+    tokenizer = cased_tokenizer = "clip"
+    mean = OPENAI_INPUT["mean"]
+    std = OPENAI_INPUT["std"]
 
     def __init__(self, name: str, image_size: int | None = None) -> None:
         super().__init__()
@@ -115,37 +112,37 @@ class ClipDual(DualEncoder):
             for block in tower.transformer.resblocks:
                 block.attn = SplitAttention(width, heads)
         self.log_scale = nn.Parameter(torch.full((1,), 100.0).log())
-        # CLIP has no bias; it starts where it changes nothing.
+        # CLIP has no bias: zero changes nothing.
         self.bias = nn.Parameter(torch.zeros(1))
 
-    def look(self, images: Tensor) -> Tensor:
-        """Places (B, D, h, w): the last block's patch tokens, normed and projected as the class token is."""
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Patch features (B, D, h, w): the last block's patch tokens, normed and projected as the class token is."""
         vision = self.vision
         patches = vision.conv1(images).flatten(2).transpose(1, 2)
         first = vision.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         tokens = vision.ln_pre(torch.cat((first, patches), dim=1) + vision.positional_embedding)
         tokens = vision.ln_post(vision.transformer(tokens))[:, 1:] @ vision.proj
-        places: Tensor = tokens.transpose(1, 2)
-        return places.reshape(len(images), self.width, self.grid, self.grid)
+        features: Tensor = tokens.transpose(1, 2)
+        return features.reshape(len(images), self.width, self.grid, self.grid)
 
-    def read(self, ids: Tensor, mask: Tensor, padded: bool = True) -> Heard:
-        """Words and sentence in the common space. The tower is causal: padding behind the end reaches nothing."""
+    def encode_text(self, ids: Tensor, mask: Tensor, padded: bool = True) -> EncodedText:
+        """Words and sentence in the common space. The tower is causal: no token sees the padding behind it."""
         words, sentence = encode_plain(self.text, ids, mask)
-        return Heard(words @ self.text.text_projection, sentence, mask)
+        return EncodedText(words @ self.text.text_projection, sentence, mask)
 
     def add_lora(self, rank: int, alpha: float, pooling_head: bool = False) -> None:
-        """Adapt q, k, v and output projections of both towers; there is no pooling head."""
+        """Adapt q, k, v and output projections of both towers; CLIP has no pooling head."""
         add_lora(self.vision, TARGETS, rank, alpha)
         add_lora(self.text, TARGETS, rank, alpha)
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Take a checkpoint of OpenAI's or open_clip's layout; see `DualEncoder.load_tensors`."""
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a checkpoint of OpenAI's or open_clip's layout, see `DualEncoder.load_tensors`."""
         tensors = split_attention(tensors)
         vision = {name.removeprefix("visual."): value for name, value in tensors.items() if name.startswith("visual.")}
         if "positional_embedding" in vision:
             vision["positional_embedding"] = resize_table(vision["positional_embedding"], self.grid, prefix=1)
-        fit_base(self.vision, vision, what)
-        fit_base(self.text, text_part(tensors), what)
+        fit_base(self.vision, vision, "CLIP vision weights")
+        fit_base(self.text, text_part(tensors), "CLIP text weights")
         with torch.no_grad():
             if "logit_scale" in tensors:
                 self.log_scale.copy_(tensors["logit_scale"].reshape(1))

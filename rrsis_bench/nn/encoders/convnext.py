@@ -1,4 +1,4 @@
-"""ConvNeXt (arXiv 2201.03545) from timm, taken apart into stages."""
+"""ConvNeXt (arXiv 2201.03545) from timm, in stages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from timm.models.convnext import ConvNeXt as TimmConvNeXt
 from timm.models.convnext import checkpoint_filter_fn
 from torch import Tensor
 
-from rrsis_bench.nn.encoders.staged import StagedEncoder
+from rrsis_bench.nn.encoders.staged import StagedEncoder, channels_last
 from rrsis_bench.nn.weights.files import fit
 
 
@@ -30,19 +30,19 @@ class ConvNeXt(StagedEncoder):
         self.stages = whole.stages
 
     def stem(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to normalised patches (B, H/4, W/4, C)."""
-        return _last(self.patches(images))
+        """Embed images (B, 3, H, W) as normalised patches (B, H/4, W/4, C)."""
+        return channels_last(self.patches(images))
 
     def stage(self, index: int, features: Tensor) -> Tensor:
-        """The blocks of one stage on (B, h, w, C)."""
-        return _last(self.stages[index].blocks(features.permute(0, 3, 1, 2)))
+        """Run the blocks of one stage on (B, h, w, C)."""
+        return channels_last(self.stages[index].blocks(features.permute(0, 3, 1, 2)))
 
     def downsample(self, index: int, features: Tensor) -> Tensor:
-        """Norm and 2x2 convolution: (B, h, w, C) to (B, h/2, w/2, 2C)."""
-        return _last(self.stages[index + 1].downsample(features.permute(0, 3, 1, 2)))
+        """Reduce by a norm and a 2x2 convolution: (B, h, w, C) to (B, h/2, w/2, 2C)."""
+        return channels_last(self.stages[index + 1].downsample(features.permute(0, 3, 1, 2)))
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take parameters in timm's layout or in the original one; the classifier and its norm have no place here."""
+        """Load parameters in timm's layout or in the original one; the classifier and its norm are skipped."""
         if any(name.startswith("downsample_layers.") for name in tensors):
             tensors = checkpoint_filter_fn(dict(tensors), self)
         kept = {name: value for name, value in tensors.items() if not name.startswith(("head.", "norm_pre."))}
@@ -51,7 +51,3 @@ class ConvNeXt(StagedEncoder):
             for name, value in kept.items()
         }
         fit(self, renamed, "ConvNeXt weights")
-
-
-def _last(features: Tensor) -> Tensor:
-    return features.permute(0, 2, 3, 1)

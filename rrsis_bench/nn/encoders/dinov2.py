@@ -12,16 +12,22 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.layers.freezing import freeze
+from rrsis_bench.nn.encoders.adapted import AdaptedEncoder
 from rrsis_bench.nn.weights.files import fit
 
 PositionCodes = Literal["antialiased", "offset"]
-"""How position codes are brought to another grid: as the register models do it, or as the first DINOv2 models."""
+"""How position codes are resized to another grid: as in the register models, or as in the first DINOv2 models."""
 OFFSET = 0.1
 
 
 def build_dinov2(
-    width: int = 768, depth: int = 12, heads: int = 12, patch: int = 14, grid: int = 37, registers: int = 4
+    width: int = 768,
+    depth: int = 12,
+    heads: int = 12,
+    patch: int = 14,
+    grid: int = 37,
+    registers: int = 4,
+    drop_path: float = 0.0,
 ) -> VisionTransformer:
     """A DINOv2 vision transformer with random weights; the defaults are timm's `vit_base_patch14_reg4_dinov2`.
 
@@ -32,6 +38,7 @@ def build_dinov2(
         patch: side of a patch in pixels.
         grid: side of the grid of position codes in patches (37 in the checkpoints).
         registers: register tokens beside the class token.
+        drop_path: stochastic depth of the last block, rising linearly from 0.
     """
     return VisionTransformer(
         img_size=grid * patch,
@@ -41,6 +48,7 @@ def build_dinov2(
         num_heads=heads,
         init_values=1e-5,
         reg_tokens=registers,
+        drop_path_rate=drop_path,
         no_embed_class=True,
         num_classes=0,
         global_pool="token",
@@ -48,20 +56,20 @@ def build_dinov2(
     )
 
 
-class AdaptedDinov2(nn.Module):
+class AdaptedDinov2(AdaptedEncoder):
     """A frozen vision transformer; adapters work in parallel with the MLPs of some blocks.
 
-    The trunk stays in evaluation mode whatever mode the method is in, and what lies before the first adapter runs
-    without gradients.
+    What lies before the first adapter runs without gradients.
 
     Args:
         trunk: the transformer; its parameters are frozen here.
         adapters: block index (0-based) -> module called as `adapter(tokens, grid, prefix, *context)`.
-        taps: blocks whose outputs are returned, without the final LayerNorm; the final output comes last.
-        codes: how position codes are interpolated (bicubically) to the grid of an input: `antialiased` without offset,
-            as the official register models do it, or without antialiasing at (side + 0.1) / side of the checkpoint
-            (`offset`), as the first models did.
+        taps: blocks whose outputs are returned, without the final LayerNorm.
+        codes: how position codes are resized (bicubically) to the grid of an input. `antialiased` is the official
+            register models' way. `offset` is the first models': no antialiasing, a factor (h + 0.1) / side.
     """
+
+    trunk: VisionTransformer
 
     def __init__(
         self,
@@ -70,29 +78,24 @@ class AdaptedDinov2(nn.Module):
         taps: Sequence[int],
         codes: PositionCodes = "antialiased",
     ) -> None:
-        super().__init__()
+        super().__init__(trunk)
         self.codes = codes
-        self.trunk = trunk
-        freeze(trunk)
-        trunk.eval()
         self.adapters = nn.ModuleDict({str(index): adapter for index, adapter in adapters.items()})
         self.taps = tuple(taps)
 
-    def train(self, mode: bool = True) -> AdaptedDinov2:
-        """Set the mode of the adapters; the trunk never leaves evaluation mode."""
-        super().train(mode)
-        self.trunk.eval()
-        return self
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a DINOv2 checkpoint, see `load_dinov2`."""
+        load_dinov2(self.trunk, tensors)
 
     def forward(
         self,
         images: Tensor,
         context: Mapping[int, Sequence[Tensor | None]] | Sequence[Tensor | None] = (),
     ) -> list[Tensor]:
-        """Feature maps of images (B, 3, H, W), whose sides are multiples of the patch.
+        """Encode images.
 
         Args:
-            images: normalised images.
+            images: (B, 3, H, W), normalised; the sides are multiples of the patch.
             context: further arguments of the adapters: the same for all, or by block index.
 
         Returns:
@@ -130,10 +133,10 @@ class AdaptedDinov2(nn.Module):
 
 
 def offset_codes(codes: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Position codes (1, N, C) of a square grid on another (h, w), as the first DINOv2 models interpolate them.
+    """Resize position codes (1, N, C) of a square grid to another grid (h, w), as the first DINOv2 models do.
 
     Returns:
-        (1, h * w, C); on the codes' own grid unchanged.
+        (1, h * w, C); the codes themselves if the grid is theirs.
     """
     side = isqrt(codes.shape[1])
     if grid == (side, side):
@@ -144,17 +147,17 @@ def offset_codes(codes: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def timm_layout(trunk: VisionTransformer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A DINOv2 checkpoint in timm's or the official layout under timm's names.
+    """A DINOv2 checkpoint in timm's or the official layout, under timm's names.
 
-    The official file's mask token is dropped (it serves pre-training alone), and the class token's position code is
-    added to that token. Position codes of another grid are interpolated.
+    The official file's mask token, which only pre-training uses, is dropped. The class token's position code is added
+    to that token. Position codes of another grid are resized.
     """
     converted: dict[str, Tensor] = checkpoint_filter_fn(dict(tensors), trunk)
     return converted
 
 
 def load_dinov2(trunk: VisionTransformer, tensors: Mapping[str, Tensor]) -> None:
-    """Load a DINOv2 checkpoint in timm's or the official layout; position codes of another grid are interpolated.
+    """Load a DINOv2 checkpoint in timm's or the official layout; position codes of another grid are resized.
 
     Raises:
         MissingResourceError: the tensors are not this transformer's.

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from rrsis_bench.errors import UsageError, did_you_mean
-
 
 @dataclass(frozen=True)
-class Heard:
-    """What a dual encoder makes of expressions.
+class EncodedText:
+    """Expressions as a dual encoder gives them.
 
     Attributes:
         words: (B, L', D) features of the tokens.
@@ -32,7 +30,16 @@ class Heard:
 class DualEncoder(nn.Module):
     """Frozen towers with LoRA, and the trained scale and bias of their cosine.
 
+    `nn/encoders/build.py` makes one by name. A subclass is built as `Class(name, image_size)` with random weights.
+
+    Args:
+        name: of `sizes`.
+        image_size: side in pixels of the images; None for that of the weights.
+
     Attributes:
+        sizes: names of the released networks, and their sizes.
+        tokenizer: name of its tokenizer, in the form of `InputSpec.tokenizer`.
+        cased_tokenizer: name of the tokenizer that keeps upper case, if there is one; else `tokenizer`.
         width: D.
         image_size: side in pixels of the image it takes.
         patch: side in pixels of a patch.
@@ -45,6 +52,9 @@ class DualEncoder(nn.Module):
         bias: (1,) added to it.
     """
 
+    sizes: ClassVar[Mapping[str, Any]]
+    tokenizer: ClassVar[str]
+    cased_tokenizer: ClassVar[str]
     width: int
     image_size: int
     patch: int
@@ -58,20 +68,20 @@ class DualEncoder(nn.Module):
 
     @property
     def grid(self) -> int:
-        """Side of the map that `look` gives."""
+        """Side of the map that `encode_image` gives."""
         return self.image_size // self.patch
 
-    def look(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, S, S) of its own size -> places (B, D, h, w)."""
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, S, S), S = `image_size`, to patch features (B, D, h, w)."""
         raise NotImplementedError
 
-    def read(self, ids: Tensor, mask: Tensor, padded: bool = True) -> Heard:
+    def encode_text(self, ids: Tensor, mask: Tensor, padded: bool = True) -> EncodedText:
         """Expressions to features.
 
         Args:
             ids: (B, L) token ids, padded at the end.
             mask: (B, L), True for real tokens.
-            padded: pad to the length the tower was trained with, where padding is seen by it.
+            padded: pad to the length that the text tower was trained with, if that tower attends to padding.
         """
         raise NotImplementedError
 
@@ -80,41 +90,19 @@ class DualEncoder(nn.Module):
 
         Args:
             rank: r.
-            alpha: the updates' scale times r.
-            pooling_head: also adapt the image tower's pooling head, where it has one; its output is not used.
+            alpha: an update is scaled by alpha / r.
+            pooling_head: also adapt the image tower's pooling head, if it has one; nothing reads that head's output.
         """
         raise NotImplementedError
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Take base weights as published; `what` names them in messages.
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load base weights in a layout they are published in.
 
         Raises:
-            MissingResourceError: they are of another network.
+            MissingResourceError: the tensors are not this network's; the message names the first that do not fit.
         """
         raise NotImplementedError
 
     def blocks(self) -> list[nn.Module]:
-        """The transformer blocks of both towers: what activation checkpointing runs twice."""
+        """The transformer blocks of both towers; activation checkpointing runs each of them twice."""
         raise NotImplementedError
-
-
-def build_dual_encoder(name: str, image_size: int | None = None) -> DualEncoder:
-    """A dual encoder by name, with random weights.
-
-    Args:
-        name: such as `siglip2-so400m-p16-512` or `clip-b16`.
-        image_size: side of its images; None for that of its weights, whose position table is resized otherwise.
-
-    Raises:
-        UsageError: an unknown name or a size it cannot take.
-    """
-    from rrsis_bench.nn.encoders import clip_dual, siglip
-
-    known = [*siglip.SIZES, *clip_dual.SIZES]
-    if name not in known:
-        raise UsageError(f"unknown dual encoder '{name}'.{did_you_mean(name, known)}")
-    built: DualEncoder
-    built = siglip.Siglip(name, image_size) if name in siglip.SIZES else clip_dual.ClipDual(name, image_size)
-    if built.image_size % built.patch:
-        raise UsageError(f"{name}: image size {built.image_size} is no multiple of its patch {built.patch}.")
-    return built

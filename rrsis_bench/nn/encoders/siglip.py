@@ -1,7 +1,7 @@
 """SigLIP 2 (arXiv 2502.14786) from transformers as a dual encoder, and its tokenizer.
 
-Its text tower attends to padding and reads the sentence vector at the last position, as it was trained: with every
-expression padded to 64 tokens.
+The text tower was trained on texts padded to 64 tokens: it attends to padding, and reads the sentence vector at the
+last position.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import SiglipConfig, SiglipModel
 
-from rrsis_bench.data.text import Tokenized
 from rrsis_bench.errors import MissingResourceError, UsageError
-from rrsis_bench.nn.encoders.dual_encoder import DualEncoder, Heard
+from rrsis_bench.nn.encoders.dual_encoder import DualEncoder, EncodedText
 from rrsis_bench.nn.layers.lora import add_lora, fit_base
-from rrsis_bench.nn.weights.files import resolve
-from rrsis_bench.types import InputSpec
+from rrsis_bench.nn.weights.refs import resolve
+from rrsis_bench.types import InputSpec, Tokenized
 
 
 @dataclass(frozen=True)
 class SiglipSize:
-    """Sizes of a SigLIP 2 network: pixels, patch, width, blocks, heads, hidden width of the MLPs, token ids."""
+    """Sizes of a SigLIP 2 network: image and patch in pixels, both towers, token ids, positions."""
 
     image: int
     patch: int
@@ -45,7 +44,7 @@ SIZES: Mapping[str, SiglipSize] = {
     "siglip2-so400m-p16-256": SiglipSize(256, 16),
     "siglip2-so400m-p14-384": SiglipSize(378, 14),
     "siglip2-so400m-p14-224": SiglipSize(224, 14),
-    # For tests: the true code, small.
+    # For tests.
     "siglip2-nano": SiglipSize(64, 16, 32, 2, 2, 48, 64, 16),
 }
 ATTENTION = r"encoder\.layers\.\d+\.self_attn\.(q|k|v|out)_proj"
@@ -53,13 +52,11 @@ POOLING_HEAD = r"head\.attention\.out_proj|head\.mlp\.fc[12]"
 
 
 class Siglip(DualEncoder):
-    """Both towers.
+    """Both towers, see `DualEncoder`."""
 
-    Args:
-        name: of `SIZES`.
-        image_size: side of the images; None for that of the weights.
-    """
-
+    sizes = SIZES
+    tokenizer = "rrsis_bench.nn.encoders.siglip:SiglipTokenizer"
+    cased_tokenizer = "rrsis_bench.nn.encoders.siglip:CasedSiglipTokenizer"
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)
 
@@ -84,34 +81,34 @@ class Siglip(DualEncoder):
         model = SiglipModel(SiglipConfig(vision_config=vision, text_config=text))
         self.vision = model.vision_model
         self.text = model.text_model
-        # Where training of this family starts from; its weights bring their own.
+        # Where SigLIP's training starts; released weights bring their own values.
         self.log_scale = nn.Parameter(torch.full((1,), 4.7))
         self.bias = nn.Parameter(torch.full((1,), -17.0))
 
-    def look(self, images: Tensor) -> Tensor:
-        """Places (B, D, h, w): the last block's tokens after the final LayerNorm. The pooling head is not run."""
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Patch features (B, D, h, w): the last block's tokens after the final LayerNorm, without the pooling head."""
         vision = self.vision
         tokens = vision.encoder(inputs_embeds=vision.embeddings(images)).last_hidden_state
-        places: Tensor = vision.post_layernorm(tokens).transpose(1, 2)
-        return places.reshape(len(images), self.width, self.grid, self.grid)
+        patches: Tensor = vision.post_layernorm(tokens).transpose(1, 2)
+        return patches.reshape(len(images), self.width, self.grid, self.grid)
 
-    def read(self, ids: Tensor, mask: Tensor, padded: bool = True) -> Heard:
-        """Words and sentence vector; see `DualEncoder.read`. Padding has id 0."""
+    def encode_text(self, ids: Tensor, mask: Tensor, padded: bool = True) -> EncodedText:
+        """Words and sentence vector, see `DualEncoder.encode_text`; padding gets id 0."""
         if padded:
             missing = self.context - ids.shape[1]
             ids, mask = F.pad(ids * mask, (0, missing)), F.pad(mask, (0, missing))
         text = self.text
         words = text.encoder(inputs_embeds=text.embeddings(input_ids=ids)).last_hidden_state
         words = text.final_layer_norm(words)
-        return Heard(words, text.head(words[:, -1]), mask)
+        return EncodedText(words, text.head(words[:, -1]), mask)
 
     def add_lora(self, rank: int, alpha: float, pooling_head: bool = False) -> None:
-        """Adapt q, k, v and output projections of both towers and the text head; see `DualEncoder.add_lora`."""
+        """Adapt q, k, v and output projections of both towers, and the text head; see `DualEncoder.add_lora`."""
         add_lora(self.vision, f"{ATTENTION}|{POOLING_HEAD}" if pooling_head else ATTENTION, rank, alpha)
         add_lora(self.text, f"{ATTENTION}|head", rank, alpha)
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Take a checkpoint of transformers' SiglipModel; see `DualEncoder.load_tensors`."""
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a checkpoint of transformers' SiglipModel, see `DualEncoder.load_tensors`."""
         parts: dict[str, dict[str, Tensor]] = {"vision_model": {}, "text_model": {}}
         scalars = {}
         for name, value in tensors.items():
@@ -121,16 +118,16 @@ class Siglip(DualEncoder):
             elif name in ("logit_scale", "logit_bias"):
                 scalars[name] = value
             else:
-                raise MissingResourceError(f"{what} do not fit SigLIP: it does not know {name}.")
+                raise MissingResourceError(f"SigLIP weights do not fit the network: it does not know {name}.")
         if len(scalars) != 2:
-            raise MissingResourceError(f"{what} do not fit SigLIP: logit_scale or logit_bias is missing.")
+            raise MissingResourceError("SigLIP weights do not fit the network: logit_scale or logit_bias is missing.")
         table = "embeddings.position_embedding.weight"
         if table in parts["vision_model"]:
             parts["vision_model"][table] = resize_table(parts["vision_model"][table], self.grid)
         for part in parts.values():
             part.pop("embeddings.position_ids", None)
-        fit_base(self.vision, parts["vision_model"], what)
-        fit_base(self.text, parts["text_model"], what)
+        fit_base(self.vision, parts["vision_model"], "SigLIP vision weights")
+        fit_base(self.text, parts["text_model"], "SigLIP text weights")
         with torch.no_grad():
             self.log_scale.copy_(scalars["logit_scale"].reshape(1))
             self.bias.copy_(scalars["logit_bias"].reshape(1))
@@ -141,7 +138,13 @@ class Siglip(DualEncoder):
 
 
 def resize_table(table: Tensor, grid: int, prefix: int = 0) -> Tensor:
-    """A position table (prefix + n * n, C) for another grid, bicubic with antialiasing; the same where it fits."""
+    """Resize a position table (prefix + n * n, C) to another grid, bicubically with antialiasing.
+
+    Args:
+        table: the first `prefix` rows belong to tokens before the grid and stay as they are.
+        grid: side of the other grid.
+        prefix: number of those rows.
+    """
     side = round((len(table) - prefix) ** 0.5)
     if side == grid:
         return table
@@ -159,7 +162,7 @@ def _read_tokenizer(path: Path) -> Tokenizer:
 
 
 class SiglipTokenizer:
-    """SigLIP 2's tokenizer (Gemma's): words in lower case, then the end token; no start token; padded at the right."""
+    """SigLIP 2's tokenizer (Gemma's): lower case, no start token, an end token, padding at the right."""
 
     lower = True
 
@@ -167,11 +170,11 @@ class SiglipTokenizer:
         """Read the vocabulary.
 
         Args:
-            spec: `tokenizer_path` names a `tokenizer.json` as weights are named (path or `hub:`), `max_tokens` is L.
+            spec: `tokenizer_path` names a `tokenizer.json` in a form of `WeightRef`, `max_tokens` is L.
 
         Raises:
             UsageError: no vocabulary is named, or L is below 2.
-            MissingResourceError: it is not there, or is none.
+            MissingResourceError: the file is missing, or is not SigLIP 2's tokenizer.
         """
         if spec.tokenizer_path is None:
             raise UsageError("the SigLIP tokenizer needs its tokenizer.json: set model.options.tokenizer_path.")
@@ -185,7 +188,7 @@ class SiglipTokenizer:
         self.end, self.padding = end, padding
 
     def __call__(self, text: str) -> Tokenized:
-        """Token ids of a text; one that is too long is cut and still ends in the end token."""
+        """Token ids and mask of a text, both padded to L; a long text is cut before the end token."""
         words = self.encoding.encode(text.lower() if self.lower else text, add_special_tokens=False).ids
         ids = [*words[: self.length - 1], self.end]
         rest = self.length - len(ids)
@@ -193,6 +196,6 @@ class SiglipTokenizer:
 
 
 class CasedSiglipTokenizer(SiglipTokenizer):
-    """The same without lower case, as RSRefSeg 2's released code tokenises."""
+    """SigLIP 2's tokenizer without lower case, as in RSRefSeg 2's released code."""
 
     lower = False

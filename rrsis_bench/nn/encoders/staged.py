@@ -1,8 +1,8 @@
 """Encoders that a method can step into between stages.
 
-LAVT and its descendants fuse language *inside* the visual encoder: what a stage gives is changed before the next stage
-sees it. So the encoder is taken apart into a stem, its stages and the steps between them. All maps are channels-last
-(B, h, w, C), which is what windows, linear layers and word attention want.
+LAVT and its descendants fuse language *inside* the image encoder: they change a stage's map before the next stage reads
+it. An encoder here consists of a stem, stages and the reductions between them. All maps are channels-last (B, h, w, C),
+as windows, linear layers and word attention want them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from rrsis_bench.nn.layers.freezing import freeze
+from rrsis_bench.nn.encoders.adapted import AdaptedEncoder
 
 
 class StagedEncoder(nn.Module):
-    """A hierarchical visual encoder as stem, stages and reductions.
+    """A hierarchical image encoder as stem, stages and reductions.
 
     Attributes:
         channels: width C_i of each stage's map.
@@ -28,19 +28,19 @@ class StagedEncoder(nn.Module):
     strides: tuple[int, ...]
 
     def stem(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to the first stage's input (B, h, w, C)."""
+        """Map images (B, 3, H, W) to the first stage's input (B, h, w, C)."""
         raise NotImplementedError
 
     def stage(self, index: int, features: Tensor) -> Tensor:
-        """The blocks of one stage: its input to its map (B, h_i, w_i, C_i)."""
+        """Run the blocks of one stage; returns its map (B, h_i, w_i, C_i)."""
         raise NotImplementedError
 
     def downsample(self, index: int, features: Tensor) -> Tensor:
-        """Stage `index`'s (fused) map to the input of stage `index` + 1; the map itself where stages reduce alone."""
+        """Reduce stage `index`'s (fused) map to the next stage's input; the map itself if stages reduce it."""
         raise NotImplementedError
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take pretrained parameters in any layout this encoder is published in.
+        """Load pretrained parameters in any layout that they are published in.
 
         Raises:
             MissingResourceError: the tensors are not this encoder's; the message names the first that do not fit.
@@ -48,7 +48,7 @@ class StagedEncoder(nn.Module):
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The maps of all stages without anything in between, finest first."""
+        """Run all stages without fusion; returns their maps, finest first."""
         features = self.stem(images)
         maps: list[Tensor] = []
         for index in range(len(self.channels)):
@@ -59,41 +59,46 @@ class StagedEncoder(nn.Module):
         return maps
 
 
-class AdaptedStages(nn.Module):
+def channels_last(features: Tensor) -> Tensor:
+    """Permute a convolution's map (B, C, h, w) to (B, h, w, C)."""
+    return features.permute(0, 2, 3, 1)
+
+
+class AdaptedStages(AdaptedEncoder):
     """A frozen encoder in stages; an adapter changes each stage's output before the next stage sees it.
 
-    The trunk stays in evaluation mode, and what lies before the first adapter runs without gradients. A trained
-    LayerNorm stands before each adapter (in a transformer block the block's own frozen one does).
+    The first stage runs without gradients. A trained LayerNorm stands before each adapter; in a transformer block the
+    block's own frozen norm takes that place.
 
     Args:
         trunk: the encoder; its parameters are frozen here.
-        adapters: one per stage, called as `adapter(tokens, grid, prefix, *context)` like those of `AdaptedDinov2`.
+        adapters: one per stage, called as `adapter(tokens, grid, prefix, *context)`, as in `AdaptedDinov2`.
     """
 
+    trunk: StagedEncoder
+
     def __init__(self, trunk: StagedEncoder, adapters: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.trunk = trunk
-        freeze(trunk)
-        trunk.eval()
+        super().__init__(trunk)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in trunk.channels)
         self.adapters = nn.ModuleList(adapters)
 
-    def train(self, mode: bool = True) -> AdaptedStages:
-        """Set the mode of the adapters; the trunk never leaves evaluation mode."""
-        super().train(mode)
-        self.trunk.eval()
-        return self
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load the encoder's base weights, see `StagedEncoder.load_tensors`."""
+        self.trunk.load_tensors(tensors)
 
     def forward(
         self,
         images: Tensor,
         context: Mapping[int, Sequence[Tensor | None]] | Sequence[Tensor | None] = (),
     ) -> list[Tensor]:
-        """One map (B, C_i, h_i, w_i) per stage, finest first.
+        """Encode images.
 
         Args:
             images: (B, 3, H, W).
             context: further arguments of the adapters: the same for all, or by stage.
+
+        Returns:
+            one map (B, C_i, h_i, w_i) per stage, finest first.
         """
         maps: list[Tensor] = []
         features = images

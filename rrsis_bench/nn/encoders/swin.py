@@ -1,10 +1,10 @@
 """Swin Transformer on timm's layers, with the window rules of the original detection code.
 
-timm and the code that LAVT's family was trained with differ in two ways, both of which change results wherever a map is
-no multiple of the window (at 480x480 the last stage: 15x15 in windows of 12):
+timm differs in two ways from the code that LAVT's family was trained with. Both change the results of a map that is no
+multiple of the window (at 480x480 the last stage's: 15x15 in windows of 12):
 
-* timm rolls a map and then pads it, the original pads (right and bottom, zeros) and then rolls;
-* timm shrinks the window and drops the shift where the map is no larger than the window, the original never does.
+* timm rolls a map and then pads it; the original pads (right and bottom, zeros) and then rolls;
+* timm shrinks the window and drops the shift if the map is no larger than the window; the original never does.
 
 Legend: `B` images, `h w` map, `W` windows per image, `N` pixels per window, `C` channels.
 """
@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
-from timm.layers import PatchEmbed, trunc_normal_
+from timm.layers import PatchEmbed
 from timm.models.swin_transformer import (
     PatchMerging,
     SwinTransformerBlock,
@@ -27,17 +28,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.nn.encoders.staged import StagedEncoder
+from rrsis_bench.nn.layers.init import init_transformer
 from rrsis_bench.nn.weights.files import fit, strip_prefixes
 
 _BLOCKED = -100.0
 _TABLE = "relative_position_bias_table"
 
 
-class FusedWindowAttention(WindowAttention):  # type: ignore[misc]
-    """timm's window attention (its parameters) through the fused kernel."""
+class FusedWindowAttention(WindowAttention):  # type: ignore[misc]  # timm carries no types
+    """timm's window attention, with its parameters, through the fused kernel."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Self-attention inside windows.
+        """Attend inside windows.
 
         Args:
             x: (B*W, N, C).
@@ -48,7 +50,7 @@ class FusedWindowAttention(WindowAttention):  # type: ignore[misc]
         """
         windows, pixels, width = x.shape
         qkv = self.qkv(x).view(windows, pixels, 3, self.num_heads, -1)
-        # By heads first and in the type of the scores, so that nothing of (W, heads, N, N) is ever turned or cast.
+        # Heads come first, in the type of the scores: no tensor of (W, heads, N, N) is transposed or cast.
         table = self.relative_position_bias_table.to(qkv.dtype)
         bias = table.index_select(0, self.relative_position_index.flatten()).T.contiguous().view(1, -1, pixels, pixels)
         if mask is not None:
@@ -56,7 +58,7 @@ class FusedWindowAttention(WindowAttention):  # type: ignore[misc]
         if mask is None or len(mask) == windows:
             query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         else:
-            # An image's windows stand beside the heads: so the bias of (window, head) serves all images uncopied.
+            # An image's windows join the heads' axis: all images share the bias of (window, head) without a copy.
             per_image = qkv.unflatten(0, (-1, len(mask)))
             query, key, value = per_image.permute(3, 0, 1, 4, 2, 5).flatten(2, 3).unbind(0)
             bias = bias.flatten(0, 1)[None]
@@ -66,11 +68,11 @@ class FusedWindowAttention(WindowAttention):  # type: ignore[misc]
         return projected
 
 
-class SwinBlock(SwinTransformerBlock):  # type: ignore[misc]
-    """timm's block (its parameters) that pads before it rolls and keeps window and shift at every map size."""
+class SwinBlock(SwinTransformerBlock):  # type: ignore[misc]  # timm carries no types
+    """timm's block, with its parameters, that pads before it rolls and keeps window and shift at every map size."""
 
     def __init__(self, width: int, heads: int, window: int, shift: int, drop_path: float, mlp_ratio: float) -> None:
-        # The resolution is only a label here: with `always_partition` and `dynamic_mask` nothing is derived from it.
+        # With `always_partition` and `dynamic_mask`, timm derives nothing from the resolution.
         super().__init__(
             dim=width,
             input_resolution=window,
@@ -85,7 +87,7 @@ class SwinBlock(SwinTransformerBlock):  # type: ignore[misc]
         self.attn = FusedWindowAttention(width, num_heads=heads, window_size=window)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One block on a map (B, h, w, C)."""
+        """Run the block on a map (B, h, w, C)."""
         x = x + self.drop_path1(self._windows(self.norm1(x)))
         fed: Tensor = x + self.drop_path2(self.mlp(self.norm2(x)))
         return fed
@@ -108,16 +110,16 @@ class SwinBlock(SwinTransformerBlock):  # type: ignore[misc]
 
 
 def region_mask(size: tuple[int, int], window: int, shift: int, like: Tensor) -> Tensor:
-    """Keeps pixels apart that only the roll has brought into one window.
+    """Attention mask between pixels that only the roll brought into one window.
 
     Args:
         size: padded map (h, w), multiples of the window.
         window: window side in pixels.
         shift: pixels rolled.
-        like: gives type and device.
+        like: tensor that gives type and device.
 
     Returns:
-        (W, N, N) with -100 between pixels of different regions, else 0.
+        (W, N, N), -100 between pixels of different regions, else 0.
     """
 
     def regions(length: int) -> Tensor:
@@ -131,7 +133,7 @@ def region_mask(size: tuple[int, int], window: int, shift: int, like: Tensor) ->
 
 
 class SwinStage(nn.Module):
-    """The reduction into a stage and its blocks; named as in timm, which holds the reduction at the later stage."""
+    """The reduction into a stage, and the stage's blocks, under timm's names."""
 
     def __init__(self, downsample: nn.Module, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -190,25 +192,28 @@ class Swin(StagedEncoder):
         self.apply(init_transformer)
 
     def stem(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to normalised patches (B, ceil(H/4), ceil(W/4), C)."""
+        """Embed images (B, 3, H, W) as normalised patches (B, ceil(H/4), ceil(W/4), C)."""
         patches: Tensor = self.patch_embed(images)
         return patches
 
     def stage(self, index: int, features: Tensor) -> Tensor:
-        """The blocks of one stage on (B, h, w, C)."""
-        features = self.layers[index].blocks(features)  # type: ignore[operator, union-attr]
-        return features
+        """Run the blocks of one stage on (B, h, w, C)."""
+        mapped: Tensor = self._stage(index).blocks(features)
+        return mapped
 
     def downsample(self, index: int, features: Tensor) -> Tensor:
-        """Patch merging: (B, h, w, C) to (B, ceil(h/2), ceil(w/2), 2C)."""
-        features = self.layers[index + 1].downsample(features)  # type: ignore[operator, union-attr]
-        return features
+        """Merge patches: (B, h, w, C) to (B, ceil(h/2), ceil(w/2), 2C)."""
+        merged: Tensor = self._stage(index + 1).downsample(features)
+        return merged
+
+    def _stage(self, index: int) -> SwinStage:
+        return cast("SwinStage", self.layers[index])
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take parameters in timm's layout or in the original one (`swin_base_patch4_window12_384_22k.pth`).
+        """Load parameters in timm's layout or in the original one (`swin_base_patch4_window12_384_22k.pth`).
 
-        Classifier head, final norm and stored index or mask buffers have no place here. Bias tables of another window
-        are resized bicubically.
+        Classifier head, final norm and stored index or mask buffers are skipped. Bias tables of another window are
+        resized bicubically.
         """
         known = _without_extras(strip_prefixes(tensors, ("module.", "backbone.", "encoder.")))
         if any(name.startswith("layers.0.downsample.") for name in known):
@@ -232,21 +237,7 @@ def _to_later_stage(name: str) -> str:
 
 
 def resize_bias_table(table: Tensor, side: int) -> Tensor:
-    """A relative position bias table (S*S, heads) for another window, by bicubic interpolation: (side*side, heads)."""
+    """Resize a relative position bias table (S*S, heads) bicubically to (side*side, heads)."""
     old = round(table.shape[0] ** 0.5)
     square = table.T.reshape(1, -1, old, old)
     return F.interpolate(square, (side, side), mode="bicubic", align_corners=False).flatten(2)[0].T.contiguous()
-
-
-def init_transformer(module: nn.Module) -> None:
-    """Swin's initialisation: linear weights truncated normal with deviation 0.02, biases 0, LayerNorm 1 and 0.
-
-    Meant for `Module.apply`. Convolutions keep PyTorch's default.
-    """
-    if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.LayerNorm):
-        nn.init.ones_(module.weight)
-        nn.init.zeros_(module.bias)

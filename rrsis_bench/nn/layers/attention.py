@@ -10,13 +10,13 @@ from torch.nn import functional as F
 
 
 class Attention(nn.Module):
-    """Multi-head attention in an inner width of its own.
+    """Multi-head attention whose heads together have their own width.
 
     Args:
-        width: of queries and output.
+        width: width of queries and output.
         source: width of keys and values.
         inner: width of all heads together.
-        heads: their number.
+        heads: number of heads.
     """
 
     def __init__(self, width: int, source: int, inner: int, heads: int) -> None:
@@ -28,7 +28,17 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(inner, width)
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attend: (B, Q, width), (B, S, source) twice and a mask (B, S), True where a key counts -> (B, Q, width)."""
+        """Attend.
+
+        Args:
+            queries: (B, Q, width).
+            keys: (B, S, source).
+            values: (B, S, source).
+            mask: (B, S) bool, True for keys that count; None counts all.
+
+        Returns:
+            (B, Q, width).
+        """
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, x in ((self.q_proj, queries), (self.k_proj, keys), (self.v_proj, values))
@@ -43,8 +53,8 @@ class FeedForward(nn.Module):
     """Pre-norm feed-forward part without its residual: W2 GELU(W1 LN(x)).
 
     Args:
-        width: channels in and out.
-        hidden: channels between.
+        width: channels of input and output.
+        hidden: channels between the two layers.
     """
 
     def __init__(self, width: int, hidden: int) -> None:

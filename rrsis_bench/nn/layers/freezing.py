@@ -8,11 +8,11 @@ from torch import nn
 
 
 def trainable(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    """Those parameters that require a gradient."""
+    """The parameters that require a gradient."""
     return [parameter for parameter in parameters if parameter.requires_grad]
 
 
 def freeze(module: nn.Module) -> None:
-    """Switch gradients off for every parameter of a module. Its buffers and its mode stay as they are."""
+    """Switch gradients off for every parameter of a module; its buffers and its mode stay as they are."""
     for parameter in module.parameters():
         parameter.requires_grad_(False)

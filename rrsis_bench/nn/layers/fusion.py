@@ -9,39 +9,47 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrsis_bench.nn.layers.precision import wide
+from rrsis_bench.nn.layers.precision import at_least_float32
 
 MASKED = -10_000.0
-"""Added to the scores of a padded word, as BERT's first code and LAVT's do. Finite, so that a text with no word left
-attends evenly instead of giving NaN; for any other text its exponential is exactly 0."""
+"""Added to the attention score of a padded word, as in BERT's first code and LAVT's.
+
+It is finite: a text without any word attends evenly instead of giving NaN. For other texts its exponential is 0.
+"""
 
 
 def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, T) with true or 1 for words, to what is added to attention scores: (B, 1, 1, T), 0 or -10000."""
+    """A mask (B, T), true or 1 for words, as a term of attention scores: (B, 1, 1, T), 0 for words, else -10000."""
     return (1.0 - mask.to(dtype))[:, None, None, :] * MASKED
 
 
 def instance_norm(features: Tensor, eps: float = 1e-5) -> Tensor:
-    """Each channel of each sample to mean 0 and variance 1 over its pixels: (B, N, C) to the same, in float32 at least.
+    """Normalise each channel of each sample to mean 0 and variance 1 over its pixels.
 
-    No affine part and no running statistics, so the current sample decides in evaluation too. Written on the layout at
-    hand: the library's wants channels first, whose strides keep the attention behind it from its fused kernel.
+    Without affine part and running statistics: evaluation uses the current sample's statistics too. PyTorch's own layer
+    wants channels first, and the strides that result would keep the attention behind it from the fused kernel.
+
+    Args:
+        features: (B, N, C).
+        eps: added to the variance.
+
+    Returns:
+        (B, N, C), in float32 at least.
 
     Raises:
-        ValueError: N = 1, where there is no variance.
+        ValueError: N = 1; a single pixel has no variance.
     """
     if features.shape[1] == 1:
-        raise ValueError("instance norm over one pixel: the map is too small for its variance.")
-    features = wide(features)
+        raise ValueError("instance norm over one pixel: the map is too small to have a variance.")
+    features = at_least_float32(features)
     centred = features - features.mean(1, keepdim=True)
     return centred * torch.rsqrt(centred.square().mean(1, keepdim=True) + eps)
 
 
 class WordAttention(nn.Module):
-    """Every pixel gathers the words it has to do with.
+    """Cross-attention from pixels to words.
 
-    With several heads the channels are split into contiguous groups while the scale stays that of the full width,
-    C^-0.5, as released.
+    Several heads split the channels into contiguous groups. The scale stays C^-0.5, of the full width, as released.
 
     Args:
         width: channels C of pixels and output.
@@ -85,7 +93,7 @@ class WordAttention(nn.Module):
 
 
 class PWAM(nn.Module):
-    """Pixel-word attention module: word features of each pixel, multiplied onto its visual features (equations 1-6).
+    """Pixel-word attention module (equations 1-6): multiplies each pixel's features by the word features it attends to.
 
     Args:
         width: channels C.
@@ -102,7 +110,7 @@ class PWAM(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, pixels: Tensor, words: Tensor, mask: Tensor) -> Tensor:
-        """Multi-modal features (B, N, C) of pixels (B, N, C), words (B, T, Ct) and their mask (B, T)."""
+        """Fuse pixels (B, N, C) with words (B, T, Ct) under their mask (B, T) to multi-modal features (B, N, C)."""
         visual = self.dropout(F.gelu(self.visual(pixels)))
         joined = visual * self.attention(pixels, words, mask)
         mixed: Tensor = self.dropout(F.gelu(self.mix(joined)))
@@ -110,7 +118,7 @@ class PWAM(nn.Module):
 
 
 class LanguageGate(nn.Module):
-    """How much of the multi-modal features flows on into the next stage (equation 7): tanh(W2 relu(W1 r)) * r."""
+    """Gate of the multi-modal features that enter the next stage (equation 7): tanh(W2 relu(W1 r)) * r."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -118,5 +126,5 @@ class LanguageGate(nn.Module):
         self.outer = nn.Linear(width, width, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Gated features, of the same shape (..., C)."""
+        """Gate features (..., C); the shape stays."""
         return F.tanh(self.outer(F.relu(self.inner(features)))) * features

@@ -1,7 +1,7 @@
 """Low-rank adaptation of frozen encoders (LoRA, arXiv 2106.09685) through peft, and base weights for adapted modules.
 
-peft puts an adapted layer's own parameters under `base_layer.`; the names without that are called plain here, and they
-are what weights files hold.
+peft moves an adapted layer's own parameters under `base_layer.`. A plain name is a name without that part, as weights
+files have it.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.nn.layers.freezing import freeze
-from rrsis_bench.nn.weights.files import fit
+from rrsis_bench.nn.weights.files import few, fit
 
 BASE = ".base_layer."
 ADDED = ("lora_A", "lora_B")
 
 
 def add_lora(module: nn.Module, targets: str, rank: int, alpha: float) -> None:
-    """Freeze a module and add trainable low-rank updates, which start at zero, to some of its layers; in place.
+    """Freeze a module and add trainable low-rank updates to some of its layers, in place; the updates start at zero.
 
     Args:
-        module: changed.
-        targets: regular expression of the whole names of linear layers and convolutions in it.
+        module: changed in place.
+        targets: regular expression that matches the whole names of the linear layers and convolutions to adapt.
         rank: r; 0 adds nothing.
         alpha: the update is scaled by alpha / r.
 
     Raises:
-        UsageError: no layer of the module has such a name.
+        UsageError: no layer's name matches.
     """
     freeze(module)
     if not rank:
         return
-    # Imported here: peft brings much along, and only adapted encoders need it.
+    # Imported here: peft is slow to import, and only adapted encoders need it.
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets)
@@ -44,7 +44,7 @@ def add_lora(module: nn.Module, targets: str, rank: int, alpha: float) -> None:
 
 
 def plain_names(module: nn.Module) -> dict[str, str]:
-    """Plain name -> own name of everything in a module's state that LoRA did not add."""
+    """Plain name -> own name, for everything in a module's state but LoRA's updates."""
     return {
         name.replace(BASE, "."): name
         for name in module.state_dict()
@@ -53,12 +53,12 @@ def plain_names(module: nn.Module) -> dict[str, str]:
 
 
 def fit_base(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Load base weights under plain names into an adapted module, strictly; the updates stay as they are.
+    """Load base weights into an adapted module, strictly; LoRA's updates stay as they are.
 
     Args:
         module: receives the values.
-        tensors: by plain name.
-        what: what they are, for the message.
+        tensors: values by plain name.
+        what: names the tensors in the message.
 
     Raises:
         MissingResourceError: names or shapes differ.
@@ -66,8 +66,7 @@ def fit_base(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> Non
     own = plain_names(module)
     strange = [name for name in tensors if name not in own]
     if strange:
-        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
-        raise MissingResourceError(f"{what} do not fit the network: it does not know {', '.join(strange[:3])}{more}.")
+        raise MissingResourceError(f"{what} do not fit the network: it does not know {few(strange)}.")
     base = {own[name]: value for name, value in tensors.items()}
     updates = {name: value for name, value in module.state_dict().items() if any(p in ADDED for p in name.split("."))}
     fit(module, base | updates, what)

@@ -1,28 +1,29 @@
-"""Losses on foreground logits. Every one is a mean over the batch, so its weight does not grow with the batch size."""
+"""Losses on foreground logits. Each is a mean over the batch: the batch size does not change its weight."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
 
+from rrsis_bench.nn.layers.nearest import resize_masks
+
 
 def reduce_mask(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Truth masks (B, H, W) at the resolution of the logits, by exact nearest.
+    """Resize truth masks (B, H, W) to the logits' resolution, by exact nearest.
 
     Returns:
         (B, 1, h, w) float in {0, 1}.
     """
-    target = masks[:, None].float()
-    return target if target.shape[-2:] == size else F.interpolate(target, size, mode="nearest-exact")
+    return resize_masks(masks, size)[:, None].float()
 
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps or logits (B, C, h, w) at another resolution, bilinear without aligned corners."""
+    """Resize maps or logits (B, C, h, w), bilinear without aligned corners."""
     return maps if maps.shape[-2:] == size else F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
 def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean over all pixels of the batch, in float32."""
+    """Binary cross-entropy, mean over all pixels of the batch, in float32."""
     return F.binary_cross_entropy_with_logits(logits.float(), target)
 
 
@@ -32,7 +33,7 @@ def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
     Args:
         logits: (B, 1, H, W).
         target: (B, 1, H, W) in {0, 1}.
-        smooth: added to numerator and denominator, so that an empty truth is defined.
+        smooth: added to numerator and denominator; without it an empty truth would give 0 / 0.
     """
     probability = logits.float().sigmoid().flatten(1)
     truth = target.flatten(1)

@@ -1,8 +1,8 @@
 """The shell in which RMSIN (CVPR 2024) and FIANet mix the maps of all stages before decoding them.
 
-All maps are pooled to one small grid, joined and narrowed; the method's own blocks work there; the result is widened,
-split by stage again, and tells each map what to keep and what to add. RMSIN calls it CIM, FIANet TMEM; they differ in
-the blocks and in the grid alone.
+The shell pools all maps to one small grid, joins and narrows them. The method's own blocks work there. The shell then
+widens the result, splits it by stage, and gates each map with its part. RMSIN calls the whole CIM, FIANet TMEM; only
+the blocks and the grid differ.
 
 Legend: `B` batch, `C_i h_i w_i` width and size of the i-th map (finest first), `c` inner width, `gh gw` grid.
 """
@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 
 class ScaleGate(nn.Module):
-    """How a map takes up what was found on the grid: out = l(F) * up(hardsigmoid(a(G))) + up(g(G)).
+    """Merges a map F with its part G of the grid: out = l(F) * up(hardsigmoid(a(G))) + up(g(G)).
 
-    l, a and g are a 1x1 convolution and a batch norm each.
+    Each of l, a and g is a 1x1 convolution and a batch norm.
 
     Args:
         width: channels C of the map.
@@ -35,7 +35,7 @@ class ScaleGate(nn.Module):
         self.add_bn = nn.BatchNorm2d(width)
 
     def forward(self, features: Tensor, found: Tensor) -> Tensor:
-        """Map (B, C, h, w) and its part of the grid (B, C, gh, gw) to (B, C, h, w)."""
+        """Merge a map (B, C, h, w) with its part of the grid (B, C, gh, gw); returns (B, C, h, w)."""
         size = (features.shape[-2], features.shape[-1])
         keep = _enlarge(F.hardsigmoid(self.keep_bn(self.keep(found))), size)
         add = _enlarge(self.add_bn(self.add(found)), size)
@@ -44,17 +44,17 @@ class ScaleGate(nn.Module):
 
 
 def _enlarge(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear without aligned corners, unlike everything else in the family."""
+    """Resize bilinearly without aligned corners; everything else in LAVT's family aligns corners."""
     return F.interpolate(features, size, mode="bilinear", align_corners=False)
 
 
 class MultiScaleShell(nn.Module):
-    """Pool and join the maps, and spread what was made of them; the blocks between are the method's.
+    """Pools the maps to a grid and spreads the grid over the maps again; a method's blocks work between the two.
 
     Args:
         widths: channels C_i of the maps, finest first.
         inner: width c on the grid; None is a quarter of the sum of widths, as published (480 of 1920).
-        grid: side of the grid; None takes the last map's own size, whatever it is.
+        grid: side of the grid; None takes the last map's own size.
     """
 
     def __init__(self, widths: Sequence[int], inner: int | None = None, grid: int | None = None) -> None:
@@ -75,11 +75,11 @@ class MultiScaleShell(nn.Module):
         return pooled
 
     def spread(self, y: Tensor, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Give each map its part of the grid.
+        """Merge each map with its part of the grid.
 
         Args:
             y: (B, c, gh, gw) from the method's blocks.
-            maps: what `pool` was given.
+            maps: the arguments of `pool`.
 
         Returns:
             maps of the same shapes.
@@ -89,7 +89,7 @@ class MultiScaleShell(nn.Module):
 
 
 def shell_names(official: str, ours: str) -> dict[str, str]:
-    """Released module names of a shell against ours, for a `NameMap`."""
+    """Released module names of a shell -> ours, for a `NameMap`."""
     inner = {
         "local_embedding": "local",
         "bn1": "local_bn",

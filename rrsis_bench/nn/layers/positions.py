@@ -26,10 +26,16 @@ def sine_1d(length: int, width: int, like: Tensor) -> Tensor:
 
 
 def sine_2d(height: int, width: int, channels: int, like: Tensor) -> Tensor:
-    """Codes of a map's positions: the first half of the channels for the column, the second for the row.
+    """Codes of a map's positions: the first half of the channels codes the column, the second half the row.
+
+    Args:
+        height: rows of the map.
+        width: columns of the map.
+        channels: number of channels, a multiple of 4.
+        like: tensor that gives device and type.
 
     Returns:
-        (height * width, channels), row-major; `channels` must be a multiple of 4.
+        (height * width, channels), row by row.
     """
     half = channels // 2
     columns = sine_1d(width, half, like)[None].expand(height, width, half)
@@ -44,7 +50,7 @@ def coordinate_maps(maps: Tensor) -> Tensor:
         (B, 2, h, w): x, then y.
     """
     batch, _, height, width = maps.shape
-    # In float32 whatever the maps' type is, as the published networks have it; the difference shows in float64.
+    # In float32 whatever the maps' type is, as in the published networks; in float64 the difference shows.
     x = torch.linspace(-1, 1, width, device=maps.device).expand(height, width)
     y = torch.linspace(-1, 1, height, device=maps.device)[:, None].expand(height, width)
     return torch.stack((x, y)).to(maps.dtype).expand(batch, -1, -1, -1)

@@ -1,4 +1,4 @@
-"""What is computed in float32 even where the rest runs in half precision."""
+"""Full precision inside of networks that otherwise run in half precision."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast off inside; devices without autocast, such as `meta`, have nothing to switch off."""
+    """Switch autocast off inside. Devices without autocast (`meta`) need no switch."""
     known = torch.amp.is_autocast_available(device.type)
     return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
-def wide(x: Tensor) -> Tensor:
-    """At least float32."""
+def at_least_float32(x: Tensor) -> Tensor:
+    """A tensor in float32, or in float64 if it is already."""
     return x if x.dtype == torch.float64 else x.float()

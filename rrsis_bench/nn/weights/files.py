@@ -1,12 +1,13 @@
 """Weights files as tensors: read without running code, renamed, and loaded strictly.
 
-How a weights file is named in a configuration: `rrsis_bench/nn/weights/refs.py`.
+`rrsis_bench/nn/weights/refs.py` says how a configuration names a weights file.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError
-from rrsis_bench.nn.weights.refs import WeightRef, resolve, sha256_file
-
-__all__ = ["WeightRef", "fit", "load_checkpoint", "load_tensors", "resolve", "sha256_file", "strip_prefixes"]
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A `.safetensors` file or a `.pth` checkpoint as a mapping; nothing in it can run code.
+    """Read a `.safetensors` file or a `.pth` checkpoint as a mapping; nothing in it can run code.
 
-    Besides tensors and plain containers only `argparse.Namespace` is allowed, which many released checkpoints hold.
+    A checkpoint may hold tensors, plain containers and `argparse.Namespace`, which many released ones contain.
 
     Raises:
-        MissingResourceError: unreadable, or it holds other objects.
+        MissingResourceError: the file is unreadable, or holds other objects.
     """
     try:
         if path.suffix == ".safetensors":
@@ -43,12 +41,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name.
+    """Read the tensors of a weights file by name.
 
-    A checkpoint's `model` or `state_dict` entry is taken where there is one; other entries than tensors are left out.
+    If the checkpoint has an entry `model` or `state_dict`, that entry is read. What is no tensor is skipped.
 
     Raises:
-        MissingResourceError: unreadable, or no tensors in it.
+        MissingResourceError: the file is unreadable, or holds no tensors.
     """
     loaded: Mapping[str, Any] = load_checkpoint(path)
     for key in ("model", "state_dict"):
@@ -62,8 +60,24 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+@contextmanager
+def naming_the_file(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a weights file that is read inside: the message names the file.
+
+    Raises:
+        MissingResourceError: the file does not exist, or what the body raises.
+    """
+    if not path.is_file():
+        raise MissingResourceError(f"weights file {path} does not exist.")
+    try:
+        yield
+    except MissingResourceError as error:
+        known = str(path) in str(error)
+        raise MissingResourceError(str(error) if known else f"{path}: {error}") from error
+
+
 def strip_prefixes(tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> dict[str, Tensor]:
-    """Remove each prefix in turn from the names, where every name has it."""
+    """Remove each prefix in turn from all names, if every name has it."""
     stripped = dict(tensors)
     for prefix in prefixes:
         if stripped and all(name.startswith(prefix) for name in stripped):
@@ -71,13 +85,19 @@ def strip_prefixes(tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> di
     return stripped
 
 
+def few(names: Sequence[str]) -> str:
+    """The first three names, and how many more there are, for a message."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
+
+
 def fit(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
     """Load tensors into a module strictly: every name on both sides, every shape.
 
     Args:
         module: receives the values.
-        tensors: under the module's own names.
-        what: what the tensors are, for the message.
+        tensors: values by the module's own names.
+        what: names the tensors in the message.
 
     Raises:
         MissingResourceError: names or shapes differ; the message names the first few.
@@ -92,11 +112,7 @@ def fit(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
             if name in tensors and tensors[name].shape != own[name].shape
         ],
     }
-    parts = []
-    for fault, names in faults.items():
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            parts.append(f"{fault} {', '.join(names[:3])}{more}")
+    parts = [f"{fault} {few(names)}" for fault, names in faults.items() if names]
     if parts:
         raise MissingResourceError(f"{what} do not fit the network: it {'; it '.join(parts)}.")
     module.load_state_dict(dict(tensors), strict=True)

@@ -10,6 +10,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError
+from rrsis_bench.nn.weights.files import few
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class NameMap:
     Attributes:
         method: the method's name, for messages.
         modules: official module name (`*` for a number) to ours; what follows it in a parameter's name is kept.
-        dropped: patterns of official names without counterpart, and why.
+        dropped: patterns of official names that have no counterpart on purpose -> the reason.
     """
 
     method: str
@@ -37,7 +38,7 @@ class NameMap:
         return patterns
 
     def ours(self, official: str) -> str | None:
-        """Our name of an official parameter or buffer; None where it is dropped on purpose or unknown."""
+        """Our name of an official parameter or buffer; None if it is dropped on purpose or unknown."""
         if self.is_dropped(official):
             return None
         for pattern, target in self._patterns:
@@ -46,17 +47,21 @@ class NameMap:
         return None
 
     def is_dropped(self, official: str) -> bool:
-        """Whether an official name is left out on purpose."""
+        """Whether an official name is dropped on purpose."""
         return any(re.fullmatch(pattern, official) for pattern in self.dropped)
 
     def convert(self, official: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
         """Official parameters under our names.
 
-        Axes of length 1 that our tensor lacks are dropped: of 1x1 convolutions that are linear layers here, and of a
-        list of one kernel.
+        Axes of length 1 that our tensor lacks are dropped: those of 1x1 convolutions that are linear layers here, and
+        that of a list of one kernel.
+
+        Args:
+            official: values by official name.
+            network: gives our shapes.
 
         Raises:
-            MissingResourceError: a name that is neither known nor dropped on purpose; the message names the first few.
+            MissingResourceError: a name has no place and is not dropped on purpose; the message names the first few.
         """
         own = network.state_dict()
         converted: dict[str, Tensor] = {}
@@ -70,8 +75,7 @@ class NameMap:
             if ours in own and value.ndim > own[ours].ndim and _long_axes(value) == _long_axes(own[ours]):
                 converted[ours] = value.reshape(own[ours].shape)
         if strange:
-            more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
-            raise MissingResourceError(f"no {self.method} checkpoint: cannot place {', '.join(strange[:3])}{more}.")
+            raise MissingResourceError(f"no {self.method} checkpoint: cannot place {few(strange)}.")
         return converted
 
 

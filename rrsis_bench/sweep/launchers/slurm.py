@@ -1,9 +1,9 @@
-"""The `slurm` launcher: one job array per kind of cell, by submitit (`pip install 'rrsis-bench[slurm]'`).
+"""The `slurm` launcher submits job arrays by submitit (`pip install 'rrsis-bench[slurm]'`), one for equal resources.
 
-A job runs a cell as the local launcher does, under the same lock. Before its time is up, or when it is pre-empted,
-SLURM signals submitit, which lets the cell save and asks for the job to be queued again. Lightning must not do that
-too, so it is not told that it runs under SLURM: `SLURM_*` is kept from the command. A cell on several nodes
-(`trainer.num_nodes`) is started by torchrun on each of them.
+A job runs a cell as the local launcher does, under the same lock. SLURM signals submitit before the job's time is up,
+or when it preempts the job. Submitit lets the cell save a checkpoint, and queues the job again. Lightning would queue
+it a second time, so the command gets no `SLURM_*` variables. On several nodes (`trainer.num_nodes`), each node starts
+its processes by torchrun.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.files import write_text
 from rrsis_bench.run.lock import CellLock
-from rrsis_bench.sweep.cells import JOB_FILE, STATE_FILE, State, read_state
+from rrsis_bench.run.state import State
 from rrsis_bench.sweep.grid import Cell, Sweep
-from rrsis_bench.sweep.run_cell import CellRun, set_aside
+from rrsis_bench.sweep.launchers.base import Launcher
+from rrsis_bench.sweep.run_cell import CellRun
 
 _DEFAULTS = {"timeout_min": 24 * 60, "cpus_per_task": 4}
 _REQUEUES = 100
 _JOIN_SECONDS = 600
-"""How long the further nodes of a cell wait for the first one to begin."""
+"""Seconds that the further nodes of a cell wait for the first node to begin."""
 
 
 class CellJob:
-    """What submitit pickles and calls in the job.
+    """The callable that submitit pickles, and calls in the job.
 
     Args:
         cell: the cell.
@@ -46,7 +46,7 @@ class CellJob:
         self._attempt: CellRun | None = None
 
     def __call__(self) -> int:
-        """Run the cell; on its further nodes, join the first one's run."""
+        """Run the cell on its first node; on its further nodes, join that run."""
         from submitit import JobEnvironment
 
         job = JobEnvironment()
@@ -56,7 +56,7 @@ class CellJob:
                 self.cell.config["trainer"], job.num_nodes, job.hostnames[0], os.environ["SLURM_JOB_ID"]
             )
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-        environment["PYTHONWARNINGS"] = "ignore:The `srun` command is available"  # Lightning's hint to undo that
+        environment["PYTHONWARNINGS"] = "ignore:The `srun` command is available"  # Lightning would advise to use SLURM
         self._attempt = CellRun(self.cell, job=str(job.job_id), command=command)
         signal.signal(signal.SIGTERM, self._stop)
         if job.global_rank > 0 and command is not None:
@@ -64,7 +64,7 @@ class CellJob:
         return self._attempt.run(environment)
 
     def checkpoint(self) -> Any:
-        """Called by submitit before the job's time is up: save, end, and be queued again."""
+        """Save a checkpoint, end, and queue the job again. Submitit calls this before the job's time is up."""
         from submitit.helpers import DelayedSubmission
 
         if self._attempt is not None:
@@ -78,7 +78,7 @@ class CellJob:
     def _join(self, job: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
         end = time.monotonic() + _JOIN_SECONDS
         while time.monotonic() < end:
-            state = read_state(self.cell.folder)
+            state = self.cell.folder.state()
             if state is not None and state.state == "running" and state.job == job:
                 return subprocess.run([*command, *self.cell.words], env=dict(environment), check=False).returncode
             time.sleep(1)
@@ -86,13 +86,13 @@ class CellJob:
 
 
 def torchrun_words(trainer: Mapping[str, Any], nodes: int, head: str, job: str) -> list[str]:
-    """The command that joins this node's processes to a run over several nodes.
+    """The first words of the command that starts this node's processes of a run on several nodes.
 
     Args:
-        trainer: the `trainer` block; `devices` says how many processes a node has.
+        trainer: the `trainer` block; `devices` is the number of processes per node.
         nodes: number of nodes.
         head: host name of the first node.
-        job: the job's id, which also chooses the port.
+        job: id of the job, which also determines the port.
     """
     devices = trainer.get("devices", 1)
     count = len(devices) if isinstance(devices, list) else "gpu" if str(devices) in {"auto", "-1"} else str(devices)
@@ -104,7 +104,7 @@ def torchrun_words(trainer: Mapping[str, Any], nodes: int, head: str, job: str) 
 
 
 def resources(sweep: Sweep, cell: Cell) -> dict[str, Any]:
-    """What a cell's job asks for: the sweep's own `slurm` block over what the cell's configuration implies."""
+    """The parameters of a cell's job: those that its configuration implies, overridden by the sweep's `slurm` block."""
     trainer = cell.config["trainer"]
     implied: dict[str, Any] = {**_DEFAULTS, "nodes": int(trainer.get("num_nodes") or 1), "tasks_per_node": 1}
     devices = trainer.get("devices", 1)
@@ -113,21 +113,43 @@ def resources(sweep: Sweep, cell: Cell) -> dict[str, Any]:
     return {**implied, **sweep.slurm}
 
 
-def submit(sweep: Sweep, cells: Sequence[Cell], anew: frozenset[str]) -> dict[str, str]:
-    """Queue cells, one array for each kind of resources.
+class SlurmLauncher(Launcher):
+    """Queues cells, one job array for all cells with equal resources."""
 
-    Args:
-        sweep: where they come from.
-        cells: in the order to start them.
-        anew: names of those whose old files are to be set aside first.
+    def lines(self, cells: Sequence[Cell]) -> list[str]:
+        """Each cell's command, and the parameters of its job."""
+        asked = [resources(self.orders.sweep, cell) for cell in cells]
+        words = [", ".join(f"{key}={value}" for key, value in sorted(block.items())) for block in asked]
+        return [f"{line}\n    job: {job}" for line, job in zip(super().lines(cells), words, strict=True)]
 
-    Returns:
-        cell name -> job id. A cell that somebody else runs is left out.
+    def start(self, cells: Sequence[Cell]) -> Mapping[str, int]:
+        """Queue the cells, except those that another process runs.
 
-    Raises:
-        UsageError: submitit is not installed, or does not know a parameter.
-        UserError: there is no SLURM here, or it refuses the jobs.
-    """
+        Raises:
+            UsageError: submitit is not installed, or does not know a parameter.
+            UserError: this machine has no SLURM, or SLURM refuses the jobs.
+        """
+        sweep = self.orders.sweep
+        for name, job in _submit(sweep, cells, self.orders.anew).items():
+            print(f"queued {name} as job {job}")
+        print(f"see their states: rrsis-bench status {sweep.path}")
+        return {}
+
+    @classmethod
+    def poll(cls) -> set[str] | None:
+        """Ids of all jobs in SLURM's queue, one for each array task; None if `squeue` is missing or fails."""
+        if shutil.which("squeue") is None:
+            return None
+        try:
+            done = subprocess.run(
+                ["squeue", "-h", "-r", "-o", "%i"], capture_output=True, text=True, timeout=20, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return set(done.stdout.split()) if done.returncode == 0 else None
+
+
+def _submit(sweep: Sweep, cells: Sequence[Cell], anew: frozenset[str]) -> dict[str, str]:
     if find_spec("submitit") is None:
         raise UsageError("--launcher slurm needs submitit: pip install 'rrsis-bench[slurm]'.")
     if shutil.which("sbatch") is None:
@@ -156,47 +178,32 @@ def _submit_array(sweep: Sweep, cells: Sequence[Cell], anew: frozenset[str]) -> 
             jobs = [executor.submit(CellJob(cell)) for cell, _ in queued]
     except Exception as error:
         for cell, before in queued:
-            before.write(cell.folder) if before.state != "missing" else (cell.folder / STATE_FILE).unlink()
+            cell.folder.save_state(before) if before.state != "missing" else cell.folder.forget_state()
         raise UserError(f"SLURM refuses the jobs: {' '.join(str(error).split())[-300:]}") from error
     found = {cell.name: str(job.job_id) for (cell, _), job in zip(queued, jobs, strict=True)}
     for cell, _ in queued:
-        # A file of its own: the job may already be writing the state.
-        write_text(cell.folder / JOB_FILE, found[cell.name] + "\n")
+        # The job may already write the state, so its id has a file of its own.
+        write_text(cell.folder.job_path, found[cell.name] + "\n")
     return found
 
 
 def _mark(cell: Cell, anew: bool) -> State | None:
-    """Mark a cell as queued; gives what was there before, or None where somebody runs it."""
-    lock = CellLock.acquire(cell.folder)
+    """Mark a cell as queued.
+
+    Returns:
+        the state before; None if another process runs the cell.
+    """
+    lock = CellLock.acquire(cell.folder.path)
     if lock is None:
         return None
     try:
         if anew:
-            set_aside(cell.folder)
-        before = read_state(cell.folder) or State()
-        after = replace(before, state="queued", config_hash=cell.config_hash, config=cell.config, message="")
-        after.write(cell.folder)
+            cell.folder.set_aside()
+        before = cell.folder.state() or State()
+        after = replace(
+            before, state="queued", launcher="slurm", config_hash=cell.config_hash, config=cell.config, message=""
+        )
+        cell.folder.save_state(after)
         return before
     finally:
         lock.release()
-
-
-def waiting_jobs() -> set[str] | None:
-    """Ids of all jobs SLURM knows of, array tasks one by one; None where it cannot be asked."""
-    if shutil.which("squeue") is None:
-        return None
-    try:
-        done = subprocess.run(
-            ["squeue", "-h", "-r", "-o", "%i"], capture_output=True, text=True, timeout=20, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return set(done.stdout.split()) if done.returncode == 0 else None
-
-
-def job_of(folder: Path) -> str:
-    """The job a cell was queued as; "" for none."""
-    try:
-        return (folder / JOB_FILE).read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""

@@ -1,0 +1,67 @@
+"""What a column is, and how its cells are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column for people.
+
+    Attributes:
+        name: tells it apart from the others of its table.
+        title: its heading; short, for phones.
+        text: what a cell shows; "" where nothing is known.
+        value: what a cell is sorted by; None last.
+        left: text is set flush left, a number flush right.
+        best: `max` or `min` where the best cell is to be set bold; "" elsewhere.
+        help: what the heading means.
+        printed: whether a printed page has room for it.
+        folders: the run folders that a cell names, for formats with links; None for other columns.
+    """
+
+    name: str
+    title: str
+    text: Callable[[Any], str]
+    value: Callable[[Any], float | str | None]
+    left: bool = False
+    best: str = ""
+    help: str = ""
+    printed: bool = True
+    folders: Callable[[Any], Sequence[str]] | None = None
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column for programs. Each getter takes the table (or the board) and the row; None stands for "not known".
+
+    Attributes:
+        name: its heading.
+        measured: of a measured row and its table.
+        published: of a published row and its board.
+        cost: of a published cost and its board.
+    """
+
+    name: str
+    measured: Callable[[Any, Any], Any] | None = None
+    published: Callable[[Any, Any], Any] | None = None
+    cost: Callable[[Any, Any], Any] | None = None
+
+
+def percent(value: float | None) -> str:
+    """Write a fraction as percent with two decimals; empty for None and NaN."""
+    return "" if value is None or isnan(value) else f"{100 * value:.2f}"
+
+
+def number(value: float | None, scale: float = 1.0, digits: int = 1) -> str:
+    """Write a scaled number; empty for None."""
+    return "" if value is None else f"{value * scale:,.{digits}f}"
+
+
+def spread(mean: float | None, sd: float | None) -> str:
+    """Write a mean over seeds in percent, with its standard deviation if there is one; empty for None."""
+    return percent(mean) + ("" if sd is None else f" ± {percent(sd)}")

@@ -1,0 +1,43 @@
+"""What a data set says of itself, as plain values: reading them opens no file and imports neither torch nor OpenCV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+SPLITS = ("train", "val", "test")
+
+Kind = Literal["benchmark", "development", "synthetic", "own", "unknown"]
+"""What a data set is to the field.
+
+Papers report on a `benchmark`. A `development` set is a small one to work with, the generator draws a `synthetic` one,
+and `own` is a user's. A data set is `unknown` where no configuration of its name exists on this machine.
+"""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What a user should know of a data set.
+
+    Attributes:
+        title: full name.
+        paper: authors, venue, year.
+        where: where to get it.
+        licence: under what terms.
+        layout: the files that must be there, in one line.
+        counts: published number of pairs per split; empty where nothing is published.
+        kind: what the data set is to the field.
+        classes: class names, lower case; empty where the data set has no list of them.
+    """
+
+    title: str
+    paper: str = ""
+    where: str = ""
+    licence: str = ""
+    layout: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    kind: Kind = "own"
+    classes: tuple[str, ...] = ()

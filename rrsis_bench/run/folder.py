@@ -1,0 +1,310 @@
+"""The run folder: no other file knows the names of a run's files, or whether they belong together. No torch.
+
+A folder is ours if it holds the mark that `RunFolder.claim` writes. Older versions wrote no mark: a folder without one
+is ours if it holds a result, or a configuration and a checkpoint. Every other folder that holds files is the user's,
+and nothing writes to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import zlib
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rrsis_bench.config import Config, load_yaml
+from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.files import write_json, write_text, write_together
+from rrsis_bench.paths import runs_root
+from rrsis_bench.run import lock as locks
+from rrsis_bench.run import seal
+from rrsis_bench.run.state import State
+
+RESULT, SAMPLES, CONFIG = "result.json", "samples.csv.gz", "config.yaml"
+METRICS, GALLERY, MARK = "metrics.csv", "gallery.json", ".rrsis_run.json"
+CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
+STATE, LOG, JOB = "cell.json", "cell.log", "cell.job"
+_BOOKKEEPING = (STATE, LOG, JOB, locks.FILE, locks.GUARD)
+"""Files of the process that starts a run, not of the run: a folder that holds only these counts as empty."""
+LARGEST_SAMPLES = 256 * 2**20
+"""Bytes of an unpacked table (three million samples) above which it is refused, before it fills the memory."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run.
+
+    Attributes:
+        path: the folder; it need not exist yet.
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, dataset: str, method: str, variant: str, seed: int, runs: Path | None = None) -> RunFolder:
+        """`<runs>/<dataset>/<method>@<variant>/seed<k>`; `runs` is None for the usual folder of runs."""
+        return cls((runs or runs_root()) / dataset / f"{method}@{variant}" / f"seed{seed}")
+
+    def __str__(self) -> str:
+        """The path, as messages show it."""
+        return str(self.path)
+
+    # --- where things are ---------------------------------------------------------------------------------------
+
+    @property
+    def result_path(self) -> Path:
+        """`result.json`."""
+        return self.path / RESULT
+
+    @property
+    def samples_path(self) -> Path:
+        """`samples.csv.gz`."""
+        return self.path / SAMPLES
+
+    @property
+    def config_path(self) -> Path:
+        """`config.yaml`."""
+        return self.path / CONFIG
+
+    @property
+    def gallery_path(self) -> Path:
+        """`gallery.json`."""
+        return self.path / GALLERY
+
+    @property
+    def metrics_path(self) -> Path:
+        """`metrics.csv`, the logged losses and scores."""
+        return self.path / METRICS
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best validation score."""
+        return self.checkpoints / BEST
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that training continues from."""
+        return self.checkpoints / LAST
+
+    @property
+    def log_path(self) -> Path:
+        """The output of a sweep's cell."""
+        return self.path / LOG
+
+    @property
+    def job_path(self) -> Path:
+        """The file that names the scheduler's job of a queued cell."""
+        return self.path / JOB
+
+    # --- what is in it ------------------------------------------------------------------------------------------
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the folder holds a result."""
+        return self.result_path.is_file()
+
+    def is_ours(self) -> bool:
+        """Whether `fit`, `test` or `results score` wrote the folder."""
+        if (self.path / MARK).is_file():
+            return True
+        if self.is_finished:
+            return seal.looks_like_a_result(self.result_path)
+        return self.config_path.is_file() and (self.best.is_file() or self.last.is_file()) and self._names_a_method()
+
+    def _names_a_method(self) -> bool:
+        try:
+            return "method" in (load_yaml(self.config_path).get("model") or {})
+        except (UserError, AttributeError):
+            return False
+
+    def content(self) -> list[Path]:
+        """The folder's files and folders besides those of locks and sweeps, sorted."""
+        if not self.path.is_dir():
+            return []
+        return sorted(path for path in self.path.iterdir() if path.name not in _BOOKKEEPING)
+
+    def config(self) -> Config:
+        """The configuration the run was made with.
+
+        Raises:
+            UsageError: the folder is no run folder, or its configuration is unreadable or names no method.
+        """
+        if not self.config_path.is_file():
+            raise UsageError(f"{self} is no run folder: it has no {CONFIG}.")
+        loaded = load_yaml(self.config_path)
+        if not isinstance(loaded.get("model"), dict) or "method" not in loaded["model"]:
+            raise UsageError(f"{self.config_path} is not the configuration of a run: it names no method.")
+        return loaded
+
+    def result(self, brief: bool = False) -> seal.Result:
+        """The run's result, checked as `seal.read` checks it: without the table of samples."""
+        return seal.read(self.result_path, brief)
+
+    def samples(self, sha256: str | None = None) -> str:
+        """The table of samples as CSV, after its hash is checked against the one in the result.
+
+        Args:
+            sha256: the table's hash as the result states it; None to read it from the result.
+
+        Raises:
+            UserError: the table is missing, truncated, or not the one that the result was made from.
+        """
+        stated = self.result()["samples_sha256"] if sha256 is None else sha256
+        content = self._unpacked_samples()
+        if hashlib.sha256(content).hexdigest() != stated:
+            raise UserError(
+                f"{self.samples_path} is not the file that {self.result_path} was made from. Test the run again."
+            )
+        return content.decode("utf-8")
+
+    def _unpacked_samples(self) -> bytes:
+        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # with the header and checksum of gzip
+        try:
+            content = unpacker.decompress(self.samples_path.read_bytes(), LARGEST_SAMPLES)
+            if unpacker.unconsumed_tail:
+                raise OSError(f"it unpacks to more than {LARGEST_SAMPLES:,} bytes, which no table of samples does")
+            if not unpacker.eof:
+                raise OSError("it is truncated")
+        except (OSError, zlib.error) as error:
+            raise UserError(
+                f"cannot read {self.samples_path}: {error}. Test the run again, or restore the file."
+            ) from error
+        return content
+
+    def checkpoint(self) -> Path:
+        """The checkpoint to score and predict with: `best.ckpt`, or `last.ckpt` if the run has no best one.
+
+        Raises:
+            UsageError: the folder holds no checkpoint yet.
+        """
+        found = next((path for path in (self.best, self.last) if path.is_file()), None)
+        if found is None:
+            raise UsageError(f"{self} holds no checkpoint yet ({CHECKPOINTS}/{BEST} or {LAST}); finish its training.")
+        return found
+
+    def state(self) -> State | None:
+        """The state that the runner of a sweep's cell saved; None if there is none."""
+        return State.read(self.path / STATE)
+
+    def save_state(self, state: State) -> None:
+        """Save a cell's state."""
+        state.write(self.path / STATE)
+
+    def forget_state(self) -> None:
+        """Remove a cell's state."""
+        (self.path / STATE).unlink(missing_ok=True)
+
+    def job(self) -> str:
+        """The scheduler's job that the cell was queued as; "" if there is none."""
+        try:
+            return self.job_path.read_text(encoding="utf-8").strip()
+        except OSError:
+            return ""
+
+    def holder(self) -> locks.Holder | None:
+        """The living process that works in the folder; None if there is none."""
+        return locks.holder(self.path)
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Keep other processes out of the folder while a block runs; see `lock.hold`."""
+        return locks.hold(self.path)
+
+    def written(self) -> list[str]:
+        """Names of the run's files that exist, for messages."""
+        names = (RESULT, SAMPLES, CONFIG, f"{CHECKPOINTS}/", METRICS)
+        return [name for name in names if (self.path / name).exists()]
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def check_usable(self) -> None:
+        """Refuse a folder that holds anything but a run of ours.
+
+        Raises:
+            UsageError: names the first such file, or a file in the folder's place.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self} is a file, not a folder; choose another --out.")
+        found = self.content()
+        if found and not self.is_ours():
+            raise UsageError(
+                f"{self} holds files that rrsis-bench did not write ({found[0].name}), and a run is not mixed with "
+                "them. Choose another --out."
+            )
+
+    def claim(self) -> None:
+        """Make the folder and mark it as ours.
+
+        Raises:
+            UsageError: see `check_usable`.
+            UserError: the folder cannot be written.
+        """
+        self.check_usable()
+        write_json(self.path / MARK, {"format": 1, "what": "a run of rrsis-bench"})
+
+    def write_config(self, text: str) -> None:
+        """Write `config.yaml`."""
+        write_text(self.config_path, text)
+
+    def write_result(self, result: seal.Result, samples: bytes, config: str) -> None:
+        """Write a run's three files together. The result comes last: a folder with a result holds the other two.
+
+        Args:
+            result: the result; `seal` adds its checksum.
+            samples: bytes of `samples.csv.gz`.
+            config: text of `config.yaml`.
+
+        Raises:
+            UserError: see `write_together`.
+        """
+        files: dict[Path, bytes | str] = {self.samples_path: samples, self.config_path: config}
+        write_together({**files, self.result_path: seal.text_of(result)})
+
+    def keep_metrics(self) -> None:
+        """Rename `metrics.csv` before a run continues, since the logger would overwrite it."""
+        if self.metrics_path.is_file():
+            number = 1 + len(list(self.path.glob("metrics-before-resume-*.csv")))
+            self.metrics_path.rename(self.path / f"metrics-before-resume-{number}.csv")
+
+    def set_aside(self) -> Path | None:
+        """Move everything but locks and the mark to `<folder>.replaced-<n>`, so that no work is lost.
+
+        `result.json` becomes `result.json.replaced` there, so that no board reads it.
+
+        Returns:
+            the new folder; None if there was no run to move.
+        """
+        found = [path for path in self.content() if path.name != MARK]
+        found += [path for path in (self.path / name for name in (STATE, LOG, JOB)) if path.exists()]
+        if not any(path.name not in (LOG, JOB) for path in found):
+            return None
+        number = 1
+        while (target := self.path.with_name(f"{self.path.name}.replaced-{number}")).exists():
+            number += 1
+        target.mkdir()
+        for path in found:
+            path.rename(target / (f"{path.name}.replaced" if path.name == RESULT else path.name))
+        return target
+
+    def command(self, verb: str) -> str:
+        """`rrsis-bench VERB --run FOLDER`, for hints."""
+        return shlex.join(["rrsis-bench", verb, "--run", str(self.path)])
+
+
+def find(paths: Iterable[Path]) -> list[Path]:
+    """All `result.json` files, sorted.
+
+    Args:
+        paths: folders to search, and result files.
+    """
+    found: set[Path] = set()
+    for path in paths:
+        found |= set(path.rglob(RESULT)) if path.is_dir() else {path}
+    return sorted(found, key=lambda path: path.as_posix())

@@ -1,0 +1,294 @@
+"""The reader of plain files: formats by their first bytes, damage, sizes, orientation, depth."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from rrsis_bench.cli import main
+from rrsis_bench.data import pixels
+from rrsis_bench.data.pixels import (
+    ImageError,
+    MissingImageError,
+    PixelRule,
+    RefusedImageError,
+    open_image,
+    opening,
+    raster,
+    read_rgb,
+    reader,
+)
+from rrsis_bench.data.pixels.header import read_header
+from rrsis_bench.errors import UsageError
+
+
+def scene(height: int = 90, width: int = 130) -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 4)
+
+
+def saved(path: Path, image: np.ndarray | Image.Image, **how: object) -> Path:
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **how)
+    return path
+
+
+LOSSLESS = {
+    "png": {},
+    "bmp": {},
+    "webp": {"lossless": True},
+    "tif": {},
+    "lzw.tif": {"compression": "tiff_lzw"},
+    "deflate.tif": {"compression": "tiff_adobe_deflate"},
+    "packbits.tif": {"compression": "packbits"},
+    "ppm": {},
+}
+
+
+@pytest.mark.parametrize("suffix", LOSSLESS)
+def test_lossless_files_give_their_pixels_whole_and_by_windows(suffix, tmp_path):
+    path = saved(tmp_path / f"a.{suffix}", scene(), **LOSSLESS[suffix])
+    with open_image(path) as image:
+        assert (image.height, image.width, image.notes, image.applied) == (90, 130, (), {})
+        assert (image.read() == scene()).all()
+        assert (image.read((10, 20, 30, 40)) == scene()[10:40, 20:60]).all()
+        assert image.reduced(9, 13).shape == (9, 13, 3)
+
+
+@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"quality": 30}])
+def test_jpeg_is_as_opencv_decodes_it(how, tmp_path):
+    path = saved(tmp_path / "a.jpg", scene(), **how)
+    assert (read_rgb(path) == cv2.imread(str(path))[..., ::-1]).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp", "bmp", "jp2", "gif", "ppm"])
+def test_the_header_knows_the_size(suffix, tmp_path):
+    path = saved(tmp_path / f"a.{suffix}", scene(37, 91))
+    with path.open("rb") as stream:
+        header = read_header(stream)
+    assert (header.height, header.width, header.plain) == (37, 91, True)
+
+
+def test_modes_of_8_bits_become_their_colours(tmp_path):
+    image = Image.fromarray(scene())
+    transparent = image.convert("RGBA")
+    transparent.putalpha(Image.fromarray(scene()[..., 0]))
+    assert (read_rgb(saved(tmp_path / "rgba.png", transparent)) == scene()).all()
+    palette = image.quantize(16)
+    assert (read_rgb(saved(tmp_path / "p.png", palette)) == np.asarray(palette.convert("RGB"))).all()
+    for mode in ("L", "LA", "1"):
+        grey = image.convert(mode)
+        expected = np.repeat(np.asarray(grey.convert("L"))[..., None], 3, axis=2)
+        assert (read_rgb(saved(tmp_path / f"{mode}.png", grey)) == expected).all()
+    assert (read_rgb(saved(tmp_path / "L.tif", image.convert("L"))) == np.asarray(image.convert("L"))[..., None]).all()
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_of_either_byte_order_and_offset_size(big, order, tmp_path):
+    """Written by hand, tag by tag: no writer at hand makes all four."""
+    if big and order == ">":
+        pytest.importorskip("rasterio")
+    image, word = scene(8, 9), "Q" if big else "I"
+    start = 16 if big else 8
+    entries = {256: ("H", 9), 257: ("H", 8), 258: ("H", (8, 8, 8)), 259: ("H", 1), 262: ("H", 2), 273: (word, start),
+               277: ("H", 3), 278: ("H", 8), 279: (word, image.nbytes)}  # fmt: skip
+    extra_at = start + image.nbytes
+    table, codes = b"", {"H": 3, "I": 4, "Q": 16}
+    for tag, (kind, value) in entries.items():
+        values = value if isinstance(value, tuple) else (value,)
+        field = struct.pack(order + kind * len(values), *values)
+        field = field.ljust(struct.calcsize(word), b"\0") if len(field) <= struct.calcsize(word) else (
+            struct.pack(order + word, extra_at))  # fmt: skip
+        table += struct.pack(order + "HH" + word, tag, codes[kind], len(values)) + field
+    extra = struct.pack(order + "HHH", 8, 8, 8)
+    counted = struct.pack(order + ("Q" if big else "H"), len(entries))
+    head = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "H", 43 if big else 42)
+    head += struct.pack(order + "HH", 8, 0) if big else b""
+    head += struct.pack(order + word, extra_at + len(extra))
+    (tmp_path / "a.tif").write_bytes(head + image.tobytes() + extra + counted + table + bytes(struct.calcsize(word)))
+    assert (read_rgb(tmp_path / "a.tif") == image).all()
+
+
+def test_what_follows_the_end_is_no_fault_and_an_early_end_is(tmp_path):
+    for suffix in ("jpg", "png"):
+        whole = saved(tmp_path / f"whole.{suffix}", scene()).read_bytes()
+        (tmp_path / f"more.{suffix}").write_bytes(whole + bytes(5000))
+        assert (read_rgb(tmp_path / f"more.{suffix}") == read_rgb(tmp_path / f"whole.{suffix}")).all()
+        for kept in (0.3, 0.9, 0.999):
+            (tmp_path / f"cut.{suffix}").write_bytes(whole[: int(kept * len(whole))] + bytes(2000))
+            with pytest.raises(ImageError, match="truncated"):
+                read_rgb(tmp_path / f"cut.{suffix}")
+
+
+def test_the_end_of_a_thumbnail_is_not_the_end_of_its_photograph(tmp_path):
+    thumbnail = io.BytesIO()
+    Image.fromarray(scene(30, 40)).save(thumbnail, "JPEG")
+    block = b"Exif\0\0" + thumbnail.getvalue()
+    whole = saved(tmp_path / "a.jpg", scene()).read_bytes()
+    segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
+    (tmp_path / "with.jpg").write_bytes(whole[:2] + segment + whole[2:])
+    assert (read_rgb(tmp_path / "with.jpg") == read_rgb(tmp_path / "a.jpg")).all()
+    (tmp_path / "cut.jpg").write_bytes((whole[:2] + segment + whole[2:])[:-200])
+    with pytest.raises(ImageError, match="truncated"):
+        read_rgb(tmp_path / "cut.jpg")
+
+
+@pytest.mark.parametrize("suffix", ["lzw.tif", "deflate.tif", "png"])
+def test_damage_inside_is_refused(suffix, tmp_path):
+    data = bytearray(saved(tmp_path / f"a.{suffix}", scene(), **LOSSLESS[suffix]).read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 64] = bytes(64)
+    (tmp_path / f"b.{suffix}").write_bytes(data)
+    with pytest.raises(ImageError, match="damaged"):
+        read_rgb(tmp_path / f"b.{suffix}")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no image", b"\xff\xd8", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"II*\0\xff\xff\xff\xff", b"BM",
+     b"II*\0\x08\0\0\0\xff\xff", b"RIFF\0\0\0\0WEBP", b"\xff\x4f\xff\x51\0\0", b"GIF89a", b"P6\n1"],
+)  # fmt: skip
+def test_what_is_no_image_is_refused(content, tmp_path):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ImageError, match="no image"):
+        read_rgb(tmp_path / "a.png")
+
+
+def test_missing_files_and_folders(tmp_path):
+    for name in ("none.png", "zero\0byte.png"):
+        with pytest.raises(MissingImageError):
+            read_rgb(tmp_path / name)
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_rgb(tmp_path)
+
+
+def header_of(height: int, width: int) -> bytes:
+    """A PNG that states a size, and holds next to nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    stated = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", stated) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def test_a_huge_plain_image_is_refused_with_its_size_before_it_is_decoded(tmp_path, monkeypatch, capsys):
+    (tmp_path / "huge.png").write_bytes(header_of(30_000, 40_000))
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(RefusedImageError, match=r"40,000 x 30,000.*268,435,456.*gdal_translate"):
+        read_rgb(tmp_path / "huge.png")
+    (tmp_path / "manifest.jsonl").write_text(
+        '{"image": "huge.png", "rle": {"size": [2, 2], "counts": "04"}, "expression": "a ship", "split": "test"}\n'
+    )
+    assert main(["data", "verify", "own", "--manifest", str(tmp_path / "manifest.jsonl")]) == 3
+    assert "40,000 x 30,000" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_limits_are_ours_and_not_pillows(tmp_path, monkeypatch):
+    """Pillow refuses 178,956,970 pixels and more; here its limit is set to nearly nothing."""
+    path = saved(tmp_path / "a.tif", scene(), compression="tiff_lzw")
+    saved(tmp_path / "a.bmp", scene())
+    assert opening._MOST_BY_PILLOW < Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert (read_rgb(tmp_path / "a.bmp") == scene()).all()
+    monkeypatch.setattr(opening, "_MOST_BY_PILLOW", 90 * 130 - 1)
+    monkeypatch.setattr(opening, "have_rasterio", lambda: False)
+    monkeypatch.setattr(raster, "have_rasterio", lambda: False)
+    with pytest.raises(RefusedImageError, match=r"130 x 90 pixels.*rrsis-bench\[geo\]"):
+        read_rgb(path)
+    monkeypatch.setattr(reader, "LIMIT", 90 * 130 - 1)
+    with pytest.raises(RefusedImageError, match="130 x 90"):
+        read_rgb(tmp_path / "a.bmp")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_an_orientation_is_noted_and_never_followed(suffix, tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    path = saved(tmp_path / f"a.{suffix}", scene(), exif=exif)
+    straight = saved(tmp_path / f"b.{suffix}", scene())
+    with open_image(path) as image:
+        assert (image.read() == read_rgb(straight)).all()
+        assert [note.check for note in image.notes] == ["orientation"]
+        assert "orientation 6" in image.notes[0].message
+    assert not open_image(straight).notes
+
+
+def test_a_deep_png_is_stretched_over_its_three_bands_together(tmp_path):
+    values = (scene().astype(np.uint16) * 8)[..., ::-1]
+    cv2.imwrite(str(tmp_path / "deep.png"), values)
+    fixed = PixelRule.from_config({"stretch": [0, 2040]})
+    with open_image(tmp_path / "deep.png", fixed) as image:
+        assert (image.read() == scene()).all()
+        assert image.applied == {"stretch": [0, 2040]}
+        assert image.notes[0].check == ""
+    low, high = np.percentile(values, [2, 98])
+    expected = np.rint(np.clip((values[..., ::-1] - low) / (high - low) * 255, 0, 255))
+    with open_image(tmp_path / "deep.png") as image:
+        assert np.abs(image.read() - expected).max() <= 1
+        assert image.applied == {"stretch": "percentiles-2-98"}
+        assert image.notes[0].check == "unstated-range"
+    assert PixelRule.from_config(image.applied) == PixelRule()
+
+
+def test_a_stretch_does_not_touch_8_bits(tmp_path):
+    path = saved(tmp_path / "a.png", scene())
+    with open_image(path, PixelRule.from_config({"stretch": [0, 10]})) as image:
+        assert (image.read() == scene()).all()
+        assert image.applied == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"strech": [0, 1]}, "Did you mean 'stretch'"),
+        ({"stretch": [5, 5]}, "stretch"),
+        ({"stretch": [1, 2, 3]}, "stretch"),
+        ({"stretch": [0, float("nan")]}, "stretch"),
+        ({"stretch": "percentiles-98-2"}, "stretch"),
+        ({"stretch": "percentiles"}, "stretch"),
+        ({"bands": [0, 1, 2]}, "bands 0,1,2"),
+        ({"bands": [1, 2]}, "bands 1,2"),
+        ({"bands": "RGB"}, "bands RGB"),
+    ],
+)
+def test_rules_that_make_no_sense(values, message):
+    with pytest.raises(UsageError, match=message):
+        PixelRule.from_config(values)
+
+
+def test_flags_and_configuration_state_the_same_rule():
+    stated = PixelRule.from_config({"bands": [4, 3, 2], "stretch": [0, 2047]})
+    assert PixelRule().with_words("4, 3,2", "0,2047") == stated
+    assert PixelRule.from_config(stated.to_config()) == stated
+    assert PixelRule().with_words(None, "percentiles-1-99").stretch.to_config() == "percentiles-1-99"
+    for bands, stretch in (("1,2", None), ("a,b,c", None), (None, "9"), (None, "a,b"), (None, "3,1")):
+        with pytest.raises(UsageError):
+            PixelRule().with_words(bands, stretch)
+
+
+def test_the_percentiles_of_a_large_image_are_those_of_evenly_spaced_pixels(monkeypatch):
+    from rrsis_bench.data.pixels import rule
+
+    monkeypatch.setattr(rule, "_MOST_PIXELS", 100)
+    assert rule.spacing(10, 10) == 1
+    assert rule.spacing(100, 30) == 6
+    assert -(-100 // 6) * -(-30 // 6) <= 100
+
+
+def test_a_png_written_by_strips_is_what_pillow_reads():
+    mask = np.random.default_rng(0).integers(0, 2, (50, 33), dtype=np.uint8) * np.uint8(255)
+    data = pixels.grey_png(50, 33, (mask[top : top + 7] for top in range(0, 50, 7)))
+    assert (np.asarray(Image.open(io.BytesIO(data))) == mask).all()
+
+
+def test_equal_pixels_share_a_hash(tmp_path):
+    assert pixels.pixel_hash(scene()) == pixels.pixel_hash(scene()[:, ::-1][:, ::-1])
+    assert pixels.pixel_hash(scene()) != pixels.pixel_hash(scene().reshape(130, 90, 3))
