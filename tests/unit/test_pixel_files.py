@@ -1,8 +1,7 @@
-"""The reader of plain files: formats by their first bytes, damage, sizes, orientation, depth."""
+"""What the reader makes of files by their first bytes, of damage and of sizes; the rule that a user states."""
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from pathlib import Path
@@ -37,34 +36,6 @@ def scene(height: int = 90, width: int = 130) -> np.ndarray:
 def saved(path: Path, image: np.ndarray | Image.Image, **how: object) -> Path:
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **how)
     return path
-
-
-LOSSLESS = {
-    "png": {},
-    "bmp": {},
-    "webp": {"lossless": True},
-    "tif": {},
-    "lzw.tif": {"compression": "tiff_lzw"},
-    "deflate.tif": {"compression": "tiff_adobe_deflate"},
-    "packbits.tif": {"compression": "packbits"},
-    "ppm": {},
-}
-
-
-@pytest.mark.parametrize("suffix", LOSSLESS)
-def test_lossless_files_give_their_pixels_whole_and_by_windows(suffix, tmp_path):
-    path = saved(tmp_path / f"a.{suffix}", scene(), **LOSSLESS[suffix])
-    with open_image(path) as image:
-        assert (image.height, image.width, image.notes, image.applied) == (90, 130, (), {})
-        assert (image.read() == scene()).all()
-        assert (image.read((10, 20, 30, 40)) == scene()[10:40, 20:60]).all()
-        assert image.reduced(9, 13).shape == (9, 13, 3)
-
-
-@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"quality": 30}])
-def test_jpeg_is_as_opencv_decodes_it(how, tmp_path):
-    path = saved(tmp_path / "a.jpg", scene(), **how)
-    assert (read_rgb(path) == cv2.imread(str(path))[..., ::-1]).all()
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp", "bmp", "jp2", "gif", "ppm"])
@@ -127,22 +98,13 @@ def test_what_follows_the_end_is_no_fault_and_an_early_end_is(tmp_path):
                 read_rgb(tmp_path / f"cut.{suffix}")
 
 
-def test_the_end_of_a_thumbnail_is_not_the_end_of_its_photograph(tmp_path):
-    thumbnail = io.BytesIO()
-    Image.fromarray(scene(30, 40)).save(thumbnail, "JPEG")
-    block = b"Exif\0\0" + thumbnail.getvalue()
-    whole = saved(tmp_path / "a.jpg", scene()).read_bytes()
-    segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
-    (tmp_path / "with.jpg").write_bytes(whole[:2] + segment + whole[2:])
-    assert (read_rgb(tmp_path / "with.jpg") == read_rgb(tmp_path / "a.jpg")).all()
-    (tmp_path / "cut.jpg").write_bytes((whole[:2] + segment + whole[2:])[:-200])
-    with pytest.raises(ImageError, match="truncated"):
-        read_rgb(tmp_path / "cut.jpg")
-
-
-@pytest.mark.parametrize("suffix", ["lzw.tif", "deflate.tif", "png"])
-def test_damage_inside_is_refused(suffix, tmp_path):
-    data = bytearray(saved(tmp_path / f"a.{suffix}", scene(), **LOSSLESS[suffix]).read_bytes())
+@pytest.mark.parametrize(
+    ("suffix", "how"), [("lzw.tif", {"compression": "tiff_lzw"}), ("deflate.tif", {"compression": "tiff_adobe_deflate"}),
+                        ("png", {})]
+)  # fmt: skip
+def test_damage_inside_is_refused(suffix, how, tmp_path):
+    """A single deflated strip inflates to its length and half of it is wrong: only its checksum tells."""
+    data = bytearray(saved(tmp_path / f"a.{suffix}", scene(), **how).read_bytes())
     middle = len(data) // 2
     data[middle : middle + 64] = bytes(64)
     (tmp_path / f"b.{suffix}").write_bytes(data)
@@ -208,36 +170,6 @@ def test_the_limits_are_ours_and_not_pillows(tmp_path, monkeypatch):
         read_rgb(tmp_path / "a.bmp")
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_an_orientation_is_noted_and_never_followed(suffix, tmp_path):
-    exif = Image.Exif()
-    exif[274] = 6
-    path = saved(tmp_path / f"a.{suffix}", scene(), exif=exif)
-    straight = saved(tmp_path / f"b.{suffix}", scene())
-    with open_image(path) as image:
-        assert (image.read() == read_rgb(straight)).all()
-        assert [note.check for note in image.notes] == ["orientation"]
-        assert "orientation 6" in image.notes[0].message
-    assert not open_image(straight).notes
-
-
-def test_a_deep_png_is_stretched_over_its_three_bands_together(tmp_path):
-    values = (scene().astype(np.uint16) * 8)[..., ::-1]
-    cv2.imwrite(str(tmp_path / "deep.png"), values)
-    fixed = PixelRule.from_config({"stretch": [0, 2040]})
-    with open_image(tmp_path / "deep.png", fixed) as image:
-        assert (image.read() == scene()).all()
-        assert image.applied == {"stretch": [0, 2040]}
-        assert image.notes[0].check == ""
-    low, high = np.percentile(values, [2, 98])
-    expected = np.rint(np.clip((values[..., ::-1] - low) / (high - low) * 255, 0, 255))
-    with open_image(tmp_path / "deep.png") as image:
-        assert np.abs(image.read() - expected).max() <= 1
-        assert image.applied == {"stretch": "percentiles-2-98"}
-        assert image.notes[0].check == "unstated-range"
-    assert PixelRule.from_config(image.applied) == PixelRule()
-
-
 def test_a_stretch_does_not_touch_8_bits(tmp_path):
     path = saved(tmp_path / "a.png", scene())
     with open_image(path, PixelRule.from_config({"stretch": [0, 10]})) as image:
@@ -281,12 +213,6 @@ def test_the_percentiles_of_a_large_image_are_those_of_evenly_spaced_pixels(monk
     assert rule.spacing(10, 10) == 1
     assert rule.spacing(100, 30) == 6
     assert -(-100 // 6) * -(-30 // 6) <= 100
-
-
-def test_a_png_written_by_strips_is_what_pillow_reads():
-    mask = np.random.default_rng(0).integers(0, 2, (50, 33), dtype=np.uint8) * np.uint8(255)
-    data = pixels.grey_png(50, 33, (mask[top : top + 7] for top in range(0, 50, 7)))
-    assert (np.asarray(Image.open(io.BytesIO(data))) == mask).all()
 
 
 def test_equal_pixels_share_a_hash(tmp_path):
