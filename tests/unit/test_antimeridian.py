@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -85,7 +86,7 @@ def covered(found: list[dict[str, Any]], points: NDArray[np.float64]) -> NDArray
         odd = np.zeros(len(points), bool)
         for part in polygons(feature["geometry"]):
             for ring in part:
-                for (x0, y0), (x1, y1) in zip(ring[:-1], ring[1:], strict=True):
+                for (x0, y0), (x1, y1) in pairwise(ring):
                     if y0 != y1:
                         across = (y0 > points[:, 1]) != (y1 > points[:, 1])
                         odd ^= across & (points[:, 0] < x0 + (points[:, 1] - y0) / (y1 - y0) * (x1 - x0))

@@ -98,10 +98,10 @@ def test_what_follows_the_end_is_no_fault_and_an_early_end_is(tmp_path):
                 read_rgb(tmp_path / f"cut.{suffix}")
 
 
-@pytest.mark.parametrize(
-    ("suffix", "how"), [("lzw.tif", {"compression": "tiff_lzw"}), ("deflate.tif", {"compression": "tiff_adobe_deflate"}),
-                        ("png", {})]
-)  # fmt: skip
+DAMAGED = {"lzw.tif": {"compression": "tiff_lzw"}, "deflate.tif": {"compression": "tiff_adobe_deflate"}, "png": {}}
+
+
+@pytest.mark.parametrize(("suffix", "how"), DAMAGED.items())
 def test_damage_inside_is_refused(suffix, how, tmp_path):
     """A single deflated strip inflates to its length and half of it is wrong: only its checksum tells."""
     data = bytearray(saved(tmp_path / f"a.{suffix}", scene(), **how).read_bytes())
