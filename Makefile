@@ -1,4 +1,4 @@
-# `make help` lists the targets. Every target that needs Python makes its own environment first.
+# `make help` lists the targets. A target that needs Python creates its environment first.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -14,7 +14,7 @@ FAST := -n 2 --dist worksteal -q -m "not slow and not parity and not timing"
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# A bare machine needs only Python >= 3.11 and make. The stamp makes the second call free.
+# The machine needs only Python >= 3.11 and make. Because of the stamp, a second call installs nothing.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 2; }
@@ -25,82 +25,82 @@ $(STAMP): pyproject.toml
 
 install: $(STAMP) ## create .venv and install the project with its development tools
 
-demo: $(STAMP) ## train S4ECA on the embedded tiny split, score it, write the smoke leaderboard
+demo: $(STAMP) ## train S4ECA on the embedded tiny split, test it, write the smoke board
 	$(BIN)/rrsis-bench fit --method s4eca --overwrite
 	$(BIN)/rrsis-bench leaderboard --results runs --board smoke
 
-test: lint types imports $(STAMP) ## everything CI runs
+test: lint types imports $(STAMP) ## run everything that CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not parity and not timing"
 	$(BIN)/python -m pytest -m timing
 	$(BIN)/rrsis-bench results check
 	$(BIN)/rrsis-bench leaderboard --check
 
-test-fast: $(STAMP) ## the inner loop, under two minutes
+test-fast: $(STAMP) ## ruff and the fast tests, under two minutes
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest $(FAST)
 
-test-minimum: ## the fast tests with the lowest versions that pyproject.toml allows (makes .venv-minimum)
+test-minimum: ## run the fast tests with the lowest versions that pyproject.toml allows (makes .venv-minimum)
 	$(PYTHON) -m venv --clear .venv-minimum
 	.venv-minimum/bin/python -m pip install --quiet uv
 	.venv-minimum/bin/uv pip install --quiet --python .venv-minimum/bin/python --resolution lowest-direct \
 		--editable '.[dev,lite,geo]'
 	.venv-minimum/bin/python -m pytest $(FAST)
 
-test-bare: ## the fast tests without the extras `lite` and `geo` (makes .venv-bare)
+test-bare: ## run the fast tests without the extras `lite` and `geo` (makes .venv-bare)
 	$(PYTHON) -m venv --clear .venv-bare
 	.venv-bare/bin/python -m pip install --quiet --editable '.[dev]'
 	.venv-bare/bin/python -m pytest $(FAST)
 
-coverage: $(STAMP) ## the fast tests, and which lines of rrsis_bench and baselines they reach
+coverage: $(STAMP) ## run the fast tests, and report the lines of rrsis_bench and baselines that they reach
 	$(BIN)/python -m pytest $(FAST) --cov --cov-report=term --cov-report=xml --cov-report=html
 
-test-parity: $(STAMP) ## the published sizes against the full-size golden fixtures (needs them on disk)
+test-parity: $(STAMP) ## compare the published sizes with the full-size golden fixtures (needs them on disk)
 	$(BIN)/python -m pytest -m parity
 
-test-slurm: $(STAMP) ## the slurm launcher against a real single-node SLURM (installs it; root on Debian)
+test-slurm: $(STAMP) ## test the slurm launcher with a real single-node SLURM (installs SLURM; needs root on Debian)
 	sh tests/slurm/run.sh $(BIN)/python
 
-browser: ## a Chromium: one that is there, or Debian's
+browser: ## find a Chromium, or install Debian's
 	command -v "$${RRSIS_CHROMIUM:-chromium}" || command -v chromium-browser || command -v google-chrome || { \
 	  apt-get update -qq -o Acquire::http::Timeout=20 && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 
-test-browser: browser $(STAMP) ## the web page in headless Chromium (installs it from Debian's packages)
+test-browser: browser $(STAMP) ## test the web page in headless Chromium
 	$(BIN)/python -m pip install --quiet 'playwright>=1.49'
 	$(BIN)/python -m pytest -q tests/unit/test_page_browser.py
 
-lint: $(STAMP) ## ruff: style and formatting; codespell: words
+lint: $(STAMP) ## check style and formatting (ruff) and spelling (codespell)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 
-types: $(STAMP) ## mypy --strict on rrsis_bench, baselines and tools
+types: $(STAMP) ## check types of rrsis_bench, baselines and tools (mypy --strict)
 	$(BIN)/mypy
 
-imports: $(STAMP) ## who may import whom
+imports: $(STAMP) ## check which package may import which (import-linter)
 	$(BIN)/lint-imports
 
-leaderboard: $(STAMP) ## make the tables again from the committed result files
+leaderboard: $(STAMP) ## make the boards again from the committed result files
 	$(BIN)/rrsis-bench leaderboard
 
-check: $(STAMP) ## committed results are valid and the tables are what they give
+check: $(STAMP) ## check that committed results are valid and the boards up to date
 	$(BIN)/rrsis-bench results check
 	$(BIN)/rrsis-bench leaderboard --check
 
-regression-update: $(STAMP) ## measure the tiny regression's golden files anew (look at the difference before committing)
+regression-update: $(STAMP) ## measure the tiny regression's golden files anew (read the difference before you commit it)
 	$(BIN)/python tests/regression/update.py
 
-bench: $(STAMP) ## time the evaluation of the published networks, from file to integers (minutes)
+bench: $(STAMP) ## measure the time of the published networks' evaluation, from file to integers (minutes)
 	$(BIN)/python benchmarks/speed.py
 
-bench-data: $(STAMP) ## time the manifest and the loaders
+bench-data: $(STAMP) ## measure the time of the manifest and the loaders
 	$(BIN)/python benchmarks/data.py
 
-bench-boards: $(STAMP) ## time the statistics, and boards of ten thousand results
+bench-boards: $(STAMP) ## measure the time of the statistics, and of boards with ten thousand results
 	$(BIN)/python benchmarks/boards.py
 	$(BIN)/python benchmarks/leaderboard.py 10000
 
-pretrain-tiny: $(STAMP) ## make the tiny encoders again
+pretrain-tiny: $(STAMP) ## pre-train the encoders of the tiny variants again
 	$(BIN)/python -m tools.pretrain_tiny
 	$(BIN)/python -m tools.pretrain_pair
 

@@ -19,10 +19,10 @@ A method's file holds `published` (name of its published variant), `common`, `va
         variants: {tiny: {model: {optimizer: {lr: 5e-4}}}}   # one variant
 
 A data set's block holds what was published for it. It leaves the small variants (`SMALL`) as they are: their rate,
-epochs and batch belong to their size. `common` and `variants` inside the block say what other variants take from it.
+epochs and batch belong to their size. `common` inside the block is for all variants, `variants` for those it names.
 
-It may hold `recipes` by name: values that a recipe changes. The recipe `paper` is the published way of training and the
-default of the published variant; `suite` is our own.
+A method's file may hold `recipes` by name: values that a recipe changes. The recipe `paper` is the published way of
+training and the default of the published variant; `suite` is our own.
 
 A data set's file holds `variant`, the variant that methods use on it by default: `tiny`, `lite` or `published`. It also
 holds `data`, and may hold `info` (see `data/catalogue.py`), `model` and `trainer`.
@@ -139,7 +139,7 @@ def method_config(name: str) -> Config:
 
 
 def _check_method(path: Path, loaded: Config) -> None:
-    """Refuse a method's file with a key that nothing reads: its settings would be left out without a word."""
+    """Raise UsageError if a method's file holds a key that nothing reads: without this, its values had no effect."""
     only(path, "", loaded, _METHOD_KEYS)
     variants = list(loaded["variants"])
     layers = {"common": loaded.get("common")}
@@ -158,10 +158,10 @@ def _check_method(path: Path, loaded: Config) -> None:
 
 
 def mapping(path: Path, where: str, value: Any) -> Config:
-    """A part of a file that must be a mapping; nothing is an empty one.
+    """A part of a file that must be a mapping; None becomes an empty one.
 
     Raises:
-        UsageError: it is something else; names the file and the part.
+        UsageError: the value is no mapping; the message names the file and the part.
     """
     if not isinstance(value, dict | None):
         raise UsageError(f"{path}: {where} must be a mapping, not {value!r}.")
@@ -169,22 +169,22 @@ def mapping(path: Path, where: str, value: Any) -> Config:
 
 
 def only(path: Path, where: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raise UsageError where a part of a file holds a key that nothing reads; `where` is the part, with its dot."""
+    """Raise UsageError if a part of a file holds an unknown key; `where` is the part's name and a dot, or ""."""
     for key in given:
         if key not in known:
             raise UsageError(f"{path}: unknown key '{where}{key}'.{did_you_mean(str(key), list(known))}")
 
 
 def dataset_layers(blocks: Config, dataset: str, variant: str) -> tuple[list[Config], Config]:
-    """What a method's file says of a data set.
+    """The layers of a method's block for a data set.
 
     Args:
-        blocks: the method's file.
-        dataset: the data set by name.
-        variant: one of the method's variants.
+        blocks: content of the method's file.
+        dataset: name of the data set.
+        variant: name of one of the method's variants.
 
     Returns:
-        the layers for the variant, from low to high; and what was left out, since it is for other variants.
+        the layers for the variant, a later one winning over an earlier one, and the values that are for other variants.
     """
     block = (blocks.get("datasets") or {}).get(dataset) or {}
     published = {key: value for key, value in block.items() if key in GROUPS}

@@ -240,7 +240,7 @@ def _print_end(folder: RunFolder, result: dict[str, Any], synthetic: bool) -> No
     if synthetic:
         print(
             f"this was the synthetic split; on real data: rrsis-bench fit --method {result['method']['name']} "
-            "--dataset rrsisd (rrsis-bench data list says where to get it)"
+            "--dataset rrsisd (rrsis-bench data verify rrsisd says where to get it)"
         )
 
 

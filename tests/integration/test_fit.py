@@ -130,7 +130,7 @@ def test_a_run_loads_without_trainer_or_data(done: Path, monkeypatch: pytest.Mon
     from helpers import toy
     from rrsis_bench import registry
 
-    monkeypatch.setattr(registry, "BUILT_IN", {**registry.BUILT_IN, toy.NAME: toy.TARGET})
+    monkeypatch.setitem(registry.BUILT_IN, toy.NAME, toy.TARGET)
     registry.method_targets.cache_clear()
     loaded = load_run(RunFolder(done))
     registry.method_targets.cache_clear()

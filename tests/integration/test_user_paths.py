@@ -76,7 +76,7 @@ def test_a_time_limit_ends_the_training_and_the_result_is_written(folder: Path, 
 
 
 def test_the_verbs_from_python(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "BUILT_IN", {**registry.BUILT_IN, toy.NAME: toy.TARGET})
+    monkeypatch.setitem(registry.BUILT_IN, toy.NAME, toy.TARGET)
     registry.method_targets.cache_clear()
     configs = Path(toy.__file__).parent / "toy_configs"
     for name, value in (("DATA", folder / "data"), ("CONFIGS", configs), ("CACHE", folder / "cache")):

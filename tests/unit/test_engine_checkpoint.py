@@ -22,7 +22,7 @@ from rrsis_bench.methods.build import build_method
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(registry, "BUILT_IN", {**registry.BUILT_IN, toy.NAME: toy.TARGET})
+    monkeypatch.setitem(registry.BUILT_IN, toy.NAME, toy.TARGET)
     registry.method_targets.cache_clear()
     yield
     registry.method_targets.cache_clear()

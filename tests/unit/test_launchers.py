@@ -34,8 +34,8 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     module = ModuleType("rrsis_bench.sweep.launchers.notice")
     module.Notice = Notice  # type: ignore[attr-defined]
     monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
-    monkeypatch.setattr(launchers, "LAUNCHERS", {**launchers.LAUNCHERS, "notice": ("notice:Notice", "say so")})
-    monkeypatch.setattr("rrsis_bench.cli.sweep.LAUNCHERS", launchers.LAUNCHERS)
+    # The entry goes into the table itself: a module first imported under a replaced table would keep it for good.
+    monkeypatch.setitem(launchers.LAUNCHERS, "notice", ("notice:Notice", "say so"))
     monkeypatch.setenv("RRSIS_RUNS", str(tmp_path / "runs"))
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({"methods": ["lavt"], "datasets": ["tiny"], "seeds": [0]}))
