@@ -25,6 +25,8 @@ _COMPRESSIONS |= {50000: "ZSTD", 50001: "WebP", 50002: "JPEG XL", 34712: "JPEG 2
 _PHOTOMETRICS = {0: "white is zero", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
 
 _CODESTREAM = b"\xff\x4f\xff\x51"  # JPEG 2000: SOC, SIZ
+_COLOUR_SPACES = {16: 3, 17: 1}  # sRGB and grey, as JP2 numbers them -> components
+_MOST_BOX = 1 << 20  # bytes of a JP2 header
 
 _OTHERS = ("BMP", "WEBP", "GIF", "PPM", "AVIF")
 """Formats whose size is asked of Pillow, by its names for them."""
@@ -207,6 +209,7 @@ def _stated(text: tuple[int, ...] | bytes) -> float | None:
 def _jpeg2000(stream: BinaryIO, start: bytes) -> Header:
     """The SIZ segment of the codestream, which an image file holds in a box of its own (ISO 15444-1, annexes A, I)."""
     stream.seek(0)
+    said = b""
     while not start.startswith(_CODESTREAM):
         head = stream.read(8)
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
@@ -216,6 +219,9 @@ def _jpeg2000(stream: BinaryIO, start: bytes) -> Header:
             break
         if length < 8:
             raise ImageError(DAMAGED)
+        if kind == b"jp2h":
+            said = stream.read(min(length - 8, _MOST_BOX))
+            length -= len(said)
         stream.seek(length - 8, 1)
     segment = stream.read(42)
     count = int.from_bytes(segment[40:42], "big")
@@ -224,9 +230,23 @@ def _jpeg2000(stream: BinaryIO, start: bytes) -> Header:
         raise ImageError(DAMAGED)
     right, bottom, left, top = (int.from_bytes(segment[8 + 4 * k : 12 + 4 * k], "big") for k in range(4))
     bits = {(depth & 0x7F) + 1 for depth in parts[::3]}
-    plain = bits == {8} and count in {1, 3} and not any(depth & 0x80 for depth in parts[::3])
+    # OpenCV takes three components without a stated colour space for grey.
+    plain = _COLOUR_SPACES.get(_colour_space(said)) == count and parts == b"\7\1\1" * count
     description = f"JPEG 2000 ({count} bands of {' and '.join(map(str, sorted(bits)))} bits)"
     return Header("JPEG 2000", bottom - top, right - left, plain, description)
+
+
+def _colour_space(boxes: bytes) -> int:
+    """The enumerated colour space that the boxes of a JP2 header state; 0 for another statement, a palette or alpha."""
+    space = 0
+    while len(boxes) >= 8:
+        length, kind = int.from_bytes(boxes[:4], "big"), boxes[4:8]
+        if kind in {b"pclr", b"cdef"} or length < 8:
+            return 0
+        if kind == b"colr" and boxes[8:9] == b"\1":
+            space = space or int.from_bytes(boxes[11:15], "big")
+        boxes = boxes[length:]
+    return space
 
 
 def _other(stream: BinaryIO, start: bytes) -> Header:
