@@ -27,6 +27,7 @@ _LONGEST = 64  # pixels between points of a line, so that no bend of a map is ov
 _SHORTEST = 1 / 32  # pixels: a shorter line is not halved
 _OFF = 0.05  # pixels: how far the middle of a line may lie off in longitude and latitude
 _AT_POLE = 1e-9  # degrees
+_TOGETHER, _FAR = 1e-8, 90.0  # degrees: ends of an image that meet around the globe, and its middle away from them
 _WIDEST = 45.0  # degrees of longitude that half a line may span
 _AT_ONCE = 1000  # regions brought to longitude and latitude by one call
 
@@ -82,10 +83,10 @@ class GeoImage:
             # Longitudes beyond 180 go on as the image has them.
             found[:, 0] += 360 * np.round((placed[:, 0] - found[:, 0]) / 360)
             return found
-        # A corner on a pole has no longitude: it is moved by a millionth of a pixel.
+        # A corner on a pole has no longitude: it is moved by a thousandth of a pixel.
         poles = np.abs(found[:, 1]) > 90 - _AT_POLE
         if poles.any():
-            found[poles] = _degrees(self.crs, self.to_map(points[poles] + 1e-6))
+            found[poles] = _degrees(self.crs, self.to_map(points[poles] + 1e-3))
         return found
 
     @property
@@ -194,9 +195,10 @@ def geojson(found: Sequence[Region], place: GeoImage, properties: Mapping[str, A
         properties: copied into each feature, with the number of its pixels.
     """
     lines = []
+    seam = _seam(found, place)
     for start in range(0, len(found), _AT_ONCE):
         some = found[start : start + _AT_ONCE]
-        for region, geometry in zip(some, _in_the_world(some, place), strict=True):
+        for region, geometry in zip(some, _in_the_world(some, place, seam), strict=True):
             feature = {
                 "type": "Feature",
                 "geometry": geometry,
@@ -206,16 +208,35 @@ def geojson(found: Sequence[Region], place: GeoImage, properties: Mapping[str, A
     return b'{"type": "FeatureCollection", "features": [\n' + b",\n".join(lines) + b"\n]}\n"
 
 
-def _in_the_world(found: Sequence[Region], place: GeoImage) -> list[dict[str, Any] | None]:
+def _seam(found: Sequence[Region], place: GeoImage) -> float | None:
+    """The longitude at which the left and the right end of an image around the globe meet; None for another image."""
+    ends = np.array([(ring.min(axis=0), ring.max(axis=0)) for region in found for ring, *_ in region.polygons])
+    if not len(ends):
+        return None
+    left, right = ends[:, 0, 0].min(), ends[:, 1, 0].max()
+    row = (ends[:, 0, 1].min() + ends[:, 1, 1].max()) / 2
+    places = place.to_world(np.array([[left, row], [(left + right) / 2, row], [right, row]], np.float64))
+    if not np.isfinite(places).all():
+        return None
+    middle, whole = (np.abs(places[1:] - places[0]) % 360)[:, 0]
+    away, apart = min(middle, 360 - middle), min(whole, 360 - whole)
+    if apart > _TOGETHER or away < _FAR or np.ptp(places[:, 1]) > _TOGETHER:
+        return None
+    return float((np.round(places[0, 0], 9) + 180) % 360 - 180)
+
+
+def _in_the_world(found: Sequence[Region], place: GeoImage, seam: float | None) -> list[dict[str, Any] | None]:
     """GeoJSON geometries in WGS 84 of regions; None for one that is not on the globe."""
     shapes = [[_turned_on_map(polygon, place.mirrored) for polygon in region.polygons] for region in found]
     placed = iter(_spherical([ring for shape in shapes for polygon in shape for ring in polygon], place))
     geometries: list[dict[str, Any] | None] = []
     for shape in shapes:
         parts: list[list[NDArray[np.float64]]] = []
-        for polygon in shape:
-            rings = [next(placed) for _ in polygon]
-            parts += cut(rings) if all(np.isfinite(ring).all() for ring in rings) else []
+        groups = [[next(placed) for _ in polygon] for polygon in shape]
+        if seam is not None:
+            groups = [[ring for rings in groups for ring in rings]]
+        for rings in groups:
+            parts += cut(rings, seam) if all(np.isfinite(ring).all() for ring in rings) else []
         polygons = [[_turned(ring, number == 0).tolist() for number, ring in enumerate(part)] for part in parts]
         if len(polygons) == 1:
             geometries.append({"type": "Polygon", "coordinates": polygons[0]})

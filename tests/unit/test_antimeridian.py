@@ -39,6 +39,8 @@ PLACES = {
     "around the south pole": ("EPSG:3031", (-1234, 987), 100),
     "around the north pole, wide": ("EPSG:3413", (-1_300_000, 990_000), 100_000),
     "a corner on the pole": ("EPSG:3031", (-1300, 1000), 100),
+    "a corner on the pole, fine": ("EPSG:3413", (-13, 10), 1),
+    "Mercator, the whole globe from 150": ("EPSG:3832", (-20_037_508.342789244, 15_000_000), 40_075_016.685578488 / W),
     "Mercator, the whole globe": ("EPSG:3857", (-20_037_508.342789244, 15_000_000), 40_075_016.685578488 / W),
     "rows to the north": ("EPSG:32633", (500_000, 5_000_000), -0.5),
 }
@@ -113,7 +115,7 @@ def test_features_are_valid_and_hold_the_centres_of_their_pixels(mask, place):
     for feature in found:
         check_valid(polygons(feature["geometry"]))
     rows, columns = np.mgrid[:H, :W] + 0.47  # not the very centre, which may lie on the antimeridian
-    x, y = transform * (columns.ravel(), rows.ravel())
+    x, y = transform @ (columns.ravel(), rows.ravel() - 0.05)
     longitude, latitude = map(np.array, rasterio.warp.transform(PLACES[place][0], "EPSG:4326", x, y))
     points = np.stack([(longitude + 180) % 360 - 180, latitude], axis=1)
     assert (covered(found, points) == MASKS[mask].ravel()).all()
@@ -184,6 +186,22 @@ def test_a_band_around_the_globe_holds_no_pole():
     check_valid(parts)
     assert area(parts) == pytest.approx(3600)
     assert max(ring[:, 1].max() for part in parts for ring in part) == 70
+
+
+def test_regions_that_meet_around_the_globe_are_one_polygon_there():
+    mask = np.zeros((H, W), bool)
+    mask[4:9, :6] = mask[6:12, -5:] = True  # apart in the image, side by side on the globe
+    mask[9, 6] = mask[9:11, 7:-5] = True
+    mask[8, 6] = True
+    bits = BitMask(H, W)
+    bits.put(0, mask)
+    transform = rasterio.transform.from_origin(0, 80, 360 / W, 160 / H)
+    place = GeoImage(transform, rasterio.crs.CRS.from_string("EPSG:4326"))
+    (feature,) = json.loads(map_files(bits, place, {})[".geojson"])["features"]
+    parts = polygons(feature["geometry"])
+    assert len(parts) == 1
+    check_valid(parts)
+    assert area(parts) == pytest.approx(mask.sum() * 360 / W * 160 / H)
 
 
 def test_points_off_the_globe_leave_a_feature_without_geometry():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrsis_bench.data.pixels.checksum import check_deflate
+from rrsis_bench.data.pixels.damage import check_deflate
 from rrsis_bench.data.pixels.errors import RefusedImageError
 from rrsis_bench.data.pixels.opening import decoded_whole, opened
 from rrsis_bench.data.pixels.plain import decode_channels

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from rrsis_bench.data.pixels.checksum import check_deflate
+from rrsis_bench.data.pixels.damage import check_deflate
 from rrsis_bench.data.pixels.errors import ImageError, MissingImageError
 from rrsis_bench.data.pixels.header import Header, read_header
 from rrsis_bench.data.pixels.plain import decode_rgb
