@@ -1,8 +1,8 @@
-"""Polygons of a sphere as RFC 7946 wants them: cut where they cross the antimeridian, carried on to a pole they hold.
+"""Cuts polygons at the antimeridian, as RFC 7946 asks, and extends a polygon around a pole to the pole.
 
-A ring is cut into chains where it crosses the antimeridian. On the antimeridian, from south to north, a polygon begins
-and ends by turns at the crossings, so that each crossing has a mate, or the pole; along the antimeridian chains are
-joined to rings again.
+`cut` splits each ring into chains where the ring crosses the antimeridian. From south to north, a polygon begins at one
+crossing and ends at the next. These two crossings are mates; around a pole, the last crossing has the pole as its mate.
+`cut` then joins the chains of mates along the antimeridian to rings.
 """
 
 from __future__ import annotations
@@ -52,16 +52,17 @@ class _Crossing:
 
 
 def cut(rings: Sequence[Path], seam: float | None = None) -> list[list[Path]]:
-    """A polygon, or several that do not overlap, as polygons that lie within -180 to 180 degrees.
+    """Cut a polygon into polygons between -180 and 180 degrees.
 
     Args:
-        rings: outlines, counter-clockwise as seen from above, and holes, clockwise; longitudes go on beyond 180
-            without a jump, and end 360 degrees from where they began in a ring around a pole.
-        seam: the longitude at which the two ends of an image around the globe meet; polygons are joined there.
-            None for an image that does not go around; `rings` must then be one polygon, its outline first.
+        rings: the outline, counter-clockwise on the map, then the holes, clockwise. Longitudes have no jump: they
+            continue beyond 180, and the last point of a ring around a pole is 360 degrees from its first.
+        seam: None, or the longitude at which the left and the right end of an image around the globe meet. `rings` may
+            then be those of several polygons, which are joined at this longitude.
 
     Returns:
-        polygons, each an outline and its holes, turned as given; empty for one without area, or torn by rounding.
+        polygons, each an outline and its holes, turned as given. The list is empty if the polygon has no area, or if
+        rounding has torn it.
     """
     chains: list[Path] = []
     crossings: list[_Crossing] = []

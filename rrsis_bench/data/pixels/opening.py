@@ -1,4 +1,4 @@
-"""From a file to its reader: sniff the format, refuse what cannot be told, decode or open."""
+"""Opens an image file: reads its header, refuses files whose colours are unclear, and decodes or opens the rest."""
 
 from __future__ import annotations
 
