@@ -115,7 +115,7 @@ def test_features_are_valid_and_hold_the_centres_of_their_pixels(mask, place):
     for feature in found:
         check_valid(polygons(feature["geometry"]))
     rows, columns = np.mgrid[:H, :W] + 0.47  # not the very centre, which may lie on the antimeridian
-    x, y = transform @ (columns.ravel(), rows.ravel() - 0.05)
+    x, y = transform * (columns.ravel(), rows.ravel() - 0.05)
     longitude, latitude = map(np.array, rasterio.warp.transform(PLACES[place][0], "EPSG:4326", x, y))
     points = np.stack([(longitude + 180) % 360 - 180, latitude], axis=1)
     assert (covered(found, points) == MASKS[mask].ravel()).all()
