@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrsis_bench import config, paths
+from rrsis_bench import config, paths, terminal
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.errors import UsageError, UserError
 
@@ -67,12 +67,13 @@ def _locate(args: argparse.Namespace) -> Located:
 
 
 def _list() -> int:
-    from rich.console import Console
     from rich.table import Table
 
     from rrsis_bench.data.catalogue import describe, settings
 
-    table = Table("name", "data set", "kind", *SPLITS, "found", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for head in ("name", "data set", "kind", *SPLITS, "found"):
+        table.add_column(head, justify="right" if head in SPLITS else "left")
     for name in config.names("datasets"):
         data, info = settings(name), describe(name)
         root = Path(str(data["root"])).expanduser() if data.get("root") else paths.data_root() / name
@@ -81,15 +82,9 @@ def _list() -> int:
             found = "generated on first use"
         counts = [f"{info.counts[split]:,}" if split in info.counts else "" for split in SPLITS]
         table.add_row(name, info.title, info.kind, *counts, found)
-    _console(Console).print(table)
-    print("\nWhere to get a data set, and what its folder must hold: rrsis-bench data verify NAME")
+    terminal.show(table)
+    terminal.say("\nWhere to get a data set, and what its folder must hold: rrsis-bench data verify NAME")
     return 0
-
-
-def _console(cls: Any) -> Any:
-    """A console that is 200 columns wide if its output goes to a file, so that no name is cut."""
-    console = cls()
-    return console if console.is_terminal else cls(width=200)
 
 
 def _prepare(located: Located, args: argparse.Namespace) -> int:
@@ -104,7 +99,6 @@ def _prepare(located: Located, args: argparse.Namespace) -> int:
 
 
 def _verify(located: Located, args: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -117,7 +111,7 @@ def _verify(located: Located, args: argparse.Namespace) -> int:
         for finding in shown:
             severity = Text(finding.severity, STYLES[finding.severity])
             table.add_row(severity, finding.check, Text(finding.file, overflow="fold"), Text(finding.message))
-        _console(Console).print(table)
+        terminal.show(table)
     tally = Counter(finding.severity for finding in findings)
     errors = tally["error"]
     path = reread(located)
@@ -131,17 +125,14 @@ def _verify(located: Located, args: argparse.Namespace) -> int:
 
 
 def _stats(located: Located, args: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from rrsis_bench.data import stats
     from rrsis_bench.data.manifest import Manifest
     from rrsis_bench.data.prepare import ensure_manifest
 
     manifest: Manifest = Manifest.open(ensure_manifest(located))
-    console = _console(Console)
     for table in stats.tables(list(manifest)):
-        console.print(table)
-        console.print()
+        terminal.show(table)
+        print()
     return 0
 
 

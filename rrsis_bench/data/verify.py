@@ -192,6 +192,7 @@ class ScannedSource:
     name: ClassVar[str]
     info: ClassVar[SourceInfo]
     pixels: PixelRule = _AS_STORED
+    dataset: str = ""
 
     def key_files(self, root: Path) -> list[Path]:
         """The files and folders without which there is nothing to read."""
@@ -200,7 +201,8 @@ class ScannedSource:
     def prepare(self, root: Path) -> Iterator[Pair]:
         """The pairs of all splits."""
         self.key_files(root)
-        return prepare_entries(root, lambda report: self._scan(root, report), self.name, self.info, self.pixels)
+        name = self.dataset or self.name
+        return prepare_entries(root, lambda report: self._scan(root, report), name, self.info, self.pixels)
 
     def verify(self, root: Path) -> list[Finding]:
         """Every check on every file."""

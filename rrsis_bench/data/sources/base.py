@@ -106,9 +106,11 @@ class Source(Protocol):
         name: of the source; `info` is about the data set of this name.
         info: what a user should know of it. `locate` replaces it by what the YAML file of the data set says.
         pixels: how its images are read where their files alone do not say.
+        dataset: name of the data set that it reads, which messages name; "" outside of `locate`.
     """
 
     name: str
+    dataset: str
     info: SourceInfo
     pixels: PixelRule
 

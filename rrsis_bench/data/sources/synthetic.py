@@ -136,6 +136,7 @@ class Synthetic:
 
     name = "synthetic"
     pixels = PixelRule()
+    dataset = ""
 
     def __init__(self, preset: str = "tiny", seed: int = 0, layout: str = "rrsisd") -> None:
         self.recipe: dict[str, Any] = {"preset": preset, "seed": seed, "layout": layout}
