@@ -65,7 +65,7 @@ class _Instance:
 
 @dataclass(frozen=True)
 class _Tile:
-    """An image's things as the grammar wants them."""
+    """The objects of one image and its size, in the form that the grammar reads."""
 
     objects: Sequence[Thing]
     size: tuple[int, int]
