@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -38,6 +38,8 @@ BLOCKING = frozenset(
         "corrupt-mask",
         "size-mismatch",
         "unknown-id",
+        "duplicate-id",
+        "file-name",
         "non-utf8",
         "format",
     }
@@ -132,17 +134,18 @@ def prepare_entries(
                 f"`rrsis-bench data verify {name}` lists all such files."
             )
 
-    sample_ids: dict[str, int] = defaultdict(int)
+    sample_ids: set[str] = set()
     image_ids = _ImageIds()
     for examined in examine(root, scan(refuse), info.title, rule):
         for finding in examined.findings:
             refuse(finding)
         pair = examined.pair
         if pair is not None:
-            sample_ids[pair.sample_id] += 1
-            repeat = sample_ids[pair.sample_id]
+            names = chain([pair.sample_id], (f"{pair.sample_id}#{repeat}" for repeat in count(2)))
+            sample_id = next(name for name in names if name not in sample_ids)
+            sample_ids.add(sample_id)
             yield Pair(
-                sample_id=pair.sample_id if repeat == 1 else f"{pair.sample_id}#{repeat}",
+                sample_id=sample_id,
                 image_id=image_ids.of(examined.pixels, pair.image),
                 image=pair.image,
                 width=pair.width,
