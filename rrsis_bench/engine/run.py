@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from rrsis_bench.boards.tables import print_scores
+from rrsis_bench.boards.tables import print_scores, scored_split
 from rrsis_bench.config import Config
 from rrsis_bench.engine import report
 from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, selection_split
@@ -127,7 +127,9 @@ def validate(run: ResolvedRun, checkpoint: Path) -> int:
         cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if cli.trainer.is_global_zero:
         name = cli.model.protocols[0].name
-        print_scores(f"{cli.datamodule.dataset} val", {name: cli.model.latest_scores})
+        data = cli.datamodule
+        split = scored_split(data.dataset, data.select_on, data.n_skipped(data.select_on))
+        print_scores(split, {name: cli.model.latest_scores})
     return 0
 
 
@@ -218,7 +220,8 @@ def _score(
     if shown:
         gallery.write(folder, shown)
     record.write_run(folder, result, table, text)
-    print_scores(f"{data.dataset} test", {name: true.of(protocols.get(name)) for name in names})
+    split = scored_split(data.dataset, "test", data.n_skipped("test"))
+    print_scores(split, {name: true.of(protocols.get(name)) for name in names})
     if result["status"] == "partial":
         print(f"only {len(table)} of {whole} samples of the test split were scored: no board shows this result")
     _print_end(folder, result, synthetic)

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from rrsis_bench.data.empty_truth import EmptyTruth
 from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, canonical, decode
@@ -76,6 +77,7 @@ class CocoInstances:
 
     name = "coco"
     pixels = PixelRule()
+    empty_truth: EmptyTruth = "skip"
     info = SourceInfo(
         title="COCO-format instances",
         where="your own annotations",
