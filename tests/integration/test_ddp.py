@@ -60,8 +60,6 @@ def test_two_processes_killed_and_resumed_are_the_uninterrupted_run(folder: Path
     assert killed.returncode != 0
     before = read(pieced / "checkpoints" / "last.ckpt")
     assert before["global_step"] == 8
-    other = toy_data.run(folder, *fit[:-3], "--trainer.accelerator=cpu", "--out", str(pieced), "--resume", "auto")
-    assert other.returncode == 1
     resumed = toy_data.run(folder, *fit, "--out", str(pieced), "--resume", "auto")
     assert resumed.returncode == 0, resumed.stderr
     a, b = (read(path / "checkpoints" / "last.ckpt") for path in (whole, pieced))
