@@ -24,14 +24,15 @@ def scored_split(dataset: str, split: str, n_skipped: int) -> str:
 
 def print_scores(title: str, scores: Mapping[str, Mapping[str, float | None]]) -> None:
     """Print one row of percentages per protocol; a cell without a number is empty."""
-    from rich.console import Console
     from rich.table import Table
 
+    from rrsis_bench import terminal
+
     table = Table(title=title, title_justify="left")
-    table.add_column("protocol")
+    table.add_column("protocol", no_wrap=True)
     metrics = shown("terminal")
     for metric in metrics:
         table.add_column(metric.title, justify="right")
     for protocol, row in scores.items():
         table.add_row(protocol, *(percent(row[metric.name]) for metric in metrics))
-    Console(width=None if Console().is_terminal else 110).print(table)
+    terminal.show(table)

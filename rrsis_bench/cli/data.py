@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrsis_bench import config, paths
+from rrsis_bench import config, paths, terminal
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.errors import UsageError, UserError
 
@@ -68,12 +68,13 @@ def _locate(args: argparse.Namespace) -> Located:
 
 
 def _list() -> int:
-    from rich.console import Console
     from rich.table import Table
 
     from rrsis_bench.data.catalogue import describe, settings
 
-    table = Table("name", "data set", "kind", *SPLITS, "found", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for head in ("name", "data set", "kind", *SPLITS, "found"):
+        table.add_column(head, justify="right" if head in SPLITS else "left")
     for name in config.names("datasets"):
         data, info = settings(name), describe(name)
         root = Path(str(data["root"])).expanduser() if data.get("root") else paths.data_root() / name
@@ -82,15 +83,9 @@ def _list() -> int:
             found = "generated on first use"
         counts = [f"{info.counts[split]:,}" if split in info.counts else "" for split in SPLITS]
         table.add_row(name, info.title, info.kind, *counts, found)
-    _console(Console).print(table)
-    print("\nWhere to get a data set, and what its folder must hold: rrsis-bench data verify NAME")
+    terminal.show(table)
+    terminal.say("\nWhere to get a data set, and what its folder must hold: rrsis-bench data verify NAME")
     return 0
-
-
-def _console(cls: Any) -> Any:
-    """A console that is 200 columns wide if its output goes to a file, so that no name is cut."""
-    console = cls()
-    return console if console.is_terminal else cls(width=200)
 
 
 def _prepare(located: Located, args: argparse.Namespace) -> int:
@@ -112,7 +107,6 @@ def _warn(located: Located, path: Path) -> None:
 
 
 def _verify(located: Located, args: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -125,7 +119,7 @@ def _verify(located: Located, args: argparse.Namespace) -> int:
         for finding in shown:
             severity = Text(finding.severity, STYLES[finding.severity])
             table.add_row(severity, finding.check, Text(finding.file, overflow="fold"), Text(finding.message))
-        _console(Console).print(table)
+        terminal.show(table)
     tally = Counter(finding.severity for finding in findings)
     errors = tally["error"]
     path = reread(located)
@@ -139,18 +133,15 @@ def _verify(located: Located, args: argparse.Namespace) -> int:
 
 
 def _stats(located: Located, args: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from rrsis_bench.data import stats
     from rrsis_bench.data.manifest import Manifest
     from rrsis_bench.data.prepare import ensure_manifest
 
     path = ensure_manifest(located)
     manifest: Manifest = Manifest.open(path, empty_truth=located.empty_truth)
-    console = _console(Console)
     for table in stats.tables(list(manifest)):
-        console.print(table)
-        console.print()
+        terminal.show(table)
+        print()
     _warn(located, path)
     return 0
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rrsis_bench.sweep.grid import Cell
 
 
+SHOWN = 10
+"""Number of bad predictions that `results score` names."""
 COMPARE = (
     "Print the difference of two methods on the same samples, with its interval and p value over photographs. "
     "The p value is exact for 16 photographs or fewer. With fewer than 6 there is none: chance alone could explain any "
@@ -165,7 +167,7 @@ def _score(args: argparse.Namespace) -> int:
             args.predictions, args.dataset, described, args.split, data, args.out, args.overwrite
         )
     except PredictionError as error:
-        for problem in error.problems:
+        for problem in error.problems[:SHOWN]:
             print(f"rrsis-bench: bad prediction: {problem}", file=sys.stderr)
         raise
     result = folder.result()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rrsis_bench.errors import UsageError
 from rrsis_bench.sweep.launchers import LAUNCHERS, load
+from rrsis_bench.terminal import command, say
 
 if TYPE_CHECKING:
     from rrsis_bench.sweep.agenda import Agenda
@@ -73,11 +74,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(agenda: Agenda) -> None:
-    print(agenda.summary(), flush=True)
+    say(agenda.summary())
     for cell in agenda.cells:
         verdict = agenda.verdicts[cell.name]
         if verdict.state in {"failed", "outdated"} and (cell in agenda.todo or verdict.state == "failed"):
-            print(f"{verdict.state}: {cell.name}: {verdict.detail}")
+            say(f"{verdict.state}: {cell.name}: {verdict.detail}", "    ")
 
 
 def _dry_run(agenda: Agenda, launcher: Launcher) -> int:
@@ -86,7 +87,11 @@ def _dry_run(agenda: Agenda, launcher: Launcher) -> int:
     for cell, line in zip(agenda.todo, launcher.lines(agenda.todo), strict=True):
         seconds = agenda.estimates.seconds(cell)
         about = "of unknown length" if seconds is None else f"about {duration(seconds)}"
-        print(f"would run {cell.name} ({agenda.verdicts[cell.name].state}, {about})\n    {line}")
+        say(f"would run {cell.name} ({agenda.verdicts[cell.name].state}, {about})", "    ")
+        shell, _, job = line.partition("\n")
+        command(shell, "    ")
+        if job:
+            say(job, "        ")
     return 0 if agenda.todo else _nothing(agenda)
 
 

@@ -32,6 +32,8 @@ class ReferringDataModule(LightningDataModule):
         test_dataset: test split.
         root: folder the data set is read from, once prepared.
         manifest_path: its manifest, once prepared.
+        language_control: the engine sets it to score the test split with permuted expressions. Other than
+            `permute_expressions`, it leaves the other splits alone, which may have no such permutation.
     """
 
     input_spec: InputSpec
@@ -40,6 +42,7 @@ class ReferringDataModule(LightningDataModule):
     test_dataset: ReferringDataset
     root: Path
     manifest_path: Path
+    language_control: bool = False
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class ReferringDataModule(LightningDataModule):
             manifest: the file that lists the pairs, for the `manifest` source.
             pixels: how images are read where their files alone do not say: `{bands: [R, G, B], stretch: [LOW, HIGH]}`;
                 see `rrsis_bench.data.pixels.rule`. The manifest keeps it, and `predict` follows it.
-            permute_expressions: the language control, on all splits.
+            permute_expressions: permute the expressions of all splits, as the language control does with those of test.
             limit: split -> use only this many of its first samples.
             select_on: split that training validates on; its best score chooses the checkpoint. `test` only repeats
                 a paper that selected on test; the result states the split.
@@ -136,6 +139,8 @@ class ReferringDataModule(LightningDataModule):
         self.train_dataset = self.open_split("train", training=True)
         self.val_dataset = self.open_split(self.select_on)
         self.test_dataset = self.open_split("test")
+        if self.language_control:
+            self.test_dataset = permuted(self.test_dataset, self.seed)
         # Counting before the workers exist leaves them the tokens of all expressions.
         if stage == "fit" and self._place()[0] == 0 and (cut := self.train_dataset.cut()):
             share = f"{cut:,} of {len(self.train_dataset):,} ({cut / len(self.train_dataset):.1%})"

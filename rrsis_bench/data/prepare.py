@@ -66,6 +66,7 @@ def locate(data: Mapping[str, Any]) -> Located:
     if data.get("manifest"):
         options["manifest"] = str(data["manifest"])
     source, described = create(named, **options), describe(dataset, named)
+    source.dataset = dataset
     if described.kind != "unknown":
         # For messages and checks. The classes stay the source's own: some sources find categories by them.
         source.info = replace(described, classes=source.info.classes)

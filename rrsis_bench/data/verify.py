@@ -209,6 +209,7 @@ class ScannedSource:
     info: ClassVar[SourceInfo]
     pixels: PixelRule = _AS_STORED
     empty_truth: EmptyTruth = "skip"
+    dataset: str = ""
 
     def key_files(self, root: Path) -> list[Path]:
         """The files and folders without which there is nothing to read."""
@@ -217,7 +218,8 @@ class ScannedSource:
     def prepare(self, root: Path) -> Iterator[Pair]:
         """The pairs of all splits."""
         self.key_files(root)
-        return prepare_entries(root, lambda report: self._scan(root, report), self.name, self.info, self.pixels)
+        name = self.dataset or self.name
+        return prepare_entries(root, lambda report: self._scan(root, report), name, self.info, self.pixels)
 
     def verify(self, root: Path) -> list[Finding]:
         """Every check on every file."""

@@ -14,8 +14,10 @@ from typing import Any
 
 import yaml
 
+from rrsis_bench.boards.render.cells import percent
 from rrsis_bench.boards.tables import print_scores, scored_split
 from rrsis_bench.config import Config
+from rrsis_bench.data.dataset import why_not_permuted
 from rrsis_bench.engine import report
 from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, selection_split
 from rrsis_bench.engine.gallery import GalleryKeeper
@@ -190,14 +192,18 @@ def _score(
     task.gallery = GalleryKeeper(data.dataset)
     true = _test(cli, checkpoint)
     shown, task.gallery = task.gallery.gathered(), None
-    data.permute_expressions = True
-    permuted = _test(cli, None)
-    data.permute_expressions = False
+    reason = why_not_permuted(list(data.test_dataset.manifest))
+    data.language_control = True
+    permuted = _test(cli, None) if reason is None else None
+    data.language_control = False
     if not trainer.is_global_zero:
         return 0
     data.setup("test")
-    table, control = (report.sample_table(scored, data.test_dataset) for scored in (true, permuted))
+    table = report.sample_table(true, data.test_dataset)
     names = [protocol.name for protocol in task.protocols]
+    control = None
+    if permuted is not None:
+        control = record.language_control(table, report.sample_table(permuted, data.test_dataset), names[0])
     configured = cli.config["data"]
     synthetic = configured.get("generator") is not None
     text = cli.config_text()
@@ -213,7 +219,8 @@ def _score(
         selected_on=selected_on,
         training=training,
         efficiency=report.costs(task, trainer),
-        language_control=record.language_control(table, control, names[0]),
+        language_control=control,
+        no_language_control=reason,
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
     )
     folder.claim()
@@ -236,9 +243,12 @@ def _test(cli: TrainerCLI, checkpoint: Path | None) -> Scored:
 
 def _print_end(folder: RunFolder, result: dict[str, Any], synthetic: bool) -> None:
     control = result["language_control"]
-    ratio = control["oiou_ratio"]
-    share = "" if ratio is None else f" ({ratio:.2f} of the score: a method that reads falls far below 1)"
-    print(f"with permuted expressions: oIoU {100 * control['oiou']:.2f}{share}")
+    if control is None:
+        print(f"not scored with permuted expressions: {result['no_language_control']}")
+    else:
+        ratio = control["oiou_ratio"]
+        share = "" if ratio is None else f" ({ratio:.2f} of the score: a method that reads falls far below 1)"
+        print(f"with permuted expressions: oIoU {percent(control['oiou']) or 'not defined'}{share}")
     print(f"files: {folder}/ ({', '.join(folder.written())})")
     if synthetic:
         print(

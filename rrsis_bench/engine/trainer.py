@@ -86,7 +86,7 @@ class TrainerCLI(LightningCLI):
             if asked.get("logger") in (None, True):
                 kwargs["logger"] = _loggers(self.folder.path, self.logger_name)
             logs = bool(kwargs.get("logger", asked.get("logger")))
-            terminal = sys.stderr.isatty() and asked.get("enable_progress_bar") is not False
+            terminal = sys.stdout.isatty() and asked.get("enable_progress_bar") is not False
             kwargs["enable_progress_bar"] = terminal
             kwargs["callbacks"] = [
                 *(asked.get("callbacks") or []),

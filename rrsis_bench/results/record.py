@@ -74,6 +74,7 @@ def build_result(
     training: Mapping[str, Any] | None = None,
     efficiency: Mapping[str, Any] | None = None,
     language_control: Mapping[str, Any] | None = None,
+    no_language_control: str | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Result:
     """Make a result from the integers of a split.
@@ -91,7 +92,8 @@ def build_result(
         selected_on: split that the checkpoint was chosen on, or "none".
         training: the `training` block; None if the method was not trained here.
         efficiency: parameters, GFLOPs, latency and memory, as far as they were measured; None if nothing was.
-        language_control: what the function `language_control` returned.
+        language_control: what the function `language_control` returned; None if there is none.
+        no_language_control: why the language control could not be made, if it could not.
         provenance: what `provenance.provenance` returned.
 
     Returns:
@@ -128,6 +130,7 @@ def build_result(
         "training": _optional(training),
         "efficiency": _optional(efficiency),
         "provenance": dict(provenance or {}),
+        **({} if no_language_control is None else {"no_language_control": no_language_control}),
     }
     return sealed(result)
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from itertools import combinations_with_replacement, permutations
+
 import numpy as np
 import pytest
 import torch
 
 from rrsis_bench.data.datamodule import ReferringDataModule
-from rrsis_bench.data.dataset import permuted
-from rrsis_bench.data.manifest import Manifest, write_manifest
+from rrsis_bench.data.dataset import permuted, why_not_permuted
+from rrsis_bench.data.manifest import Manifest, Pair, write_manifest
 from rrsis_bench.data.pixels import write_image
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.data.sampler import ResumableSampler, StridedSampler
@@ -166,6 +168,56 @@ def test_permuting_one_image_is_refused(root, tmp_path):
     data.test_dataset.manifest = Manifest.open(tmp_path / "one.jsonl")
     with pytest.raises(UserError, match="cannot be permuted"):
         permuted(data.test_dataset, 0)
+
+
+def pairs_of(codes):
+    return [Pair(f"s{k}", code[0], "", 1, 1, {}, f"t{k}", "test", code[1:]) for k, code in enumerate(codes)]
+
+
+class Listed:
+    """A data set of which only the manifest is read."""
+
+    def __init__(self, codes):
+        self.manifest = Unread(pairs_of(codes))
+
+
+class Unread(list):
+    path = "the manifest"
+
+
+def possible(codes):
+    """Whether any permutation at all leaves no code in its place, by trying them all."""
+    return any(all(a != b for a, b in zip(codes, order, strict=True)) for order in permutations(codes))
+
+
+def test_the_control_exists_exactly_where_a_permutation_does():
+    tried = set()
+    for n in range(1, 8):
+        # Photographs A and B, categories x, y and unknown.
+        for codes in combinations_with_replacement(("A", "Ax", "Ay", "Bx"), n):
+            reason = why_not_permuted(pairs_of(codes))
+            assert (reason is None) == possible(codes), codes
+            tried.add(reason is None)
+            if reason is None:
+                order = permuted(Listed(codes), n).text_from
+                assert sorted(order) == list(range(n))
+                assert all(codes[place] != codes[source] for place, source in enumerate(order)), codes
+            else:
+                with pytest.raises(UserError, match=f"of {n} samples are of the photograph"):
+                    permuted(Listed(codes), n)
+    assert tried == {True, False}
+
+
+@pytest.mark.parametrize("others", ["all different", "all alike"])
+def test_a_photograph_with_exactly_half_of_many_samples(others):
+    """A walk at random practically never finds one of these permutations."""
+    n = 600
+    codes = ["Ax"] * n + [f"B{k if others == 'all different' else 0}" for k in range(n)]
+    codes = [codes[place] for place in np.random.default_rng(3).permutation(2 * n)]
+    order = permuted(Listed(codes), 0).text_from
+    assert sorted(order) == list(range(2 * n))
+    assert all(codes[place] != codes[source] for place, source in enumerate(order))
+    assert why_not_permuted(pairs_of([*codes, "Ax"])).startswith(f"{n + 1} of {2 * n + 1} samples")
 
 
 def damage_image(root):

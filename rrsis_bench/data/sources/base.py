@@ -108,9 +108,11 @@ class Source(Protocol):
         info: what a user should know of it. `locate` replaces it by what the YAML file of the data set says.
         pixels: how its images are read where their files alone do not say.
         empty_truth: what is done with samples whose truth is empty; `verify` says it.
+        dataset: name of the data set that it reads, which messages name; "" outside of `locate`.
     """
 
     name: str
+    dataset: str
     info: SourceInfo
     pixels: PixelRule
     empty_truth: EmptyTruth

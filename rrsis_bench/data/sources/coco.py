@@ -78,6 +78,7 @@ class CocoInstances:
     name = "coco"
     pixels = PixelRule()
     empty_truth: EmptyTruth = "skip"
+    dataset = ""
     info = SourceInfo(
         title="COCO-format instances",
         where="your own annotations",
@@ -112,14 +113,14 @@ class CocoInstances:
     def key_files(self, root: Path) -> list[Path]:
         """The annotation file, the split file and the image folder."""
         files = [root / self.images, root / self.annotations, root / self.splits]
-        return require(files, root, self.name, self.info)
+        return require(files, root, self.dataset or self.name, self.info)
 
     def prepare(self, root: Path) -> Iterator[Pair]:
         """The pairs of all listed photographs; `image_id` is the photograph."""
         self.key_files(root)
         photos: dict[str, str] = {}
         for pair in prepare_entries(
-            root, lambda report: self._scan(root, report, photos), self.name, self.info, self.pixels
+            root, lambda report: self._scan(root, report, photos), self.dataset or self.name, self.info, self.pixels
         ):
             yield replace(pair, image_id=photos[pair.image])
 

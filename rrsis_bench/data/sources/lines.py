@@ -54,7 +54,7 @@ class LineSource(ScannedSource):
     def key_files(self, root: Path) -> list[Path]:
         """The line files and both folders."""
         lists = [root / f"output_phrase_{split}.txt" for split in SPLITS]
-        return require([*lists, root / self.images, root / self.masks], root, self.name, self.info)
+        return require([*lists, root / self.images, root / self.masks], root, self.dataset or self.name, self.info)
 
     def write_fake(
         self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = (), size: int | None = None

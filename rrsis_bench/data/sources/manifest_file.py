@@ -53,7 +53,7 @@ class ManifestFile(ScannedSource):
 
     def key_files(self, root: Path) -> list[Path]:
         """The listing and the files that it lists."""
-        (listing,) = require([self._listing(root)], root, self.name, self.info)
+        (listing,) = require([self._listing(root)], root, self.dataset or self.name, self.info)
         rows = [row for _, row in _rows(listing, lambda finding: None)]
         named = dict.fromkeys(row.get(key) for key in ("image", "mask") for row in rows)
         return [listing, *(root / name for name in named if isinstance(name, str) and name and _inside(name))]

@@ -51,7 +51,7 @@ class RRSISD(ScannedSource):
 
     def key_files(self, root: Path) -> list[Path]:
         """The pickle, the instance file and the image folder."""
-        return require([root / REFS, root / INSTANCES, root / IMAGES], root, self.name, self.info)
+        return require([root / REFS, root / INSTANCES, root / IMAGES], root, self.dataset or self.name, self.info)
 
     def write_fake(
         self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = (), size: int | None = None

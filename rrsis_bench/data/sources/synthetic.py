@@ -138,6 +138,7 @@ class Synthetic:
     name = "synthetic"
     pixels = PixelRule()
     empty_truth: EmptyTruth = "skip"
+    dataset = ""
 
     def __init__(self, preset: str = "tiny", seed: int = 0, layout: str = "rrsisd") -> None:
         self.recipe: dict[str, Any] = {"preset": preset, "seed": seed, "layout": layout}
