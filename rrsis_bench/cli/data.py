@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,9 +96,16 @@ def _prepare(located: Located, args: argparse.Namespace) -> int:
 
     ready = not args.force and manifest_path(located).is_file()
     path = ensure_manifest(located, args.force)
-    counts = ", ".join(f"{split} {len(Manifest.open(path, split)):,}" for split in SPLITS)
+    opened = {split: Manifest.open(path, split, located.empty_truth) for split in SPLITS}
+    counts = ", ".join(f"{split} {len(manifest):,}" for split, manifest in opened.items())
     print(f"{located.dataset}: {'up to date' if ready else 'written'}: {path} ({counts})")
+    _warn(located, path)
     return 0
+
+
+def _warn(located: Located, path: Path) -> None:
+    if empty := located.empty(path):
+        print(f"rrsis-bench: warning: {empty}", file=sys.stderr)
 
 
 def _verify(located: Located, args: argparse.Namespace) -> int:
@@ -131,10 +139,12 @@ def _stats(located: Located, args: argparse.Namespace) -> int:
     from rrsis_bench.data.manifest import Manifest
     from rrsis_bench.data.prepare import ensure_manifest
 
-    manifest: Manifest = Manifest.open(ensure_manifest(located))
+    path = ensure_manifest(located)
+    manifest: Manifest = Manifest.open(path, empty_truth=located.empty_truth)
     for table in stats.tables(list(manifest)):
         terminal.show(table)
         print()
+    _warn(located, path)
     return 0
 
 
@@ -151,7 +161,7 @@ def _show(located: Located, args: argparse.Namespace) -> int:
 
     out: Path = args.out or Path(f"{args.name}-{args.split}-{args.index}.png")
     prove_writable(out)
-    manifest = Manifest.open(ensure_manifest(located), args.split)
+    manifest = Manifest.open(ensure_manifest(located), args.split, located.empty_truth)
     if not 0 <= args.index < len(manifest):
         raise UsageError(
             f"--index {args.index} is not within 0..{len(manifest) - 1} of {args.name}'s {args.split} split."

@@ -151,7 +151,7 @@ def _rescore(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    from rrsis_bench.boards.tables import print_scores, values
+    from rrsis_bench.boards.tables import print_scores, scored_split, values
     from rrsis_bench.results import external
     from rrsis_bench.results.predictions import PredictionError
 
@@ -173,7 +173,9 @@ def _score(args: argparse.Namespace) -> int:
         for problem in error.problems[:SHOWN]:
             print(f"rrsis-bench: bad prediction: {problem}", file=sys.stderr)
         raise
-    print_scores(f"{args.dataset} {args.split}: {args.method}", values(folder.result()))
+    result = folder.result()
+    n_skipped = sum(result["dataset"]["n_skipped"].values())
+    print_scores(f"{scored_split(args.dataset, args.split, n_skipped)}: {args.method}", values(result))
     print(f"not scored by {', '.join(external.left_out())}: these protocols need logits, not binary masks")
     print(f"files: {folder}/ ({', '.join(folder.written())})")
     return 0

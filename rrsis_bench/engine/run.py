@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from rrsis_bench.boards.render.cells import percent
-from rrsis_bench.boards.tables import print_scores
+from rrsis_bench.boards.tables import print_scores, scored_split
 from rrsis_bench.config import Config
 from rrsis_bench.data.dataset import why_not_permuted
 from rrsis_bench.engine import report
@@ -130,7 +130,9 @@ def validate(run: ResolvedRun, checkpoint: Path) -> int:
         cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if cli.trainer.is_global_zero:
         name = cli.model.protocols[0].name
-        print_scores(f"{cli.datamodule.dataset} val", {name: cli.model.latest_scores})
+        data = cli.datamodule
+        split = scored_split(data.dataset, data.select_on, data.n_skipped(data.select_on))
+        print_scores(split, {name: cli.model.latest_scores})
     return 0
 
 
@@ -223,7 +225,8 @@ def _score(
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
     )
     record.write_run(folder, result, table, text, gallery.text_of(shown or {}))
-    print_scores(f"{data.dataset} test", {name: true.of(protocols.get(name)) for name in names})
+    split = scored_split(data.dataset, "test", data.n_skipped("test"))
+    print_scores(split, {name: true.of(protocols.get(name)) for name in names})
     if result["status"] == "partial":
         print(f"only {len(table)} of {whole} samples of the test split were scored: no board shows this result")
     _print_end(folder, result, synthetic)

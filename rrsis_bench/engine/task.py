@@ -32,6 +32,7 @@ from rrsis_bench.errors import UsageError, UserError, did_you_mean
 from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.build import build_method
 from rrsis_bench.metrics import functional
+from rrsis_bench.metrics.areas import Areas
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.definitions import METRICS
 from rrsis_bench.metrics.metric import SampleCounts
@@ -61,6 +62,15 @@ class Scored:
     def of(self, protocol: Protocol) -> dict[str, float]:
         """The metrics of a protocol by name, as fractions."""
         return functional.scores(self.counts[:, self.views.index(protocol.view)], protocol)
+
+    def choosing(self, protocol: Protocol) -> dict[str, float]:
+        """The metrics that choose a checkpoint: as `of`, but over samples whose IoU is a number; none is NaN.
+
+        A protocol may give an empty union no IoU. One such sample would make a mean NaN, and NaN chooses nothing.
+        """
+        counts = self.counts[:, self.views.index(protocol.view)]
+        numbers = ~np.isnan(Areas(counts, protocol).iou)
+        return functional.scores(counts[numbers], protocol) if numbers.any() else dict.fromkeys(METRICS, 0.0)
 
 
 class ReferringSegmentationTask(LightningModule):
@@ -282,7 +292,8 @@ class ReferringSegmentationTask(LightningModule):
         self._log_scores("test", self.scored)
 
     def _log_scores(self, split: str, scored: Scored) -> None:
-        scores = {name: value for name, value in scored.of(self.protocols[0]).items() if name in METRICS}
+        found = scored.choosing(self.protocols[0]) if split == "val" else scored.of(self.protocols[0])
+        scores = {name: value for name, value in found.items() if name in METRICS}
         if self.monitor not in scores:
             raise UsageError(
                 f"model.monitor: there is no metric '{self.monitor}'.{did_you_mean(self.monitor, list(scores))}"

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from rrsis_bench import config
+from rrsis_bench.data import empty_truth
 from rrsis_bench.data.catalogue import settings
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
@@ -99,11 +100,14 @@ def score_predictions(
         raise UsageError(f"{folder} already holds a result; pass --overwrite, or another --seed or --out.")
     folder.prove_writable()
     located = locate(configured)
-    manifest = Manifest.open(ensure_manifest(located), split)
+    path = ensure_manifest(located)
+    manifest = Manifest.open(path, split, located.empty_truth)
     if not len(manifest):
         raise MissingResourceError(f"data set '{dataset}' in {located.root} has no sample in split '{split}'.")
     pairs = list(manifest)
-    counts = count_predictions(predictions, pairs)
+    n_skipped = manifest.n_empty if located.empty_truth == "skip" else 0
+    unscored = {pair.sample_id for pair in Manifest.open(path, split, "keep") if pair.empty} if n_skipped else set()
+    counts = count_predictions(predictions, pairs, unscored)
     table = SampleTable.build(
         sample_id=[pair.sample_id for pair in pairs],
         image_id=[pair.image_id for pair in pairs],
@@ -120,6 +124,7 @@ def score_predictions(
         "source": configured.get("source") or dataset,
         "synthetic": configured.get("generator") is not None,
         "content_hash": manifest.content_hash(located.root),
+        "n_skipped": empty_truth.skipped(n_skipped),
     }
     text = _config_text(predictions, dataset, split, external)
     costs = {"parameters": external.parameters, "trainable_parameters": external.trainable_parameters}

@@ -105,7 +105,7 @@ def test_stats_needs_neither_network_nor_torch(tmp_path):
     create("risbench").write_fake(tmp_path / "risbench", 20, 0, (), size=64)
     done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for word in ("photographs", "category", "< 0.25 %", "words of the expression"):
+    for word in ("photographs", "category", "<0.25%", "words of the expression"):
         assert word in done.stdout
     row = next(line for line in done.stdout.splitlines() if line.startswith("6-10"))
     assert row.split() == ["6-10", "20", "20", "20"]
