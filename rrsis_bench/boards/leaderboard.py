@@ -12,7 +12,7 @@ from rrsis_bench.boards.render import csv, html, json, latex, markdown, plots
 from rrsis_bench.boards.render.cells import address
 from rrsis_bench.boards.render.drawings import bare, fill
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
-from rrsis_bench.files import write_together
+from rrsis_bench.files import prove_writable, write_together
 
 PAGES: Mapping[str, Callable[[Board], str]] = {
     "md": markdown.page,
@@ -94,9 +94,13 @@ def outputs(
         file -> text (see `pages`), the boards, and a warning for each result that was kept out.
 
     Raises:
-        UsageError: an unknown board.
+        UsageError: no such folder, or an unknown board.
         UserError: a README with a marker that is never closed, or that cannot be read.
     """
+    if not results.is_dir():
+        raise UsageError(
+            f"there is no folder {results}: train and test a method first, or name a folder of results with --results."
+        )
     boards, warnings = load(results)
     chosen = select(boards, board)
     folder = results / FOLDER if out is None else out
@@ -138,6 +142,8 @@ def write(files: Mapping[Path, str]) -> list[Path]:
     Raises:
         UserError: a plot has to be drawn and matplotlib is not installed, or a file cannot be written.
     """
-    drawn = {path: fill(files[path], plots.draw) if path.suffix in DRAWN else files[path] for path in drifted(files)}
+    stale = drifted(files)
+    prove_writable(*stale)
+    drawn = {path: fill(files[path], plots.draw) if path.suffix in DRAWN else files[path] for path in stale}
     write_together(drawn)
     return list(drawn)

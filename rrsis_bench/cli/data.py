@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrsis_bench import config, paths, terminal
+from rrsis_bench.cli._words import as_int, as_path
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.kinds import whole
 
 if TYPE_CHECKING:
     from rrsis_bench.data.manifest import Manifest
@@ -34,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
         )
         sub.add_argument("name", metavar="NAME", help="a data set that `rrsis-bench data list` names")
-        sub.add_argument("--root", type=Path, help="the data set's folder (default: that of its configuration)")
-        sub.add_argument("--manifest", type=Path, help="the file that lists the pairs of your own data set")
+        sub.add_argument("--root", type=as_path, help="the data set's folder (default: that of its configuration)")
+        sub.add_argument("--manifest", type=as_path, help="the file that lists the pairs of your own data set")
         if word == "show":
-            sub.add_argument("--index", type=int, default=0, help="position in the split (default: 0)")
+            sub.add_argument("--index", type=as_int(whole(0)), default=0, help="position in the split (default: 0)")
             sub.add_argument("--split", default="test", choices=SPLITS, help="default: test")
-            sub.add_argument("--out", type=Path, help="file to write (default: ./NAME-SPLIT-INDEX.png)")
+            sub.add_argument("--out", type=as_path, help="file to write (default: ./NAME-SPLIT-INDEX.png)")
         if word == "prepare":
             sub.add_argument("--force", action="store_true", help="read all files again, even if none has changed")
         if word == "verify":
@@ -93,9 +96,16 @@ def _prepare(located: Located, args: argparse.Namespace) -> int:
 
     ready = not args.force and manifest_path(located).is_file()
     path = ensure_manifest(located, args.force)
-    counts = ", ".join(f"{split} {len(Manifest.open(path, split)):,}" for split in SPLITS)
+    opened = {split: Manifest.open(path, split, located.empty_truth) for split in SPLITS}
+    counts = ", ".join(f"{split} {len(manifest):,}" for split, manifest in opened.items())
     print(f"{located.dataset}: {'up to date' if ready else 'written'}: {path} ({counts})")
+    _warn(located, path)
     return 0
+
+
+def _warn(located: Located, path: Path) -> None:
+    if empty := located.empty(path):
+        print(f"rrsis-bench: warning: {empty}", file=sys.stderr)
 
 
 def _verify(located: Located, args: argparse.Namespace) -> int:
@@ -129,10 +139,12 @@ def _stats(located: Located, args: argparse.Namespace) -> int:
     from rrsis_bench.data.manifest import Manifest
     from rrsis_bench.data.prepare import ensure_manifest
 
-    manifest: Manifest = Manifest.open(ensure_manifest(located))
+    path = ensure_manifest(located)
+    manifest: Manifest = Manifest.open(path, empty_truth=located.empty_truth)
     for table in stats.tables(list(manifest)):
         terminal.show(table)
         print()
+    _warn(located, path)
     return 0
 
 
@@ -144,10 +156,12 @@ def _show(located: Located, args: argparse.Namespace) -> int:
     from rrsis_bench.data.pixels import ImageError, PixelRule, encoded, read_rgb
     from rrsis_bench.data.prepare import ensure_manifest
     from rrsis_bench.engine.overlay import draw_overlay
-    from rrsis_bench.files import write_bytes
+    from rrsis_bench.files import prove_writable, write_bytes
     from rrsis_bench.nearest import resize_mask
 
-    manifest = Manifest.open(ensure_manifest(located), args.split)
+    out: Path = args.out or Path(f"{args.name}-{args.split}-{args.index}.png")
+    prove_writable(out)
+    manifest = Manifest.open(ensure_manifest(located), args.split, located.empty_truth)
     if not 0 <= args.index < len(manifest):
         raise UsageError(
             f"--index {args.index} is not within 0..{len(manifest) - 1} of {args.name}'s {args.split} split."
@@ -168,7 +182,6 @@ def _show(located: Located, args: argparse.Namespace) -> int:
     for key, value in values.items():
         print(f"{key:<{width}}  {value}")
     print(f"{'pixels':<{width}}  {int(mask.sum()):,} of {mask.size:,} ({mask.mean():.2%})")
-    out: Path = args.out or Path(f"{args.name}-{args.split}-{args.index}.png")
     mask = resize_mask(mask, (image.shape[0], image.shape[1]))
     try:
         content = encoded(out.suffix, draw_overlay(image, mask, pair.text))

@@ -13,12 +13,12 @@ HEAD = ("title", "authors", "venue", "year", "paper", "code", "licence", "encode
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-verbs and their options."""
-    verbs = parser.add_subparsers(dest="action", required=True, metavar="{list,show,check}")
+    verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     verbs.add_parser("list", help="all known methods")
     show = verbs.add_parser("show", help="a method's card, variants and choices")
-    show.add_argument("name", help="registered name, such as s4eca")
+    show.add_argument("name", metavar="NAME", help="registered name, such as s4eca")
     check = verbs.add_parser("check", help="check that a method fulfils the contract of all methods")
-    check.add_argument("name", help="registered name")
+    check.add_argument("name", metavar="NAME", help="registered name")
     check.add_argument("--variant", default="tiny", help="variant to check, small enough for a CPU (default: tiny)")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrsis_bench import terminal
+from rrsis_bench.cli._words import as_path
 from rrsis_bench.terminal import say
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help="only cells whose names contain PATTERN; repeatable",
     )
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
+    parser.add_argument("--runs", type=as_path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
     parser.add_argument("--json", action="store_true", help="print JSON, one entry per cell")
 
 

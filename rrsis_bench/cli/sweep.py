@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rrsis_bench.errors import UsageError
+from rrsis_bench.cli._words import as_int, as_path
+from rrsis_bench.kinds import whole
 from rrsis_bench.sweep.launchers import LAUNCHERS, load
 from rrsis_bench.terminal import command, say
 
@@ -38,8 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help="only cells whose names contain PATTERN; repeatable",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="cells at a time; default: one per GPU, one on a CPU")
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
+    parser.add_argument(
+        "--workers", type=as_int(whole(1)), metavar="N", help="cells at a time; default: one per GPU, one on a CPU"
+    )
+    parser.add_argument("--runs", type=as_path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
     parser.add_argument("--retry-failed", action="store_true", help="run failed cells again")
     parser.add_argument("--force", action="store_true", help="run all cells anew; the sweep moves old files aside")
     parser.add_argument("--dry-run", action="store_true", help="show the cells that would run, in order; run nothing")
@@ -51,12 +53,11 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         exit code 1 if a cell failed, else 0.
     """
+    from rrsis_bench.files import prove_writable
     from rrsis_bench.sweep.agenda import survey
     from rrsis_bench.sweep.grid import read_sweep
     from rrsis_bench.sweep.launchers.base import Orders
 
-    if args.workers is not None and args.workers < 1:
-        raise UsageError(f"--workers must be at least 1, not {args.workers}.")
     sweep = read_sweep(args.sweep, args.runs)
     agenda = survey(sweep, args.only, args.force, args.retry_failed)
     anew = frozenset(cell.name for cell in agenda.todo if agenda.verdicts[cell.name].state in {"outdated", "done"})
@@ -69,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
         return _dry_run(agenda, launcher)
     if not agenda.todo:
         return 0 if launcher.only_lines else _nothing(agenda)
+    if not launcher.only_lines:
+        prove_writable(*(cell.folder.log_path for cell in agenda.todo))
     codes = launcher.start(agenda.todo)
     return _conclude(survey(sweep, args.only, compute=False), codes, args.sweep) if codes else 0
 

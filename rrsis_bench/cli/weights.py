@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-verbs and their options."""
-    verbs = parser.add_subparsers(dest="action", required=True, metavar="{list,prefetch}")
+    verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = verbs.add_parser("list", help="list the files that variants start from, with source and state")
     listing.add_argument("--method", help="only this method")
     listing.add_argument("--variant", help="only this variant")

@@ -61,9 +61,13 @@ def load(path: Path, protocol: str = DEFAULT) -> MethodRuns:
         UserError: a result fails its checks, or lacks the protocol.
     """
     if not path.exists():
-        raise UsageError(f"there is no {path}; name a run folder, or a method's folder of seed folders.")
+        raise UsageError(f"there is no file or folder {path}; name a run folder, or a method's folder of seed folders.")
     files = [path / RESULT] if (path / RESULT).is_file() else sorted(path.glob(f"*/{RESULT}"))
-    files = [path] if path.is_file() else [file for file in files if file.parent == path or _is_seed(file.parent)]
+    files = (
+        [path]
+        if path.name == RESULT and path.is_file()
+        else [file for file in files if file.parent == path or _is_seed(file.parent)]
+    )
     if not files:
         raise UsageError(f"{path} holds no {RESULT}: name a run folder, or a method's folder of seed folders.")
     found: dict[tuple[str, str, str], list[RunCounts]] = {}

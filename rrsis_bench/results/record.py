@@ -144,6 +144,13 @@ def samples_sha256(table: SampleTable) -> str:
     return hashlib.sha256(table_file.text(table).encode("utf-8")).hexdigest()
 
 
-def write_run(folder: RunFolder, result: Mapping[str, Any], samples: SampleTable, config_yaml: str) -> None:
-    """Write the three files of a run; see `RunFolder.write_result`."""
-    folder.write_result(dict(result), table_file.encode(samples), config_yaml)
+def write_run(
+    folder: RunFolder,
+    result: Mapping[str, Any],
+    samples: SampleTable,
+    config_yaml: str,
+    gallery: str | None = None,
+    mark: bool = True,
+) -> None:
+    """Write the files of a run; see `RunFolder.write_result`."""
+    folder.write_result(dict(result), table_file.encode(samples), config_yaml, gallery, mark)

@@ -122,6 +122,21 @@ def test_training_order_covers_all_and_is_a_function_of_seed_and_epoch(world_siz
     assert orders[0] == list(ResumableSampler(10, 5, True, 0, world_size))
     samplers[0].set_epoch(1)
     assert list(samplers[0]) != orders[0]
+    assert len({tuple(ResumableSampler(10, seed, True, 0, world_size)) for seed in range(6)}) > 3
+
+
+def test_the_seed_of_the_run_decides_the_order_and_the_augmentation(root):
+    augment = {"flip": 0.5, "boxes": 0.5, "jitter": 0.5}
+    made = {seed: module(root, seed=seed, augment=augment) for seed in (0, 1, 2)}
+    again = module(root, seed=1, augment=augment)
+    orders = {seed: data.train_dataloader().sampler.order() for seed, data in made.items()}
+    assert again.train_dataloader().sampler.order() == orders[1]
+    assert len({tuple(order) for order in orders.values()}) == 3
+    images = {seed: torch.tensor(np.stack([item.image for item in data.train_dataset])) for seed, data in made.items()}
+    assert torch.equal(torch.tensor(np.stack([item.image for item in again.train_dataset])), images[1])
+    assert not torch.equal(images[0], images[1])
+    controls = {tuple(permuted(data.test_dataset, seed).text_from.tolist()) for seed, data in made.items()}
+    assert len(controls) > 1
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7])

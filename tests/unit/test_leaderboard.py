@@ -261,9 +261,13 @@ def test_run_folders_are_read_too_and_no_readme_is_touched(tmp_path, capsys):
     assert "| 1 |" in capsys.readouterr().out
 
 
-def test_nothing_there_is_said_plainly(tmp_path, capsys):
-    assert main(["leaderboard", "--results", str(tmp_path / "results")]) == 0
-    assert "no results" in capsys.readouterr().out
+def test_nothing_there_is_said_plainly(tmp_path, capsys, monkeypatch):
+    for words in (["--results", str(tmp_path / "results")], ["--check"], []):
+        monkeypatch.chdir(tmp_path)
+        assert main(["leaderboard", *words]) == 2
+        assert "there is no folder" in capsys.readouterr().err
+    assert main(["results", "check"]) == 2
+    assert not list(tmp_path.iterdir())
     (tmp_path / "results" / "runs").mkdir(parents=True)
     assert main(["leaderboard", "--results", str(tmp_path / "results")]) == 0
     assert "none is measured here" in capsys.readouterr().out
