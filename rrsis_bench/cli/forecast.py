@@ -9,7 +9,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rrsis_bench import terminal
+from rrsis_bench.cli._words import as_int
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.kinds import whole
 from rrsis_bench.run.request import RunRequest
 
 if TYPE_CHECKING:
@@ -29,9 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", help="recipe of the method; default: the variant's")
     parser.add_argument("--trainer", default="gpu", help="trainer preset (default: gpu, which trains in bf16)")
     parser.add_argument("--gpu", default="all", help="name of a card, or all (default: all)")
-    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="number of cards (default: 1)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="samples per card (default: the recipe's)")
-    parser.add_argument("--samples", type=int, metavar="N", help="training samples of a data set of your own")
+    parser.add_argument("--gpus", type=as_int(whole(1)), default=1, metavar="N", help="number of cards (default: 1)")
+    parser.add_argument(
+        "--batch-size", type=as_int(whole(1)), metavar="N", help="samples per card; default: the recipe's"
+    )
+    parser.add_argument(
+        "--samples", type=as_int(whole(1)), metavar="N", help="training samples of a data set of your own"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -39,9 +45,6 @@ def run(args: argparse.Namespace) -> int:
     """Forecast and print."""
     from rrsis_bench.cost.cards import CARDS
 
-    for name in ("gpus", "batch_size", "samples"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}.")
     if args.gpu != "all" and args.gpu not in CARDS:
         raise UsageError(f"unknown card '{args.gpu}'.{did_you_mean(args.gpu, ['all', *CARDS])}")
     cards = {name: card for name, card in CARDS.items() if args.gpu in {"all", name}}

@@ -169,6 +169,17 @@ profile
 profile --method lavtt
 profile --method lavt --variant huge
 profile --method lavt --run dir
+forecast
+forecast --method lavt
+forecast --method lavtt --dataset rrsisd
+forecast --method lavt --dataset moon
+forecast --method lavt --dataset own
+forecast --method lavt --dataset rrsisd --variant huge
+forecast --method lavt --dataset rrsisd --gpu h10
+forecast --method lavt --dataset rrsisd --gpus 0
+forecast --method lavt --dataset rrsisd --batch-size -1
+forecast --method lavt --dataset rrsisd --samples x
+forecast --method lavt --dataset rrsisd --trainer huge
 profile --method lavt --batch-size 0
 profile --method lavt --batch-size x
 profile --method lavt --warmup -1
