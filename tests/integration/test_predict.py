@@ -11,7 +11,7 @@ from PIL import Image
 
 from rrsis_bench.cli import main
 from rrsis_bench.data import masks
-from rrsis_bench.engine.load import LoadedRun, load_run
+from rrsis_bench.engine.load import TrainedMethod, load_run
 from rrsis_bench.engine.predict import segment
 from rrsis_bench.run.folder import RunFolder
 
@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def loaded(run: Path) -> LoadedRun:
+def loaded(run: Path) -> TrainedMethod:
     return load_run(RunFolder(run), "cpu")
 
 
@@ -71,7 +71,7 @@ def test_an_empty_prediction_is_said_and_written(
 
     genuine = load.load_run
 
-    def pessimist(*args: object) -> LoadedRun:
+    def pessimist(*args: object) -> TrainedMethod:
         result = genuine(*args)  # type: ignore[arg-type]
         result.method.register_forward_hook(lambda module, inputs, output: type(output)(output.logits * 0 - 9))
         return result
@@ -85,7 +85,7 @@ def test_an_empty_prediction_is_said_and_written(
     assert facts["mean_probability"] is None
 
 
-def test_one_tile_is_the_scored_prediction(loaded: LoadedRun) -> None:
+def test_one_tile_is_the_scored_prediction(loaded: TrainedMethod) -> None:
     image = np.random.default_rng(1).integers(0, 256, (90, 130, 3), dtype=np.uint8)
     whole = segment(loaded.method, image, "the red ship")
     assert whole.tiles == 1
@@ -94,7 +94,7 @@ def test_one_tile_is_the_scored_prediction(loaded: LoadedRun) -> None:
 
 
 def test_large_images_are_tiled(
-    run: Path, loaded: LoadedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, loaded: TrainedMethod, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = np.random.default_rng(2).integers(0, 256, (300, 700, 3), dtype=np.uint8)
     one = segment(loaded.method, image, "the red ship", tile=128, batch_size=1)
@@ -159,6 +159,32 @@ def test_mistakes_are_one_line_each(run: Path, tmp_path: Path, capsys: pytest.Ca
         assert named in line
         assert line.startswith("rrsis-bench: error: ")
     assert not list(tmp_path.glob("good_*"))
+
+
+def test_several_images_and_expressions_are_listed_in_one_file(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scenes").mkdir()
+    for name in ("a", "b"):
+        picture(tmp_path / "scenes" / f"{name}.png")
+    (tmp_path / "texts.txt").write_text("the red ship\n\nthe bridge\n", encoding="utf-8")
+    scenes, out = tmp_path / "scenes", tmp_path / "out"
+    words = ["predict", "--run", str(run), "--out", str(out), "--device", "cpu", "--texts", str(tmp_path / "texts.txt")]
+    assert main([*words, "--image", str(scenes)]) == 0
+    assert "all 4 predictions are listed in" in capsys.readouterr().out
+    lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(Path(line["image"]).name, line["text"]) for line in lines] == [
+        (image, text) for image in ("a.png", "b.png") for text in ("the red ship", "the bridge")
+    ]
+    for line in lines:
+        assert all((out / name).is_file() for name in line["files"])
+        (alone,) = (name for name in line["files"] if name.endswith(".json"))
+        facts = json.loads((out / alone).read_text(encoding="utf-8"))
+        assert {key: value for key, value in line.items() if key != "files"} == facts
+    # Another call adds its line, and a repeated one replaces its own.
+    assert main([*words[:-2], "--image", str(scenes / "a.png"), "--text", "a tank"]) == 0
+    assert main([*words, "--image", str(scenes / "*.png"), "--overwrite"]) == 0
+    assert len((out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()) == 5
 
 
 def test_words_without_end_or_meaning_are_fine(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
