@@ -34,7 +34,12 @@ class CountsImages(Shares):
 
 def made(kind: type[Shares] | type[Sound]) -> Shares | Sound:
     torch.manual_seed(0)
-    return kind().eval()
+    method = kind().eval()
+    with torch.no_grad():
+        method.head.bias.zero_()
+        for parameter in (method.head.weight, method.words.weight):
+            parameter.mul_(20)  # else all logits have the sign of the bias
+    return method
 
 
 @pytest.mark.parametrize(("tile", "tiles"), [(None, 1), (32, 12)])
@@ -52,7 +57,7 @@ def test_an_image_is_encoded_once_for_all_expressions(tile: int | None, tiles: i
         alone = segment(plain, image, text, tile=tile, batch_size=batch_size)
         for prediction in (one, other):
             assert np.mean(prediction.mask != alone.mask) < 1e-3
-            assert prediction.mean_probability == pytest.approx(alone.mean_probability, abs=1e-4)
+            assert prediction.mean_probability == pytest.approx(alone.mean_probability, abs=1e-3)
     assert len({one.mask.tobytes() for one in found}) > 1
 
 
