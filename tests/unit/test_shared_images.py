@@ -13,11 +13,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning.pytorch import Trainer
 from torch import Tensor
 
 from helpers.album import COPY, ORIGINAL, open_album, write_album
 from helpers.rsrefseg2_small import small
 from helpers.sound import Shares
+from rrsis_bench import registry
 from rrsis_bench.cli import main
 from rrsis_bench.config import variant_options
 from rrsis_bench.data import dataset as datasets
@@ -28,6 +30,7 @@ from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.data.sampler import ImageSampler, ResumableSampler
 from rrsis_bench.data.sources import create
 from rrsis_bench.engine.encoded import LastImage
+from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.build import build_method
@@ -265,6 +268,33 @@ def test_a_batch_without_names_of_its_images_is_left_alone(album: Path) -> None:
     batch = next(iter(open_album(album, SPEC, True, expressions_per_image=4).train_dataloader()))
     assert batch.image_keys == ()
     assert LastImage().complete(Shares(), batch) is batch
+
+
+def test_a_validation_keeps_no_maps_of_earlier_weights(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry.BUILT_IN, "shares", "helpers.sound:Shares")
+    registry.method_targets.cache_clear()
+    data = open_album(album, Shares().input_spec, True, limit={"val": 3})
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "barebones": False}
+    trainer = Trainer(default_root_dir=tmp_path, accelerator="cpu", enable_checkpointing=False, **quiet)
+
+    def scores(task: ReferringSegmentationTask) -> dict[str, float]:
+        trainer.validate(task, datamodule=data, verbose=False)
+        return task.latest_scores
+
+    def task(seed: int) -> ReferringSegmentationTask:
+        torch.manual_seed(seed)
+        made = ReferringSegmentationTask("shares", "tiny", {}, pretrained=False)
+        made.method.head.weight.data.mul_(20)
+        made.method.head.bias.data.zero_()
+        return made
+
+    reused = task(0)
+    first = scores(reused)
+    reused.load_state_dict(task(1).state_dict())
+    assert scores(reused) == scores(task(1)) != first
+    registry.method_targets.cache_clear()
 
 
 # --- the option -------------------------------------------------------------------------------------------------------
