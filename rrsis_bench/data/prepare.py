@@ -28,7 +28,7 @@ from rrsis_bench.files import prove_writable, write_text
 if TYPE_CHECKING:
     from rrsis_bench.data.sources.base import Source
 
-_FORMAT = 3
+_FORMAT = 4
 _UNUSED_SECONDS = 30 * 24 * 3600
 
 

@@ -293,7 +293,7 @@ def _examine(entry: ListedPair, image: _Image) -> Examined:
             findings.append(Finding("warning" if near else "error", entry.mask_file, message, "size-mismatch"))
         pair = Pair(
             entry.sample_id, "", entry.image, size[1], size[0], read.rle, entry.text, entry.split, entry.category,
-            image.reading, covered == 0,
+            image.reading, empty=covered == 0,
         )  # fmt: skip
     return Examined(entry, pair, image.pixels, tuple(findings))
 

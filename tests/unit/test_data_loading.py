@@ -11,7 +11,7 @@ from rrsis_bench.data.dataset import permuted, why_not_permuted
 from rrsis_bench.data.manifest import Manifest, Pair, write_manifest
 from rrsis_bench.data.pixels import write_image
 from rrsis_bench.data.prepare import ensure_manifest, locate
-from rrsis_bench.data.sampler import ResumableSampler, StridedSampler
+from rrsis_bench.data.sampler import ImageSampler, ResumableSampler
 from rrsis_bench.data.sources import create
 from rrsis_bench.errors import MissingResourceError, UsageError, UserError
 from rrsis_bench.types import InputSpec
@@ -141,7 +141,7 @@ def test_the_seed_of_the_run_decides_the_order_and_the_augmentation(root):
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7])
 def test_evaluation_repeats_no_sample(world_size):
-    parts = [list(StridedSampler(5, rank, world_size)) for rank in range(world_size)]
+    parts = [list(ImageSampler(range(5), rank, world_size)) for rank in range(world_size)]
     assert sorted(index for part in parts for index in part) == [0, 1, 2, 3, 4]
 
 
