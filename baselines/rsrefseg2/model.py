@@ -101,10 +101,7 @@ class RSRefSeg2(Method):
 
     def for_dual(self, images: Tensor) -> Tensor:
         """Rescale and resize images from the segmenter's input to the dual encoder's."""
-        spec, dual = self.input_spec, self.dual
-        own = images.new_tensor((spec.mean, spec.std, dual.mean, dual.std))[..., None, None]
-        scaled = (images * own[1] + own[0] - own[2]) / own[3]
-        return upsample(scaled, (dual.image_size, dual.image_size))
+        return self.dual.scaled(images, self.input_spec.mean, self.input_spec.std)
 
     def forward(self, batch: Batch) -> MethodOutput:
         """Logits at the input's size (B, 1, H, W); `aux` holds the features that the losses read.

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from rrsis_bench.nn.layers.losses import upsample
+
 
 @dataclass(frozen=True)
 class EncodedText:
@@ -70,6 +72,11 @@ class DualEncoder(nn.Module):
     def grid(self) -> int:
         """Side of the map that `encode_image` gives."""
         return self.image_size // self.patch
+
+    def scaled(self, images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+        """Images (B, 3, H, W) normalised by another mean and deviation, as this encoder takes them: (B, 3, S, S)."""
+        own = images.new_tensor((mean, std, self.mean, self.std))[..., None, None]
+        return upsample((images * own[1] + own[0] - own[2]) / own[3], (self.image_size, self.image_size))
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, S, S), S = `image_size`, to patch features (B, D, h, w)."""
