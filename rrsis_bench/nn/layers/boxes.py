@@ -59,6 +59,7 @@ def boxes_of_masks(masks: Tensor, components: Components = "hull") -> tuple[Tens
     """
     if components == "largest":
         masks = torch.from_numpy(np.stack([_largest(mask) for mask in masks.cpu().numpy()])).to(masks.device)
+    masks = masks > 0
     height, width = masks.shape[-2:]
     sides = []
     for present, length in ((masks.any(-2), width), (masks.any(-1), height)):
