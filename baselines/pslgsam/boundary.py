@@ -54,12 +54,7 @@ def refine(image: Grey, mask: NDArray[np.bool_], choices: BoundaryChoices) -> ND
     """
     if int(mask.sum()) < LEAST:
         return None
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    reach = choices.margin + choices.dilate
-    window = (
-        slice(max(0, int(rows[0]) - reach), int(rows[-1]) + 1 + reach),
-        slice(max(0, int(columns[0]) - reach), int(columns[-1]) + 1 + reach),
-    )
+    window = window_of(mask, choices)
     inside = np.ascontiguousarray(mask[window], np.uint8)
     far = cv2.dilate(inside, _square(choices.dilate)) == 0
     if int(far.sum()) < LEAST:
@@ -74,6 +69,16 @@ def refine(image: Grey, mask: NDArray[np.bool_], choices: BoundaryChoices) -> ND
     refined[window] = cut
     union = int((mask | refined).sum())
     return None if int((mask & refined).sum()) < choices.keep * union else refined
+
+
+def window_of(mask: NDArray[np.bool_], choices: BoundaryChoices) -> tuple[slice, slice]:
+    """Rows and columns round a mask (H, W), which is not empty, that `refine` looks at."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    reach = choices.margin + choices.dilate
+    return (
+        slice(max(0, int(rows[0]) - reach), int(rows[-1]) + 1 + reach),
+        slice(max(0, int(columns[0]) - reach), int(columns[-1]) + 1 + reach),
+    )
 
 
 def _square(radius: int) -> Grey:

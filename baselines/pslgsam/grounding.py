@@ -148,7 +148,6 @@ class Grounded:
 
     Attributes:
         found: boxes and scores of all decoder layers.
-        stages: the image encoder's maps (U, C, h, w).
         text: words (B, L, D) before the fusion.
         words: words after the last level.
         sentence: (B, D).
@@ -159,7 +158,6 @@ class Grounded:
     """
 
     found: Detected
-    stages: Sequence[Tensor]
     text: Tensor
     words: Tensor
     sentence: Tensor
@@ -201,31 +199,27 @@ class LQVG(nn.Module):
         self.sentence = nn.Linear(width, width)
         self.detector = Detector(width, heads, front.levels, points, layers, hidden, queries, dropout)
 
-    def forward(
-        self, images: Tensor, ids: Tensor, mask: Tensor, image_of: Tensor | None = None, padding: Tensor | None = None
-    ) -> Grounded:
+    def forward(self, maps: Sequence[Tensor], ids: Tensor, mask: Tensor, padding: Tensor | None = None) -> Grounded:
         """Ground expressions.
 
         Args:
-            images: (U, 3, H, W) normalised photographs, zero at padding.
+            maps: (B, D, h, w) of each level, from `front`, a photograph for each expression.
             ids: (B, L) token ids.
             mask: (B, L) bool, True for real tokens.
-            image_of: (B,) photograph of each expression; None if U = B in the same order.
-            padding: (U, H, W) bool, True for padding; None for images without any.
+            padding: (B, H, W) bool, True for padding of the images; None for images without any.
         """
-        stages, maps = self.front.encode_image(images)
-        blank = images.new_zeros((len(images), *images.shape[-2:]), dtype=torch.bool) if padding is None else padding
         sizes = [(one.shape[-2], one.shape[-1]) for one in maps]
-        shrunk = [F.interpolate(blank[:, None].float(), size).bool()[:, 0] for size in sizes]
-        if image_of is not None:
-            maps, shrunk = [one[image_of] for one in maps], [one[image_of] for one in shrunk]
+        if padding is None:
+            shrunk = [torch.zeros_like(one[:, 0], dtype=torch.bool) for one in maps]
+        else:
+            shrunk = [F.interpolate(padding[:, None].float(), size).bool()[:, 0] for size in sizes]
         text = self.front.encode_text(ids, mask)
         codes = [counted_sine_2d(one, self.width, text) for one in shrunk]
         words, fused = self.fuse(maps, codes, shrunk, text, mask)
         rows = torch.arange(len(words), device=words.device)
         sentence = self.sentence(words[rows, self.front.sentence_place(mask)]).tanh()
         levels = self.detector.flatten(fused, codes, shrunk)
-        return Grounded(self.detector(levels, sentence), stages, text, words, sentence, fused, codes, shrunk, levels)
+        return Grounded(self.detector(levels, sentence), text, words, sentence, fused, codes, shrunk, levels)
 
     def fuse(
         self, maps: Sequence[Tensor], codes: Sequence[Tensor], padding: Sequence[Tensor], text: Tensor, mask: Tensor

@@ -5,6 +5,8 @@ Legend: `U` photographs, `B` samples, `H W` pixels of the input.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -44,6 +46,7 @@ class PSLGSAM(Method):
 
     name: ClassVar[str] = "pslgsam"
     Options: ClassVar[type[Any]] = PSLGSAMOptions
+    shares_images: ClassVar[bool] = True
 
     def __init__(self, options: PSLGSAMOptions) -> None:
         super().__init__()
@@ -97,22 +100,34 @@ class PSLGSAM(Method):
         """The boxes of each expression and their scores; see `BoxSource`."""
         if self.file is not None:
             return self.file.find(batch)
-        found = self._detect(batch, batch.images)
+        maps = self._maps(batch.images) if not batch.encoded else batch.encoded[: self._levels]
+        found = self._detect(batch, maps)
         return FoundBoxes(to_xyxy(at_least_float32(found.boxes[-1])), at_least_float32(found.scores[-1]))
 
-    def _detect(self, batch: Batch, images: Tensor) -> Detected:
+    @property
+    def _levels(self) -> int:
+        return 0 if self.grounder is None else self.grounder.front.levels
+
+    def _maps(self, images: Tensor) -> Sequence[Tensor]:
+        """LQVG's maps (U, D, h, w) of photographs."""
+        return [] if self.grounder is None else self.grounder.front.encode_image(images)[1]
+
+    def _detect(self, batch: Batch, maps: Sequence[Tensor]) -> Detected:
         assert self.grounder is not None
-        found: Detected = self.grounder(images, batch.tokens.ids, batch.tokens.mask, self._image_of(batch)).found
+        own = [batch.per_sample(one) for one in maps]
+        found: Detected = self.grounder(own, batch.tokens.ids, batch.tokens.mask).found
         return found
 
-    def _image_of(self, batch: Batch) -> Tensor:
-        return torch.arange(len(batch), device=batch.images.device)
-
-    def encode_image(self, images: Tensor) -> ImageFeatures:
+    def features(self, images: Tensor) -> ImageFeatures:
         """Photographs (U, 3, H, W) of any size as the mask decoder reads them; the encoder is always frozen."""
         side = self.segmenter.image_size
         with torch.no_grad():
             return self.segmenter.encode_image(upsample(images, (side, side)))
+
+    def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Encode photographs (U, 3, H, W): LQVG's maps, then the segmenter's."""
+        features = self.features(images)
+        return *self._maps(images), features.main, *features.fine
 
     def forward(self, batch: Batch) -> MethodOutput:
         """Logits at the input's size (B, 1, H, W).
@@ -122,11 +137,11 @@ class PSLGSAM(Method):
         """
         if self.training:
             return self._train(batch)
+        batch = replace(batch, encoded=self.encoded(batch))
         boxes = self.find(batch).best()
-        features = self.encode_image(batch.images)
-        logits = outline(
-            self.segmenter, batch.images, features, boxes, self._image_of(batch), self.options, self.input_spec
-        )
+        main, *fine = batch.encoded[self._levels :]
+        features = ImageFeatures(main, tuple(fine))
+        logits = outline(self.segmenter, batch.images, features, boxes, rows_of(batch), self.options, self.input_spec)
         return MethodOutput(logits, {"boxes": boxes})
 
     def _train(self, batch: Batch) -> MethodOutput:
@@ -135,7 +150,7 @@ class PSLGSAM(Method):
         aux: dict[str, Any] = {"truths": truths, "valid": valid}
         logits = torch.zeros(len(batch), 1, *size, device=batch.images.device)
         if self.grounder is not None:
-            found = self._detect(batch, self._rescaled(batch.images))
+            found = self._detect(batch, self._maps(self._rescaled(batch.images)))
             best = FoundBoxes(to_xyxy(at_least_float32(found.boxes[-1].detach())), found.scores[-1].detach()).best()
             iou, _ = overlaps(best, truths.to(best.dtype))
             count = valid.sum().clamp(min=1)
@@ -169,13 +184,14 @@ class PSLGSAM(Method):
         pixels = torch.stack((drawn % width, drawn // width), -1) + 0.5
         points = None if self.options.point == "none" else pixels
         factor = moved.new_tensor((self.segmenter.image_size / width, self.segmenter.image_size / height))
-        features = self.encode_image(batch.images).select(self._image_of(batch))
+        features = self.features(batch.images).select(rows_of(batch))
         logits = prompt_segmenter(self.segmenter, features, points, moved, factor, self.options)
         return upsample(logits, (4 * logits.shape[-2], 4 * logits.shape[-1]))
 
     def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
         """Weighted losses: `cls`, `l1` and `giou` of all decoder layers; with decoder tuning, those of the mask too."""
-        aux, losses = output.aux, {}
+        aux = output.aux
+        losses: dict[str, Tensor] = {}
         with full_precision(output.logits.device):
             if self.grounder is not None:
                 found: Detected = aux["found"]
@@ -261,6 +277,11 @@ class PSLGSAM(Method):
             fit(self.grounder, RELEASED.convert(official, self.grounder), "its parameters")
         load_frozen(self.name, self.options, {"segmenter": self.segmenter.load_tensors})
         return sha256_file(path)
+
+
+def rows_of(batch: Batch) -> Tensor:
+    """The row (B,) of the images that each sample sees."""
+    return torch.arange(len(batch), device=batch.images.device) if batch.image_of is None else batch.image_of
 
 
 def group_of(name: str) -> str:

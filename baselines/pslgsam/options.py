@@ -68,7 +68,7 @@ class PSLGSAMOptions:
         point_min_area: see there.
         point_place: see there.
         point_max_crop: see there.
-        mbo: move the mask's boundary by GrabCut.
+        mbo: move the mask's boundary by GrabCut; None for yes without decoder tuning and no with it.
         mbo_erode: see `BoundaryChoices`; None for 3 pixels at 512, in proportion to the input, at least 1.
         mbo_dilate: see there; None as above.
         mbo_rounds: see `BoundaryChoices`, as for the next four.
@@ -132,7 +132,7 @@ class PSLGSAMOptions:
     point_min_area: float = 0.2
     point_place: Literal["centroid", "deepest"] = "centroid"
     point_max_crop: int = 160
-    mbo: bool = True
+    mbo: bool | None = None
     mbo_erode: int | None = None
     mbo_dilate: int | None = None
     mbo_rounds: int = 10
@@ -155,10 +155,10 @@ class PSLGSAMOptions:
         """
         if self.boxes == "truth":
             raise UsageError(
-                "pslgsam: boxes=truth would read the truth that it is scored by; as a diagnostic, boxes of the truth are "
-                "in `python -m benchmarks.pslgsam --run DIR`."
+                "pslgsam: boxes=truth would read the truth that it is scored by; `python -m benchmarks.pslgsam --run DIR` "
+                "shows it as a diagnostic."
             )
-        if self.boxes != "lqvg" and not self.boxes.removeprefix(FILE) != self.boxes:
+        if self.boxes != "lqvg" and not self.box_file:
             raise UsageError(f"pslgsam: boxes is lqvg or file:PATH, not '{self.boxes}'.")
         if self.prompt == "point-clip" and self.point == "none":
             raise UsageError("pslgsam: prompt=point-clip needs a point; set point to cfpg or centre.")
@@ -173,6 +173,11 @@ class PSLGSAMOptions:
             raise UsageError(f"pslgsam: mask_share lies above 0 and up to 1, not {self.mask_share:g}.")
         if self.point_max_crop < 3:
             raise UsageError(f"pslgsam: point_max_crop is at least 3, not {self.point_max_crop}.")
+
+    @property
+    def refines(self) -> bool:
+        """Whether masks get a moved boundary."""
+        return not self.tune_decoder if self.mbo is None else self.mbo
 
     @property
     def box_file(self) -> str | None:

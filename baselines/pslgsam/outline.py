@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from baselines.pslgsam.boundary import refine
+from baselines.pslgsam.boundary import refine, window_of
 from baselines.pslgsam.options import PSLGSAMOptions
 from baselines.pslgsam.point import find_point
 from rrsis_bench.nn.encoders.sam import ImageFeatures, PromptableSegmenter
@@ -46,7 +46,7 @@ def outline(
         logits (B, 1, H, W).
     """
     height, width = images.shape[-2:]
-    pictures = eight_bit(images, spec) if options.point == "cfpg" or options.mbo else []
+    pictures = eight_bit(images, spec) if options.point == "cfpg" or options.refines else []
     scaled = boxes.float() * boxes.new_tensor((width, height, width, height), dtype=torch.float32)
     points = choose_points(pictures, scaled, image_of, options)
     factor = scaled.new_tensor((segmenter.image_size / width, segmenter.image_size / height))
@@ -54,7 +54,7 @@ def outline(
     logits = upsample(logits.float(), (height, width))
     if options.prompt == "point-clip":
         logits = logits.masked_fill(~inside(grown(scaled, options.clip_margin), (height, width)), OUTSIDE)
-    return refined(pictures, logits, image_of, options) if options.mbo else logits
+    return refined(pictures, logits, image_of, options) if options.refines else logits
 
 
 def prompt_segmenter(
@@ -95,17 +95,20 @@ def choose_points(
     return boxes.new_tensor(found)
 
 
-def refined(
-    pictures: list[NDArray[np.uint8]], logits: Tensor, image_of: Tensor, options: PSLGSAMOptions
-) -> Tensor:
-    """Logits (B, 1, H, W) of masks with a moved boundary; logits whose mask cannot be refined stay."""
+def refined(pictures: list[NDArray[np.uint8]], logits: Tensor, image_of: Tensor, options: PSLGSAMOptions) -> Tensor:
+    """Logits (B, 1, H, W) of masks with a moved boundary.
+
+    They are sure in the window that the step looks at. All others stay, also those of a mask that cannot be refined.
+    """
     choices = options.boundary_choices(max(logits.shape[-2:]))
     masks = (logits[:, 0] > 0).cpu().numpy()
     changed = logits.clone()
     for number, (mask, image) in enumerate(zip(masks, image_of.tolist(), strict=True)):
         found = refine(pictures[image], mask, choices)
         if found is not None:
-            changed[number, 0] = torch.where(torch.from_numpy(found).to(logits.device), SURE, -SURE)
+            window = window_of(mask, choices)
+            sure = torch.from_numpy(np.where(found[window], SURE, -SURE).astype(np.float32))
+            changed[number, 0][window] = sure.to(logits.device, logits.dtype)
     return changed
 
 

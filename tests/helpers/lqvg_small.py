@@ -46,14 +46,14 @@ def padded_images(sizes: list[tuple[int, int]], seed: int) -> tuple[Tensor, Tens
     return torch.cat(images).double(), torch.stack(padding)
 
 
-def stages(found: Grounded) -> dict[str, Tensor]:
+def stages(maps: list[Tensor], found: Grounded) -> dict[str, Tensor]:
     """Everything that the fixture stores of a pass, in its layout."""
     detected = found.found
     sizes = found.levels.sizes
-    maps = [cells.transpose(1, 2).unflatten(-1, size) for cells, size in zip(found.fused, sizes, strict=True)]
+    cells = [one.transpose(1, 2).unflatten(-1, size) for one, size in zip(found.fused, sizes, strict=True)]
     return {
-        **{f"resnet.{i}": one[:, ::32, ::2, ::2] for i, one in enumerate(found.stages)},
-        **{f"fused.{i}": one[:, ::8] for i, one in enumerate(maps)},
+        **{f"resnet.{i}": one[:, ::32, ::2, ::2] for i, one in enumerate(maps)},
+        **{f"fused.{i}": one[:, ::8] for i, one in enumerate(cells)},
         **{f"pos.{i}": one.permute(0, 3, 1, 2)[:, ::8] for i, one in enumerate(found.codes)},
         **{f"mask.{i}": one.to(torch.uint8) for i, one in enumerate(found.padding)},
         "text": found.text,
