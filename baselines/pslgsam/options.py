@@ -155,8 +155,8 @@ class PSLGSAMOptions:
         """
         if self.boxes == "truth":
             raise UsageError(
-                "pslgsam: boxes=truth would read the truth that it is scored by; `python -m benchmarks.pslgsam --run DIR` "
-                "shows it as a diagnostic."
+                "pslgsam: boxes=truth would read the truth that it is scored by; as a diagnostic: "
+                "python -m benchmarks.pslgsam --run DIR."
             )
         if self.boxes != "lqvg" and not self.box_file:
             raise UsageError(f"pslgsam: boxes is lqvg or file:PATH, not '{self.boxes}'.")
