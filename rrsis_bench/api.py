@@ -6,7 +6,6 @@ they need it, after they have checked their arguments.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -17,6 +16,7 @@ from rrsis_bench.errors import DriftError, UsageError
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import RunRequest
 from rrsis_bench.run.resolve import ResolvedRun, resolve
+from rrsis_bench.run.start import checkpoint_to_continue, is_first_process
 
 if TYPE_CHECKING:
     from rrsis_bench.engine.predict import Predicted
@@ -125,7 +125,7 @@ def fit_run(
     """
     run = _resolved(request)
     folder = run.folder
-    checkpoint = _resume_from(folder, resume, overwrite)
+    checkpoint = checkpoint_to_continue(folder, resume, overwrite)
     if resume == "auto" and folder.is_finished:
         # Every process of torchrun must return here: a process that went on would wait for the others for ever.
         if is_first_process():
@@ -203,50 +203,6 @@ def _resolved(request: RunRequest) -> ResolvedRun:
         located = locate(run.config["data"])
         located.source.key_files(located.root)
     return run
-
-
-def _resume_from(folder: RunFolder, resume: Path | str | None, overwrite: bool) -> Path | None:
-    """The checkpoint to continue from, or None to start anew.
-
-    Raises:
-        UsageError: the folder is not ours; or it holds a run, and neither `resume` nor `overwrite` is given.
-    """
-    if not is_first_process():
-        return (
-            folder.last if resume == "auto" and folder.last.is_file() else _path(None if resume == "auto" else resume)
-        )
-    folder.check_usable()
-    if resume not in {None, "auto"}:
-        path = Path(str(resume))
-        if not path.is_file():
-            raise UsageError(f"--resume: there is no checkpoint {path}.")
-        return path
-    if resume == "auto":
-        if folder.last.is_file():
-            return folder.last
-        if folder.best.is_file() and not folder.is_finished:
-            raise UsageError(
-                f"{folder} holds {folder.best.name} but no {folder.last.name} to continue from; start anew with "
-                "--overwrite, which moves the old run aside, or choose another --out."
-            )
-        return None
-    if not overwrite:
-        if folder.is_finished:
-            raise UsageError(
-                f"{folder} holds a finished run; start anew with --overwrite, or choose another --seed or --out."
-            )
-        if folder.last.is_file() or folder.best.is_file():
-            raise UsageError(
-                f"{folder} holds an unfinished run; continue with --resume auto, or start anew with --overwrite."
-            )
-    return None
-
-
-def is_first_process() -> bool:
-    """Whether this process reads and writes the run folder: the one of rank 0, or the only one."""
-    if "RANK" in os.environ:  # torchrun
-        return int(os.environ["RANK"]) == 0
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
 
 
 def predict(

@@ -14,7 +14,7 @@ class CroBIMOptions(EncoderOptions):
     """Choices and sizes beside those of the encoders; the defaults are the reconstruction's published size.
 
     Attributes:
-        prompts: learned prompts P behind the words; 0 for none, and one pass of the text encoder (no CAPM).
+        prompts: learned prompts P behind the words. With 0 the text encoder runs once, without CAPM.
         prompt_source: `image` (CAPM: the prompts read the pyramid) or `constant` (learned alone).
         prompt_place: where the second pass puts them: `end`, behind the padding, or `before-sep`, in front of the last
             real token.

@@ -31,8 +31,9 @@ class LGCEOptions(FamilyOptions):
     Attributes:
         guide_heads: attention heads over the third and the fourth map.
         guide_depths: transformer blocks over the third and the fourth map.
-        cross_scale: `kept` also builds parts that never reach the output, for the found code's files and sizes; `none`
-            leaves them out and has the same outputs; `acting` lets the exchange between the scales act, in our way.
+        cross_scale: the exchange between the scales. In the released code its parts never reach the output. `kept`
+            builds these parts, so that released files load. `none` leaves them out, with the same outputs. `acting`
+            uses them, in a way of our choice.
         masked_guide: leave padding out of the mean that makes the language token.
     """
 

@@ -11,13 +11,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from rrsis_bench.boards import published
 from rrsis_bench.boards.published import Published, PublishedCost, PublishedRow
-from rrsis_bench.boards.rows import NEEDED, RANKED_BY, Run, Table, cost_tables, score_tables
+from rrsis_bench.boards.rows import NEEDED, RANKED_BY, Entry, Table, cost_tables, score_tables
 from rrsis_bench.data.catalogue import benchmarks, describe
 from rrsis_bench.data.info import Kind
 from rrsis_bench.errors import UserError
@@ -27,7 +27,6 @@ from rrsis_bench.results.samples import read_native
 from rrsis_bench.run import folder as run_folder
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.seal import is_synthetic
-from rrsis_bench.stats.paired import RunCounts
 
 SMOKE, EFFICIENCY = "smoke", "efficiency"
 NOTICES: Mapping[Kind, str] = {
@@ -78,7 +77,7 @@ def runs_folder(results: Path) -> Path:
     return inner if inner.is_dir() else results
 
 
-def collect(results: Path) -> tuple[list[Run], list[str]]:
+def collect(results: Path) -> tuple[list[Entry], list[str]]:
     """Read all results under a folder.
 
     Returns:
@@ -86,7 +85,7 @@ def collect(results: Path) -> tuple[list[Run], list[str]]:
         set forbids, in another data set's folder, without its samples, or a copy of another. Pictures of other masks
         than the scored ones are left out and named too.
     """
-    runs: list[Run] = []
+    runs: list[Entry] = []
     warnings: list[str] = []
     seen: dict[str, str] = {}
     ids: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -99,7 +98,7 @@ def collect(results: Path) -> tuple[list[Run], list[str]]:
             _check_status(path, result)
             if result["sha256"] in seen:
                 raise UserError(f"{path} is a copy of the result in {seen[result['sha256']]}; only that is counted.")
-            native = read_native(run, result["samples_sha256"])
+            native = read_native(run, result["samples_sha256"], str(folder))
             seen[result["sha256"]] = str(folder)
         except UserError as error:
             warnings.append(str(error))
@@ -107,10 +106,10 @@ def collect(results: Path) -> tuple[list[Run], list[str]]:
         # Thousands of runs share a few splits: their ids are kept in memory once.
         names = [ids.setdefault(column, column) for column in (native.sample_id, native.image_id)]
         runs.append(
-            Run(
+            Entry(
                 str(folder),
                 {key: value for key, value in result.items() if key in NEEDED},
-                RunCounts(names[0], names[1], native.counts, DEFAULT, str(folder)),
+                replace(native, sample_id=names[0], image_id=names[1]),
                 _pictures(run, result, warnings),
             )
         )
@@ -150,14 +149,14 @@ def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -
         )
 
 
-def build_boards(runs: Sequence[Run], numbers: Published = NOTHING) -> list[Board]:
+def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING) -> list[Board]:
     """Build all boards: smoke, the benchmarks, any other data set by name, efficiency.
 
     Args:
         runs: results from `collect`.
         numbers: what is published, from `published.read`.
     """
-    by_name: dict[str, list[Run]] = defaultdict(list)
+    by_name: dict[str, list[Entry]] = defaultdict(list)
     for run in runs:
         dataset = run.result["dataset"]
         synthetic = is_synthetic(dataset)
@@ -172,7 +171,7 @@ def build_boards(runs: Sequence[Run], numbers: Published = NOTHING) -> list[Boar
     return [*boards, make_board(EFFICIENCY, real, numbers)]
 
 
-def make_board(name: str, runs: Sequence[Run] = (), numbers: Published = NOTHING) -> Board:
+def make_board(name: str, runs: Sequence[Entry] = (), numbers: Published = NOTHING) -> Board:
     """Build a board with its title and notice.
 
     Args:
@@ -186,7 +185,7 @@ def make_board(name: str, runs: Sequence[Run] = (), numbers: Published = NOTHING
     return Board(name, _title(name), _notice(name), tables, numbers.rows.get(name, ()), pictures=_gallery(runs, tables))
 
 
-def _gallery(runs: Sequence[Run], tables: Sequence[Table]) -> dict[str, Mapping[str, str]]:
+def _gallery(runs: Sequence[Entry], tables: Sequence[Table]) -> dict[str, Mapping[str, str]]:
     """Choose the pictures of each row: those of its first seed that has any."""
     kept = {run.folder: run.pictures for run in runs if run.pictures}
     found: dict[str, Mapping[str, str]] = {}

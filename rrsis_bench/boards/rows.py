@@ -36,8 +36,8 @@ CARD_FIELDS = ("title", "venue", "year", "encoders", "fidelity")
 
 
 @dataclass(frozen=True)
-class Run:
-    """One result.
+class Entry:
+    """One result on a board.
 
     Attributes:
         folder: its folder, relative to the results.
@@ -68,7 +68,7 @@ class Row:
         n_seeds: number of runs.
         published: the published number beside the measured one.
         efficiency: the fields of `EFFICIENCY`.
-        measured_on: device and precision latency and memory hold for; "" if neither was measured.
+        measured_on: device and precision that latency and memory were measured with; "" if neither was measured.
         selected_on: split the checkpoint was chosen on.
         parts: breakdown (category, size) -> part -> mean mIoU over seeds.
         runs: folders of the runs.
@@ -102,10 +102,10 @@ class Table:
 
     Attributes:
         dataset: name of the data set; "" for costs, which belong to none.
-        split: name of the split; "" likewise.
+        split: name of the split; "" for costs.
         kind: kind of every row.
-        n_samples: numbers of samples scored. If rows differ there are several, and the page says they do.
-        contents: content hashes of the data scored; likewise.
+        n_samples: numbers of samples scored; several if the rows differ, which the page says.
+        contents: content hashes of the data scored; several if rows were scored on different data.
         rows: best first.
     """
 
@@ -117,14 +117,14 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def score_tables(runs: Iterable[Run], published: Mapping[str, Sequence[PublishedRow]]) -> list[Table]:
+def score_tables(runs: Iterable[Entry], published: Mapping[str, Sequence[PublishedRow]]) -> list[Table]:
     """Make one table for each data set, kind and split.
 
     Args:
         runs: sound results.
         published: data set -> published rows, to stand beside the measured ones.
     """
-    parts: dict[tuple[str, int, str], list[Run]] = defaultdict(list)
+    parts: dict[tuple[str, int, str], list[Entry]] = defaultdict(list)
     for run in runs:
         dataset = run.result["dataset"]
         parts[dataset["name"], KINDS.index(run.result["kind"]), dataset["split"]].append(run)
@@ -148,9 +148,9 @@ def _split_order(split: str) -> tuple[int, str]:
     return ({"test": 0, "val": 1}.get(split, 2), split)
 
 
-def cost_tables(runs: Iterable[Run]) -> list[Table]:
+def cost_tables(runs: Iterable[Entry]) -> list[Table]:
     """Make one table of costs for each kind; the runs of a variant on all data sets are one row."""
-    parts: dict[int, dict[tuple[str, str], list[Run]]] = defaultdict(lambda: defaultdict(list))
+    parts: dict[int, dict[tuple[str, str], list[Entry]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         if run.result.get("efficiency"):
             method = run.result["method"]
@@ -167,8 +167,8 @@ def cost_tables(runs: Iterable[Run]) -> list[Table]:
     return found
 
 
-def _score_rows(runs: Iterable[Run], published: Sequence[PublishedRow], split: str) -> tuple[Row, ...]:
-    groups: dict[str, list[Run]] = defaultdict(list)
+def _score_rows(runs: Iterable[Entry], published: Sequence[PublishedRow], split: str) -> tuple[Row, ...]:
+    groups: dict[str, list[Entry]] = defaultdict(list)
     for run in runs:
         method = run.result["method"]
         groups["\0".join((method["name"], method["variant"], str(run.result.get("selected_on") or "")))].append(run)
@@ -189,7 +189,7 @@ def _score_rows(runs: Iterable[Run], published: Sequence[PublishedRow], split: s
     )
 
 
-def _placed(groups: Mapping[str, Sequence[Run]]) -> dict[str, Placement]:
+def _placed(groups: Mapping[str, Sequence[Entry]]) -> dict[str, Placement]:
     entries = {
         key: [run.counts for run in members if run.counts is not None]
         for key, members in groups.items()
@@ -198,7 +198,7 @@ def _placed(groups: Mapping[str, Sequence[Run]]) -> dict[str, Placement]:
     return rank_groups(entries, RANKED_BY)
 
 
-def _row(runs: Sequence[Run], split: str | None, published: Sequence[PublishedRow]) -> Row:
+def _row(runs: Sequence[Entry], split: str | None, published: Sequence[PublishedRow]) -> Row:
     ordered = sorted(runs, key=lambda run: (len(run.folder), run.folder))
     results = [run.result for run in ordered]
     first, whole = results[0], len(results)

@@ -27,6 +27,7 @@ from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.layers.upconv import enlarged_first
 from rrsis_bench.types import Batch, Tokenized
 
 Precision = Literal["32", "bf16", "16"]
@@ -168,11 +169,14 @@ def sample_batch(method: Method, size: int, device: torch.device | str) -> Batch
 
 
 def gflops(method: Method, device: torch.device | str) -> float:
-    """GFLOPs of one forward pass of one sample; a multiply-add counts as 2. Works on the meta device too."""
+    """GFLOPs of one forward pass of one sample; a multiply-add counts as 2. Works on the meta device too.
+
+    The count is that of the published form, in which maps are enlarged before they are convolved.
+    """
     batch = sample_batch(method, 1, device).blind()
     # The plain attention (MATH) consists of operations that the counter counts alike on every device.
     counter = FlopCounterMode(display=False)
-    with unchanged(method), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+    with unchanged(method), torch.no_grad(), enlarged_first(), sdpa_kernel(SDPBackend.MATH), counter:
         # The counter adds hooks to tensors that may have a gradient, and fails on views made without one.
         method.eval().requires_grad_(False)
         method(batch)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import area
+from rrsis_bench.data.sizes import SIZE_NAMES, size_bins
 from rrsis_bench.data.wording import WORD_EDGES, WORD_NAMES, count_words
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-SIZE_BINS = ((0.0025, "< 0.25 %"), (0.01, "0.25-1 %"), (0.04, "1-4 %"), (0.16, "4-16 %"), (1.01, "> 16 %"))
 
 
 def tables(pairs: Sequence[Pair]) -> Iterator[Table]:
@@ -26,7 +25,7 @@ def tables(pairs: Sequence[Pair]) -> Iterator[Table]:
     """
     yield _splits(pairs)
     yield _by_split("category", Counter((r.split, r.category or "(none)") for r in pairs), None)
-    yield _by_split("object size, share of the image", _sizes(pairs), [name for _, name in SIZE_BINS])
+    yield _by_split("object size, share of the image", _sizes(pairs), SIZE_NAMES)
     lengths = Counter((r.split, WORD_NAMES[bisect_left(WORD_EDGES, count_words(r.text))]) for r in pairs)
     yield _by_split("words of the expression", lengths, WORD_NAMES)
 
@@ -61,9 +60,5 @@ def _by_split(title: str, counts: Counter[tuple[str, str]], order: Sequence[str]
 
 
 def _sizes(pairs: Sequence[Pair]) -> Counter[tuple[str, str]]:
-    counts: Counter[tuple[str, str]] = Counter()
-    for pair in pairs:
-        height, width = pair.rle["size"]
-        share = area(pair.rle) / (height * width)
-        counts[pair.split, next(name for limit, name in SIZE_BINS if share < limit)] += 1
-    return counts
+    bins = size_bins([area(pair.rle) / (pair.rle["size"][0] * pair.rle["size"][1]) for pair in pairs])
+    return Counter((pair.split, SIZE_NAMES[size]) for pair, size in zip(pairs, bins, strict=True))

@@ -16,7 +16,7 @@ from rrsis_bench.run.folder import RunFolder
 
 
 @dataclass(frozen=True)
-class LoadedRun:
+class TrainedMethod:
     """A trained method, and the run that it comes from.
 
     Attributes:
@@ -32,7 +32,7 @@ class LoadedRun:
     weights: dict[str, str]
 
 
-def load_run(folder: RunFolder, device: torch.device | str = "cpu", checkpoint: Path | None = None) -> LoadedRun:
+def load_run(folder: RunFolder, device: torch.device | str = "cpu", checkpoint: Path | None = None) -> TrainedMethod:
     """Load the best checkpoint of a run.
 
     Args:
@@ -55,4 +55,4 @@ def load_run(folder: RunFolder, device: torch.device | str = "cpu", checkpoint: 
     pretrained = bool(content[ENTRY]["frozen_sha256"]) and bool(model.get("pretrained", True))
     method, _ = build_method(name, variant, options, pretrained)
     strict_load(method, content, checkpoint)
-    return LoadedRun(method.eval().to(device), config, checkpoint, dict(content[ENTRY]["weights"]))
+    return TrainedMethod(method.eval().to(device), config, checkpoint, dict(content[ENTRY]["weights"]))

@@ -17,7 +17,7 @@ from rrsis_bench.data.pixels import ImageReader
 from rrsis_bench.data.text import normalise_text
 from rrsis_bench.engine.bitmask import BitMask
 from rrsis_bench.engine.geo import GeoImage, map_files
-from rrsis_bench.engine.load import LoadedRun
+from rrsis_bench.engine.load import TrainedMethod
 from rrsis_bench.engine.overlay import draw_overlay, enlarged
 from rrsis_bench.errors import UsageError
 from rrsis_bench.files import json_text, write_together
@@ -77,7 +77,7 @@ def write_prediction(
     place: GeoImage | None,
     text: str,
     found: Prediction,
-    run: LoadedRun,
+    run: TrainedMethod,
 ) -> tuple[Path, ...]:
     """Write mask, overlay and RLE, and for a georeferenced image the mask on the map and its polygons.
 

@@ -46,8 +46,8 @@ def validate(counts: NDArray[Any]) -> Counts:
 
 def divide(numerator: NDArray[Any], denominator: NDArray[Any], empty: EmptyUnion) -> NDArray[np.float64]:
     """Divide two arrays of one shape; where the denominator is 0, `empty` says what an empty union gives."""
-    # One correctly rounded float64 division, so that comparing with a literal such as 0.7 decides as the exact
-    # fraction would: 7/10 and 0.7 round to the same number, and no union is large enough to blur a neighbour.
+    # float64 rounds the quotient once. Comparing it with a literal such as 0.7 therefore decides as the exact fraction
+    # would: 7/10 and 0.7 round to the same number, and no union is large enough to blur a neighbour.
     value = {"one_if_both_empty": 1.0, "zero": 0.0, "nan": np.nan}[empty]
     result = np.full(numerator.shape, value, dtype=np.float64)
     np.divide(numerator, denominator, out=result, where=denominator > 0)

@@ -103,8 +103,8 @@ def binarise(logits: Tensor, target: tuple[int, int], input_size: tuple[int, int
 def _warp(image: Tensor, target: tuple[int, int]) -> Tensor:
     """Warp (n, 1, H, W) to `target` as the DETRIS line warps a prediction back to its photograph.
 
-    Its affine map takes pixel (0, 0) to pixel (0, 0) and scales by the ratio of the sizes, without the half-pixel shift
-    of a resize; bicubic with a = -0.75, zero outside.
+    The affine map takes pixel (0, 0) to pixel (0, 0) and scales by the ratio of the sizes. A resize would shift by half
+    a pixel; this map does not. Interpolation is bicubic with a = -0.75, and zero outside the image.
     """
     if tuple(image.shape[-2:]) == target:
         return image

@@ -1,7 +1,7 @@
 """The scoring protocols, by name and version: ours, and those of the papers' released code.
 
-A protocol is a *view* (how logits and truth become two binary masks of one size) and the conventions that turn the
-integers of that view into metrics. Protocols with the same view share its integers, and one pass counts all views.
+A protocol has two parts. Its *view* says how logits and truth become two binary masks of one size. Its conventions
+say how the view's integers become metrics. Protocols with the same view share its integers; one pass counts all views.
 A protocol's meaning never changes under its name: another rule is another version.
 
 `PROTOCOLS` is the only list. A further protocol is one entry there (and, if it upsamples in a new way, a branch of

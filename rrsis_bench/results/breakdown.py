@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data.sizes import SIZE_NAMES, size_bins
 from rrsis_bench.data.wording import WORD_EDGES, WORD_NAMES
 from rrsis_bench.metrics.functional import scores
 from rrsis_bench.metrics.protocols import NATIVE, Protocol
@@ -14,10 +15,6 @@ from rrsis_bench.results.samples import SampleTable
 
 PARTS = ("category", "size")
 """The breakdowns that boards and comparisons show."""
-
-SIZE_EDGES = (0.0025, 0.01, 0.04, 0.16)
-"""Upper bounds of the bins of object size, as the object's share of the image's area."""
-SIZE_NAMES = ("<0.25%", "0.25-1%", "1-4%", "4-16%", ">16%")
 
 TOKEN_EDGES = (5, 10, 15, 20)
 """Inclusive upper bounds of the bins of length in tables of version 1, which count tokens of a method's tokenizer."""
@@ -27,12 +24,9 @@ TOKEN_NAMES = ("1-5", "6-10", "11-15", "16-20", ">20")
 def groups(table: SampleTable) -> dict[str, dict[str, NDArray[np.int64]]]:
     """The rows of each part: breakdown -> part -> row numbers. Empty parts are left out.
 
-    The size is the native truth's share of the native image. A share on an edge belongs to the larger bin, except
-    16 %: the largest bin is "more than 16 %".
+    The size is the native truth's share of the native image.
     """
-    shares = _shares(table)
-    size = np.searchsorted(np.array(SIZE_EDGES), shares, side="right")
-    size[shares == SIZE_EDGES[-1]] = len(SIZE_EDGES) - 1
+    size = size_bins(_shares(table))
     found: dict[str, dict[str, NDArray[np.int64]]] = {
         "category": _split(np.array(table.category), sorted(set(table.category) - {""})),
         "size": {name: np.flatnonzero(size == i) for i, name in enumerate(SIZE_NAMES)},

@@ -19,6 +19,7 @@ from rrsis_bench.errors import UserError, did_you_mean
 from rrsis_bench.metrics.areas import Counts
 from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS, views
 from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.stats.paired import RunCounts
 
 Unit = Literal["words", "tokens"]
 _IDENTITY = ("sample_id", "image_id", "category")
@@ -154,22 +155,7 @@ def _rows(table: SampleTable) -> Iterator[list[str | int]]:
         yield [*identity, *sizes, *counts[i].tolist(), int(table.position[i]), int(table.relation[i])]
 
 
-@dataclass(frozen=True, eq=False)
-class NativeCounts:
-    """The part of a sample table that ranks need.
-
-    Attributes:
-        sample_id: N ids, sorted.
-        image_id: N ids of the photographs.
-        counts: (N, 3) int64 areas of truth, prediction and intersection at native size, in pixels.
-    """
-
-    sample_id: tuple[str, ...]
-    image_id: tuple[str, ...]
-    counts: Counts
-
-
-def read_native(folder: RunFolder, sha256: str) -> NativeCounts:
+def read_native(folder: RunFolder, sha256: str, where: str) -> RunCounts:
     """The native integers of a run's samples, read seven times as fast as by `read_samples`.
 
     This suite wrote a table that has the checksum of its result, so that this function does not check its values.
@@ -177,6 +163,7 @@ def read_native(folder: RunFolder, sha256: str) -> NativeCounts:
     Args:
         folder: the run folder.
         sha256: checksum of the table, as the result states it.
+        where: what to call the run in an error.
 
     Raises:
         UserError: see `RunFolder.samples`.
@@ -186,11 +173,11 @@ def read_native(folder: RunFolder, sha256: str) -> NativeCounts:
     columns = header.split(",")
     if NATIVE.name not in _views(columns) or '"' in body:
         table = parse(content, folder.samples_path)
-        return NativeCounts(table.sample_id, table.image_id, table.view(NATIVE.name))
+        return RunCounts(table.sample_id, table.image_id, table.view(NATIVE.name), where=where)
     width, cells = len(columns), body.rstrip("\n").replace("\n", ",").split(",")
     places = [columns.index(name) for name in _area_columns(NATIVE.name)]
     counts = np.array([list(map(int, cells[place::width])) for place in places], np.int64).T
-    return NativeCounts(tuple(cells[0::width]), tuple(cells[1::width]), np.ascontiguousarray(counts))
+    return RunCounts(tuple(cells[0::width]), tuple(cells[1::width]), np.ascontiguousarray(counts), where=where)
 
 
 def _views(header: Sequence[str]) -> tuple[str, ...]:

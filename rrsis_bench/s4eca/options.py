@@ -17,7 +17,8 @@ class S4ECAOptions(DetrisFamilyOptions):
         scale_hidden: width of the scale selection's joint code.
         queries: number of learnable queries, which is the number of proxies.
         text_adapter_heads: attention heads in the textual adapters.
-        zero_init: up-projections start at zero; if off, they start Kaiming-normal, damped by `residual_scale` only.
+        zero_init: up-projections start at zero. Without it they start Kaiming-normal, and only `residual_scale` damps
+            them.
         extractor_norm: `batch`, or `group` for fewer than 8 samples per device.
         text_adapter: `queries` (the reconstruction), `dense` (DETRIS's convolutions) or `none` (ablation).
         proxies: `carried` (each adapter refines the previous set; all visual adapters read the last set), `per-level`

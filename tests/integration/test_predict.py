@@ -11,7 +11,7 @@ from PIL import Image
 
 from rrsis_bench.cli import main
 from rrsis_bench.data import masks
-from rrsis_bench.engine.load import LoadedRun, load_run
+from rrsis_bench.engine.load import TrainedMethod, load_run
 from rrsis_bench.engine.predict import segment
 from rrsis_bench.run.folder import RunFolder
 
@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def loaded(run: Path) -> LoadedRun:
+def loaded(run: Path) -> TrainedMethod:
     return load_run(RunFolder(run), "cpu")
 
 
@@ -71,7 +71,7 @@ def test_an_empty_prediction_is_said_and_written(
 
     genuine = load.load_run
 
-    def pessimist(*args: object) -> LoadedRun:
+    def pessimist(*args: object) -> TrainedMethod:
         result = genuine(*args)  # type: ignore[arg-type]
         result.method.register_forward_hook(lambda module, inputs, output: type(output)(output.logits * 0 - 9))
         return result
@@ -85,7 +85,7 @@ def test_an_empty_prediction_is_said_and_written(
     assert facts["mean_probability"] is None
 
 
-def test_one_tile_is_the_scored_prediction(loaded: LoadedRun) -> None:
+def test_one_tile_is_the_scored_prediction(loaded: TrainedMethod) -> None:
     image = np.random.default_rng(1).integers(0, 256, (90, 130, 3), dtype=np.uint8)
     whole = segment(loaded.method, image, "the red ship")
     assert whole.tiles == 1
@@ -94,7 +94,7 @@ def test_one_tile_is_the_scored_prediction(loaded: LoadedRun) -> None:
 
 
 def test_large_images_are_tiled(
-    run: Path, loaded: LoadedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, loaded: TrainedMethod, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = np.random.default_rng(2).integers(0, 256, (300, 700, 3), dtype=np.uint8)
     one = segment(loaded.method, image, "the red ship", tile=128, batch_size=1)

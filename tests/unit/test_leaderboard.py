@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from helpers.results import edit, make_result, make_table, write
-from rrsis_bench.boards.board import Run, build_boards, collect
+from rrsis_bench.boards.board import Entry, build_boards, collect
 from rrsis_bench.boards.leaderboard import FORMATS, inject, outputs, pages
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError
@@ -127,7 +127,7 @@ def test_a_smoke_row_never_reaches_a_real_board(change, results, capsys):
 def test_not_even_from_a_callers_own_list():
     result = {**make_result(), "kind": "retrained"}
     real = {**make_result(dataset="rrsisd", kind="retrained"), "kind": "smoke"}
-    assert all(not board.tables for board in build_boards([Run("a", result), Run("b", real)]))
+    assert all(not board.tables for board in build_boards([Entry("a", result), Entry("b", real)]))
 
 
 def test_not_even_when_moved_by_hand_into_a_real_folder(results, capsys):

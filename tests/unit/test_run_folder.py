@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rrsis_bench.api import _resume_from
 from rrsis_bench.errors import UsageError
 from rrsis_bench.run.differences import changes
 from rrsis_bench.run.folder import MARK, RunFolder
+from rrsis_bench.run.start import checkpoint_to_continue
 
 THEIRS = ("checkpoints/thesis.ckpt", "events.out.tfevents.1", "config.yaml", "metrics.csv", "notes.txt", "result.json")
 
@@ -34,7 +34,7 @@ def test_a_user_s_folder_is_refused_whatever_is_asked(
 ) -> None:
     before = fill(tmp_path, *names)
     with pytest.raises(UsageError, match="did not write"):
-        _resume_from(RunFolder(tmp_path), resume, overwrite)
+        checkpoint_to_continue(RunFolder(tmp_path), resume, overwrite)
     with pytest.raises(UsageError, match="did not write"):
         RunFolder(tmp_path).claim()
     assert held(tmp_path) == before
@@ -69,8 +69,8 @@ def test_only_best_is_no_reason_to_start_anew(tmp_path: Path) -> None:
     fill(tmp_path, "checkpoints/best.ckpt")
     for resume in ("auto", None):
         with pytest.raises(UsageError, match=r"best\.ckpt|unfinished"):
-            _resume_from(folder, resume, False)
-    assert _resume_from(folder, None, True) is None
+            checkpoint_to_continue(folder, resume, False)
+    assert checkpoint_to_continue(folder, None, True) is None
     assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
 
 

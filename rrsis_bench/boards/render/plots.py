@@ -12,8 +12,9 @@ from rrsis_bench.boards.board import Board
 from rrsis_bench.boards.render.drawings import slot
 from rrsis_bench.boards.render.views import KIND_TITLES
 from rrsis_bench.boards.rows import Row, Table
+from rrsis_bench.data.sizes import SIZE_NAMES
 from rrsis_bench.errors import UserError
-from rrsis_bench.results.breakdown import PARTS, SIZE_NAMES
+from rrsis_bench.results.breakdown import PARTS
 
 DRAWING = 3
 """Raised when the way a plot is drawn changes, so that committed drawings are made again."""
