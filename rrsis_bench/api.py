@@ -225,14 +225,14 @@ def predict(
 
     Args:
         run: run folder of `fit`.
-        image: PNG, JPEG, TIFF, or GeoTIFF; one or several.
+        image: PNG, JPEG, TIFF, or GeoTIFF, a folder of them, or a pattern such as `scenes/*.tif`; one or several.
         text: the expression; one or several.
         out: folder to write to; None for `predictions`.
         ckpt: a checkpoint; None for the run's best.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         tile: an image whose longer side exceeds this number of pixels is cut into tiles; None for twice the input size.
         overlap: share of a tile's side by which neighbouring tiles overlap.
-        batch_size: tiles in a batch.
+        batch_size: tiles in a batch; expressions, for an image of one tile.
         bands: red, green and blue band of a GeoTIFF, counted from 1 (`4,3,2`); None for the run's, or the file's.
         stretch: values that become black and white in images deeper than 8 bits; None for the run's.
         plain: treat a georeferenced file as an ordinary image.

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from rrsis_bench.data.sampler import ResumableSampler, StridedSampler
+from rrsis_bench.data.sampler import ImageSampler, ResumableSampler
 from rrsis_bench.data.transforms import Augment, Augmenter, resize_image
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.functional import scores
@@ -76,7 +76,7 @@ def test_logits_are_upsampled_before_the_threshold_not_masks_after_it() -> None:
 
 
 def test_two_processes_score_five_samples_once_each() -> None:
-    dealt = [list(StridedSampler(5, rank, 2)) for rank in range(2)]
+    dealt = [list(ImageSampler(range(5), rank, 2)) for rank in range(2)]
     assert sorted(dealt[0] + dealt[1]) == [0, 1, 2, 3, 4]
 
 

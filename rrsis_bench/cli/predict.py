@@ -11,14 +11,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
     parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run folder that fit wrote")
     parser.add_argument(
-        "--image", required=True, type=Path, action="append", help="PNG, JPEG, TIFF, or GeoTIFF (extra geo); repeatable"
+        "--image",
+        required=True,
+        type=Path,
+        action="extend",
+        nargs="+",
+        help="PNG, JPEG, TIFF or GeoTIFF (extra geo), a folder of them, or a pattern: 'scenes/*.tif'; repeatable",
     )
     parser.add_argument(
         "--text",
-        required=True,
         action="append",
+        default=[],
         help="what to find: 'the white airplane on the left'; repeatable",
     )
+    parser.add_argument("--texts", type=Path, metavar="FILE", help="file of expressions, one a line")
     parser.add_argument("--out", type=Path, help="folder to write to (default: predictions)")
     parser.add_argument("--overwrite", action="store_true", help="replace predictions that are there already")
     parser.add_argument("--ckpt", type=Path, metavar="PATH", help="checkpoint (default: the run's best)")
@@ -32,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overlap", type=float, default=0.25, help="share of a tile's side that neighbours overlap by (default: 0.25)"
     )
-    parser.add_argument("--batch-size", type=int, default=4, help="tiles in a batch (default: 4)")
+    parser.add_argument("--batch-size", type=int, default=4, help="tiles, or expressions, in a batch (default: 4)")
     parser.add_argument(
         "--bands",
         metavar="R,G,B",
@@ -52,16 +58,20 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         exit code 0, even if a mask is empty.
     """
+    from rrsis_bench.engine.inputs import read_expressions
+    from rrsis_bench.engine.outputs import Listing
     from rrsis_bench.engine.predict import predict_files
     from rrsis_bench.errors import UsageError
 
     if not args.run.is_dir():
         raise UsageError(f"--run {args.run} is no folder; give one that `rrsis-bench fit` wrote.")
+    out = args.out or Path("predictions")
+    texts = [*args.text, *(read_expressions(args.texts) if args.texts is not None else ())]
     done = predict_files(
         args.run,
         args.image,
-        args.text,
-        args.out or Path("predictions"),
+        texts,
+        out,
         checkpoint=args.ckpt,
         device=args.device,
         tile=args.tile,
@@ -72,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
         plain=args.plain,
         overwrite=args.overwrite,
     )
+    count = 0
     for one in done:
+        count += 1
         for note in one.notes:
             print(f"note: {one.image}: {note}", file=sys.stderr)
         mask, mean = one.found.bits, one.found.mean_probability
@@ -83,4 +95,6 @@ def run(args: argparse.Namespace) -> int:
             said = f"{mask.area:,} pixels, {share:.2%} of the image, mean probability {mean:.2f}"
             print(f'{one.image}: "{one.text}": {said}')
         print("\n".join(f"  {path}" for path in one.files), flush=True)
+    if count > 1:
+        print(f"all {count} predictions are listed in {out / Listing.name}")
     return 0

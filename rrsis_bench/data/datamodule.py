@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rrsis_bench.data.dataset import ReferringDataset, permuted
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.prepare import ensure_manifest, images_sha256, locate
-from rrsis_bench.data.sampler import ResumableLoader, ResumableSampler, StridedSampler
+from rrsis_bench.data.sampler import ImageSampler, ResumableLoader, ResumableSampler
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
 from rrsis_bench.types import Batch, InputSpec
 
@@ -25,6 +26,7 @@ class ReferringDataModule(LightningDataModule):
 
     Attributes:
         input_spec: set by the engine (from the method) before `setup`.
+        shares_images: whether the method's batches hold an image of several samples once; set likewise.
         train_dataset: training split.
         val_dataset: validation split.
         test_dataset: test split.
@@ -33,6 +35,7 @@ class ReferringDataModule(LightningDataModule):
     """
 
     input_spec: InputSpec
+    shares_images: bool = False
     train_dataset: ReferringDataset
     val_dataset: ReferringDataset
     test_dataset: ReferringDataset
@@ -57,6 +60,7 @@ class ReferringDataModule(LightningDataModule):
         permute_expressions: bool = False,
         limit: dict[str, int] | None = None,
         select_on: str = "val",
+        expressions_per_image: int | None = None,
     ) -> None:
         """Keep the settings; `prepare_data` and `setup` read the data set.
 
@@ -80,6 +84,9 @@ class ReferringDataModule(LightningDataModule):
             limit: split -> use only this many of its first samples.
             select_on: split that training validates on; its best score chooses the checkpoint. `test` only repeats
                 a paper that selected on test; the result states the split.
+            expressions_per_image: keep up to this many expressions of an image together in the order of training, for
+                a method that encodes the image once for all of them. Augmentations are then drawn for each image.
+                None for an order of single samples.
         """
         super().__init__()
         if select_on not in ("val", "test"):
@@ -88,6 +95,7 @@ class ReferringDataModule(LightningDataModule):
         self.dataset, self.batch_size, self.eval_batch_size = dataset, batch_size, eval_batch_size
         self.global_batch, self.num_workers, self.seed = global_batch, num_workers, seed
         self.augment, self.permute_expressions, self.limit = augment, permute_expressions, limit or {}
+        self.expressions_per_image = expressions_per_image
         self._manifest_sha256: str | None = None
         self._config: Mapping[str, Any] = {
             "dataset": dataset,
@@ -106,6 +114,11 @@ class ReferringDataModule(LightningDataModule):
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             if value < 1:
                 raise UsageError(f"data.{name} must be at least 1, not {value}.")
+        if expressions_per_image is not None and expressions_per_image < 2:
+            raise UsageError(
+                f"data.expressions_per_image must be at least 2, not {expressions_per_image}; leave it out for an "
+                "order of single samples."
+            )
 
     def prepare_data(self) -> None:
         """Draw a generated data set and write the manifest. Lightning calls this in one process of a node.
@@ -155,42 +168,43 @@ class ReferringDataModule(LightningDataModule):
         opened = Manifest.open(self.manifest_path, split)
         if limited and split in self.limit:
             opened = opened.head(self.limit[split])
-        made = ReferringDataset(opened, self.root, self.input_spec, training, self.augment, self.seed)
+        per_image = self.expressions_per_image is not None
+        made = ReferringDataset(opened, self.root, self.input_spec, training, self.augment, self.seed, per_image)
         return permuted(made, self.seed) if self.permute_expressions and len(made) else made
 
     def train_dataloader(self) -> ResumableLoader:
         """The shuffled, resumable training loader. It drops the last, smaller batch unless that is the only one."""
-        size = len(self._filled(self.train_dataset, "train"))
-        rank, world_size = self._place()
-        sampler = ResumableSampler(size, self.seed, True, rank, world_size)
+        dataset, together = self._filled(self.train_dataset, "train"), self.expressions_per_image
+        images = None if together is None else dataset.images
+        sampler = ResumableSampler(len(dataset), self.seed, True, *self._place(), images, together or 1)
         return ResumableLoader(
-            self.train_dataset,
+            dataset,
             sampler=sampler,
             drop_last=len(sampler) >= self.batch_size,
-            **self._loader_options(self.batch_size),
+            **self._loader_options(self.batch_size, self.shares_images and together is not None),
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The loader of the split that chooses the checkpoint; over all processes it gives each sample once."""
+        """The loader of the split that chooses the checkpoint; image by image, each sample once."""
         return self._eval_loader(self.val_dataset, self.select_on)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """The loader of the test split; over all processes it gives each sample once."""
+        """The loader of the test split; image by image, each sample once."""
         return self._eval_loader(self.test_dataset, "test")
 
     def _eval_loader(self, dataset: ReferringDataset, split: str) -> DataLoader[Batch]:
-        sampler = StridedSampler(len(self._filled(dataset, split)), *self._place())
-        options = self._loader_options(self.eval_batch_size)
+        sampler = ImageSampler(self._filled(dataset, split).images, *self._place())
+        options = self._loader_options(self.eval_batch_size, self.shares_images)
         loader: DataLoader[Any] = DataLoader(dataset, sampler=sampler, **options)
         return loader
 
-    def _loader_options(self, batch_size: int) -> dict[str, Any]:
+    def _loader_options(self, batch_size: int, shares_images: bool) -> dict[str, Any]:
         import torch
 
         return {
             "batch_size": batch_size,
             "num_workers": self.num_workers,
-            "collate_fn": collate,
+            "collate_fn": partial(collate, shares_images=shares_images),
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": self.num_workers > 0,
             # Its own generator: making an iterator must draw nothing from the run's random numbers (exact resume).

@@ -6,11 +6,12 @@ Random draws depend on (seed, epoch, index) alone, not on the number of workers 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class Item:
         tokens: the expression's tokens.
         text: the expression (rewritten where the image was mirrored).
         category: class name or "".
-        image_key: equal for equal images of a split; "" for an image that was augmented, or of no split.
+        image_key: equal for equal images of a split; "" for an image of training, or of no split.
     """
 
     index: int
@@ -71,6 +72,7 @@ class ReferringDataset(Dataset[Item]):
         training: bool = False,
         augment: Augment | Mapping[str, Any] | None = None,
         seed: int = 0,
+        per_image: bool = False,
     ) -> None:
         """Load the tokenizer; images and masks are read sample by sample.
 
@@ -81,11 +83,13 @@ class ReferringDataset(Dataset[Item]):
             training: augment, and leave the native truth out.
             augment: augmentations, used in training only; None for none.
             seed: of all random draws.
+            per_image: in training, draw augmentations for each image and epoch, not for each sample: the samples of
+                an image show the same. A sample that cannot be mirrored shows it as it is.
         """
         self.manifest = manifest
         self.root = Path(root)
         self.spec = spec
-        self.training = training
+        self.training, self.per_image = training, per_image
         self.seed = seed
         chosen = augment if isinstance(augment, Augment) else Augment.from_config(augment)
         self.augment = chosen if training else Augment()
@@ -111,6 +115,12 @@ class ReferringDataset(Dataset[Item]):
         """Set the epoch; all workers see it."""
         self._epoch.fill_(epoch)
 
+    @cached_property
+    def images(self) -> NDArray[np.int64]:
+        """(N,) the position of the first sample that shows the image of each sample."""
+        first: dict[tuple[str, str], int] = {}
+        return np.array([first.setdefault(pair.shown, at) for at, pair in enumerate(self.manifest)], np.int64)
+
     def pair(self, index: int) -> Pair:
         """The pair at a position, with another sample's expression where expressions are permuted."""
         pair = self.manifest[index]
@@ -124,31 +134,62 @@ class ReferringDataset(Dataset[Item]):
         Raises:
             MissingResourceError: image missing or unreadable, or mask undecodable or of another size than the image.
         """
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
+        index = self._place(index)
         pair = self.pair(index)
-        image, mask = self._read(pair)
+        image = self._image(pair)
+        mask = self._mask(pair, image)
         return Sample(index, pair.sample_id, pair.image_id, image, mask, pair.text, pair.category)
 
     def __getitem__(self, index: int) -> Item:
         """The sample as the method wants it. Raises as `sample`."""
-        sample = self.sample(index) if self.spec.reads_image else self._blind(index)
-        image, mask, text = sample.image, sample.mask, sample.text
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Item]:
+        """The samples of a batch. Each different image is decoded, resized and normalised once.
+
+        Items that show the same image hold the same array. In training without `per_image`, each has its own.
+        """
+        decoded: dict[tuple[str, str], NDArray[np.uint8]] = {}
+        inputs: dict[object, NDArray[np.float32]] = {}
+        return [self._item(self._place(index), decoded, inputs) for index in indices]
+
+    def _item(
+        self, index: int, decoded: dict[tuple[str, str], NDArray[np.uint8]], inputs: dict[object, NDArray[np.float32]]
+    ) -> Item:
+        pair = self.pair(index)
+        if self.spec.reads_image:
+            if pair.shown not in decoded:
+                decoded[pair.shown] = self._image(pair)
+            image = decoded[pair.shown]
+            mask = self._mask(pair, image)
+        else:
+            mask = self._mask(pair)
+            image = np.zeros((*mask.shape, 3), np.uint8)
+        text, truth, shown = pair.text, mask, cast(object, pair.shown)
         if self.training:
-            rng = np.random.default_rng((self.seed, self.epoch, sample.index))
-            image, mask, text = self._augmenter(image, mask, text, sample.index in self._boxed, rng)
+            drawn_for = int(self.images[index]) if self.per_image else index
+            rng = np.random.default_rng((self.seed, self.epoch, drawn_for))
+            image, mask, text = self._augmenter(image, mask, text, drawn_for in self._boxed, rng)
+            shown = (drawn_for, mask is not truth)  # the augmenter returns the mask itself unless it mirrors
+        if shown not in inputs:
+            inputs[shown] = self._input(image)
         return Item(
-            index=sample.index,
-            sample_id=sample.sample_id,
-            image_id=sample.image_id,
-            image=self._input(image),
+            index=index,
+            sample_id=pair.sample_id,
+            image_id=pair.image_id,
+            image=inputs[shown],
             mask=resize_mask(mask, self.spec.image_size),
             truth=None if self.training else mask,
             tokens=self.tokens(text),
             text=text,
-            category=sample.category,
+            category=pair.category,
+            image_key="" if self.training else "\0".join(pair.shown),
         )
+
+    def _place(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return index % len(self)
 
     def tokens(self, text: str) -> Tokenized:
         """Tokens of a text; the same text is tokenised once."""
@@ -170,36 +211,28 @@ class ReferringDataset(Dataset[Item]):
             return np.zeros((3, *self.spec.image_size), np.float32)
         return normalise(resize_image(image, self.spec), self.spec)
 
-    def _blind(self, index: int) -> Sample:
-        """The sample with a black image in place of its file."""
-        pair, index = self.pair(index), index % len(self)
-        mask = self._mask(pair)
-        image = np.zeros((*mask.shape, 3), np.uint8)
-        return Sample(index, pair.sample_id, pair.image_id, image, mask, pair.text, pair.category)
-
-    def _mask(self, pair: Pair) -> NDArray[np.uint8]:
+    def _image(self, pair: Pair) -> NDArray[np.uint8]:
+        path = self.root / pair.image
         try:
-            return masks.decode(pair.rle)
+            return read_rgb(path, PixelRule.from_config(pair.pixels))
+        except ImageError as error:
+            remedy = "" if isinstance(error, RefusedImageError) else f" {_REMEDY}"
+            raise MissingResourceError(f"image {path} of sample {pair.sample_id}: {error}.{remedy}") from error
+
+    def _mask(self, pair: Pair, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """The mask of a pair; its size must be that of its image, if the image was read."""
+        try:
+            mask = masks.decode(pair.rle)
         except masks.MaskError as error:
             raise MissingResourceError(
                 f"mask of sample {pair.sample_id} in {self.manifest.path}: {error}. {_REMEDY}"
             ) from error
-
-    def _read(self, pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        path = self.root / pair.image
-        try:
-            image = read_rgb(path, PixelRule.from_config(pair.pixels))
-        except ImageError as error:
-            remedy = "" if isinstance(error, RefusedImageError) else f" {_REMEDY}"
-            raise MissingResourceError(f"image {path} of sample {pair.sample_id}: {error}.{remedy}") from error
-        mask = self._mask(pair)
-        height, width = image.shape[:2]
-        if not sizes_agree((mask.shape[0], mask.shape[1]), (height, width)):
+        if image is not None and not sizes_agree((mask.shape[0], mask.shape[1]), (image.shape[0], image.shape[1])):
             raise MissingResourceError(
-                f"mask of sample {pair.sample_id} is {mask.shape[1]}x{mask.shape[0]} but its image {path} is "
-                f"{width}x{height}. {_REMEDY}"
+                f"mask of sample {pair.sample_id} is {mask.shape[1]}x{mask.shape[0]} but its image "
+                f"{self.root / pair.image} is {image.shape[1]}x{image.shape[0]}. {_REMEDY}"
             )
-        return image, mask
+        return mask
 
 
 def permuted(dataset: ReferringDataset, seed: int) -> ReferringDataset:

@@ -27,7 +27,7 @@ class Pair:
 
     Attributes:
         sample_id: unique within the data set.
-        image_id: samples whose images hold the same pixels share it.
+        image_id: of the photograph. Samples whose images hold the same pixels share it.
         image: path of the image relative to the data root, with forward slashes.
         width: image width in pixels.
         height: image height in pixels.
@@ -36,6 +36,7 @@ class Pair:
         split: `train`, `val` or `test`.
         category: class name, or "" where the data set has none.
         pixels: how the image's numbers become 8-bit RGB (see `PixelRule.from_config`); empty for plain 8-bit images.
+        view: tells apart the images of one photograph, such as its tiles; "" where a photograph is one image.
     """
 
     sample_id: str
@@ -48,17 +49,22 @@ class Pair:
     split: str
     category: str
     pixels: Mapping[str, Any] = field(default_factory=dict)
+    view: str = ""
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """What the image shows: equal for two pairs of a data set exactly if their images hold the same pixels."""
+        return self.image_id, self.view
 
 
-_FIELDS = tuple(one.name for one in fields(Pair) if one.name != "pixels")
+_OPTIONAL = ("pixels", "view")
+_FIELDS = tuple(one.name for one in fields(Pair) if one.name not in _OPTIONAL)
 _SPLIT = re.compile(rb'"split": "((?:[^"\\]|\\.)*)"')
 
 
 def dump_pair(pair: Pair) -> bytes:
     """One line of a manifest."""
-    values = asdict(pair)
-    if not values["pixels"]:
-        del values["pixels"]
+    values = {name: value for name, value in asdict(pair).items() if value or name not in _OPTIONAL}
     return json.dumps(values, ensure_ascii=False).encode("utf-8") + b"\n"
 
 
@@ -140,7 +146,8 @@ class Manifest:
         line = bytes(self._buffer[int(start) : int(end)])
         try:
             values = json.loads(line)
-            return Pair(**{name: values[name] for name in _FIELDS}, pixels=values.get("pixels") or {})
+            held = {name: values[name] for name in _FIELDS}
+            return Pair(**held, pixels=values.get("pixels") or {}, view=values.get("view") or "")
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.path}, entry {index}, holds no pair ({error}); delete the file and prepare the data set again."

@@ -25,7 +25,7 @@ from rrsis_bench.files import write_text
 if TYPE_CHECKING:
     from rrsis_bench.data.sources.base import Source
 
-_FORMAT = 2
+_FORMAT = 3
 _UNUSED_SECONDS = 30 * 24 * 3600
 
 

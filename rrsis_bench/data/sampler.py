@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 
@@ -16,7 +17,16 @@ class ResumableSampler(Sampler[int]):
     the first samples of the order are dealt once more.
     """
 
-    def __init__(self, size: int, seed: int = 0, shuffle: bool = True, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        images: NDArray[np.int64] | None = None,
+        per_image: int = 1,
+    ) -> None:
         """Start at the first sample of epoch 0.
 
         Args:
@@ -25,7 +35,11 @@ class ResumableSampler(Sampler[int]):
             shuffle: False for the order of the split.
             rank: number of this process.
             world_size: number of processes.
+            images: for each sample a number, equal for samples of one image. A shuffled order then keeps up to
+                `per_image` samples of an image together. None to shuffle all samples.
+            per_image: size of these groups.
         """
+        self.images, self.per_image = images, per_image
         self.size, self.seed, self.shuffle = size, seed, shuffle
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
@@ -39,11 +53,27 @@ class ResumableSampler(Sampler[int]):
         """This process's samples of the current epoch."""
         order = np.arange(self.size)
         if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
+            rng = np.random.default_rng((self.seed, self.epoch))
+            order = rng.permutation(self.size)
+            if self.images is not None:
+                order = self._grouped(order, self.images[order], rng)
         missing = len(self) * self.world_size - self.size
         dealt = np.concatenate((order, np.resize(order, missing))) if missing else order
-        mine: list[int] = dealt[self.rank :: self.world_size].tolist()
-        return mine
+        # A process gets a stretch of groups, or every so-many-th sample where there are no groups to be torn.
+        stretch = slice(self.rank * len(self), (self.rank + 1) * len(self))
+        mine = dealt[self.rank :: self.world_size] if self.images is None else dealt[stretch]
+        return [int(index) for index in mine]
+
+    def _grouped(
+        self, order: NDArray[np.int64], images: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Cut each image's samples into groups, in the given order, and shuffle the groups."""
+        by_image = np.argsort(images, kind="stable")
+        starts = np.flatnonzero(np.diff(images[by_image], prepend=-1))
+        within = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+        group = np.cumsum(within % self.per_image == 0) - 1
+        place = rng.permutation(group[-1] + 1)
+        return order[by_image][np.argsort(place[group], kind="stable")]
 
     def __iter__(self) -> Iterator[int]:
         """The samples from the position on."""
@@ -63,19 +93,47 @@ class ResumableSampler(Sampler[int]):
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
 
 
-class StridedSampler(Sampler[int]):
-    """Every `world_size`-th sample from `rank` on: over all processes each sample once, none repeated."""
+class ImageSampler(Sampler[int]):
+    """Samples image by image: over all processes each sample once, none repeated.
 
-    def __init__(self, size: int, rank: int = 0, world_size: int = 1) -> None:
-        """Use `rank` 0 of 1 for a single process."""
-        self._own = range(rank, size, world_size)
+    Processes get equally many samples, to within one. An image is split among processes only if no process has room
+    for all of its samples.
+    """
+
+    def __init__(self, images: Sequence[int] | NDArray[np.int64], rank: int = 0, world_size: int = 1) -> None:
+        """Deal the samples out.
+
+        Args:
+            images: for each sample a number, equal for samples of one image; images come by ascending number.
+            rank: number of this process; 0 of 1 for a single process.
+            world_size: number of processes.
+        """
+        numbers = np.asarray(images, np.int64)
+        by_image = np.split(order := np.argsort(numbers, kind="stable"), np.flatnonzero(np.diff(numbers[order])) + 1)
+        room = [len(range(rank, len(numbers), world_size)) for rank in range(world_size)]
+        dealt: list[list[NDArray[np.int64]]] = [[] for _ in room]
+        left = []
+        for samples in sorted(by_image, key=len, reverse=True):
+            widest = int(np.argmax(room))
+            if len(samples) <= room[widest]:
+                dealt[widest].append(samples)
+                room[widest] -= len(samples)
+            else:
+                left.append(samples)
+        for samples in left:
+            for place, share in enumerate(room):
+                dealt[place].append(samples[:share])
+                room[place] -= len(dealt[place][-1])
+                samples = samples[share:]
+        own = np.concatenate([np.empty(0, np.int64), *dealt[rank]])
+        self._own: list[int] = own[np.lexsort((own, numbers[own]))].tolist()
 
     def __len__(self) -> int:
         """Samples of this process; processes may differ by one."""
         return len(self._own)
 
     def __iter__(self) -> Iterator[int]:
-        """The samples in order."""
+        """The samples, those of an image in order of the split."""
         return iter(self._own)
 
 

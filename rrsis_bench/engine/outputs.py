@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ from rrsis_bench.engine.geo import GeoImage, map_files
 from rrsis_bench.engine.load import TrainedMethod
 from rrsis_bench.engine.overlay import draw_overlay, enlarged
 from rrsis_bench.errors import UsageError
-from rrsis_bench.files import json_text, write_together
+from rrsis_bench.files import json_text, write_text, write_together
 
 if TYPE_CHECKING:
     from rrsis_bench.engine.bitmask import Prediction
@@ -78,7 +80,7 @@ def write_prediction(
     text: str,
     found: Prediction,
     run: TrainedMethod,
-) -> tuple[Path, ...]:
+) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Write mask, overlay and RLE, and for a georeferenced image the mask on the map and its polygons.
 
     Files of an earlier prediction that this one does not have are removed.
@@ -93,7 +95,7 @@ def write_prediction(
         run: the trained method.
 
     Returns:
-        the files written.
+        the facts of the JSON file, and the files written.
 
     Raises:
         UserError: one cannot be written.
@@ -125,7 +127,42 @@ def write_prediction(
     for suffix in SUFFIXES:
         if suffix not in contents:
             destination.file(suffix).unlink(missing_ok=True)
-    return tuple(files)
+    return facts, tuple(files)
+
+
+class Listing:
+    """`predictions.jsonl`: one line for each prediction in a folder, with the facts of its JSON file and its files.
+
+    Lines of earlier calls stay, unless their prediction is made again.
+    """
+
+    name = "predictions.jsonl"
+
+    def __init__(self, folder: Path) -> None:
+        """Read the listing that a folder holds already.
+
+        Raises:
+            UsageError: a file of this name is no such listing.
+        """
+        self.path = folder / self.name
+        self.exists, self.added = self.path.is_file(), 0
+        self._lines: dict[str, str] = {}
+        try:
+            for line in self.path.read_text(encoding="utf-8").splitlines() if self.exists else ():
+                self._lines[json.loads(line)["files"][0]] = line
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise UsageError(f"{self.path} is no listing of predictions; choose another --out.") from error
+
+    def add(self, facts: Mapping[str, Any], files: Sequence[Path]) -> None:
+        """Add a prediction."""
+        self.added += 1
+        names = [path.name for path in files]
+        line = {**facts, "files": names}
+        self._lines[names[0]] = json.dumps(line, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+    def write(self) -> None:
+        """Write the file. Raises UserError if it cannot be written."""
+        write_text(self.path, "".join(f"{line}\n" for line in self._lines.values()))
 
 
 def _readable(name: str, otherwise: str) -> str:

@@ -105,6 +105,7 @@ def training_block(task: ReferringSegmentationTask, trainer: Trainer, seconds: f
         "seed": data.seed,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "pretrained": dict(task.weights),
+        **({} if data.expressions_per_image is None else {"expressions_per_image": data.expressions_per_image}),
         **({"accepted_changes": accepted} if (accepted := task.origin.get("accepted_changes")) else {}),
     }
 

@@ -24,6 +24,7 @@ from rrsis_bench.engine.checkpoint import (
     hash_tensors,
     strict_load,
 )
+from rrsis_bench.engine.encoded import LastImage
 from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.optim import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, check_groups
 from rrsis_bench.engine.packed import packed_linears, worth_packing
@@ -119,6 +120,7 @@ class ReferringSegmentationTask(LightningModule):
         # `on_load_checkpoint` checks every other tensor.
         self.strict_loading = False
         self.counts = SampleCounts()
+        self.last_image = LastImage()
         self.scored: Scored | None = None
         self.gallery: GalleryKeeper | None = None
         self.origin: dict[str, Any] = {}  # entries of checkpoints that describe the run; `engine.run.fit` sets them
@@ -140,9 +142,11 @@ class ReferringSegmentationTask(LightningModule):
 
     def forward(self, batch: Batch) -> MethodOutput:
         """The method's output for a batch; its logits are (B, 1, h, w)."""
-        images = batch.images.contiguous(memory_format=self.memory_format)
-        output: MethodOutput = self.method(replace(batch, images=images))
+        output: MethodOutput = self.method(self._laid_out(batch))
         return output
+
+    def _laid_out(self, batch: Batch) -> Batch:
+        return replace(batch, images=batch.images.contiguous(memory_format=self.memory_format))
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -231,7 +235,10 @@ class ReferringSegmentationTask(LightningModule):
     # --- scoring ------------------------------------------------------------------------------------------------
 
     def _count(self, batch: Batch, views: Sequence[View]) -> None:
-        logits = self(batch.blind()).logits.float()
+        seen = self._laid_out(batch.blind())
+        if not self._compiled:  # `torch.compile` compiles `forward` alone, which then encodes the images
+            seen = self.last_image.complete(self.method, seen)
+        logits = self(seen).logits.float()
         self.counts.update(batch.indices, count(logits, batch, self.method.input_spec.image_size, views))
         if self.gallery is not None:
             self.gallery.keep(logits, batch, self.method.input_spec.image_size)
@@ -239,10 +246,12 @@ class ReferringSegmentationTask(LightningModule):
     def _finish(self, views: tuple[View, ...]) -> Scored:
         indices, counts = self.counts.compute()
         self.counts.reset()
+        self.last_image = LastImage()
         return Scored(indices.cpu().numpy(), counts.cpu().numpy(), views)
 
     def on_validation_start(self) -> None:
         """In training, call the method's `calibrate` with the batches of val, if the method defines it."""
+        self.last_image = LastImage()
         if self.trainer.state.fn == "fit" and type(self.method).calibrate is not Method.calibrate:
             loader = self.trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
             with torch.no_grad():
@@ -254,6 +263,7 @@ class ReferringSegmentationTask(LightningModule):
 
     def on_test_start(self) -> None:
         """On a CPU, replace linear layers by faster ones for fixed weights, unless `torch.compile` has done so."""
+        self.last_image = LastImage()
         if self.device.type == "cpu" and not self._compiled and worth_packing():
             self._while_testing.enter_context(packed_linears(self.method))
 

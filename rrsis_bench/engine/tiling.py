@@ -3,7 +3,7 @@
 A method's input covers one tile. Logits, not masks, are averaged, under a window that falls smoothly from a tile's
 middle to its rim, so that no seam shows.
 
-Shape legend: `H W` pixels of the image, `h w` pixels of a tile, `N` tiles.
+Shape legend: `H W` pixels of the image, `h w` pixels of a tile, `N` tiles. `...` are any axes before them.
 """
 
 from __future__ import annotations
@@ -82,24 +82,26 @@ def blend(layout: TilePlan, tiles: Iterable[NDArray[np.float32]]) -> Iterator[tu
 
     Args:
         layout: where the tiles lie.
-        tiles: logits (h, w) of each tile, in the layout's order.
+        tiles: logits (..., h, w) of each tile, in the layout's order.
 
     Yields:
-        top row and logits (rows, W), from the top of the image to its bottom.
+        top row and logits (..., rows, W), from the top of the image to its bottom.
     """
     height, width = layout.tile
     weights = window(height, width)
-    total, weight = (np.zeros((height, layout.width), np.float32) for _ in range(2))
+    total = weight = np.zeros((height, layout.width), np.float32)
     base = 0
     for (top, left), logits in zip(layout.corners, tiles, strict=True):
+        if total is weight:
+            total = np.zeros((*logits.shape[:-2], height, layout.width), np.float32)
         done = top - base
         if done:
-            yield from _means(base, total[:done], weight[:done])
+            yield from _means(base, total[..., :done, :], weight[:done])
             for held in (total, weight):
-                held[:-done] = held[done:]
-                held[-done:] = 0
+                held[..., :-done, :] = held[..., done:, :]
+                held[..., -done:, :] = 0
             base = top
-        total[:, left : left + width] += logits * weights
+        total[..., left : left + width] += logits * weights
         weight[:, left : left + width] += weights
     yield from _means(base, total, weight)
 
@@ -108,6 +110,6 @@ def _means(
     top: int, total: NDArray[np.float32], weight: NDArray[np.float32]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Weighted means of finished rows, some at once."""
-    rows = max(1, AT_ONCE // total.shape[1])
-    for start in range(0, len(total), rows):
-        yield top + start, total[start : start + rows] / weight[start : start + rows]
+    rows = max(1, AT_ONCE * len(weight) // total.size)
+    for start in range(0, len(weight), rows):
+        yield top + start, total[..., start : start + rows, :] / weight[start : start + rows]

@@ -108,7 +108,12 @@ class TrainerCLI(LightningCLI):
         self.config.model.pretrained = self._pretrained
         if self._pretrained and not self.training:
             self.model.load_frozen_weights()
-        self.datamodule.input_spec = self.model.method.input_spec
+        method, data = self.model.method, self.datamodule
+        data.input_spec, data.shares_images = method.input_spec, method.shares_images
+        if data.expressions_per_image is not None and not data.shares_images:
+            raise UsageError(
+                f"data.expressions_per_image: {method.name} encodes an image for each expression; leave the option out."
+            )
         if self.training:
             self.trainer.accumulate_grad_batches = accumulation(
                 self.datamodule.batch_size,

@@ -9,7 +9,7 @@ from rrsis_bench.data.dataset import permuted
 from rrsis_bench.data.manifest import Manifest, write_manifest
 from rrsis_bench.data.pixels import write_image
 from rrsis_bench.data.prepare import ensure_manifest, locate
-from rrsis_bench.data.sampler import ResumableSampler, StridedSampler
+from rrsis_bench.data.sampler import ImageSampler, ResumableSampler
 from rrsis_bench.data.sources import create
 from rrsis_bench.errors import MissingResourceError, UsageError, UserError
 from rrsis_bench.types import InputSpec
@@ -124,7 +124,7 @@ def test_training_order_covers_all_and_is_a_function_of_seed_and_epoch(world_siz
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7])
 def test_evaluation_repeats_no_sample(world_size):
-    parts = [list(StridedSampler(5, rank, world_size)) for rank in range(world_size)]
+    parts = [list(ImageSampler(range(5), rank, world_size)) for rank in range(world_size)]
     assert sorted(index for part in parts for index in part) == [0, 1, 2, 3, 4]
 
 

@@ -123,13 +123,14 @@ class CocoInstances:
         return require(files, root, self.name, self.info)
 
     def prepare(self, root: Path) -> Iterator[Pair]:
-        """The pairs of all listed photographs; `image_id` is the photograph."""
+        """The pairs of all listed photographs; `image_id` is the photograph, `view` the tile."""
         self.key_files(root)
         photos: dict[str, str] = {}
         for pair in prepare_entries(
             root, lambda report: self._scan(root, report, photos), self.name, self.info, self.pixels
         ):
-            yield replace(pair, image_id=photos[pair.image])
+            photo = photos[pair.image]
+            yield replace(pair, image_id=photo, view="" if pair.image_id == photo else pair.image_id)
 
     def verify(self, root: Path) -> list[Finding]:
         """Every check on the images, the annotations and the split file."""
