@@ -54,7 +54,8 @@ class BoxSource(Protocol):
 class BoxFile:
     """Boxes from a file of JSON lines `{"sample_id": ..., "box": [x0, y0, x1, y1], "score": ...}`.
 
-    A box lies in [0, 1] of the image. A sample may have several lines; without a score, a box has 1.
+    A box lies in [0, 1] of the image. A sample may have several lines; without a score, a box has 1. A sample that is
+    made up to measure cost has no id, and the whole image is its box.
 
     Args:
         path: the file, which is read when the first box is asked for.
@@ -75,12 +76,12 @@ class BoxFile:
 
     def find(self, batch: Batch) -> FoundBoxes:
         """The boxes of each sample, see `BoxSource.find`."""
-        missing = [name for name in batch.sample_ids if name not in self._lines]
+        missing = [name for name in batch.sample_ids if name and name not in self._lines]
         if missing:
             raise UserError(
                 f"{self.path} has no box for sample '{missing[0]}'; it must hold one for every sample that is scored."
             )
-        found = [self._lines[name] for name in batch.sample_ids]
+        found = [self._lines[name] if name else [([0.0, 0.0, 1.0, 1.0], 1.0)] for name in batch.sample_ids]
         most = max(len(lines) for lines in found)
         boxes = torch.zeros(len(found), most, 4)
         scores = torch.full((len(found), most), -math.inf)

@@ -292,3 +292,16 @@ def test_the_position_code_draws_no_numbers() -> None:
     state = torch.get_rng_state()
     assert torch.equal(PositionCode(code)((4, 4)), code((4, 4)))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(("name", "library"), PROMPTABLE)
+@pytest.mark.parametrize("kind", ["box and point", "point", "box"])
+def test_prompts_have_their_shape_on_the_meta_device(name: str, library: str, kind: str) -> None:
+    real = build_segmenter(name, library)
+    points, labels, boxes = prompts(real.image_size)
+    given = (None if kind == "box" else points, None if kind == "box" else labels, None if kind == "point" else boxes)
+    expected = [tuple(one.shape) for one in real.prompt(*given)]
+    with torch.device("meta"):
+        segmenter = build_segmenter(name, library)
+    found = segmenter.prompt(*(None if one is None else one.to("meta") for one in given))
+    assert [tuple(one.shape) for one in found] == expected

@@ -149,6 +149,11 @@ class SegmentAnything(SamBase):
     def _prompt(self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
         encoder = self.network.prompt_encoder
         code = encoder.pe_layer.positional_encoding_gaussian_matrix
+        if code.is_meta:  # the library chooses embeddings by labels, which have no values there
+            count = (0 if points is None else points.shape[1] + (boxes is None)) + (0 if boxes is None else 2)
+            size = len(points) if points is not None else len(boxes) if boxes is not None else 0
+            flat = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(size, -1, self.grid, self.grid)
+            return code.new_empty(size, count, self.width), flat
         given = None if points is None or labels is None else (points.to(code.dtype), labels)
         sparse, dense = encoder(points=given, boxes=None if boxes is None else boxes.to(code.dtype), masks=None)
         return sparse, dense
