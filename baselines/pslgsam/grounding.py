@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.pslgsam.detector import Detected, Detector, Levels
+from rrsis_bench.nn.encoders.bert import encode_words
 from rrsis_bench.nn.encoders.clip import encode_plain, last_real
 from rrsis_bench.nn.encoders.clip_dual import ClipDual
 from rrsis_bench.nn.encoders.resnet import ResNet50
@@ -83,7 +84,7 @@ class ResNetRoberta(Front):
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Encode expressions."""
-        hidden = self.text(input_ids=ids, attention_mask=mask).last_hidden_state
+        hidden = encode_words(self.text, ids, mask)
         words: Tensor = self.word_dropout(self.word_norm(self.word_projection(hidden)))
         return words
 

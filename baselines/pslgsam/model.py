@@ -100,12 +100,13 @@ class PSLGSAM(Method):
         """The boxes of each expression and their scores; see `BoxSource`."""
         if self.file is not None:
             return self.file.find(batch)
-        maps = self._maps(batch.images) if not batch.encoded else batch.encoded[: self._levels]
+        maps = self._maps(batch.images) if not batch.encoded else batch.encoded[: self.levels]
         found = self._detect(batch, maps)
         return FoundBoxes(to_xyxy(at_least_float32(found.boxes[-1])), at_least_float32(found.scores[-1]))
 
     @property
-    def _levels(self) -> int:
+    def levels(self) -> int:
+        """Number of LQVG's maps."""
         return 0 if self.grounder is None else self.grounder.front.levels
 
     def _maps(self, images: Tensor) -> Sequence[Tensor]:
@@ -139,7 +140,7 @@ class PSLGSAM(Method):
             return self._train(batch)
         batch = replace(batch, encoded=self.encoded(batch))
         boxes = self.find(batch).best()
-        main, *fine = batch.encoded[self._levels :]
+        main, *fine = batch.encoded[self.levels :]
         features = ImageFeatures(main, tuple(fine))
         logits = outline(self.segmenter, batch.images, features, boxes, rows_of(batch), self.options, self.input_spec)
         return MethodOutput(logits, {"boxes": boxes})
@@ -150,7 +151,7 @@ class PSLGSAM(Method):
         aux: dict[str, Any] = {"truths": truths, "valid": valid}
         logits = torch.zeros(len(batch), 1, *size, device=batch.images.device)
         if self.grounder is not None:
-            found = self._detect(batch, self._maps(self._rescaled(batch.images)))
+            found = self._detect(batch, self._maps(self.rescaled(batch.images)))
             best = FoundBoxes(to_xyxy(at_least_float32(found.boxes[-1].detach())), found.scores[-1].detach()).best()
             iou, _ = overlaps(best, truths.to(best.dtype))
             count = valid.sum().clamp(min=1)
@@ -164,7 +165,7 @@ class PSLGSAM(Method):
             logits = self._outline_truths(batch, truths, valid)
         return MethodOutput(logits, aux)
 
-    def _rescaled(self, images: Tensor) -> Tensor:
+    def rescaled(self, images: Tensor) -> Tensor:
         """Images at a side that is drawn for this step."""
         sides = self.options.multi_scale
         if not sides:
@@ -270,7 +271,8 @@ class PSLGSAM(Method):
         """
         if self.grounder is None or not isinstance(self.grounder.front, ResNetRoberta):
             raise UsageError(
-                "pslgsam: released weights are LQVG's with ResNet-50 and RoBERTa; name a variant that has it."
+                "pslgsam has no released weights for this variant: LQVG's are of ResNet-50 and RoBERTa; train it "
+                "(rrsis-bench fit --method pslgsam)."
             )
         with naming_the_file(path):
             official = strip_prefixes(load_tensors(path), ("module.",))

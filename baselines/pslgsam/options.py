@@ -156,7 +156,7 @@ class PSLGSAMOptions:
         if self.boxes == "truth":
             raise UsageError(
                 "pslgsam: boxes=truth would read the truth that it is scored by; as a diagnostic: "
-                "python -m benchmarks.pslgsam --run DIR."
+                "python benchmarks/pslgsam.py --run DIR."
             )
         if self.boxes != "lqvg" and not self.box_file:
             raise UsageError(f"pslgsam: boxes is lqvg or file:PATH, not '{self.boxes}'.")
