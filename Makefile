@@ -6,8 +6,8 @@ STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast test-parity lint types imports leaderboard check regression-update \
-        test-minimum test-bare coverage test-slurm browser test-browser bench bench-data bench-boards pretrain-tiny \
-        wheel clean
+        test-minimum test-bare coverage test-slurm browser test-browser bench bench-data bench-shared bench-boards \
+        pretrain-tiny wheel clean
 
 FAST := -n 2 --dist worksteal -q -m "not slow and not parity and not timing"
 
@@ -95,6 +95,9 @@ bench: $(STAMP) ## measure the time of the published networks' evaluation, from 
 
 bench-data: $(STAMP) ## measure the time of the manifest and the loaders
 	$(BIN)/python benchmarks/data.py
+
+bench-shared: $(STAMP) ## measure evaluation with each image encoded once (minutes; the second table needs houston)
+	$(BIN)/python benchmarks/shared.py
 
 bench-boards: $(STAMP) ## measure the time of the statistics, and of boards with ten thousand results
 	$(BIN)/python benchmarks/boards.py

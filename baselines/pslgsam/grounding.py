@@ -104,13 +104,14 @@ class ClipFront(Front):
     """
 
     levels = 3
+    colours: Tensor
 
     def __init__(
         self, name: str, width: int, mean: tuple[float, float, float], std: tuple[float, float, float]
     ) -> None:
         super().__init__()
         self.dual = ClipDual(name)
-        self.given = (mean, std)
+        self.register_buffer("colours", self.dual.colours(mean, std), persistent=False)
         # What only CLIP's own comparison of image and text needs.
         for unused in (self.dual.log_scale, self.dual.bias, self.dual.vision.proj, self.dual.text.text_projection):
             unused.requires_grad_(False)
@@ -128,7 +129,7 @@ class ClipFront(Front):
 
     def encode_image(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Encode photographs of any size, which are resized to CLIP's own."""
-        tokens = self.dual.patches(self.dual.scaled(images, *self.given))
+        tokens = self.dual.patches(self.dual.scaled(images, self.colours))
         grid = self.dual.grid
         features = tokens.transpose(1, 2).reshape(len(tokens), -1, grid, grid)
         return [features], [project(features) for project in self.projections]

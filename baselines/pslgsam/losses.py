@@ -65,7 +65,7 @@ def box_losses(
         chosen = match(layer_scores, layer_boxes, truths, weights)
         matches.append(chosen)
         found = layer_boxes[rows, chosen]
-        target = F.one_hot(chosen, scores.shape[-1]).to(scores.dtype)
+        target = (torch.arange(scores.shape[-1], device=scores.device) == chosen[:, None]).to(scores.dtype)
         _, giou = overlaps(to_xyxy(found), to_xyxy(truths))
         terms = {
             "cls": focal(layer_scores, target).sum(1),

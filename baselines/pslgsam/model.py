@@ -5,6 +5,7 @@ Legend: `U` photographs, `B` samples, `H W` pixels of the input.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
@@ -170,7 +171,7 @@ class PSLGSAM(Method):
         sides = self.options.multi_scale
         if not sides:
             return images
-        side = sides[int(torch.randint(len(sides), ()))]
+        side = random.choice(sides)
         return F.interpolate(images, (side, side), mode="bilinear", antialias=True)
 
     def _outline_truths(self, batch: Batch, truths: Tensor, valid: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ class RSRefSeg2(Method):
     name: ClassVar[str] = "rsrefseg2"
     Options: ClassVar[type[Any]] = RSRefSeg2Options
     shares_images: ClassVar[bool] = True
+    colours: Tensor
 
     def __init__(self, options: RSRefSeg2Options) -> None:
         super().__init__()
@@ -79,7 +80,9 @@ class RSRefSeg2(Method):
             options.dense_norm,
         )
         self.contrast = Contrast()
-        self.input_spec = input_spec(options, self.segmenter.image_size, self.dual)
+        self.input_spec = spec = input_spec(options, self.segmenter.image_size, self.dual)
+        # A buffer moves with the network; numbers made in each step would make the host wait for the device.
+        self.register_buffer("colours", self.dual.colours(spec.mean, spec.std), persistent=False)
         self.dual.add_lora(options.lora_rank, options.lora_alpha, options.pooling_head_lora)
         self.segmenter.add_lora(options.lora_rank, options.lora_alpha)
         if not options.train_idle:
@@ -103,7 +106,7 @@ class RSRefSeg2(Method):
 
     def for_dual(self, images: Tensor) -> Tensor:
         """Rescale and resize images from the segmenter's input to the dual encoder's."""
-        return self.dual.scaled(images, self.input_spec.mean, self.input_spec.std)
+        return self.dual.scaled(images, self.colours)
 
     def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
         """Encode images (U, 3, H, W): the dual encoder's map (U, D, h, w), then the segmenter's maps."""

@@ -161,6 +161,32 @@ def test_mistakes_are_one_line_each(run: Path, tmp_path: Path, capsys: pytest.Ca
     assert not list(tmp_path.glob("good_*"))
 
 
+def test_several_images_and_expressions_are_listed_in_one_file(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scenes").mkdir()
+    for name in ("a", "b"):
+        picture(tmp_path / "scenes" / f"{name}.png")
+    (tmp_path / "texts.txt").write_text("the red ship\n\nthe bridge\n", encoding="utf-8")
+    scenes, out = tmp_path / "scenes", tmp_path / "out"
+    words = ["predict", "--run", str(run), "--out", str(out), "--device", "cpu", "--texts", str(tmp_path / "texts.txt")]
+    assert main([*words, "--image", str(scenes)]) == 0
+    assert "all 4 predictions are listed in" in capsys.readouterr().out
+    lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(Path(line["image"]).name, line["text"]) for line in lines] == [
+        (image, text) for image in ("a.png", "b.png") for text in ("the red ship", "the bridge")
+    ]
+    for line in lines:
+        assert all((out / name).is_file() for name in line["files"])
+        (alone,) = (name for name in line["files"] if name.endswith(".json"))
+        facts = json.loads((out / alone).read_text(encoding="utf-8"))
+        assert {key: value for key, value in line.items() if key != "files"} == facts
+    # Another call adds its line, and a repeated one replaces its own.
+    assert main([*words[:-2], "--image", str(scenes / "a.png"), "--text", "a tank"]) == 0
+    assert main([*words, "--image", str(scenes / "*.png"), "--overwrite"]) == 0
+    assert len((out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()) == 5
+
+
 def test_words_without_end_or_meaning_are_fine(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict(run, picture(tmp_path / "a.png"), tmp_path / "1", text="ship " * 1000) == 0
     assert "longer than the method reads" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from rrsis_bench.nn.layers.losses import upsample
@@ -73,10 +74,14 @@ class DualEncoder(nn.Module):
         """Side of the map that `encode_image` gives."""
         return self.image_size // self.patch
 
-    def scaled(self, images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-        """Images (B, 3, H, W) normalised by another mean and deviation, as this encoder takes them: (B, 3, S, S)."""
-        own = images.new_tensor((mean, std, self.mean, self.std))[..., None, None]
-        return upsample((images * own[1] + own[0] - own[2]) / own[3], (self.image_size, self.image_size))
+    def colours(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:
+        """What `scaled` needs (4, 3, 1, 1) for images that are normalised by another mean and deviation."""
+        return torch.tensor((mean, std, self.mean, self.std))[..., None, None]
+
+    def scaled(self, images: Tensor, colours: Tensor) -> Tensor:
+        """Normalise and resize images (B, 3, H, W) as this encoder takes them: (B, 3, S, S)."""
+        mean, std, own_mean, own_std = colours.to(images.dtype)
+        return upsample((images * std + mean - own_mean) / own_std, (self.image_size, self.image_size))
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, S, S), S = `image_size`, to patch features (B, D, h, w)."""

@@ -134,16 +134,19 @@ class DeformableAttention(nn.Module):
         offsets = self.sampling_offsets(queries).unflatten(-1, (heads, levels, points, 2)).to(references.dtype)
         weights = self.attention_weights(queries).unflatten(-1, (heads, -1)).to(references.dtype).softmax(-1)
         weights = weights.unflatten(-1, (levels, points))
-        near = references[:, :, None, :, None]  # (B, Q, 1, S, 1, 2 or 4)
-        if references.shape[-1] == 2:
-            cells = references.new_tensor([(width, height) for height, width in sizes])
-            places = near + offsets / cells[:, None]
-        else:
-            places = near[..., :2] + offsets / points * near[..., 2:] * 0.5
         split = torch.split(values, [height * width for height, width in sizes], 1)
         gathered = torch.zeros_like(queries, dtype=references.dtype)
         for level, (size, one) in enumerate(zip(sizes, split, strict=True)):
-            x, y = places[:, :, :, level].permute(4, 0, 2, 1, 3)
-            gathered = gathered + Sampling(size, x, y, weights[:, :, :, level].transpose(1, 2)).gather(one)
+            near, moved = (
+                references[:, :, level, None, None],
+                offsets[:, :, :, level],
+            )  # (B, Q, 1, 1, .), (B, Q, M, K, 2)
+            places = []
+            for axis in (0, 1):
+                # As a plain number; a tensor of sizes would make the host wait for the device.
+                unit = 1 / size[1 - axis] if near.shape[-1] == 2 else near[..., 2 + axis] * 0.5 / points
+                places.append((near[..., axis] + moved[..., axis] * unit).transpose(1, 2))
+            sampling = Sampling(size, places[0], places[1], weights[:, :, :, level].transpose(1, 2))
+            gathered = gathered + sampling.gather(one)
         attended: Tensor = self.output_proj(gathered.to(values.dtype))
         return attended
