@@ -48,6 +48,7 @@ class PSLGSAM(Method):
     name: ClassVar[str] = "pslgsam"
     Options: ClassVar[type[Any]] = PSLGSAMOptions
     shares_images: ClassVar[bool] = True
+    scores_on_host: ClassVar[bool] = True
 
     def __init__(self, options: PSLGSAMOptions) -> None:
         super().__init__()
