@@ -31,6 +31,7 @@ BUILT_IN: Mapping[str, str] = {
     "rsrefseg2": "baselines.rsrefseg2:RSRefSeg2",
     "btdnet": "baselines.btdnet:BTDNet",
     "crobim": "baselines.crobim:CroBIM",
+    "pslgsam": "baselines.pslgsam:PSLGSAM",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
 

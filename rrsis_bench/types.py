@@ -167,7 +167,7 @@ class Batch:
         tokens: the expressions' tokens.
         texts: the expressions.
         categories: class names of the referents ("" where unknown), which are part of the annotation.
-        sample_ids: ids of the samples.
+        sample_ids: ids of the samples; empty text for a sample that is made up to measure cost.
         image_ids: ids of the photographs.
         indices: (B,) int64 positions in the split.
         truths: (B, Hn, Wn) uint8 native truth masks, zero-padded right and bottom, for the suite; None while training.
@@ -244,7 +244,8 @@ class MethodOutput:
     Attributes:
         logits: (B, 1, h, w) foreground logits, floating-point; two-class heads give foreground minus background.
         aux: what the method's own loss needs besides. The suite logs the scalars by name under `watched` beside the
-            losses in training, and leaves them out of the sum. Every step names the same ones.
+            losses in training, and leaves them out of the sum. Every step names the same ones. In evaluation, the
+            suite scores and draws `boxes`, (B, 4) left, top, right, bottom in [0, 1] of the image.
     """
 
     logits: Tensor

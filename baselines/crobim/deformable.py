@@ -8,78 +8,13 @@ points per level.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from rrsis_bench.nn.layers.deformable import Sampling, Size, cell_centres, ring_offsets
 from rrsis_bench.nn.layers.init import zero
-
-Size = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Sampling points in one level, and their weights.
-
-    Attributes:
-        size: cells (h_s, w_s) of the level.
-        x: (B, M, N, K) columns; the map spans [0, 1].
-        y: (B, M, N, K) rows; the map spans [0, 1].
-        weight: (B, M, N, K); the weights of all levels and points sum to 1.
-    """
-
-    size: Size
-    x: Tensor
-    y: Tensor
-    weight: Tensor
-
-    def gather(self, values: Tensor) -> Tensor:
-        """Weighted sums (B, N, D) of a level's values (B, h_s * w_s, M, D / M), sampled bilinearly, zero beyond it."""
-        batch, _, heads, _ = values.shape
-        maps = values.permute(0, 2, 3, 1).reshape(batch * heads, -1, *self.size)
-        grid = torch.stack((self.x, self.y), -1).flatten(0, 1) * 2 - 1
-        sampled = F.grid_sample(maps.to(grid.dtype), grid, align_corners=False)  # (B * M, D / M, N, K)
-        summed = (sampled * self.weight.flatten(0, 1)[:, None]).sum(-1)
-        return summed.reshape(batch, -1, summed.shape[-1]).transpose(1, 2)
-
-    def mass(self) -> Tensor:
-        """Sum of weights in each cell (B, h_s * w_s); a point counts for the cell that it lies in."""
-        height, width = self.size
-        inside = (self.x >= 0) & (self.x < 1) & (self.y >= 0) & (self.y < 1)
-        column = (self.x * width).long().clamp(0, width - 1)
-        row = (self.y * height).long().clamp(0, height - 1)
-        fallen = (self.weight * inside).flatten(1)
-        return fallen.new_zeros(len(fallen), height * width).scatter_add_(1, (row * width + column).flatten(1), fallen)
-
-
-def cell_centres(sizes: Sequence[Size], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns and rows in [0, 1] of all levels' cell centres, (N,) each, in float32 at least."""
-    dtype = torch.promote_types(like.dtype, torch.float32)  # in bfloat16 neighbouring centres would be equal
-    columns, rows = [], []
-    for height, width in sizes:
-        x = (torch.arange(width, device=like.device, dtype=dtype) + 0.5) / width
-        y = (torch.arange(height, device=like.device, dtype=dtype) + 0.5) / height
-        columns.append(x.repeat(height))
-        rows.append(y.repeat_interleave(width))
-    return torch.cat(columns), torch.cat(rows)
-
-
-def ring_offsets(heads: int, levels: int, points: int) -> Tensor:
-    """Initial offsets in cells: each head has its own direction, and its k-th point lies k cells away.
-
-    Returns:
-        (M * S * K * 2,), x before y.
-    """
-    angles = [2 * math.pi * head / heads for head in range(heads)]
-    # Scaled onto the square around the centre: the points fall on cells.
-    unit = torch.tensor([[math.cos(a), math.sin(a)] for a in angles])
-    unit = unit / unit.abs().amax(-1, keepdim=True)
-    steps = torch.arange(1, points + 1)
-    return (unit[:, None, None] * steps[:, None]).expand(heads, levels, points, 2).flatten()
 
 
 class LevelFusion(nn.Module):

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.crobim.deformable import LevelFusion, Sampling, Size, level_deficit, mass_deficit
+from baselines.crobim.deformable import LevelFusion, level_deficit, mass_deficit
 from baselines.crobim.options import CroBIMOptions
 from rrsis_bench.nn.layers.attention import Attention, FeedForward
+from rrsis_bench.nn.layers.deformable import Sampling, Size
 from rrsis_bench.nn.layers.init import zero
 from rrsis_bench.nn.layers.losses import upsample
 from rrsis_bench.nn.layers.positions import sine_2d

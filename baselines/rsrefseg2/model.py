@@ -81,8 +81,7 @@ class RSRefSeg2(Method):
         self.contrast = Contrast()
         self.input_spec = spec = input_spec(options, self.segmenter.image_size, self.dual)
         # A buffer moves with the network; numbers made in each step would make the host wait for the device.
-        colours = torch.tensor((spec.mean, spec.std, self.dual.mean, self.dual.std))
-        self.register_buffer("colours", colours[..., None, None], persistent=False)
+        self.register_buffer("colours", self.dual.colours(spec.mean, spec.std), persistent=False)
         self.dual.add_lora(options.lora_rank, options.lora_alpha, options.pooling_head_lora)
         self.segmenter.add_lora(options.lora_rank, options.lora_alpha)
         if not options.train_idle:
@@ -105,9 +104,7 @@ class RSRefSeg2(Method):
 
     def for_dual(self, images: Tensor) -> Tensor:
         """Rescale and resize images from the segmenter's input to the dual encoder's."""
-        mean, std, dual_mean, dual_std = self.colours.to(images.dtype)
-        scaled = (images * std + mean - dual_mean) / dual_std
-        return upsample(scaled, (self.dual.image_size, self.dual.image_size))
+        return self.dual.scaled(images, self.colours)
 
     def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
         """Encode images (U, 3, H, W): the dual encoder's map (U, D, h, w), then the segmenter's maps."""

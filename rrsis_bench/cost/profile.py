@@ -154,14 +154,14 @@ def _network(encoder: nn.Module) -> str:
 
 
 def sample_batch(method: Method, size: int, device: torch.device | str) -> Batch:
-    """A batch of noise images and one expression, at the method's input size."""
+    """A batch of noise images and one expression, at the method's input size; its samples have no id."""
     spec = method.input_spec
     rng = np.random.default_rng(0)
     tokens = stand_in_tokenizer(spec)(TEXT)
     image = rng.standard_normal((3, *spec.image_size), dtype=np.float32)
     mask = np.zeros(spec.image_size, dtype=np.uint8)
     mask[: spec.image_size[0] // 4, : spec.image_size[1] // 4] = 1
-    return collate([Item(k, str(k), str(k), image, mask, None, tokens, TEXT, "") for k in range(size)]).to(device)
+    return collate([Item(k, "", str(k), image, mask, None, tokens, TEXT, "") for k in range(size)]).to(device)
 
 
 def gflops(method: Method, device: torch.device | str) -> float:

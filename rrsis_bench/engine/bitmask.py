@@ -100,6 +100,8 @@ class Prediction:
         threshold: a pixel is foreground where its probability is greater.
         tiles: number of tiles.
         truncated: whether the expression has more tokens than the method reads.
+        box: left, top, right, bottom in pixels of the box that the method found first; None for a method without
+            boxes and for an image of several tiles.
     """
 
     bits: BitMask
@@ -107,6 +109,7 @@ class Prediction:
     threshold: float
     tiles: int
     truncated: bool
+    box: tuple[float, float, float, float] | None = None
 
     @property
     def mask(self) -> NDArray[np.uint8]:

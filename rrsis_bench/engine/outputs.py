@@ -26,6 +26,7 @@ from rrsis_bench.files import json_text, write_text, write_together
 
 if TYPE_CHECKING:
     from rrsis_bench.engine.bitmask import Prediction
+    from rrsis_bench.engine.boxes import Box
 
 OVERLAY_LIMIT = 4096  # longest side of the overlay in pixels; the mask keeps the image's own size
 SUFFIXES = ("_mask.png", "_overlay.png", ".json", "_mask.tif", ".geojson")
@@ -103,7 +104,7 @@ def write_prediction(
     """
     mask, model = found.bits, run.config["model"]
     rle = mask.rle()
-    facts = {
+    facts: dict[str, Any] = {
         "image": str(source),
         "height": mask.height,
         "width": mask.width,
@@ -118,7 +119,9 @@ def write_prediction(
         "text_truncated": found.truncated,
         "method": {"name": model["method"], "variant": model["variant"], "checkpoint": str(run.checkpoint)},
     }
-    outputs = {"_mask.png": mask.png(), "_overlay.png": _png(_overlay(image, mask, text))}
+    if found.box is not None:
+        facts["box"] = [round(edge, 2) for edge in found.box]
+    outputs = {"_mask.png": mask.png(), "_overlay.png": _png(_overlay(image, mask, text, found.box))}
     if place is not None:
         outputs |= map_files(mask, place, {"text": text, "method": f"{model['method']}@{model['variant']}"})
     contents: dict[str, bytes | str] = {**outputs, ".json": json_text(facts)}
@@ -172,14 +175,19 @@ def _readable(name: str, otherwise: str) -> str:
     return cut or otherwise
 
 
-def _overlay(image: ImageReader, mask: BitMask, text: str) -> NDArray[np.uint8]:
+def _overlay(image: ImageReader, mask: BitMask, text: str, box: Box | None) -> NDArray[np.uint8]:
     """The overlay at a size that people look at: small images enlarged, huge ones reduced."""
     longest = max(mask.height, mask.width)
     if longest <= OVERLAY_LIMIT:
-        return draw_overlay(*enlarged(image.read(), mask.array()), text)
-    height, width = (max(1, round(side * OVERLAY_LIMIT / longest)) for side in (mask.height, mask.width))
-    # A share of the area keeps an object that would fall between the nearest pixels.
-    return draw_overlay(image.reduced(height, width), mask.reduced(height, width, 0.25), text)
+        picture, shape = enlarged(image.read(), mask.array())
+    else:
+        height, width = (max(1, round(side * OVERLAY_LIMIT / longest)) for side in (mask.height, mask.width))
+        # A share of the area keeps an object that would fall between the nearest pixels.
+        picture, shape = image.reduced(height, width), mask.reduced(height, width, 0.25)
+    if box is not None:
+        rows, columns = shape.shape[0] / mask.height, shape.shape[1] / mask.width
+        box = (box[0] * columns, box[1] * rows, box[2] * columns, box[3] * rows)
+    return draw_overlay(picture, shape, text, box=box)
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:

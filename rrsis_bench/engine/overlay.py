@@ -30,7 +30,12 @@ MAX_BAR = 0.6  # largest height of the caption bar over that of the image, once 
 
 
 def draw_overlay(
-    image: Picture, mask: NDArray[Any], text: str, truth: NDArray[Any] | None = None, note: str | None = None
+    image: Picture,
+    mask: NDArray[Any],
+    text: str,
+    truth: NDArray[Any] | None = None,
+    note: str | None = None,
+    box: tuple[float, float, float, float] | None = None,
 ) -> Picture:
     """An image with its referent shown and its expression written below.
 
@@ -40,6 +45,7 @@ def draw_overlay(
         text: the expression; wrapped, and cut with an ellipsis where it would outgrow the image.
         truth: (H, W), non-zero where the annotation is; outlined in a second colour, with the IoU in the caption.
         note: a second, smaller line of the caption; None for a legend made from the masks.
+        box: left, top, right, bottom in pixels of a box to draw in the prediction's colour.
 
     Returns:
         (H', W, 3) uint8 RGB.
@@ -56,6 +62,8 @@ def draw_overlay(
     thickness = max(1, round(min(height, width) / 220))
     lines = [] if annotated is None else _lines(annotated, TRUTH_COLOUR, thickness)
     lines += _lines(predicted, PREDICTION_COLOUR, thickness)
+    if box is not None:
+        lines.append(_Line(_frame(box, (height, width), thickness), PREDICTION_COLOUR, np.float32(1)))
     lit = predicted if predicted.any() or annotated is None else annotated
     picture = np.empty_like(image)
     for top in range(0, height, BAND):
@@ -119,6 +127,18 @@ def _lines(mask: NDArray[np.bool_], colour: tuple[int, int, int], thickness: int
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
         lines.append(_Line((cv2.dilate(inside, kernel) - inside) != 0, paint, np.float32(opacity)))
     return lines
+
+
+def _frame(box: tuple[float, float, float, float], size: tuple[int, int], thickness: int) -> NDArray[np.bool_]:
+    """Pixels (H, W) of a rectangle's line, inside the image."""
+    height, width = size
+    left, top = min(max(0, round(box[0])), width - 1), min(max(0, round(box[1])), height - 1)
+    right, bottom = max(left + 1, min(width, round(box[2]))), max(top + 1, min(height, round(box[3])))
+    frame = np.zeros(size, np.bool_)
+    frame[top:bottom, left:right] = True
+    # A negative end would count from the other side.
+    frame[top + thickness : max(0, bottom - thickness), left + thickness : max(0, right - thickness)] = False
+    return frame
 
 
 def _legend(

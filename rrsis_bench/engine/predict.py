@@ -28,6 +28,7 @@ from rrsis_bench.data.text import load_tokenizer, normalise_text
 from rrsis_bench.data.transforms import normalise, resize_image
 from rrsis_bench.engine import geo, load
 from rrsis_bench.engine.bitmask import BitMask, Prediction
+from rrsis_bench.engine.boxes import Box, in_pixels
 from rrsis_bench.engine.device import pick_device
 from rrsis_bench.engine.inputs import find_images
 from rrsis_bench.engine.outputs import SUFFIXES, Destination, Listing, write_prediction
@@ -217,7 +218,8 @@ def segment_all(
                 totals[k] += float(np.sum(1 / (1 + np.exp(-logits[k][own].astype(np.float64)))))
         for k, mask in enumerate(bits):
             mean = totals[k] / mask.area if mask.area else None
-            yield Prediction(mask, mean, view.threshold, len(layout.corners), tokens[k].truncated)
+            box = tiles.boxes.get(part[k])
+            yield Prediction(mask, mean, view.threshold, len(layout.corners), tokens[k].truncated, box)
 
 
 class _Tiles:
@@ -229,6 +231,7 @@ class _Tiles:
         self.method, self.image, self.layout = method, image, layout
         self.device, self.batch_size = device, batch_size
         self._encoded: tuple[Tensor, ...] = ()
+        self.boxes: dict[str, Box] = {}  # by expression, of an image of one tile
 
     @torch.inference_mode()
     def logits(self, texts: Sequence[str], tokens: Sequence[Tokenized]) -> Iterator[NDArray[np.float32]]:
@@ -262,8 +265,11 @@ class _Tiles:
         if shares:
             self._encoded = self._encoded or self.method.encode_images(batch.images)
             batch = replace(batch, encoded=self._encoded)
-        output = self.method(batch).logits.float()
-        native = functional.interpolate(output, self.layout.tile, mode="bilinear", align_corners=False)
+        output = self.method(batch)
+        if "boxes" in output.aux and len(self.layout.corners) == 1:
+            for text, box in zip(texts, output.aux["boxes"], strict=True):
+                self.boxes[text] = in_pixels(box, *self.layout.tile)
+        native = functional.interpolate(output.logits.float(), self.layout.tile, mode="bilinear", align_corners=False)
         return native.reshape(len(inputs), len(texts), *self.layout.tile).cpu().numpy()
 
 

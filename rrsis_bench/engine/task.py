@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rrsis_bench.data.datamodule import ReferringDataModule
+from rrsis_bench.engine.boxes import box_scores
 from rrsis_bench.engine.checkpoint import (
     ENTRY,
     FORMAT,
@@ -251,11 +252,14 @@ class ReferringSegmentationTask(LightningModule):
 
     # --- scoring ------------------------------------------------------------------------------------------------
 
-    def _count(self, batch: Batch, views: Sequence[View]) -> None:
+    def _count(self, batch: Batch, views: Sequence[View], split: str) -> None:
         seen = self._laid_out(batch.blind())
         if not self._compiled:  # `torch.compile` compiles `forward` alone, which then encodes the images
             seen = self.last_image.complete(self.method, seen)
-        logits = self(seen).logits.float()
+        output = self(seen)
+        logits = output.logits.float()
+        boxes, boxed = box_scores(output.aux, batch)
+        self.log_dict({f"{split}/{name}": value for name, value in boxes.items()}, batch_size=boxed, sync_dist=True)
         self.counts.update(batch.indices, count(logits, batch, self.method.input_spec.image_size, views))
         if self.gallery is not None:
             self.gallery.keep(logits, batch, self.method.input_spec.image_size)
@@ -276,7 +280,7 @@ class ReferringSegmentationTask(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the areas for the first protocol."""
-        self._count(batch, self.views[:1])
+        self._count(batch, self.views[:1], "val")
 
     def on_test_start(self) -> None:
         """On a CPU, replace linear layers by faster ones for fixed weights, unless `torch.compile` has done so."""
@@ -290,7 +294,7 @@ class ReferringSegmentationTask(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the areas for every protocol."""
-        self._count(batch, self.views)
+        self._count(batch, self.views, "test")
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/<metric>` of the first protocol."""

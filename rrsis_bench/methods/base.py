@@ -35,6 +35,8 @@ class Method(nn.Module):
             without them can be scored and predicted with.
         shares_images: whether `Batch.images` may hold an image of several samples once (see `Batch.image_of`). The
             method then encodes each image once, and calls `Batch.per_sample` where the expressions come in.
+        scores_on_host: whether scoring reads values of the device on the host, as steps on 8-bit images do. Training
+            never does.
         input_spec: what the shared transforms produce for the method.
     """
 
@@ -42,6 +44,7 @@ class Method(nn.Module):
     Options: ClassVar[type[Any]]
     training_only: ClassVar[tuple[str, ...]] = ()
     shares_images: ClassVar[bool] = False
+    scores_on_host: ClassVar[bool] = False
     input_spec: InputSpec
 
     @classmethod

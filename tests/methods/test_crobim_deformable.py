@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.crobim.deformable import LevelFusion, Sampling, cell_centres, level_deficit, mass_deficit, ring_offsets
+from baselines.crobim.deformable import LevelFusion, level_deficit, mass_deficit
+from rrsis_bench.nn.layers.deformable import Sampling, cell_centres, ring_offsets
 
 SIZES = [(6, 4), (3, 2), (2, 1)]
 CELLS = [height * width for height, width in SIZES]

@@ -109,7 +109,7 @@ def test_every_option_refuses_other_kinds_and_keeps_its_default(name: str) -> No
                     build(name, **{option: value})
         if get_origin(hint) is tuple:
             values = list(getattr(default, option))
-            wrong = [3, "ab", ["a"] * len(values), [True] * len(values)]
+            wrong = [3, "ab", ["a"] * max(1, len(values)), [True] * max(1, len(values))]
             wrong += [] if ... in get_args(hint) else [values[:-1], [*values, values[0]]]
             for value in wrong:
                 with pytest.raises(UsageError, match=f"{name}: option '{option}' must be a list"):

@@ -90,3 +90,23 @@ def test_enlarged_by_a_whole_factor() -> None:
     assert (grown_mask[::4, ::4] == mask).all()
     same, _ = enlarged(np.zeros((600, 10, 3), np.uint8), np.zeros((600, 10), np.uint8), 512)
     assert same.shape == (600, 10, 3)
+
+
+@pytest.mark.parametrize("box", [(20.0, 30.0, 90.0, 80.0), (-5.0, -5.0, 3.0, 400.0), (159.9, 119.9, 160.0, 120.0)])
+def test_a_box_is_a_frame_inside_the_image(box: tuple[float, float, float, float]) -> None:
+    image, _ = scene()
+    empty = np.zeros((120, 160), np.uint8)
+    picture = draw_overlay(image, empty, "x", box=box)[:120]
+    drawn = (picture == np.asarray(PREDICTION_COLOUR)).all(axis=-1)
+    rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
+    left, top, right, bottom = (
+        max(0, round(box[0])),
+        max(0, round(box[1])),
+        min(160, round(box[2])),
+        min(120, round(box[3])),
+    )
+    left, top = min(left, 159), min(top, 119)
+    assert (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) == (left, top, right, bottom)
+    assert (picture[~drawn] == image[~drawn]).all()
+    if right - left > 10:
+        assert not drawn[(top + bottom) // 2, (left + right) // 2]

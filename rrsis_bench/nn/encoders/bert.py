@@ -58,7 +58,7 @@ def encode_words(bert: BertModel, ids: Tensor, mask: Tensor) -> Tensor:
     The additive mask, (1 - mask) * -10000, is made here: releases of the library differ in its values.
 
     Args:
-        bert: from `build_bert`.
+        bert: from `build_bert`, or RoBERTa from `build_roberta`.
         ids: (B, L) token ids.
         mask: (B, L), true or 1 for words that may be attended to.
 

@@ -115,14 +115,18 @@ class ClipDual(DualEncoder):
         # CLIP has no bias: zero changes nothing.
         self.bias = nn.Parameter(torch.zeros(1))
 
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Patch features (B, D, h, w): the last block's patch tokens, normed and projected as the class token is."""
+    def patches(self, images: Tensor) -> Tensor:
+        """The last block's patch tokens (B, h w, C), normed, before the projection; C is the image tower's width."""
         vision = self.vision
         patches = vision.conv1(images).flatten(2).transpose(1, 2)
         first = vision.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         tokens = vision.ln_pre(torch.cat((first, patches), dim=1) + vision.positional_embedding)
-        tokens = vision.ln_post(vision.transformer(tokens))[:, 1:] @ vision.proj
-        features: Tensor = tokens.transpose(1, 2)
+        normed: Tensor = vision.ln_post(vision.transformer(tokens))[:, 1:]
+        return normed
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Patch features (B, D, h, w): patch tokens, projected as the class token is."""
+        features: Tensor = (self.patches(images) @ self.vision.proj).transpose(1, 2)
         return features.reshape(len(images), self.width, self.grid, self.grid)
 
     def encode_text(self, ids: Tensor, mask: Tensor, padded: bool = True) -> EncodedText:

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
+
+from rrsis_bench.nn.layers.losses import upsample
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,15 @@ class DualEncoder(nn.Module):
     def grid(self) -> int:
         """Side of the map that `encode_image` gives."""
         return self.image_size // self.patch
+
+    def colours(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:
+        """What `scaled` needs (4, 3, 1, 1) for images that are normalised by another mean and deviation."""
+        return torch.tensor((mean, std, self.mean, self.std))[..., None, None]
+
+    def scaled(self, images: Tensor, colours: Tensor) -> Tensor:
+        """Normalise and resize images (B, 3, H, W) as this encoder takes them: (B, 3, S, S)."""
+        mean, std, own_mean, own_std = colours.to(images.dtype)
+        return upsample((images * std + mean - own_mean) / own_std, (self.image_size, self.image_size))
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, S, S), S = `image_size`, to patch features (B, D, h, w)."""

@@ -154,7 +154,12 @@ def resize_table(table: Tensor, grid: int, prefix: int = 0) -> Tensor:
 
 
 @cache
-def _read_tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read a `tokenizer.json`, once.
+
+    Raises:
+        MissingResourceError: the file is not in the library's format.
+    """
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain exceptions for unreadable files
@@ -180,7 +185,7 @@ class SiglipTokenizer:
             raise UsageError("the SigLIP tokenizer needs its tokenizer.json: set model.options.tokenizer_path.")
         if spec.max_tokens < 2:
             raise UsageError("max_tokens must be at least 2: one word and the end token.")
-        self.encoding = _read_tokenizer(resolve(spec.tokenizer_path))
+        self.encoding = read_tokenizer(resolve(spec.tokenizer_path))
         self.length = spec.max_tokens
         end, padding = self.encoding.token_to_id("<eos>"), self.encoding.token_to_id("<pad>")
         if end is None or padding is None:
