@@ -30,6 +30,7 @@ BUILT_IN: Mapping[str, str] = {
     "rsrefseg2": "baselines.rsrefseg2:RSRefSeg2",
     "btdnet": "baselines.btdnet:BTDNet",
     "crobim": "baselines.crobim:CroBIM",
+    "rs2sam2": "baselines.rs2sam2:RS2SAM2",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
 

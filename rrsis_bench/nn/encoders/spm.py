@@ -1,18 +1,20 @@
 """SentencePiece files read without the library, and BEiT-3's tokenizer.
 
 A SentencePiece model is a protobuf message. Its field 1, repeated, is a piece (1: text, 2: score as float32), and its
-field 3 the normaliser (2: table of character replacements). `tokenizers` runs the model.
+field 3 the normaliser (2: table of character replacements). `tokenizers` runs the model on the replaced text.
 """
 
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tokenizers import Tokenizer, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import Unigram
 
 from rrsis_bench.errors import MissingResourceError, UsageError
@@ -90,12 +92,74 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
             return value, place
 
 
+class CharacterMap:
+    """Replaces characters as SentencePiece does: at each place, the longest known run of bytes.
+
+    `tokenizers` applies the same table to whole graphemes, and loses an accent behind a ligature.
+
+    Args:
+        table: size of a trie in bytes, the trie (a double array of 32-bit units), then the replacements, each ended by
+            a zero byte. An empty table replaces nothing.
+    """
+
+    def __init__(self, table: bytes) -> None:
+        size = int.from_bytes(table[:4], "little")
+        self.units = array("I", table[4 : 4 + size])
+        if sys.byteorder == "big":
+            self.units.byteswap()
+        self.replacements = table[4 + size :]
+
+    def __call__(self, text: str) -> tuple[str, list[int]]:
+        """The replaced text, and for each of its characters the position in `text` of the run that it comes from."""
+        if not self.units:
+            return text, list(range(len(text)))
+        data = text.encode("utf-8", "replace")
+        at = [k for k, character in enumerate(text) for _ in character.encode("utf-8", "replace")]
+        pieces: list[str] = []
+        places: list[int] = []
+        place = 0
+        while place < len(data):
+            length, piece = self._longest(data, place)
+            pieces.append(piece)
+            places += [at[place]] * len(piece)
+            place += length
+        return "".join(pieces), places
+
+    def _longest(self, data: bytes, place: int) -> tuple[int, str]:
+        """Number of bytes of the longest known run at a place, and its replacement; else one character as it is."""
+        units = self.units
+        found: tuple[int, int] | None = None
+        node = _offset(units[0])
+        for end in range(place, len(data)):
+            node ^= data[end]
+            if node >= len(units) or units[node] & 0x800000FF != data[end]:
+                break
+            unit = units[node]
+            node ^= _offset(unit)
+            if unit >> 8 & 1:
+                found = (end + 1 - place, units[node] & 0x7FFFFFFF)
+        if found is None:
+            end = place + 1
+            while end < len(data) and data[end] & 0xC0 == 0x80:
+                end += 1
+            return end - place, data[place:end].decode("utf-8")
+        stop = self.replacements.index(0, found[1])
+        return found[0], self.replacements[found[1] : stop].decode("utf-8")
+
+
+def _offset(unit: int) -> int:
+    return unit >> 10 << ((unit & 0x200) >> 6)
+
+
 @cache
-def beit3_encoding(path: Path) -> Tokenizer:
+def beit3_encoding(path: Path) -> tuple[CharacterMap, Tokenizer]:
     """The tokenizer of a SentencePiece file in BEiT-3's numbering, without start and end.
 
-    transformers 5 ignores `XLMRobertaTokenizer(vocab_file=...)`, the call in released code. Its tokenizer then knows five
-    tokens and maps every word to `<unk>`. Here the pieces are handed over, and what was built is checked.
+    transformers 5 ignores the file in `XLMRobertaTokenizer(vocab_file=...)`, the call in released code. Its tokenizer
+    then knows five tokens and maps every word to `<unk>`. Here the pieces are handed over, and their ids are checked.
+
+    Returns:
+        what replaces characters first, and the tokenizer of the replaced text.
 
     Raises:
         MissingResourceError: see `read_spm`; or the pieces do not have their ids.
@@ -104,18 +168,14 @@ def beit3_encoding(path: Path) -> Tokenizer:
     special = [(text, 0.0) for text in ("<s>", "<pad>", "</s>", "<unk>")]
     vocabulary = [*special, *found.pieces[len(OWN) :], ("<mask>", 0.0)]
     encoding = Tokenizer(Unigram(vocabulary, unk_id=UNKNOWN, byte_fallback=False))
-    if found.characters:
-        encoding.normalizer = normalizers.Precompiled(found.characters)
     encoding.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
+        [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
     )
     first, last = found.pieces[len(OWN)][0], found.pieces[-1][0]
     ids = (encoding.get_vocab_size(), encoding.token_to_id(first), encoding.token_to_id(last))
     if ids != (len(vocabulary), UNKNOWN + 1, len(vocabulary) - 2):
-        raise MissingResourceError(
-            f"{path}: its {len(found.pieces)} pieces do not have the ids that BEiT-3 gives them."
-        )
-    return encoding
+        raise MissingResourceError(f"{path}: its {len(found.pieces)} pieces do not have BEiT-3's ids.")
+    return CharacterMap(found.characters), encoding
 
 
 class Beit3Tokenizer:
@@ -139,14 +199,17 @@ class Beit3Tokenizer:
         if spec.max_tokens < 3:
             raise UsageError("max_tokens must be at least 3: one word between start and end.")
         self.length = spec.max_tokens
-        self.encoding = beit3_encoding(resolve(spec.tokenizer_path))
+        self.replace, self.encoding = beit3_encoding(resolve(spec.tokenizer_path))
 
     def __call__(self, text: str) -> Tokenized:
         """Token ids and mask of a text, both padded to L."""
-        found = self.encoding.encode(text)
+        replaced, places = self.replace(text)
+        found = self.encoding.encode(replaced)
         room = self.length - 2
         ids = [START, *found.ids[:room], END]
         rest = self.length - len(ids)
-        spans = [(0, 0), *found.offsets[:room], *[(0, 0)] * (rest + 1)]
+        # A word's mark alone, `▁`, has no characters.
+        spans = [(places[a], places[b - 1] + 1) if b > a else (0, 0) for a, b in found.offsets[:room]]
         mask = [1] * len(ids) + [0] * rest
+        spans = [(0, 0), *spans, *[(0, 0)] * (rest + 1)]
         return Tokenized(ids + [PADDING] * rest, mask, len(found.ids) > room, spans=spans)
