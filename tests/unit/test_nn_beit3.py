@@ -143,6 +143,7 @@ def test_layers_are_dropped_in_training_only() -> None:
     assert not torch.equal(made(images, ids, mask).joined, first)
 
 
+@torch.no_grad()
 def test_random_start_is_the_released_one() -> None:
     torch.manual_seed(0)
     made = Beit3(Beit3Size(64, 1, 4, 5000), 224)
