@@ -6,7 +6,7 @@ Legend: `B` batch, `H W` pixels of the input, `S` side of SAM 2's image, `g` = S
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -135,7 +135,8 @@ class RS2SAM2(Method):
             ids: (B, L).
             mask: (B, L) bool, True for real tokens. BEiT-3 takes an unknown word for padding, whose id it shares.
         """
-        return self.beit3(images, ids, mask & (ids != UNKNOWN))
+        states: JointStates = self.beit3(images, ids, mask & (ids != UNKNOWN))
+        return states
 
     def trunk(self, images: Tensor, words: Tensor, mask: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
         """Run Hiera block by block.
@@ -176,7 +177,7 @@ class RS2SAM2(Method):
         """Multiply the main map (B, P, g, g) by what its places read from the words (B, L, P), without a residual."""
         places = main.flatten(2).transpose(1, 2)
         code = self.sam.get_image_wide_positional_embeddings().flatten(2).transpose(1, 2)
-        read = self.fusion(places + code, words, mask)
+        read: Tensor = self.fusion(places + code, words, mask)
         return (places * read).transpose(1, 2).unflatten(2, main.shape[-2:])
 
     def decode(self, features: ImageFeatures, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -295,7 +296,7 @@ class RS2SAM2(Method):
         }
         return {part: load_base(ref, load) for part, (ref, load) in named.items() if ref}
 
-    def _load_segmenter(self, tensors: dict[str, Tensor]) -> None:
+    def _load_segmenter(self, tensors: Mapping[str, Tensor]) -> None:
         own = {name: x for name, x in self.sam.state_dict().items() if any(part in name for part in ADAPTER)}
         fit(self.sam, {**image_part(tensors), **own}, "SAM 2 weights")
 

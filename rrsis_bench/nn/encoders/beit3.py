@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from timm.layers import DropPath
+from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -275,5 +275,5 @@ def resize_positions(table: Tensor, rows: int) -> Tensor:
 def _start(module: nn.Module) -> None:
     """BEiT-3's random start: truncated normal linear maps, standard normal position tables, the framework's patches."""
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02, a=-0.02, b=0.02)
+        trunc_normal_(module.weight, std=0.02, a=-0.02, b=0.02)
         nn.init.zeros_(module.bias)
