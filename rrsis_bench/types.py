@@ -8,11 +8,11 @@ This module imports no torch at run time, because modules without torch name the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
-from rrsis_bench.errors import WithheldError
+from rrsis_bench.errors import UsageError, WithheldError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,17 @@ class InputSpec:
     tokenizer_path: str | None = None
     reads_image: bool = True
     tokenizer_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no image and no expression can have.
+
+        Raises:
+            UsageError: names the size.
+        """
+        for name, sizes in (("image_size", self.image_size), ("max_tokens", (self.max_tokens,))):
+            if min(sizes) < 1:
+                shown = "x".join(map(str, sizes))
+                raise UsageError(f"model.options: the input's {name} must be at least 1, not {shown}.")
 
 
 @dataclass(frozen=True)
@@ -184,7 +195,8 @@ class Batch:
         """The batch for scoring and prediction: whoever uses a field of `WITHHELD` gets a `WithheldError`."""
         return replace(self, **{field: Withheld(field) for field in self.WITHHELD})  # type: ignore[arg-type]
 
-    def _map(self, function: Any) -> Batch:
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with a function applied to each of its tensors."""
         tokens = TextTokens(
             function(self.tokens.ids),
             function(self.tokens.mask),
@@ -201,11 +213,11 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
         """The same batch on another device; Lightning calls this."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return self.mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory; the DataLoader calls this."""
-        return self._map(lambda tensor: tensor.pin_memory())
+        return self.mapped(lambda tensor: tensor.pin_memory())
 
 
 @dataclass(frozen=True)
