@@ -176,9 +176,9 @@ class RS2SAM2(Method):
     def fuse(self, main: Tensor, words: Tensor, mask: Tensor | None) -> Tensor:
         """Multiply the main map (B, P, g, g) by what its places read from the words (B, L, P), without a residual."""
         places = main.flatten(2).transpose(1, 2)
-        code = self.sam.get_image_wide_positional_embeddings().flatten(2).transpose(1, 2)
+        code: Tensor = self.sam.get_image_wide_positional_embeddings().flatten(2).transpose(1, 2)
         read: Tensor = self.fusion(places + code, words, mask)
-        return (places * read).transpose(1, 2).unflatten(2, main.shape[-2:])
+        return (places * read).transpose(1, 2).reshape(main.shape)
 
     def decode(self, features: ImageFeatures, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The first of SAM 2's masks.
