@@ -28,6 +28,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "methods": ("rrsis_bench.cli.methods", "list, show and check methods"),
     "data": ("rrsis_bench.cli.data", "list, prepare, verify, count and show data sets"),
     "profile": ("rrsis_bench.cli.profile", "measure parameters, GFLOPs, latency and memory of a method"),
+    "forecast": ("rrsis_bench.cli.forecast", "tell memory and hours of a run, without GPU, data or weights"),
     "weights": ("rrsis_bench.cli.weights", "list and fetch the pretrained files that methods start from"),
     "env": ("rrsis_bench.cli.env", "show versions, devices and known-bad combinations"),
 }

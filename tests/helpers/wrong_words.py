@@ -169,6 +169,17 @@ profile
 profile --method lavtt
 profile --method lavt --variant huge
 profile --method lavt --run dir
+forecast
+forecast --method lavt
+forecast --method lavtt --dataset rrsisd
+forecast --method lavt --dataset moon
+forecast --method lavt --dataset own
+forecast --method lavt --dataset rrsisd --variant huge
+forecast --method lavt --dataset rrsisd --gpu h10
+forecast --method lavt --dataset rrsisd --gpus 0
+forecast --method lavt --dataset rrsisd --batch-size -1
+forecast --method lavt --dataset rrsisd --samples x
+forecast --method lavt --dataset rrsisd --trainer huge
 profile --method lavt --batch-size 0
 profile --method lavt --batch-size x
 profile --method lavt --warmup -1
@@ -226,8 +237,8 @@ WITH_TORCH = f"""
 fit --method lavt --trainer gpu
 fit --method lavt --trainer ddp
 fit --method lavt --trainer fsdp
-fit --method lavt --trainer low-memory
-fit --method lavt --trainer low-memory --trainer.accelerator=cpu --trainer.precision=32-true
+fit --method prior-text --trainer low-memory
+fit --method prior-text --trainer low-memory --trainer.accelerator=cpu --trainer.precision=32-true
 fit --method prior-text --model.activation_checkpointing=true
 fit --method lavt --trainer.accelerator=mps
 fit --method lavt --trainer cpu --trainer.devices=[0,1]
