@@ -6,15 +6,12 @@ Legend: `B` batch, `H W` pixels of the input, `S` side of SAM 2's image, `g` = S
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from baselines.rs2sam2.adapters import CrossAttention, add_adapters, run_block
 from baselines.rs2sam2.idle import idle_parts
@@ -30,6 +27,7 @@ from rrsis_bench.nn.encoders.spm import UNKNOWN
 from rrsis_bench.nn.layers.freezing import freeze, trainable
 from rrsis_bench.nn.layers.losses import reduce_mask, upsample
 from rrsis_bench.nn.layers.precision import at_least_float32, full_precision
+from rrsis_bench.nn.layers.recompute import again, call, recompute
 from rrsis_bench.nn.weights.base import load_base
 from rrsis_bench.nn.weights.files import fit
 from rrsis_bench.types import Batch, InputSpec, MethodOutput
@@ -89,7 +87,7 @@ class RS2SAM2(Method):
         self.fusion = CrossAttention(width, HEADS)
         if options.idle_parts:
             self.idle = idle_parts(width, joint)
-        self.recompute = False
+        self.run: Callable[..., Any] = call
         self.input_spec = InputSpec(
             image_size=(options.image_size, options.image_size),
             tokenizer=options.tokenizer,
@@ -122,10 +120,9 @@ class RS2SAM2(Method):
         yield self.beit3.vision_embed.mask_token
 
     def checkpoint_activations(self) -> None:
-        """Recompute the blocks of both encoders in the backward pass instead of keeping their activations."""
-        self.recompute = True
-        for layer in self.beit3.blocks():
-            layer.forward = partial(_again, layer.forward)
+        """Run the blocks of both encoders again in the backward pass; see `Method.checkpoint_activations`."""
+        self.run = again
+        recompute(self.beit3.blocks())
 
     def read(self, images: Tensor, ids: Tensor, mask: Tensor) -> JointStates:
         """Encode image and words together.
@@ -152,10 +149,7 @@ class RS2SAM2(Method):
         x = self.hiera.patch_embed(images)
         x = x + self.hiera._get_pos_embed(x.shape[1:3])
         for block in self.hiera.blocks:
-            if self.recompute and torch.is_grad_enabled():
-                x, words = checkpoint(run_block, block, x, words, mask, use_reentrant=False)
-            else:
-                x, words = run_block(block, x, words, mask)
+            x, words = self.run(run_block, block, x, words, mask)
             yield x, words
 
     def neck(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -317,10 +311,3 @@ def start_larger(beit3: Beit3, sam: Any) -> None:
     tables = beit3.encoder.embed_positions
     for table in (tables.A.weight, tables.B.weight, sam.vision_encoder.backbone.pos_embed):
         nn.init.normal_(table, std=0.5)
-
-
-def _again(forward: Any, *args: Any, **kwargs: Any) -> Any:
-    """Run a layer whose activations are recomputed in the backward pass."""
-    if not torch.is_grad_enabled():
-        return forward(*args, **kwargs)
-    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
