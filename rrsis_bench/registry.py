@@ -32,6 +32,7 @@ BUILT_IN: Mapping[str, str] = {
     "btdnet": "baselines.btdnet:BTDNet",
     "crobim": "baselines.crobim:CroBIM",
     "pslgsam": "baselines.pslgsam:PSLGSAM",
+    "rs2sam2": "baselines.rs2sam2:RS2SAM2",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
 

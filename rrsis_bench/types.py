@@ -34,7 +34,7 @@ class InputSpec:
         std: per-channel divisor after the mean, RGB.
         scale: factor applied to 8-bit values before mean and std.
         interpolation: image filter. Masks always resize with exact nearest.
-        tokenizer: registered tokenizer name (`bert`, `clip`, `tiny`) or `module:Class` (see `data/text.py`).
+        tokenizer: registered tokenizer name (`beit3`, `bert`, `clip`, `tiny`) or `module:Class` (see `data/text.py`).
         max_tokens: length L of the padded token sequence, special tokens included.
         tokenizer_path: folder or file of the vocabulary where the tokenizer needs one; None for its default.
         reads_image: False for a method that ignores images: the suite opens no image file, and `Batch.images` is zero.

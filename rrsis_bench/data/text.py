@@ -16,6 +16,7 @@ from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_
 from rrsis_bench.types import InputSpec, Tokenized
 
 TOKENIZERS: Mapping[str, str] = {
+    "beit3": "rrsis_bench.nn.encoders.spm:Beit3Tokenizer",
     "bert": "rrsis_bench.nn.encoders.bert:BertTokenizer",
     "clip": "rrsis_bench.nn.encoders.clip:ClipTokenizer",
     "tiny": "rrsis_bench.data.text:TinyTokenizer",
@@ -35,7 +36,7 @@ def load_tokenizer(spec: InputSpec) -> Tokenizer:
     """The tokenizer a method's input specification names.
 
     Args:
-        spec: `tokenizer` is `bert`, `clip`, `tiny` or "module:Class".
+        spec: `tokenizer` is `beit3`, `bert`, `clip`, `tiny` or "module:Class".
 
     Raises:
         UsageError: an unknown name or a class that cannot be imported.

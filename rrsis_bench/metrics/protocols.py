@@ -61,6 +61,7 @@ class Protocol:
 NATIVE = View("native", "native", "bilinear", 0.5)
 LAVT_480 = View("480", (480, 480), "bilinear-corners", 0.5)
 DETRIS_WARP = View("warp35", "native", "bicubic-probability", 0.35)
+RS2SAM2_1024 = View("1024", (1024, 1024), "bilinear", 0.5)
 
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
@@ -73,6 +74,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol("paper-rsrefseg2-v1", NATIVE, ">", "nan"),
         # The released evaluation of the DETRIS line. The 1e-6 that it adds to each union is left out.
         Protocol("paper-detris-v1", DETRIS_WARP, ">", "zero"),
+        # The released test script of RS2-SAM2: argmax of (1 - m, m), which is the sign of its logit 2 m - 1.
+        Protocol("paper-rs2sam2-v1", RS2SAM2_1024, ">=", "zero"),
     )
 }
 

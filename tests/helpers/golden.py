@@ -7,7 +7,8 @@ fills a network with these numbers, runs it in float64, and compares its outputs
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,17 @@ from safetensors import safe_open
 from torch import Generator, Tensor
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "golden"
+
+
+@contextmanager
+def float64_draws() -> Iterator[None]:
+    """Draw in float64, as the makers of some fixtures did: the generator gives other numbers than in float32."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def official_tensor(key: str, shape: tuple[int, ...], seed: int) -> Tensor:

@@ -101,7 +101,13 @@ def test_iou_exactly_on_a_threshold(name, fraction, scale):
 
 @pytest.mark.parametrize(
     ("name", "iou"),
-    [("native-v1", 1.0), ("paper-lavt480-v1", 0.0), ("paper-rsrefseg2-v1", math.nan), ("paper-detris-v1", 0.0)],
+    [
+        ("native-v1", 1.0),
+        ("paper-lavt480-v1", 0.0),
+        ("paper-rsrefseg2-v1", math.nan),
+        ("paper-detris-v1", 0.0),
+        ("paper-rs2sam2-v1", 0.0),
+    ],
 )
 def test_both_empty(name, iou):
     found = scores(np.array([[0, 0, 0]]), name)

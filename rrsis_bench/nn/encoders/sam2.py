@@ -37,6 +37,8 @@ class Sam2Size:
     prompt: int = 256
     decoder_hidden: int = 2048
     decoder_heads: int = 8
+    iou_hidden: int = 0
+    """Width inside the head of predicted IoUs; 0 for the prompts' width."""
 
 
 SIZES: Mapping[str, Sam2Size] = {
@@ -96,38 +98,8 @@ class Sam2(PromptableSegmenter):
     def __init__(self, name: str) -> None:
         super().__init__()
         size = SIZES[name]
-        stages = range(len(size.depths))
-        widths = [size.width << k for k in stages]
-        hiera = Sam2HieraDetConfig(
-            hidden_size=size.width,
-            num_attention_heads=size.heads,
-            image_size=[size.image, size.image],
-            blocks_per_stage=list(size.depths),
-            embed_dim_per_stage=widths,
-            num_attention_heads_per_stage=[size.heads << k for k in stages],
-            window_size_per_stage=list(size.windows),
-            global_attention_blocks=list(size.global_blocks),
-            window_positional_embedding_background_size=[size.background] * 2,
-        )
-        vision = Sam2VisionConfig(
-            backbone_config=hiera,
-            backbone_channel_list=widths[::-1],
-            backbone_feature_sizes=[[size.image // stride] * 2 for stride in (4, 8, 16)],
-            fpn_hidden_size=size.prompt,
-        )
-        prompts = {"hidden_size": size.prompt, "image_size": size.image}
-        decoder = {
-            "hidden_size": size.prompt,
-            "mlp_dim": size.decoder_hidden,
-            "num_attention_heads": size.decoder_heads,
-            "iou_head_hidden_dim": size.prompt,
-            "dynamic_multimask_via_stability": True,
-        }
         self.image_size, self.grid, self.width = size.image, size.image // 16, size.prompt
-        self.network = Sam2Model(
-            Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
-        )
-        tie_position_codes(self.network)
+        self.network = build_sam2(size)
 
     def encode_image(self, images: Tensor) -> ImageFeatures:
         """Encode; the no-memory embedding is added to the main map."""
@@ -160,14 +132,59 @@ class Sam2(PromptableSegmenter):
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Load a SAM 2.1 checkpoint in transformers' or the authors' layout; the video memory's parts are left out."""
-        kept = {name: value for name, value in tensors.items() if not name.startswith(MEMORY)}
-        if any(name.startswith("sam_mask_decoder.") for name in kept):
-            kept = from_authors(kept, "SAM 2 weights")
-        fit_base(self.network, kept, "SAM 2 weights")
+        fit_base(self.network, image_part(tensors), "SAM 2 weights")
 
     def blocks(self) -> list[nn.Module]:
         """Hiera's blocks."""
         return list(self.network.vision_encoder.backbone.blocks)
+
+
+def build_sam2(size: Sam2Size) -> Sam2Model:
+    """The image part of a SAM 2 network of the given sizes, with random weights."""
+    stages = range(len(size.depths))
+    widths = [size.width << k for k in stages]
+    hiera = Sam2HieraDetConfig(
+        hidden_size=size.width,
+        num_attention_heads=size.heads,
+        image_size=[size.image, size.image],
+        blocks_per_stage=list(size.depths),
+        embed_dim_per_stage=widths,
+        num_attention_heads_per_stage=[size.heads << k for k in stages],
+        window_size_per_stage=list(size.windows),
+        global_attention_blocks=list(size.global_blocks),
+        window_positional_embedding_background_size=[size.background] * 2,
+    )
+    vision = Sam2VisionConfig(
+        backbone_config=hiera,
+        backbone_channel_list=widths[::-1],
+        backbone_feature_sizes=[[size.image // stride] * 2 for stride in (4, 8, 16)],
+        fpn_hidden_size=size.prompt,
+    )
+    prompts = {"hidden_size": size.prompt, "image_size": size.image}
+    decoder = {
+        "hidden_size": size.prompt,
+        "mlp_dim": size.decoder_hidden,
+        "num_attention_heads": size.decoder_heads,
+        "iou_head_hidden_dim": size.iou_hidden or size.prompt,
+        "dynamic_multimask_via_stability": True,
+    }
+    config = Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
+    network = Sam2Model(config)
+    tie_position_codes(network)
+    return network
+
+
+def image_part(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a SAM 2 checkpoint under transformers' names, without those of the video memory.
+
+    Args:
+        tensors: values in transformers' or the authors' layout.
+
+    Raises:
+        MissingResourceError: a point embedding is missing.
+    """
+    kept = {name: value for name, value in tensors.items() if not name.startswith(MEMORY)}
+    return from_authors(kept, "SAM 2 weights") if any(name.startswith("sam_mask_decoder.") for name in kept) else kept
 
 
 def from_authors(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
