@@ -95,6 +95,7 @@ KINDS: Mapping[str, Kind] = {
     "data.permute_expressions": SWITCH,
     "data.limit": mapped(*SPLITS, item=whole(1)) | NULL,
     "data.select_on": one_of("val", "test"),
+    "data.empty_truth": one_of("skip", "keep") | NULL,
     "data.expressions_per_image": whole(2) | NULL,
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.strategy": TEXT,

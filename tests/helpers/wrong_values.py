@@ -47,6 +47,8 @@ WRONG: dict[str, list[str]] = {
     "data.permute_expressions": ["1", "null"],
     "data.limit": ["-1", "8", "{train: -3}", "{train: 0}", "{trian: 5}", "{train: few}"],
     "data.limit.train": ["-3", "0", "abc"],
+    "data.empty_truth": ["1", "skipp", "[skip]"],
+    "data.expressions_per_image": ["1", "0", "few", "1.5"],
     "data.select_on": ["train", "1"],
     "trainer.accelerator": ["gpuu", "1", "null"],
     "trainer.strategy": ["1", "null"],

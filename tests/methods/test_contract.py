@@ -14,7 +14,7 @@ from rrsis_bench.methods.contract import CHECKS, Subject, check_method, register
 from rrsis_bench.methods.contract.device import fakes_work
 
 BROKEN = [*broken_outputs.BROKEN, *broken_training.BROKEN]
-INNER = ("lavt", "prior-image", "prior-text")
+INNER = ("prior-image", "prior-text")
 """Methods whose contract the inner loop checks; `make test` checks them all."""
 OF_REGISTERED = (registered.resolves, registered.variants_build, registered.weights_load)
 """Checks of a registered method's files; tests/unit/test_methods_check.py breaks these."""

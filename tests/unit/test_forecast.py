@@ -50,14 +50,21 @@ def allocated(name: str, variant: str, batch_size: int) -> int:
     return peak
 
 
-@pytest.mark.parametrize(("name", "variant"), [("lavt", "tiny"), ("detris", "tiny"), ("crobim", "tiny")])
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("detris", "tiny"),
+        pytest.param("lavt", "tiny", marks=pytest.mark.slow),
+        pytest.param("crobim", "tiny", marks=pytest.mark.slow),
+    ],
+)
 def test_memory_is_that_of_a_real_step(name: str, variant: str) -> None:
     wanted = allocated(name, variant, 4)
     found = step_cost(lambda: built(name, variant), adamw, 4, as_published=False).training_bytes
     assert abs(found - wanted) <= OVERESTIMATE * wanted, (found, wanted)
 
 
-@pytest.mark.parametrize("name", ["lavt", "s4eca"])
+@pytest.mark.parametrize("name", ["lavt", pytest.param("s4eca", marks=pytest.mark.slow)])
 def test_operations_are_those_of_a_real_step(name: str) -> None:
     method = built(name, "tiny")
     batch = sample_batch(method, 2, "cpu")
@@ -69,6 +76,7 @@ def test_operations_are_those_of_a_real_step(name: str) -> None:
     assert cost.trainable == sum(parameter.numel() for parameter in trainable(method.parameters()))
 
 
+@pytest.mark.slow
 def test_state_is_weights_and_two_moments() -> None:
     method = built("lavt", "tiny")
     storages = {tensor.untyped_storage() for tensor in (*method.parameters(), *method.buffers())}
@@ -109,7 +117,7 @@ def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
     report: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert report["plan"]["samples"] == {"train": 12181, "val": 1740, "test": 3481}
     assert set(report["cards"]) == {"4090"}
-    assert main(["forecast", "--method", "lavt", "--dataset", "tiny", "--variant", "tiny"]) == 0
+    assert main(["forecast", "--method", "prior-image", "--dataset", "tiny", "--variant", "tiny"]) == 0
     printed = capsys.readouterr().out
     assert "A forecast, not a measurement" in printed
     assert all(card.title in printed for card in CARDS.values())

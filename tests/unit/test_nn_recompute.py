@@ -58,7 +58,8 @@ def test_gradients_and_statistics_are_the_same(name: str) -> None:
             )
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_a_training_step_keeps_less(name: str) -> None:
     def build() -> Method:
         method: Method = registry.load_class(name).from_options(config.variant_options(name, "tiny"))
