@@ -13,6 +13,7 @@ from torch import nn
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.nn.weights.files import fit, load_checkpoint, load_tensors, strip_prefixes
 from rrsis_bench.nn.weights.refs import WeightRef, resolve, sha256_file
+from rrsis_bench.nn.weights.seen import Seen, record
 
 DIGEST = "a" * 64
 
@@ -54,6 +55,7 @@ def test_missing_weights_say_where_to_get_them(tmp_path: Path, monkeypatch: pyte
         resolve("package:no_such_package/x.pth")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_CACHE", os.fspath(tmp_path))
+    monkeypatch.setenv("RRSIS_CACHE", os.fspath(tmp_path / "cache"))
     with pytest.raises(MissingResourceError, match=r"hf download owner/no-such-repo weights\.bin --revision main"):
         resolve("hub:owner/no-such-repo/weights.bin")
 
@@ -100,3 +102,57 @@ def test_fit_names_what_differs() -> None:
         fit(module, {"c": torch.ones(1), "weight": torch.ones(3, 2)}, "weights")
     fit(module, {"weight": torch.ones(2, 2), "bias": torch.zeros(2)}, "weights")
     assert module.weight.sum() == 4
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which the hub's client would keep `hub:us/net`, with one commit that `main` names."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", os.fspath(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_CACHE", os.fspath(tmp_path / "hub"))
+    monkeypatch.setenv("RRSIS_CACHE", os.fspath(tmp_path / "cache"))
+    folder = tmp_path / "hub" / "models--us--net"
+    (folder / "refs").mkdir(parents=True)
+    commit(folder, "a" * 40, b"first")
+    return folder
+
+
+def commit(folder: Path, name: str, content: bytes) -> Path:
+    path = folder / "snapshots" / name / "net.pth"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    (folder / "refs" / "main").write_text(name)
+    return path
+
+
+def test_a_branch_that_moved_means_the_commit_it_meant_first(hub: Path) -> None:
+    assert resolve("hub:us/net/net.pth").read_bytes() == b"first"
+    commit(hub, "b" * 40, b"second")
+    assert resolve("hub:us/net/net.pth").read_bytes() == b"first"
+    seen = Seen.read("hub:us/net/net.pth@main")
+    assert seen is not None
+    assert (seen.commit, seen.sha256) == ("a" * 40, sha256(b"first").hexdigest())
+    record(seen.name).unlink()
+    assert resolve("hub:us/net/net.pth").read_bytes() == b"second"
+
+
+def test_another_file_under_a_recorded_name_is_refused(hub: Path) -> None:
+    path = resolve("hub:us/net/net.pth")
+    path.write_bytes(b"other")
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(MissingResourceError, match="is not the file that this machine used first"):
+        resolve("hub:us/net/net.pth")
+    path.write_bytes(b"first")
+    assert resolve("hub:us/net/net.pth") == path
+
+
+def test_a_known_digest_needs_no_record(hub: Path) -> None:
+    resolve(f"hub:us/net/net.pth#sha256={sha256(b'first').hexdigest()}")
+    assert Seen.read("hub:us/net/net.pth@main") is None
+
+
+def test_a_damaged_record_is_named(hub: Path) -> None:
+    resolve("hub:us/net/net.pth")
+    record("hub:us/net/net.pth@main").write_text("{")
+    with pytest.raises(MissingResourceError, match=r"weights-seen/[0-9a-f]+\.json is damaged; delete it"):
+        resolve("hub:us/net/net.pth")

@@ -53,6 +53,7 @@ def prefetch(tmp_path: Path, encoder: str) -> subprocess.CompletedProcess[str]:
         **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
         "RRSIS_CONFIGS": str(configs(tmp_path / "configs", encoder)),
         "HF_HOME": str(tmp_path / "home"),
+        "RRSIS_CACHE": str(tmp_path / "cache"),
         "HF_HUB_OFFLINE": "1",
     }
     command = [sys.executable, "-m", "rrsis_bench", "weights", "prefetch", "--method", "lavt"]
@@ -65,6 +66,7 @@ def test_the_cache_is_read_as_the_hub_s_client_reads_it(tmp_path: Path, monkeypa
     link = fill_cache(tmp_path)
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("RRSIS_CACHE", str(tmp_path / "cache"))
     assert on_disk(WeightRef("sub/model.bin", hub="owner/net")) == link
     assert on_disk(WeightRef("sub/model.bin", hub="owner/net", revision=COMMIT)) == link
     assert try_to_load_from_cache("owner/net", "sub/model.bin", cache_dir=tmp_path / "hub") == str(link)
@@ -117,6 +119,7 @@ def test_prefetch_of_local_and_packaged_files(tmp_path: Path, capsys: pytest.Cap
 def test_a_missing_download_names_the_prefetch_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("RRSIS_CACHE", str(tmp_path / "cache"))
     options = {**config.variant_options("lavt", "tiny"), "encoder_weights": "hub:owner/no-such-repo/weights.bin"}
     with pytest.raises(MissingResourceError, match="weights prefetch --method lavt --variant tiny"):
         build_method("lavt", "tiny", options)
@@ -163,6 +166,7 @@ def test_without_a_connection_it_does_not_wait(monkeypatch: pytest.MonkeyPatch, 
             monkeypatch.delenv(name)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody listens
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("RRSIS_CACHE", str(tmp_path / "cache"))
     start = time.perf_counter()
     with pytest.raises(MissingResourceError, match=r"nor reachable \(.*refused.*hf download owner/net model.bin"):
         resolve("hub:owner/net/model.bin")

