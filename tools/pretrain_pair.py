@@ -170,12 +170,12 @@ class SamPretraining(nn.Module):
 
     def forward(self, scenes: Prompted) -> tuple[dict[str, Tensor], Tensor]:
         """Compute named losses, and the mask logits (B * O, 1, 4g, 4g)."""
-        prompts = self.sam.network.prompt_encoder
-        main = self.sam.encode_image(scenes.images).main.repeat_interleave(OBJECTS, dim=0)
+        asked = torch.arange(len(scenes.images)).repeat_interleave(OBJECTS)
+        features = self.sam.encode_image(scenes.images).select(asked)
         labels = torch.ones(scenes.points.shape[:2], dtype=torch.int64)
-        sparse, nothing = prompts((scenes.points.clone(), labels), None, None)
-        embedded = torch.where(scenes.given[:, None, None, None], prompts.mask_downscaling(scenes.coarse), nothing)
-        logits = self.sam.decode(main, sparse, embedded)
+        sparse, nothing = self.sam.prompt(scenes.points, labels, None)
+        embedded = torch.where(scenes.given[:, None, None, None], self.sam.embed_mask(scenes.coarse), nothing)
+        logits = self.sam.decode(features, sparse, embedded)
         losses = {
             "bce": 2 * F.binary_cross_entropy_with_logits(logits, scenes.masks),
             "dice": dice_loss(logits, scenes.masks),

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
 from torch import Tensor, nn
 
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.nn.encoders.build import build_segmenter
 from rrsis_bench.nn.encoders.sam import PromptableSegmenter
+from rrsis_bench.nn.encoders.sam_v1 import PositionCode
 from rrsis_bench.nn.weights.files import load_tensors
 from rrsis_bench.nn.weights.refs import resolve
 
@@ -194,3 +196,99 @@ def test_unknown_names_are_refused() -> None:
         build_segmenter("sam2.1-xl")
     with pytest.raises(UsageError, match="segment-anything has no"):
         build_segmenter("sam2.1-nano", "segment-anything")
+
+
+PROMPTABLE = [("sam2.1-nano", "transformers"), *(("sam-nano", x) for x in LIBRARIES)]
+
+
+def prompts(side: int) -> tuple[Tensor, Tensor, Tensor]:
+    points = torch.tensor([[[0.3, 0.4]], [[0.6, 0.2]]]) * side
+    return points, torch.tensor([[1], [0]]), torch.tensor([[0.1, 0.2, 0.5, 0.7], [0.4, 0.0, 1.0, 0.5]]) * side
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["box and point", "point", "box"])
+def test_both_libraries_embed_the_same_prompts(kind: str) -> None:
+    first, second = randomised("sam-nano", "segment-anything"), build_segmenter("sam-nano", "transformers")
+    second.load_tensors(first.network.state_dict())
+    images, _, _ = inputs(first)
+    points, labels, boxes = prompts(first.image_size)
+    given = (None if kind == "box" else points, None if kind == "box" else labels, None if kind == "point" else boxes)
+    sparse, dense = first.prompt(*given)
+    theirs, same = second.prompt(*given)
+    assert sparse.shape == (2, {"box and point": 3}.get(kind, 2), first.width)
+    torch.testing.assert_close(theirs, sparse)
+    torch.testing.assert_close(same, dense)
+    one = first.segment_prompted(first.encode_image(images), *given)
+    other = second.segment_prompted(second.encode_image(images), *given)
+    assert one.shape == (2, 1, *first.prompt_size)
+    assert (one - other).abs().max() <= 1e-4 * one.abs().max()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "library"), PROMPTABLE)
+def test_prompted_masks_are_those_of_the_librarys_own_model(name: str, library: str) -> None:
+    segmenter = randomised(name, library)
+    images, _, _ = inputs(segmenter)
+    points, labels, boxes = prompts(segmenter.image_size)
+    found = segmenter.segment_prompted(segmenter.encode_image(images), points, labels, boxes)
+    network = segmenter.network
+    for k in range(2):
+        if library == "transformers":
+            expected = network(
+                pixel_values=images[k : k + 1],
+                input_points=points[k][None, None],
+                input_labels=labels[k][None, None],
+                input_boxes=boxes[k][None, None],
+                multimask_output=False,
+            ).pred_masks[0]
+        else:
+            sparse, dense = network.prompt_encoder(
+                points=(points[k : k + 1], labels[k : k + 1]), boxes=boxes[k : k + 1], masks=None
+            )
+            expected, _ = network.mask_decoder(
+                network.image_encoder(images[k : k + 1]), network.prompt_encoder.get_dense_pe(), sparse, dense, False
+            )
+        assert (expected[0] - found[k]).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "library"), PROMPTABLE)
+def test_prompts_keep_their_precision(name: str, library: str) -> None:
+    """Under autocast to half precision, and in float64."""
+    segmenter = randomised(name, library)
+    given = prompts(segmenter.image_size)
+    sparse, _ = segmenter.prompt(*given)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(segmenter.prompt(*given)[0], sparse)
+    double, flat = segmenter.double().prompt(*given)
+    assert double.dtype == flat.dtype == torch.float64
+    torch.testing.assert_close(double.float(), sparse, rtol=1e-4, atol=1e-4)
+    images = inputs(segmenter)[0].double()
+    assert segmenter.segment_prompted(segmenter.encode_image(images), *given).dtype == torch.float64
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "library"), PROMPTABLE)
+def test_one_image_serves_several_prompts(name: str, library: str) -> None:
+    segmenter = randomised(name, library)
+    images, _, _ = inputs(segmenter)
+    order = torch.tensor([1, 1, 0])
+    points, labels, boxes = (x[[0, 1, 0]] for x in prompts(segmenter.image_size))
+    shared = segmenter.segment_prompted(segmenter.encode_image(images).select(order), points, labels, boxes)
+    copied = segmenter.segment_prompted(segmenter.encode_image(images[order]), points, labels, boxes)
+    assert (shared - copied).abs().max() <= 1e-4 * copied.abs().max()
+
+
+@pytest.mark.parametrize("given", [(None, None, None), (torch.zeros(1, 1, 2), None, None)])
+def test_a_prompt_without_content_is_refused(given: tuple[Tensor | None, ...]) -> None:
+    with pytest.raises(ValueError, match="needs points with their labels, a box, or both"):
+        build_segmenter("sam-nano").prompt(*given)
+
+
+def test_the_position_code_draws_no_numbers() -> None:
+    """The stored losses of the tiny regressions depend on what is drawn before other parts."""
+    code = PositionEmbeddingRandom(32)
+    state = torch.get_rng_state()
+    assert torch.equal(PositionCode(code)((4, 4)), code((4, 4)))
+    assert torch.equal(torch.get_rng_state(), state)

@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
+
+from rrsis_bench.nn.layers.precision import full_precision
 
 Library = Literal["transformers", "segment-anything"]
 """Whose code runs SAM v1; SAM 2 runs on `transformers` alone."""
@@ -28,6 +31,14 @@ class ImageFeatures:
 
     main: Tensor
     fine: tuple[Tensor, ...] = ()
+
+    def select(self, index: Tensor) -> ImageFeatures:
+        """The features of some images, an image once for each prompt that asks for it.
+
+        Args:
+            index: (N,) int64 positions in the batch.
+        """
+        return ImageFeatures(self.main[index], tuple(level[index] for level in self.fine))
 
 
 class PromptableSegmenter(nn.Module):
@@ -75,7 +86,67 @@ class PromptableSegmenter(nn.Module):
         Returns:
             logits (B, 1, 4g, 4g).
         """
+        return self.decode(features, sparse, self.embed_mask(dense))
+
+    def prompt(self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Embed points and boxes by the library's own prompt encoder, one prompt set for each of B images.
+
+        Coordinates are x before y, in pixels of the S x S input, and count from the middle of the first pixel: the
+        libraries add 0.5 to points and to boxes.
+
+        Args:
+            points: (B, N, 2); None for a box alone. Without a box, the library adds one padding point.
+            labels: (B, N) 1 for foreground, 0 for background, -1 for a place that is no point.
+            boxes: (B, 4) left, top, right, bottom; None for points alone.
+
+        Returns:
+            sparse prompts (B, M, P) and the embedded dense prompt "no mask" (B, P, g, g), for `decode`.
+
+        Raises:
+            ValueError: neither points nor boxes are given, or points without labels.
+        """
+        if (points is None) != (labels is None) or (points is None and boxes is None):
+            raise ValueError("a prompt needs points with their labels, a box, or both.")
+        given = points if points is not None else boxes
+        assert given is not None
+        # In half precision, the random position code would give neighbouring pixels one value.
+        with full_precision(given.device):
+            return self._prompt(points, labels, boxes)
+
+    def _prompt(self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The prompts of `prompt`, as transformers' models embed them: with an axis of prompts per image."""
+        code = self.network.prompt_encoder.shared_embedding.positional_embedding
+        sparse, dense = self.network.prompt_encoder(
+            None if points is None else points[:, None].to(code.dtype),
+            None if labels is None else labels[:, None].to(torch.int32),
+            None if boxes is None else boxes[:, None].to(code.dtype),
+            None,
+        )
+        return sparse[:, 0], dense
+
+    def embed_mask(self, dense: Tensor) -> Tensor:
+        """Embed mask logits (B, 1, 4g, 4g) as a dense prompt (B, P, g, g)."""
+        embedded: Tensor = self.network.prompt_encoder.mask_embed(dense)
+        return embedded
+
+    def decode(self, features: ImageFeatures, sparse: Tensor, embedded: Tensor) -> Tensor:
+        """One mask for each image from prompts that are already embedded.
+
+        Args:
+            features: from `encode_image`.
+            sparse: (B, M, P).
+            embedded: (B, P, g, g), from `prompt` or `embed_mask`.
+
+        Returns:
+            logits (B, 1, 4g, 4g).
+        """
         raise NotImplementedError
+
+    def segment_prompted(
+        self, features: ImageFeatures, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None
+    ) -> Tensor:
+        """Logits (B, 1, 4g, 4g) of the mask that points and boxes ask for; see `prompt`."""
+        return self.decode(features, *self.prompt(points, labels, boxes))
 
     def encoder(self) -> nn.Module:
         """The image encoder."""
@@ -102,12 +173,11 @@ class PromptableSegmenter(nn.Module):
         raise NotImplementedError
 
 
-def decode(model: Any, features: ImageFeatures, sparse: Tensor, dense: Tensor, **maps: Any) -> Tensor:
-    """Decode with a model from transformers, see `PromptableSegmenter.segment`; its mask decoder gets `maps` too."""
-    _, embedded = model.prompt_encoder(input_points=None, input_labels=None, input_boxes=None, input_masks=dense)
+def decode(model: Any, features: ImageFeatures, sparse: Tensor, embedded: Tensor, **maps: Any) -> Tensor:
+    """Decode with a model from transformers, see `PromptableSegmenter.decode`; its mask decoder gets `maps` too."""
     masks = model.mask_decoder(
         image_embeddings=features.main,
-        image_positional_embeddings=model.get_image_wide_positional_embeddings().expand(len(dense), -1, -1, -1),
+        image_positional_embeddings=model.get_image_wide_positional_embeddings().expand(len(sparse), -1, -1, -1),
         sparse_prompt_embeddings=sparse[:, None],
         dense_prompt_embeddings=embedded,
         multimask_output=False,

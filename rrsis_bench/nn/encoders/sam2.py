@@ -137,10 +137,10 @@ class Sam2(PromptableSegmenter):
         main = main + model.no_memory_embedding.reshape(1, -1, 1, 1)
         return ImageFeatures(main, (decoder.conv_s0(finest), decoder.conv_s1(finer)))
 
-    def segment(self, features: ImageFeatures, sparse: Tensor, dense: Tensor) -> Tensor:
-        """Decode; see `PromptableSegmenter.segment`."""
+    def decode(self, features: ImageFeatures, sparse: Tensor, embedded: Tensor) -> Tensor:
+        """Decode, see `PromptableSegmenter.decode`."""
         self.network.mask_decoder.dynamic_multimask_via_stability = self.stability
-        return decode(self.network, features, sparse, dense, high_resolution_features=list(features.fine))
+        return decode(self.network, features, sparse, embedded, high_resolution_features=list(features.fine))
 
     def encoder(self) -> nn.Module:
         """Hiera and its neck."""

@@ -12,6 +12,7 @@ from functools import partial
 
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
 from torch import Tensor, nn
 from transformers import SamConfig, SamModel
 
@@ -99,6 +100,22 @@ class SamBase(PromptableSegmenter):
         return [parameter for part in parts for parameter in part.parameters()]
 
 
+class PositionCode(PositionEmbeddingRandom):  # type: ignore[misc]
+    """The library's random position code in any precision; the library's own casts coordinates to float32.
+
+    Args:
+        code: whose values it takes over; drawing others would change what is drawn after them.
+    """
+
+    def __init__(self, code: PositionEmbeddingRandom) -> None:
+        nn.Module.__init__(self)
+        self.register_buffer("positional_encoding_gaussian_matrix", code.positional_encoding_gaussian_matrix)
+
+    def _pe_encoding(self, coords: Tensor) -> Tensor:
+        encoded: Tensor = super()._pe_encoding(coords.to(self.positional_encoding_gaussian_matrix.dtype))
+        return encoded
+
+
 class SegmentAnything(SamBase):
     """SAM from segment-anything."""
 
@@ -120,6 +137,7 @@ class SegmentAnything(SamBase):
             global_attn_indexes=size.global_blocks,
         )
         prompts = PromptEncoder(size.prompt, (self.grid, self.grid), (size.image, size.image), mask_in_chans=16)
+        prompts.pe_layer = PositionCode(prompts.pe_layer)
         transformer = TwoWayTransformer(2, size.prompt, size.decoder_heads, size.decoder_hidden)
         decoder = MaskDecoder(transformer_dim=size.prompt, transformer=transformer, iou_head_hidden_dim=size.prompt)
         self.network = Sam(encoder, prompts, decoder)
@@ -128,25 +146,25 @@ class SegmentAnything(SamBase):
         """Encode; SAM has one map."""
         return ImageFeatures(self.network.image_encoder(images))
 
-    def segment(self, features: ImageFeatures, sparse: Tensor, dense: Tensor) -> Tensor:
-        """Decode; see `PromptableSegmenter.segment`."""
-        return self.decode(features.main, sparse, self.network.prompt_encoder.mask_downscaling(dense))
+    def _prompt(self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
+        encoder = self.network.prompt_encoder
+        code = encoder.pe_layer.positional_encoding_gaussian_matrix
+        given = None if points is None or labels is None else (points.to(code.dtype), labels)
+        sparse, dense = encoder(points=given, boxes=None if boxes is None else boxes.to(code.dtype), masks=None)
+        return sparse, dense
 
-    def decode(self, main: Tensor, sparse: Tensor, embedded: Tensor) -> Tensor:
-        """Decode prompts that are already embedded.
+    def embed_mask(self, dense: Tensor) -> Tensor:
+        """Embed mask logits, see `PromptableSegmenter.embed_mask`."""
+        embedded: Tensor = self.network.prompt_encoder.mask_downscaling(dense)
+        return embedded
+
+    def decode(self, features: ImageFeatures, sparse: Tensor, embedded: Tensor) -> Tensor:
+        """Decode, see `PromptableSegmenter.decode`.
 
         The library's decoder takes several prompts of one image. Here each image has its own prompts, and the decoder's
         parts are called one by one.
-
-        Args:
-            main: (B, P, g, g).
-            sparse: (B, M, P).
-            embedded: (B, P, g, g) dense prompt after the prompt encoder.
-
-        Returns:
-            logits (B, 1, 4g, 4g).
         """
-        decoder = self.network.mask_decoder
+        main, decoder = features.main, self.network.mask_decoder
         fixed = torch.cat((decoder.iou_token.weight, decoder.mask_tokens.weight)).expand(len(main), -1, -1)
         places = self.network.prompt_encoder.get_dense_pe().expand(len(main), -1, -1, -1)
         tokens, source = decoder.transformer(main + embedded, places, torch.cat((fixed, sparse), dim=1))
@@ -212,9 +230,9 @@ class SamHF(SamBase):
         """Encode; SAM has one map."""
         return ImageFeatures(self.network.vision_encoder(images).last_hidden_state)
 
-    def segment(self, features: ImageFeatures, sparse: Tensor, dense: Tensor) -> Tensor:
-        """Decode; see `PromptableSegmenter.segment`."""
-        return decode(self.network, features, sparse, dense)
+    def decode(self, features: ImageFeatures, sparse: Tensor, embedded: Tensor) -> Tensor:
+        """Decode, see `PromptableSegmenter.decode`."""
+        return decode(self.network, features, sparse, embedded)
 
     def encoder(self) -> nn.Module:
         """The vision transformer and its neck."""
