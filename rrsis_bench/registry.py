@@ -30,6 +30,7 @@ BUILT_IN: Mapping[str, str] = {
     "rsrefseg2": "baselines.rsrefseg2:RSRefSeg2",
     "btdnet": "baselines.btdnet:BTDNet",
     "crobim": "baselines.crobim:CroBIM",
+    "clipseg": "baselines.clipseg:CLIPSeg",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
 

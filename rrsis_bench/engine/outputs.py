@@ -114,7 +114,11 @@ def write_prediction(
         "threshold": found.threshold,
         "tiles": found.tiles,
         "text_truncated": found.truncated,
-        "method": {"name": model["method"], "variant": model["variant"], "checkpoint": str(run.checkpoint)},
+        "method": {
+            "name": model["method"],
+            "variant": model["variant"],
+            "checkpoint": None if run.checkpoint is None else str(run.checkpoint),
+        },
     }
     outputs = {"_mask.png": mask.png(), "_overlay.png": _png(_overlay(image, mask, text))}
     if place is not None:
