@@ -1,7 +1,7 @@
 """The few objects that data, methods, metrics and engine exchange.
 
-Shape legend: `B` batch, `L` tokens, `H W` pixels of the method's input, `h w` pixels of its logits. `Hn Wn` is the
-largest native mask size of a batch.
+Shape legend: `B` samples of a batch, `U` its images, `L` tokens, `H W` pixels of the method's input, `h w` pixels of
+its logits. `Hn Wn` is the largest native mask size of a batch.
 
 This module imports no torch at run time, because modules without torch name these types too.
 """
@@ -150,7 +150,8 @@ class Batch:
     """What the suite gives a method: all of it in training, the blind batch in scoring and prediction.
 
     Attributes:
-        images: (B, 3, H, W) float32, normalised by the method's InputSpec.
+        images: (U, 3, H, W) float32, normalised by the method's InputSpec. A method with `shares_images` gets each
+            different image once; any other method gets one image per sample, U = B.
         masks: (B, H, W) uint8 in {0, 1}: the truth at input size, exact nearest, for the loss.
         tokens: the expressions' tokens.
         texts: the expressions.
@@ -160,6 +161,9 @@ class Batch:
         indices: (B,) int64 positions in the split.
         truths: (B, Hn, Wn) uint8 native truth masks, zero-padded right and bottom, for the suite; None while training.
         sizes: native (height, width) of each truth, for the suite; empty while training.
+        image_of: (B,) int64, the row of `images` that each sample sees. None: sample k sees row k, and U = B.
+        image_keys: names of the U images, equal for equal images of a split; empty where the suite knows none.
+        encoded: what the method's `encode_images` returned for `images`; empty if `forward` is to compute it.
     """
 
     WITHHELD: ClassVar[tuple[str, ...]] = ("masks", "categories", "truths", "sizes")
@@ -175,10 +179,21 @@ class Batch:
     indices: Tensor
     truths: Tensor | None = None
     sizes: tuple[tuple[int, int], ...] = ()
+    image_of: Tensor | None = None
+    image_keys: tuple[str, ...] = ()
+    encoded: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         """The number of samples B."""
         return len(self.texts)
+
+    def per_sample(self, values: Tensor) -> Tensor:
+        """Repeat values (U, ...) of the images for their samples: (B, ...)."""
+        return values if self.image_of is None else values.index_select(0, self.image_of)
+
+    def expanded(self) -> Batch:
+        """The batch with one image per sample, as a method without `shares_images` gets it."""
+        return replace(self, images=self.per_sample(self.images), image_of=None, image_keys=(), encoded=())
 
     def blind(self) -> Batch:
         """The batch for scoring and prediction: whoever uses a field of `WITHHELD` gets a `WithheldError`."""
@@ -197,6 +212,7 @@ class Batch:
             tokens=tokens,
             indices=function(self.indices),
             truths=None if self.truths is None else function(self.truths),
+            image_of=None if self.image_of is None else function(self.image_of),
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:

@@ -1,7 +1,7 @@
 """RSRefSeg 2 (Chen et al., TGRS 2026): a dual encoder locates the referent, a promptable segmenter outlines it.
 
-Legend: `B` batch, `H W` pixels of the input, `h w` map of the dual encoder, `D` its width, `L` words, `P` width of the
-segmenter's prompts.
+Legend: `B` samples of a batch, `U` its images, `H W` pixels of the input, `h w` map of the dual encoder, `D` its width,
+`L` words, `P` width of the segmenter's prompts.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders.build import build_dual_encoder, build_segmenter
 from rrsis_bench.nn.encoders.dual_encoder import DualEncoder, EncodedText
+from rrsis_bench.nn.encoders.sam import ImageFeatures
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, reduce_mask, upsample
 from rrsis_bench.nn.layers.precision import full_precision
@@ -57,6 +58,7 @@ class RSRefSeg2(Method):
 
     name: ClassVar[str] = "rsrefseg2"
     Options: ClassVar[type[Any]] = RSRefSeg2Options
+    shares_images: ClassVar[bool] = True
 
     def __init__(self, options: RSRefSeg2Options) -> None:
         super().__init__()
@@ -106,16 +108,21 @@ class RSRefSeg2(Method):
         scaled = (images * own[1] + own[0] - own[2]) / own[3]
         return upsample(scaled, (dual.image_size, dual.image_size))
 
+    def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Encode images (U, 3, H, W): the dual encoder's map (U, D, h, w), then the segmenter's maps."""
+        side = self.segmenter.image_size
+        images = upsample(images, (side, side))
+        outlined = self.segmenter.encode_image(images)
+        return self.dual.encode_image(self.for_dual(images)), outlined.main, *outlined.fine
+
     def forward(self, batch: Batch) -> MethodOutput:
         """Logits at the input's size (B, 1, H, W); `aux` holds the features that the losses read.
 
         Images of any size are resized to the encoders' own sizes.
         """
         size = (batch.images.shape[-2], batch.images.shape[-1])
-        side = self.segmenter.image_size
-        images = upsample(batch.images, (side, side))
+        features, main, *fine = (batch.per_sample(one) for one in self.encoded(batch))
         text, mask = self.encode_text(batch)
-        features = self.dual.encode_image(self.for_dual(images))
         grid = (features.shape[-2], features.shape[-1])
         prompts = self.prompter(features.flatten(2).transpose(1, 2), text.words, grid, mask)
         refined = prompts.refined.transpose(1, 2).unflatten(-1, grid)
@@ -127,7 +134,7 @@ class RSRefSeg2(Method):
             self.segmenter.prompt_size,
             self.options.low_memory,
         )
-        logits = self.segmenter.segment(self.segmenter.encode_image(images), prompts.sparse, dense)
+        logits = self.segmenter.segment(ImageFeatures(main, tuple(fine)), prompts.sparse, dense)
         aux = {"image": features, "first": prompts.first, "second": prompts.second, "dense": dense}
         return MethodOutput(upsample(logits, size), aux)
 

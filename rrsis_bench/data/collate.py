@@ -11,11 +11,12 @@ from rrsis_bench.data.dataset import Item
 from rrsis_bench.types import Batch, TextTokens
 
 
-def collate(items: Sequence[Item]) -> Batch:
+def collate(items: Sequence[Item], shares_images: bool = False) -> Batch:
     """Stack items; native truths are zero-padded right and bottom to the largest of the batch.
 
     Args:
         items: B samples of one data set.
+        shares_images: keep an image that several items hold (the same array) once, and say which sample sees which.
 
     Returns:
         the batch, on the CPU.
@@ -33,8 +34,14 @@ def collate(items: Sequence[Item]) -> Batch:
         padded = torch.zeros((len(truths), height, width), dtype=torch.uint8)
         for place, truth in zip(padded, truths, strict=True):
             place[: truth.shape[0], : truth.shape[1]] = torch.from_numpy(np.ascontiguousarray(truth))
+    shown, image_of = list(items), None
+    if shares_images:
+        different = {id(item.image): item for item in items}
+        rows = {key: row for row, key in enumerate(different)}
+        shown, image_of = list(different.values()), torch.tensor([rows[id(item.image)] for item in items])
+    keys = tuple(item.image_key for item in shown)
     return Batch(
-        images=torch.from_numpy(np.stack([item.image for item in items])),
+        images=torch.from_numpy(np.stack([item.image for item in shown])),
         masks=torch.from_numpy(np.stack([item.mask for item in items])),
         tokens=tokens,
         texts=tuple(item.text for item in items),
@@ -44,4 +51,6 @@ def collate(items: Sequence[Item]) -> Batch:
         indices=torch.tensor([item.index for item in items], dtype=torch.int64),
         truths=padded,
         sizes=tuple((truth.shape[0], truth.shape[1]) for truth in truths),
+        image_of=image_of,
+        image_keys=keys if all(keys) else (),
     )

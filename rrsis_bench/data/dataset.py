@@ -45,6 +45,7 @@ class Item:
         tokens: the expression's tokens.
         text: the expression (rewritten where the image was mirrored).
         category: class name or "".
+        image_key: equal for equal images of a split; "" for an image that was augmented, or of no split.
     """
 
     index: int
@@ -56,6 +57,7 @@ class Item:
     tokens: Tokenized
     text: str
     category: str
+    image_key: str = ""
 
 
 class ReferringDataset(Dataset[Item]):

@@ -33,12 +33,15 @@ class Method(nn.Module):
             values the option may have; a closed set is a `Literal` (see `methods/options.py`).
         training_only: prefixes of the names of tensors that only training needs, such as `rebuild.`. A checkpoint
             without them can be scored and predicted with.
+        shares_images: whether `Batch.images` may hold an image of several samples once (see `Batch.image_of`). The
+            method then encodes each image once, and calls `Batch.per_sample` where the expressions come in.
         input_spec: what the shared transforms produce for the method.
     """
 
     name: ClassVar[str]
     Options: ClassVar[type[Any]]
     training_only: ClassVar[tuple[str, ...]] = ()
+    shares_images: ClassVar[bool] = False
     input_spec: InputSpec
 
     @classmethod
@@ -80,6 +83,24 @@ class Method(nn.Module):
             f"{self.name} has no released weights that could be loaded; "
             f"train it (rrsis-bench fit --method {self.name}) and name the run: --run DIR."
         )
+
+    def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The maps that `forward` computes from images alone, which the suite may hand over again in later batches.
+
+        A method that defines it has `shares_images`, and calls `self.encoded(batch)` in `forward`. By default there
+        are no maps.
+
+        Args:
+            images: (U, 3, H, W).
+
+        Returns:
+            tensors of U rows each.
+        """
+        return ()
+
+    def encoded(self, batch: Batch) -> tuple[Tensor, ...]:
+        """The maps of a batch's images: those that the batch holds, else those that `encode_images` computes."""
+        return batch.encoded or self.encode_images(batch.images)
 
     def forward(self, batch: Batch) -> MethodOutput:
         """Foreground logits (B, 1, h, w) of a batch, at a resolution of the method's choice.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from helpers.sound import Counts, Sound
+from helpers.sound import Counts, Shares, Sound
 from rrsis_bench.methods.base import Method
 from rrsis_bench.types import Batch, MethodOutput
 
@@ -192,8 +192,34 @@ class KeepsTheTruth(Sound):
         return MethodOutput(logits)
 
 
+# --- shared images ----------------------------------------------------------------------------------------------------
+
+
+class SpreadsInOrder(Shares):
+    """Takes the rows of the images in turn, whichever the samples see."""
+
+    def spread(self, features: Tensor, batch: Batch) -> Tensor:
+        return features.repeat(len(batch), 1, 1, 1)[: len(batch)]
+
+
+class LooksAtTheWholeBatch(Shares):
+    """Normalises by the images of a batch, which hold one of three samples once."""
+
+    def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
+        (features,) = super().encode_images(images)
+        return (features - features.mean(0),)
+
+
+class EncodesOtherwise(Shares):
+    """Encodes images for later batches in another way than in `forward`."""
+
+    def encoded(self, batch: Batch) -> tuple[Tensor, ...]:
+        return tuple(2 * one for one in batch.encoded) or self.encode_images(batch.images)
+
+
 FORM = "form of the logits at two image sizes"
 LOGITS = "logits are logits"
+SHARED = "shared and expanded images give the same logits"
 TRUTH = "the truth does not change the logits"
 BROKEN: list[tuple[type[Method], str, str]] = [
     (DoesNotBuild, "builds", "no such encoder"),
@@ -220,6 +246,9 @@ BROKEN: list[tuple[type[Method], str, str]] = [
     (KeepsTheTruth, TRUTH, "another truth changes the logits"),
     (SeesItsNeighbours, "permuting the batch permutes the outputs", "difference"),
     (ReadsPadding, "padding tokens do not change logits", "difference"),
+    (SpreadsInOrder, SHARED, "difference"),
+    (LooksAtTheWholeBatch, SHARED, "difference"),
+    (EncodesOtherwise, SHARED, "with images encoded before"),
     (NeedsWords, "empty and over-long text work", "False"),
     (DropsAlways, "evaluation is deterministic", "difference"),
     (KeepsASecret, "save and load give identical logits", "difference"),

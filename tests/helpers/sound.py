@@ -76,6 +76,22 @@ class Counts(Method):
     loss = Sound.loss
 
 
+class Shares(Sound):
+    """A sound method that encodes each image of a batch once."""
+
+    shares_images: ClassVar[bool] = True
+
+    def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
+        return (functional.gelu(self.mix(self.norm(self.stem(images)))),)
+
+    def spread(self, features: Tensor, batch: Batch) -> Tensor:
+        return batch.per_sample(features)
+
+    def forward(self, batch: Batch) -> MethodOutput:
+        features = self.spread(self.encoded(batch)[0], batch)
+        return MethodOutput(self.head(features * (1 + self.sentence(batch)[..., None, None])))
+
+
 class Biased(Sound):
     """A sound method whose logits start on the side of one class, as for a focal loss."""
 

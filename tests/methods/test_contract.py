@@ -7,7 +7,7 @@ import torch
 
 from helpers import broken_outputs, broken_training
 from helpers.broken_training import DeadWords
-from helpers.sound import Biased, BiasedHigh, Counts, Sound
+from helpers.sound import Biased, BiasedHigh, Counts, Shares, Sound
 from rrsis_bench import registry
 from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.contract import CHECKS, Subject, check_method, run_check, run_checks
@@ -33,6 +33,10 @@ def test_a_sound_method_passes_every_check() -> None:
     checks = run_checks(Subject(Sound, published={"base": (size, Sound)}))
     assert [check for check in checks if not check.passed] == []
     assert f"{size:,} built" in checks[-1].detail
+
+
+def test_a_method_that_shares_images_passes_every_check() -> None:
+    assert [check for check in run_checks(Subject(Shares)) if not check.passed] == []
 
 
 def test_a_method_without_parameters_passes_if_it_learns_by_counting() -> None:

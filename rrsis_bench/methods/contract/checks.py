@@ -20,6 +20,7 @@ CHECKS: Mapping[str, Callable[[Subject], Outcome]] = {
     "frozen stays frozen, optimiser groups are complete": training.frozen_stays,
     "loss falls on one batch": training.loss_falls,
     "permuting the batch permutes the outputs": outputs.permute,
+    "shared and expanded images give the same logits": outputs.share,
     "padding tokens do not change logits": outputs.ignore_padding,
     "empty and over-long text work": outputs.take_any_text,
     "evaluation is deterministic": outputs.are_deterministic,

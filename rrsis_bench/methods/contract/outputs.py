@@ -173,6 +173,22 @@ def permute(subject: Subject) -> Outcome:
     return good, f"largest difference {largest:.1e}"
 
 
+def share(subject: Subject) -> Outcome:
+    """A batch that holds each image once has the logits of the batch with an image per sample, also encoded before."""
+    method = subject.seeded()
+    if not method.shares_images:
+        return True, "the method takes one image per sample"
+    batch = random_batch(method.input_spec)
+    # Not in order of the rows, and not evenly: a method that repeats rows by itself is found.
+    shared = replace(batch, images=batch.images[:2], image_of=torch.tensor([1, 0, 1, 1]))
+    expected = score(method, shared.expanded())
+    largest, good = gap(expected, score(method, shared))
+    with torch.no_grad():
+        kept = replace(shared, encoded=method.encode_images(shared.images))
+    again, same = gap(expected, score(method, kept))
+    return good and same, f"largest difference {largest:.1e}, with images encoded before {again:.1e}"
+
+
 def ignore_padding(subject: Subject) -> Outcome:
     """The same expressions with fewer padding tokens have the same logits."""
     method = subject.seeded()
