@@ -31,6 +31,7 @@ BUILT_IN: Mapping[str, str] = {
     "btdnet": "baselines.btdnet:BTDNet",
     "crobim": "baselines.crobim:CroBIM",
     "clipseg": "baselines.clipseg:CLIPSeg",
+    "sam3": "baselines.sam3:SAM3",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
 

@@ -34,6 +34,7 @@ class CLIPSeg(Method):
 
     name: ClassVar[str] = "clipseg"
     Options: ClassVar[type[Any]] = CLIPSegOptions
+    shares_images: ClassVar[bool] = True
 
     def __init__(self, options: CLIPSegOptions) -> None:
         super().__init__()
@@ -58,10 +59,11 @@ class CLIPSeg(Method):
             tokenizer_path=options.tokenizer_path,
         )
 
-    def encode_image(self, images: Tensor) -> list[Tensor]:
-        """Activations (U, T, C) of the tapped layers for images (U, 3, S, S); they do not depend on the text."""
+    def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Activations (U, T, C) of the tapped layers for images (U, 3, H, W), resized to S x S."""
+        images = upsample(images, self.input_spec.image_size)
         found = self.network.clip.get_image_features(images, output_hidden_states=True)
-        return [found.hidden_states[layer + 1] for layer in self.network.extract_layers]
+        return tuple(found.hidden_states[layer + 1] for layer in self.network.extract_layers)
 
     def encode_text(self, ids: Tensor) -> Tensor:
         """Sentence vectors (B, D). The tower is causal: no token sees the padding behind it."""
@@ -71,7 +73,7 @@ class CLIPSeg(Method):
     def forward(self, batch: Batch) -> MethodOutput:
         """Logits at the input's size (B, 1, H, W). Images of any size are resized to the network's own."""
         size = (batch.images.shape[-2], batch.images.shape[-1])
-        activations = self.encode_image(upsample(batch.images, self.input_spec.image_size))
+        activations = [batch.per_sample(layer) for layer in self.encoded(batch)]
         logits = self.network.decoder(activations, self.encode_text(batch.tokens.ids)).logits
         return MethodOutput(upsample(logits[:, None], size))
 

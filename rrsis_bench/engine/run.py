@@ -167,7 +167,9 @@ def _check_published(task: ReferringSegmentationTask) -> None:
             "model.options as the variant's configuration does (rrsis-bench weights list), and model.pretrained=true."
         )
     if trainable(task.method.parameters()):
-        raise UsageError(f"{task.method_name}: policy zero-shot leaves trainable parameters; the method must freeze all.")
+        raise UsageError(
+            f"{task.method_name}: policy zero-shot leaves trainable parameters; the method must freeze all."
+        )
 
 
 def _whole_training(content: dict[str, Any], checkpoint: Path) -> dict[str, Any] | None:

@@ -82,7 +82,9 @@ def fit_library(network: nn.Module, tensors: Mapping[str, Tensor], what: str) ->
                 ignore_mismatched_sizes=True,
             )
         except Exception as error:  # the library raises errors of many kinds
-            raise MissingResourceError(f"{what} do not fit the network: {' '.join(str(error).split())[:160]}") from error
+            raise MissingResourceError(
+                f"{what} do not fit the network: {' '.join(str(error).split())[:160]}"
+            ) from error
     faults = {
         "does not know": sorted(report["unexpected_keys"]),
         "misses": sorted(report["missing_keys"]),

@@ -139,8 +139,8 @@ def _from_hub(ref: WeightRef) -> Path:
         licence = " They are gated: accept their licence on that page and log in (`hf auth login`)." if gated else ""
         raise MissingDownloadError(
             f"weights '{ref.file}' of https://huggingface.co/{ref.hub} are neither in the local cache nor reachable "
-            f"({reason}).{licence} Run `hf download {ref.hub} {ref.file} --revision {ref.revision}` where there is internet, "
-            "or name a local file in the method's options."
+            f"({reason}).{licence} Run `hf download {ref.hub} {ref.file} --revision {ref.revision}` where there is "
+            "internet, or name a local file in the method's options."
         ) from error
 
 
