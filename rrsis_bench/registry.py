@@ -32,6 +32,7 @@ BUILT_IN: Mapping[str, str] = {
     "crobim": "baselines.crobim:CroBIM",
     "clipseg": "baselines.clipseg:CLIPSeg",
     "sam3": "baselines.sam3:SAM3",
+    "groundedsam": "baselines.groundedsam:GroundedSAM",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
 
