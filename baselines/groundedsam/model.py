@@ -90,14 +90,15 @@ class GroundedSAM(Method):
         above = found.scores > self.options.box_threshold
         chosen = torch.where(above.any(1, keepdim=True), above, best)
         rows, places = chosen.nonzero(as_tuple=True)
-        masks = [
-            self._masks(features.select(part), found.boxes[part, place])
-            for part, place in zip(rows.split(len(chosen)), places.split(len(chosen)), strict=True)
-        ]
-        merged = masks[0].new_full((len(chosen), *masks[0].shape[1:]), -torch.inf)
-        for part, mask in zip(rows.split(len(chosen)), masks, strict=True):
-            for k, row in enumerate(part.tolist()):
-                merged[row] = torch.maximum(merged[row], mask[k])
+        merged: Tensor | None = None
+        # As many boxes at once as there are samples, so that memory does not grow with the number of boxes.
+        for part, place in zip(torch.split(rows, len(chosen)), torch.split(places, len(chosen)), strict=True):
+            masks = self._masks(features.select(part), found.boxes[part, place])
+            if merged is None:
+                merged = masks.new_full((len(chosen), *masks.shape[1:]), -torch.inf)
+            where = part[:, None, None, None].expand_as(masks)
+            merged = merged.scatter_reduce(0, where, masks, "amax")
+        assert merged is not None  # every sample has its best box
         return merged
 
     def _masks(self, features: ImageFeatures, boxes: Tensor) -> Tensor:
