@@ -8,7 +8,7 @@ This module imports no torch at run time, because modules without torch name the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
@@ -199,7 +199,8 @@ class Batch:
         """The batch for scoring and prediction: whoever uses a field of `WITHHELD` gets a `WithheldError`."""
         return replace(self, **{field: Withheld(field) for field in self.WITHHELD})  # type: ignore[arg-type]
 
-    def _map(self, function: Any) -> Batch:
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with a function applied to each of its tensors."""
         tokens = TextTokens(
             function(self.tokens.ids),
             function(self.tokens.mask),
@@ -217,11 +218,11 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
         """The same batch on another device; Lightning calls this."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return self.mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory; the DataLoader calls this."""
-        return self._map(lambda tensor: tensor.pin_memory())
+        return self.mapped(lambda tensor: tensor.pin_memory())
 
 
 @dataclass(frozen=True)

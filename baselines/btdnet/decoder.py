@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from rrsis_bench.families.detris.neck import conv_norm_relu
 from rrsis_bench.families.lavt.decoder import DecoderStep
 from rrsis_bench.families.lavt.stage import Texts
-from rrsis_bench.nn.layers.losses import upsample
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,8 @@ class Stream(nn.Module):
 
     def finer(self, index: int, features: Tensor, lateral: Tensor, sentence: Tensor) -> Tensor:
         """The map of level `index`, counted from the coarsest, from the next coarser map and its lateral."""
-        above = upsample(features, (lateral.shape[-2], lateral.shape[-1]))
-        return self._modulated(index, self.steps[index - 1](torch.cat([above, lateral], 1)), sentence)
+        joined: Tensor = self.steps[index - 1](features, lateral, align_corners=False)
+        return self._modulated(index, joined, sentence)
 
     def _modulated(self, index: int, features: Tensor, sentence: Tensor) -> Tensor:
         if self.modulate is None:

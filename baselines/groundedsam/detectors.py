@@ -106,7 +106,10 @@ class GroundingDino(Detector):
 
     def __init__(self, row: DetectorRow, weights: str, size: int) -> None:
         super().__init__(row, weights, size)
-        place = self.network.model.backbone
+        model = self.network.model
+        # The library makes this table by `torch.Tensor`, which stays on the CPU inside of `torch.device`.
+        model.level_embed = nn.Parameter(model.level_embed.detach().to(model.query_position_embeddings.weight.device))
+        place = model.backbone
         place.conv_encoder = KeptMaps(place.conv_encoder.model)
 
     def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -192,7 +195,8 @@ class Owlv2(Detector):
     def respond(self, maps: tuple[Tensor, ...], tokens: TextTokens) -> Any:
         """See `Detector.respond`."""
         (grid,) = maps
-        words = self.network.owlv2.get_text_features(tokens.ids, attention_mask=tokens.mask.long()).pooler_output
+        # The text tower is causal: no word sees the padding behind it.
+        words = self.network.owlv2.get_text_features(tokens.ids).pooler_output
         features = grid.flatten(1, 2)
         logits, _ = self.network.class_predictor(features, words[:, None], tokens.mask[:, :1])
         return Answer(logits, self.network.box_predictor(features, grid))

@@ -59,6 +59,7 @@ class RSRefSeg2(Method):
     name: ClassVar[str] = "rsrefseg2"
     Options: ClassVar[type[Any]] = RSRefSeg2Options
     shares_images: ClassVar[bool] = True
+    colours: Tensor
 
     def __init__(self, options: RSRefSeg2Options) -> None:
         super().__init__()
@@ -79,7 +80,10 @@ class RSRefSeg2(Method):
             options.dense_norm,
         )
         self.contrast = Contrast()
-        self.input_spec = input_spec(options, self.segmenter.image_size, self.dual)
+        self.input_spec = spec = input_spec(options, self.segmenter.image_size, self.dual)
+        # A buffer moves with the network; numbers made in each step would make the host wait for the device.
+        colours = torch.tensor((spec.mean, spec.std, self.dual.mean, self.dual.std))
+        self.register_buffer("colours", colours[..., None, None], persistent=False)
         self.dual.add_lora(options.lora_rank, options.lora_alpha, options.pooling_head_lora)
         self.segmenter.add_lora(options.lora_rank, options.lora_alpha)
         if not options.train_idle:
@@ -103,10 +107,9 @@ class RSRefSeg2(Method):
 
     def for_dual(self, images: Tensor) -> Tensor:
         """Rescale and resize images from the segmenter's input to the dual encoder's."""
-        spec, dual = self.input_spec, self.dual
-        own = images.new_tensor((spec.mean, spec.std, dual.mean, dual.std))[..., None, None]
-        scaled = (images * own[1] + own[0] - own[2]) / own[3]
-        return upsample(scaled, (dual.image_size, dual.image_size))
+        mean, std, dual_mean, dual_std = self.colours.to(images.dtype)
+        scaled = (images * std + mean - dual_mean) / dual_std
+        return upsample(scaled, (self.dual.image_size, self.dual.image_size))
 
     def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
         """Encode images (U, 3, H, W): the dual encoder's map (U, D, h, w), then the segmenter's maps."""

@@ -5,9 +5,11 @@ Legend: `B` samples, `U` different photographs, `S` side of the input, `C` chann
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from baselines.sam3.options import NETWORKS, SAM3Options
@@ -44,6 +46,7 @@ class SAM3(Method):
         side = options.image_size or int(config.vision_config.backbone_config.image_size)
         config.vision_config.backbone_config.image_size = side
         self.network = library_class("Sam3Model", SINCE)(config)
+        self.network.detr_decoder.register_forward_pre_hook(_sizes_on_host, with_kwargs=True)
         self._freeze()
         own = options.tokenizer
         by_object = options.prompt == "object"
@@ -94,8 +97,10 @@ class SAM3(Method):
             fpn_hidden_states=(*levels, levels[-1]),
             fpn_position_encoding=(*places, places[-1]),
         )
-        mask = batch.tokens.mask.long()
-        words = self.network.get_text_features(batch.tokens.ids, attention_mask=mask)
+        # The text encoder is causal: no word sees the padding behind it.
+        words = self.network.get_text_features(batch.tokens.ids)
+        # The library looks for padding in the mask, and a meta tensor has no values.
+        mask = None if batch.tokens.mask.is_meta else batch.tokens.mask.long()
         return self.network(vision_embeds=seen, text_embeds=words, attention_mask=mask)
 
     def forward(self, batch: Batch) -> MethodOutput:
@@ -149,6 +154,14 @@ class SAM3(Method):
 
     def _load(self, tensors: Mapping[str, Tensor]) -> None:
         fit_library(self.network, tensors, "SAM 3 weights")
+
+
+def _sizes_on_host(
+    _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Give the query decoder the size of the one square map from the host, where the library reads it."""
+    side = math.isqrt(kwargs["vision_features"].shape[1])
+    return args, {**kwargs, "spatial_shapes": torch.tensor([[side, side]])}
 
 
 def library_output() -> Any:

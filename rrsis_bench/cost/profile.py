@@ -23,11 +23,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from rrsis_bench.cost.unchanged import unchanged
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import Item
-from rrsis_bench.data.text import load_tokenizer
+from rrsis_bench.data.text import stand_in_tokenizer
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.layers.freezing import trainable
-from rrsis_bench.types import Batch, Tokenized
+from rrsis_bench.nn.layers.upconv import enlarged_first
+from rrsis_bench.types import Batch
 
 Precision = Literal["32", "bf16", "16"]
 ADDED = ("adapter", "lora", "prompt", "proxies")
@@ -156,11 +157,7 @@ def sample_batch(method: Method, size: int, device: torch.device | str) -> Batch
     """A batch of noise images and one expression, at the method's input size."""
     spec = method.input_spec
     rng = np.random.default_rng(0)
-    if (spec.tokenizer_path or "").startswith("hub:"):
-        # Speed and size do not depend on the words: fetch no vocabulary for them.
-        tokens = Tokenized([1] * spec.max_tokens, [1] * spec.max_tokens, False)
-    else:
-        tokens = load_tokenizer(spec)(TEXT)
+    tokens = stand_in_tokenizer(spec)(TEXT)
     image = rng.standard_normal((3, *spec.image_size), dtype=np.float32)
     mask = np.zeros(spec.image_size, dtype=np.uint8)
     mask[: spec.image_size[0] // 4, : spec.image_size[1] // 4] = 1
@@ -168,11 +165,14 @@ def sample_batch(method: Method, size: int, device: torch.device | str) -> Batch
 
 
 def gflops(method: Method, device: torch.device | str) -> float:
-    """GFLOPs of one forward pass of one sample; a multiply-add counts as 2. Works on the meta device too."""
+    """GFLOPs of one forward pass of one sample; a multiply-add counts as 2. Works on the meta device too.
+
+    The count is that of the published form, in which maps are enlarged before they are convolved.
+    """
     batch = sample_batch(method, 1, device).blind()
     # The plain attention (MATH) consists of operations that the counter counts alike on every device.
     counter = FlopCounterMode(display=False)
-    with unchanged(method), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+    with unchanged(method), torch.no_grad(), enlarged_first(), sdpa_kernel(SDPBackend.MATH), counter:
         # The counter adds hooks to tensors that may have a gradient, and fails on views made without one.
         method.eval().requires_grad_(False)
         method(batch)

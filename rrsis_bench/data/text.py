@@ -53,6 +53,13 @@ def load_tokenizer(spec: InputSpec) -> Tokenizer:
     return tokenizer
 
 
+def stand_in_tokenizer(spec: InputSpec) -> Tokenizer:
+    """A tokenizer for measurements, where the words do not matter: no vocabulary is fetched for it."""
+    if not (spec.tokenizer_path or "").startswith("hub:"):
+        return load_tokenizer(spec)
+    return lambda text: Tokenized([1] * spec.max_tokens, [1] * spec.max_tokens, False)
+
+
 class TinyTokenizer:
     """Whole words of the synthetic grammar: [pad] 0, [start] 1, [end] 2, [unk] 3, then the words in file order.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from helpers.sound import Sound
+from helpers.sound import Options, Sound
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.layers.freezing import freeze
 from rrsis_bench.types import Batch, MethodOutput
@@ -138,6 +139,37 @@ class WatchesNowAndThen(Sound):
 
 
 LOSSES = "losses are scalars"
+GPU = "runs on a GPU without waiting for it"
+
+
+class ReadsAValue(Sound):
+    def forward(self, batch: Batch) -> MethodOutput:
+        longest = int(batch.tokens.mask.sum(1).max())
+        short = replace(batch.tokens, ids=batch.tokens.ids[:, :longest], mask=batch.tokens.mask[:, :longest])
+        return super().forward(replace(batch, tokens=short))
+
+
+class CopiesAList(Sound):
+    def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
+        return {"bce": super().loss(output, batch)["bce"] * output.logits.new_tensor([0.5, 0.5]).sum()}
+
+
+class FetchesItsLogits(Sound):
+    def loss(self, output: MethodOutput, batch: Batch) -> dict[str, Tensor]:
+        self.seen = output.logits.detach().cpu()
+        return super().loss(output, batch)
+
+
+class ForgetsToMove(Sound):
+    def __init__(self, options: Options | None = None) -> None:
+        super().__init__(options)
+        with torch.device("cpu"):
+            self.scale = torch.ones(8)
+
+    def sentence(self, batch: Batch) -> Tensor:
+        return super().sentence(batch) * self.scale
+
+
 BROKEN: list[tuple[type[Method], str, str]] = [
     (OneLossPerSample, LOSSES, "'bce' has shape (4,)"),
     (NamesNoLoss, LOSSES, "loss returns no loss; name at least one"),
@@ -163,5 +195,9 @@ BROKEN: list[tuple[type[Method], str, str]] = [
     (LearnsNothing, "loss falls on one batch", "1.0000 to 1.0000"),
     (FreezesAll, "loss falls on one batch", "Error"),
     (OnlyFloat32, "bf16 autocast runs", "Error"),
+    (ReadsAValue, GPU, "the host waits for a value"),
+    (CopiesAList, GPU, "a blocking copy of shape (2,) from cpu to cuda:0"),
+    (FetchesItsLogits, GPU, "a blocking copy of shape (4, 1, 8, 8) from cuda:0 to cpu"),
+    (ForgetsToMove, GPU, "neither a parameter nor a buffer"),
 ]
 """Method, the check that it breaks, and a part of the check's message."""

@@ -11,6 +11,7 @@ from helpers.sound import Biased, BiasedHigh, Counts, Shares, Sound
 from rrsis_bench import registry
 from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.contract import CHECKS, Subject, check_method, run_check, run_checks
+from rrsis_bench.methods.contract.device import fakes_work
 
 BROKEN = [*broken_outputs.BROKEN, *broken_training.BROKEN]
 INNER = ("lavt", "prior-image", "prior-text")
@@ -53,6 +54,8 @@ def test_logits_of_one_sign_pass_if_training_turns_them(kind: type[Method]) -> N
 
 @pytest.mark.parametrize(("kind", "name", "detail"), BROKEN, ids=[kind.__name__ for kind, _, _ in BROKEN])
 def test_each_check_fails_on_a_method_that_breaks_it(kind: type[Method], name: str, detail: str) -> None:
+    if name == broken_training.GPU and not fakes_work():
+        pytest.skip("this torch is too old for the check")
     check = run_check(name, Subject(kind))
     assert not check.passed
     assert detail in check.detail

@@ -22,7 +22,8 @@ _JPEG_END = b"\xff\xd9"
 _TAIL = 512  # where the end of a file without anything after it is looked for first
 
 # A file that cannot be decoded is reported by us, with its name; OpenCV's own complaint has none.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+_SILENT = 0
+(cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2).setLogLevel(_SILENT)  # it moved in OpenCV 5
 
 
 def decode_rgb(stream: BinaryIO, header: Header) -> NDArray[Any]:

@@ -5,10 +5,13 @@ Module and parameter names are those of the released checkpoint.
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.families.detris.neck import conv_norm_relu
+from rrsis_bench.nn.layers.upconv import conv_of_enlarged
 
 
 class DetrisProjector(nn.Module):
@@ -35,7 +38,13 @@ class DetrisProjector(nn.Module):
 
     def forward(self, maps: Tensor, sentence: Tensor) -> Tensor:
         """Map (B, D, h, w) and sentence (B, S) to logits (B, 1, 4h, 4w)."""
-        maps = self.vis(maps)
+        for block in (self.vis[1], self.vis[3]):
+            convolve, *rest = cast("nn.Sequential", block)
+            size = (2 * maps.shape[-2], 2 * maps.shape[-1])
+            maps = conv_of_enlarged(cast("nn.Conv2d", convolve), maps, size, align_corners=False)
+            for layer in rest:
+                maps = layer(maps)
+        maps = self.vis[4](maps)
         generated = self.txt(sentence)
         batch, channels, height, width = maps.shape
         kernels = generated[:, :-1].reshape(batch, channels, self.kernel, self.kernel)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.nn.layers.precision import at_least_float32, full_precision
+from rrsis_bench.nn.layers.upconv import conv_of_enlarged
 
 
 class DecoderStep(nn.Module):
@@ -26,9 +27,11 @@ class DecoderStep(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (B, joined, h, w) to (B, width, h, w)."""
-        features = F.relu(self.bn1(self.conv1(features)), inplace=True)
+    def forward(self, coarse: Tensor, fine: Tensor, align_corners: bool = True) -> Tensor:
+        """Enlarge a map (B, C, h', w'), join a finer one (B, D, h, w) with it, and convolve: (B, width, h, w)."""
+        size = (fine.shape[-2], fine.shape[-1])
+        features = conv_of_enlarged(self.conv1, coarse, size, align_corners, beside=fine)
+        features = F.relu(self.bn1(features), inplace=True)
         return F.relu(self.bn2(self.conv2(features)), inplace=True)
 
 
@@ -52,9 +55,7 @@ class LAVTDecoder(nn.Module):
         """Decode maps (B, C_i, h_i, w_i), finest first, to class logits (B, classes, h_1, w_1)."""
         *finer, features = maps
         for step, finer_map in zip(self.steps, reversed(finer), strict=True):
-            if features.shape[-2] < finer_map.shape[-2] or features.shape[-1] < finer_map.shape[-1]:
-                features = upsample_aligned(features, (finer_map.shape[-2], finer_map.shape[-1]))
-            features = step(torch.cat([features, finer_map], 1))
+            features = step(features, finer_map)
         # In full precision: half precision would round away differences between the two classes.
         with full_precision(features.device):
             logits: Tensor = self.classify(at_least_float32(features))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rrsis_bench import config, registry
 from rrsis_bench.methods.base import Method
-from rrsis_bench.methods.contract import network, outputs, training
+from rrsis_bench.methods.contract import device, network, outputs, training
 from rrsis_bench.methods.contract.subject import Outcome, Subject, seeds
 
 CHECKS: Mapping[str, Callable[[Subject], Outcome]] = {
@@ -26,6 +26,7 @@ CHECKS: Mapping[str, Callable[[Subject], Outcome]] = {
     "evaluation is deterministic": outputs.are_deterministic,
     "save and load give identical logits": network.reloads,
     "bf16 autocast runs": training.runs_in_bf16,
+    "runs on a GPU without waiting for it": device.never_waits,
     "size is the published one": network.has_published_size,
 }
 
@@ -49,7 +50,8 @@ def check_method(name: str, variant: str = "tiny") -> list[Check]:
     """Run all checks on a registered method.
 
     A method's card may hold `no_gradient`: glob patterns of parameters that get no gradient in the published design. It
-    may hold `published_parameters`: variant -> number of parameters of the published network.
+    may hold `published_parameters`: variant -> number of parameters of the published network. It may hold `waits`: why
+    the code of a library that the method runs makes the host wait for a GPU.
 
     Args:
         name: registry name.
@@ -66,7 +68,12 @@ def check_method(name: str, variant: str = "tiny") -> list[Check]:
         return lambda: kind.from_options(config.variant_options(name, chosen))
 
     published = {size: (int(n), builder(size)) for size, n in (card.get("published_parameters") or {}).items()}
-    return run_checks(Subject(lambda: kind.from_options(options), registry.dead_parameters(name), published))
+    largest = config.method_config(name).get("published", variant)
+    large = {} if largest == variant else {largest: builder(largest)}
+    waits = str(card.get("waits") or "")
+    return run_checks(
+        Subject(lambda: kind.from_options(options), registry.dead_parameters(name), published, large, waits)
+    )
 
 
 def run_checks(subject: Subject) -> list[Check]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import Item
-from rrsis_bench.data.text import load_tokenizer
+from rrsis_bench.data.text import Tokenizer, load_tokenizer
 from rrsis_bench.data.transforms import normalise
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.layers.freezing import trainable
@@ -37,11 +37,15 @@ class Subject:
         build: builds a new instance with random weights.
         no_gradient: glob patterns of trainable parameters that need not get a gradient.
         published: variant -> (published number of parameters, function that builds the variant on the meta device).
+        large: variant -> function that builds the variant, for variants of the published size.
+        waits: why a library's code makes the host wait for a GPU; empty for a method that never waits.
     """
 
     build: Callable[[], Method]
     no_gradient: Sequence[str] = ()
     published: Mapping[str, tuple[int, Callable[[], Method]]] = field(default_factory=dict)
+    large: Mapping[str, Callable[[], Method]] = field(default_factory=dict)
+    waits: str = ""
 
     def seeded(self, seed: int = 0) -> Method:
         """Build an instance, and add noise to its trainable parameters.
@@ -64,16 +68,19 @@ def seeds(seed: int) -> Iterator[None]:
         yield
 
 
-def random_batch(spec: InputSpec, texts: Sequence[str] = TEXTS, seed: int = 0) -> Batch:
+def random_batch(
+    spec: InputSpec, texts: Sequence[str] = TEXTS, seed: int = 0, tokenizer: Tokenizer | None = None
+) -> Batch:
     """Make a batch of noise images. The truth of each image is a darker rectangle in it.
 
     Args:
         spec: the method's input.
         texts: B expressions.
         seed: seed of images and rectangles.
+        tokenizer: None for the one that the input names.
     """
     rng = np.random.default_rng(seed)
-    tokenizer = load_tokenizer(spec)
+    tokenizer = tokenizer or load_tokenizer(spec)
     height, width = spec.image_size
     items = []
     for index, text in enumerate(texts):

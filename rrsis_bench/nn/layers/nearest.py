@@ -27,6 +27,11 @@ def _line(source: int, target: int, device: torch.device) -> Tensor:
         return index_on(nearest_index(source, target).tolist(), device)
 
 
+def forget_lines() -> None:
+    """Forget the indices kept for sizes seen before."""
+    _line.cache_clear()
+
+
 def index_on(positions: Sequence[int], device: torch.device) -> Tensor:
     """Put positions on the device as an int64 index, through page-locked memory: other copies block the host."""
     index = torch.tensor(positions, dtype=torch.int64)
