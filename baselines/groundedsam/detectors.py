@@ -5,7 +5,8 @@ Legend: `B` samples, `U` different photographs, `Q` queries, `s` side of the det
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -123,7 +124,7 @@ class GroundingDino(Detector):
         keeper.kept = tuple(one.float() if one.dtype != torch.float64 else one for one in maps)
         blank = keeper.kept[0].new_zeros(1).expand(len(maps[0]), 3, self.size, self.size)
         try:
-            with full_precision(blank.device):
+            with full_precision(blank.device), _unread(self.network, blank.is_meta):
                 return self.network(blank, tokens.ids, attention_mask=tokens.mask.long())
         finally:
             keeper.kept = ()
@@ -165,6 +166,21 @@ class GroundingDino(Detector):
     def backbones(self) -> list[nn.Module]:
         """Swin and BERT."""
         return [self.network.model.backbone.conv_encoder.model, self.network.model.text_backbone]
+
+
+@contextmanager
+def _unread(network: nn.Module, meta: bool) -> Iterator[None]:
+    """On meta tensors, which have no values, leave out the library's check that the maps' sizes add up."""
+    library, name = import_module(type(network).__module__), "torch_compilable_check"
+    own = getattr(library, name, None)
+    if not meta or own is None:
+        yield
+        return
+    setattr(library, name, lambda *_: None)
+    try:
+        yield
+    finally:
+        setattr(library, name, own)
 
 
 def detached_proposals(found: Any) -> dict[str, Tensor]:
