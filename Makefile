@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml
 		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,lite,geo]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,lite,geo,official-text]'
 	@touch $(STAMP)
 
 install: $(STAMP) ## create .venv and install the project with its development tools
@@ -43,7 +43,7 @@ test-minimum: ## run the fast tests with the lowest versions that pyproject.toml
 	$(PYTHON) -m venv --clear .venv-minimum
 	.venv-minimum/bin/python -m pip install --quiet uv
 	.venv-minimum/bin/uv pip install --quiet --python .venv-minimum/bin/python --resolution lowest-direct \
-		--editable '.[dev,lite,geo]'
+		--editable '.[dev,lite,geo,official-text]'
 	.venv-minimum/bin/python -m pytest $(FAST)
 
 test-bare: ## run the fast tests without the extras `lite` and `geo` (makes .venv-bare)

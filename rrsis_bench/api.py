@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrsis_bench.errors import DriftError, UsageError
+from rrsis_bench.files import prove_writable
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import RunRequest
 from rrsis_bench.run.resolve import ResolvedRun, resolve
@@ -132,10 +132,11 @@ def fit_run(
         if is_first_process():
             print(f"nothing to do: {folder} holds a finished run.")
         return folder
-    with folder.hold() if is_first_process() else nullcontext():
-        from rrsis_bench.engine.run import fit as train
+    if is_first_process():
+        prove_writable(folder.config_path, folder.last)
+    from rrsis_bench.engine.run import fit as train
 
-        train(run, checkpoint, overwrite, accept_changes)
+    train(run, checkpoint, overwrite, accept_changes)
     return folder
 
 
@@ -167,6 +168,7 @@ def test_run(
         run.folder.check_usable()
         if run.folder.is_finished and not overwrite:
             raise UsageError(f"{run.folder} already holds a result; pass --overwrite, or another --out.")
+        run.folder.prove_writable()
     from rrsis_bench.engine.run import test as score_test
 
     score_test(run, checkpoint, weights)
@@ -197,13 +199,17 @@ def _resolved(request: RunRequest) -> ResolvedRun:
         MissingResourceError: the data set is not on disk; the message says where to get it.
     """
     from rrsis_bench.data.prepare import locate
+    from rrsis_bench.data.sources import create
 
     run = resolve(request)
     if is_first_process():
         for note in run.notes:
             print(f"rrsis-bench: note: {note}", file=sys.stderr)
-    if not run.config["data"].get("generator"):
-        located = locate(run.config["data"])
+    data = run.config["data"]
+    if data.get("generator"):  # drawn when the training begins; only what reads it can be wrong
+        create(data.get("source") or data["dataset"], **(data.get("source_options") or {}))
+    else:
+        located = locate(data)
         located.source.key_files(located.root)
     return run
 

@@ -40,6 +40,7 @@ import yaml
 
 from rrsis_bench import registry
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.kinds import shown
 from rrsis_bench.paths import config_folders
 
 Config = dict[str, Any]
@@ -60,8 +61,17 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     """
 
 
+# YAML 1.1 reads 12:30 as 750. Here it stays text: a time limit is written DD:HH:MM:SS.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, re.compile(f"(?![^:]*:)(?:{pattern.pattern})", pattern.flags)) for tag, pattern in resolvers]
+    if first in "-+0123456789"
+    else resolvers
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d+\.?\d*[eE][-+]?\d+|\.\d+(?:[eE][-+]?\d+)?)$"),
+    list("-+.0123456789"),
 )
 
 
@@ -84,11 +94,12 @@ def load_yaml(path: Path) -> Config:
     try:
         loaded = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read configuration {path}: {' '.join(str(error).split())}") from error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UsageError(f"cannot read configuration {path}: {reason}.") from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise UsageError(f"configuration {path} must hold a mapping, not a {type(loaded).__name__}.")
+        raise UsageError(f"configuration {path} must hold a mapping (key: value), not {shown(loaded)[:60]}.")
     return loaded
 
 
@@ -164,7 +175,7 @@ def mapping(path: Path, where: str, value: Any) -> Config:
         UsageError: the value is no mapping; the message names the file and the part.
     """
     if not isinstance(value, dict | None):
-        raise UsageError(f"{path}: {where} must be a mapping, not {value!r}.")
+        raise UsageError(f"{path}: {where} must be a mapping, not {shown(value)}.")
     return value or {}
 
 

@@ -6,6 +6,10 @@ A message says what is wrong, where it is wrong, and what the user can do.
 
 from __future__ import annotations
 
+MANY = 30
+"""Number of known names above which a message lists only the `NEAREST` ones."""
+NEAREST = 6
+
 
 class UserError(Exception):
     """A mistake or a circumstance that the user can mend. Exit code 1."""
@@ -36,9 +40,16 @@ class WithheldError(UserError, AttributeError):
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
-    """A hint to append to a message about an unknown name: the nearest known name, then all known names."""
+    """A hint to append to a message about an unknown name: the nearest known name, then all known names.
+
+    Of more than `MANY` known names, the hint lists the nearest ones and says how many there are.
+    """
+    from difflib import get_close_matches
+
     near = nearest(name, known)
     hint = f" Did you mean '{near}'?" if near else ""
+    if len(known) > MANY:
+        return f"{hint} Nearest: {', '.join(get_close_matches(name, known, NEAREST, 0.0))} (of {len(known)})."
     return f"{hint} Known: {', '.join(sorted(known)) or 'none'}."
 
 

@@ -20,13 +20,20 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from rrsis_bench.errors import UserError
+from rrsis_bench.errors import UsageError, UserError
 
+_ELSEWHERE = "write elsewhere (--out, RRSIS_RUNS, RRSIS_CACHE)"
 _REMEDIES = {
-    errno.ENOSPC: "The disk is full: free some space, or write elsewhere (RRSIS_RUNS, --out).",
-    errno.EDQUOT: "Your disk quota is used up: free some space, or write elsewhere (RRSIS_RUNS, --out).",
-    errno.EACCES: "Permission is denied: write elsewhere (RRSIS_RUNS, --out), or change the folder's permissions.",
-    errno.EROFS: "The file system is read-only: write elsewhere (RRSIS_RUNS, --out).",
+    errno.ENOSPC: f"The disk is full: free some space, or {_ELSEWHERE}.",
+    errno.EDQUOT: f"Your disk quota is used up: free some space, or {_ELSEWHERE}.",
+    errno.EACCES: f"Permission is denied: {_ELSEWHERE}, or change the folder's permissions.",
+    errno.EROFS: f"The file system is read-only: {_ELSEWHERE}.",
+}
+_WRONG_PLACE = {
+    errno.ENOTDIR: "A file is where a folder must be",
+    errno.EEXIST: "A file is where a folder must be",
+    errno.EISDIR: "A folder is where the file must be",
+    errno.ENAMETOOLONG: "The name is too long",
 }
 _RANDOM = len("01234567.tmp")
 _LEFT_SECONDS = 3600
@@ -51,18 +58,18 @@ def atomic(path: Path | str) -> Iterator[IO[bytes]]:
         try:
             staged = _Staged(path, cleaning)
         except OSError as error:
-            raise _refused(path, error) from error
+            raise refused(path, error) from error
         try:
             yield staged.stream
         except Exception as error:
             if staged.refusal is not None:
-                raise _refused(path, staged.refusal) from error
+                raise refused(path, staged.refusal) from error
             raise
         try:
             staged.settle()
             staged.move()
         except OSError as error:
-            raise _refused(path, error) from error
+            raise refused(path, error) from error
         cleaning.pop_all()
     staged.sync()
 
@@ -98,8 +105,10 @@ def write_together(files: Mapping[Path, bytes | str]) -> None:
         files: content by path; text is written as UTF-8.
 
     Raises:
-        UserError: a file cannot be written. The message says that nothing was changed, or which files are new.
+        UserError: a file cannot be written. The message says that none of the files was changed, or which are new.
     """
+    names = [path.name for path in files]
+    unchanged = f"None of {', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''} was changed."
     with ExitStack() as cleaning:
         staged: list[_Staged] = []
         for path, content in files.items():
@@ -108,18 +117,52 @@ def write_together(files: Mapping[Path, bytes | str]) -> None:
                 one.stream.write(content.encode("utf-8") if isinstance(content, str) else content)
                 one.settle()
             except OSError as error:
-                raise _refused(path, error, "Nothing was changed.") from error
+                raise refused(path, error, unchanged) from error
             staged.append(one)
         for k, one in enumerate(staged):
             try:
                 one.move()
             except OSError as error:
                 new, old = (", ".join(other.path.name for other in part) for part in (staged[:k], staged[k:]))
-                state = f"New are: {new}; unchanged: {old}. Run the command again." if k else "Nothing was changed."
-                raise _refused(one.path, error, state) from error
+                state = f"New are: {new}; unchanged: {old}. Run the command again." if k else unchanged
+                raise refused(one.path, error, state) from error
         cleaning.pop_all()
     for one in staged:
         one.sync()
+
+
+def prove_writable(*paths: Path) -> None:
+    """Check that files can be written, before the work whose outcome they are to hold. Leaves nothing behind.
+
+    Args:
+        paths: the files; they and their folders need not exist.
+
+    Raises:
+        UserError: a file cannot be written; the message names it and the remedy.
+    """
+    for path in paths:
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            # No folder is made and removed: another process may be about to write into it.
+            there = next(folder for folder in path.absolute().parents if folder.exists())
+            probe = _beside(there / path.name)
+            probe.touch(exist_ok=False)
+            probe.unlink()
+        except OSError as error:
+            raise refused(path, error) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        UserError: the folder cannot be made; the message names the folder and the remedy.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refused(path, error, "") from error
 
 
 @contextmanager
@@ -140,21 +183,30 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         building = _beside(path)
         building.mkdir()
     except OSError as error:
-        raise _refused(path, error, "") from error
+        raise refused(path, error, "") from error
     try:
         yield building
         os.replace(building, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise _refused(path, error, "") from error
+        raise refused(path, error, "") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _refused(path: Path, error: OSError, state: str | None = None) -> UserError:
+def refused(path: Path, error: OSError, state: str | None = None) -> UserError:
+    """The error of a file or folder that cannot be written.
+
+    Args:
+        path: the file or folder.
+        error: the system's reason.
+        state: what has become of the earlier file; None to look.
+    """
     if state is None:
         state = f"The earlier {path.name} is unchanged." if os.path.lexists(path) else ""
-    remedy = _REMEDIES.get(error.errno or 0, "Check the folder, or write elsewhere (RRSIS_RUNS, --out).")
+    if error.errno in _WRONG_PLACE:
+        return UsageError(f"cannot write {path}: {_WRONG_PLACE[error.errno]}; {_ELSEWHERE}. {state}".rstrip())
+    remedy = _REMEDIES.get(error.errno or 0, f"Check the folder, or {_ELSEWHERE}.")
     return UserError(f"cannot write {path}: {error.strerror or error}. {remedy} {state}".rstrip())
 
 

@@ -17,6 +17,7 @@ import yaml
 
 from rrsis_bench import namesakes
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
+from rrsis_bench.kinds import NULL, TEXT, Kind, listed, mapped, one_of, shown, whole
 
 BUILT_IN: Mapping[str, str] = {
     "s4eca": "rrsis_bench.s4eca:S4ECA",
@@ -35,6 +36,19 @@ BUILT_IN: Mapping[str, str] = {
     "groundedsam": "baselines.groundedsam:GroundedSAM",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
+
+
+_WORDS = Kind("text", lambda value: isinstance(value, str)) | NULL
+_OF_WORDS = ("title", "name", "authors", "paper", "code", "venue", "licence", "fidelity_note", "waits")
+CARD: Mapping[str, Kind] = {
+    **dict.fromkeys(_OF_WORDS, _WORDS),
+    "year": whole(1900, 2100) | NULL | Kind("empty", lambda value: value == ""),
+    "fidelity": one_of("official-parity", "from-code", "from-paper", "reconstruction", "library", "floor") | NULL,
+    **dict.fromkeys(("encoders", "policy", "trained"), _WORDS | mapped(item=TEXT)),
+    "no_gradient": listed(TEXT) | NULL,
+    "published_parameters": mapped(item=whole(1)) | NULL,
+}
+"""Key of a card that the suite reads -> what its value may be. A card may have further keys, which `show` prints."""
 
 
 class MethodClass(Protocol):
@@ -102,17 +116,22 @@ def load_class(name: str) -> MethodClass:
     module, _, attribute = target(name).partition(":")
     try:
         loaded: MethodClass | None = getattr(import_module(module), attribute, None)
-    except ImportError as error:
-        raise UserError(f"method '{name}': importing '{module}' fails: {_line(error)}") from error
+    except Exception as error:  # code of another package may raise anything
+        reason = f"{type(error).__name__}: {_line(error)}"
+        raise UserError(f"method '{name}': importing '{module}' fails: {reason} (--debug shows where).") from error
     if loaded is None:
         raise UserError(f"method '{name}' names '{module}:{attribute}', but that module has no such class.")
     return loaded
 
 
 def dead_parameters(name: str) -> list[str]:
-    """Patterns of trainable parameters that get no gradient, from the method's card; empty without a card."""
+    """Patterns of trainable parameters that get no gradient, from the method's card; empty without a card.
+
+    Raises:
+        UserError: see `checked_card`.
+    """
     has_card = (method_folder(name) / "card.yaml").is_file()
-    return list(card(name).get("no_gradient") or []) if has_card else []
+    return list(checked_card(name).get("no_gradient") or []) if has_card else []
 
 
 def card(name: str) -> dict[str, Any]:
@@ -130,6 +149,22 @@ def card(name: str) -> dict[str, Any]:
         raise UserError(f"method '{name}' has a broken card, {path}: {_line(error)}") from error
     if not isinstance(loaded, dict):
         raise UserError(f"method '{name}' has a broken card: {path} holds no 'key: value' lines.")
+    return loaded
+
+
+def checked_card(name: str) -> dict[str, Any]:
+    """A method's card whose values are of the kinds that training and results need. Lists show any card.
+
+    Raises:
+        UserError: see `card`; or a value is of the wrong kind.
+    """
+    loaded = card(name)
+    for key, kind in CARD.items():
+        if key in loaded and not kind.fits(loaded[key]):
+            path = method_folder(name) / "card.yaml"
+            raise UserError(
+                f"method '{name}' has a broken card, {path}: {key} must be {kind.words}, not {shown(loaded[key])}."
+            )
     return loaded
 
 

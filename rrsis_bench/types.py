@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
-from rrsis_bench.errors import WithheldError
+from rrsis_bench.errors import UsageError, WithheldError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,17 @@ class InputSpec:
     tokenizer_path: str | None = None
     reads_image: bool = True
     tokenizer_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no image and no expression can have.
+
+        Raises:
+            UsageError: names the size.
+        """
+        for name, sizes in (("image_size", self.image_size), ("max_tokens", (self.max_tokens,))):
+            if min(sizes) < 1:
+                shown = "x".join(map(str, sizes))
+                raise UsageError(f"model.options: the input's {name} must be at least 1, not {shown}.")
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ GROUND = ["rrsis_bench.types", "rrsis_bench.errors", "rrsis_bench.files", "rrsis
 @pytest.mark.parametrize(
     ("room", "below"),
     [
-        ("rrsis_bench.registry", [*GROUND, "rrsis_bench.namesakes"]),
+        ("rrsis_bench.registry", [*GROUND, "rrsis_bench.namesakes", "rrsis_bench.kinds"]),
         ("rrsis_bench.nn", [*GROUND, "rrsis_bench.config", "rrsis_bench.nearest"]),
         ("rrsis_bench.families", [*GROUND, "rrsis_bench.nn", "rrsis_bench.methods.base"]),
         ("rrsis_bench.s4eca", [*GROUND, "rrsis_bench.nn", "rrsis_bench.methods.base", "rrsis_bench.families"]),

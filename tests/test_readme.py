@@ -31,6 +31,7 @@ PROOF = {
     "make leaderboard": "target",
     "pip install -e '.[lite]'": "extra",
     "rrsis-bench data list": "runs",
+    "rrsis-bench forecast --method lavt --dataset rrsisd": "runs",
     "export RRSIS_DATA=/path/to/data": "variable",
     "rrsis-bench data verify rrsisd": "missing",
     "rrsis-bench fit --method lavt --dataset rrsisd --trainer gpu": "missing",

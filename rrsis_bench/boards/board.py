@@ -54,6 +54,7 @@ class Board:
         costs: what is published of methods' costs; on the efficiency board only.
         layout: whether the tables show scores or costs.
         pictures: row name -> sample id -> COCO RLE counts, for the gallery.
+        made: when its results were made, and by which versions; "" without results.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Board:
     costs: tuple[PublishedCost, ...] = ()
     layout: Literal["scores", "costs"] = "scores"
     pictures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    made: str = ""
 
     @property
     def measured(self) -> int:
@@ -181,9 +183,27 @@ def make_board(name: str, runs: Sequence[Entry] = (), numbers: Published = NOTHI
         numbers: what is published.
     """
     if name == EFFICIENCY:
-        return Board(name, "Efficiency", _notice(name), tuple(cost_tables(runs)), (), numbers.costs, "costs")
-    tables = tuple(score_tables(runs, numbers.rows))
-    return Board(name, _title(name), _notice(name), tables, numbers.rows.get(name, ()), pictures=_gallery(runs, tables))
+        costs = tuple(cost_tables(runs))
+        return Board(name, "Efficiency", _notice(name), costs, (), numbers.costs, "costs", made=_made(runs))
+    tables, printed = tuple(score_tables(runs, numbers.rows)), numbers.rows.get(name, ())
+    pictures = _gallery(runs, tables)
+    return Board(name, _title(name), _notice(name), tables, printed, pictures=pictures, made=_made(runs))
+
+
+def _made(runs: Sequence[Entry]) -> str:
+    """Say when results were made and by which versions, as far as they say it themselves."""
+    blocks = [run.result.get("provenance") or {} for run in runs]
+    days = sorted(str(block["finished"])[:10] for block in blocks if block.get("finished"))
+    programs = []
+    for name, found in (
+        ("rrsis_bench", {block.get("package") for block in blocks}),
+        ("torch", {(block.get("versions") or {}).get("torch") for block in blocks}),
+    ):
+        if known := sorted(str(version) for version in found if version):
+            programs.append(f"{name} {' and '.join(known)}")
+    when = f" {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
+    by = f" with {', '.join(programs)}" if programs else ""
+    return f"Measured{when}{by}." if when or by else ""
 
 
 def _gallery(runs: Sequence[Entry], tables: Sequence[Table]) -> dict[str, Mapping[str, str]]:

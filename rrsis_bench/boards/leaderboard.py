@@ -9,9 +9,10 @@ from pathlib import Path
 
 from rrsis_bench.boards.board import Board, load, make_board
 from rrsis_bench.boards.render import csv, html, json, latex, markdown, plots
+from rrsis_bench.boards.render.cells import address
 from rrsis_bench.boards.render.drawings import bare, fill
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
-from rrsis_bench.files import write_together
+from rrsis_bench.files import prove_writable, write_together
 
 PAGES: Mapping[str, Callable[[Board], str]] = {
     "md": markdown.page,
@@ -21,6 +22,8 @@ PAGES: Mapping[str, Callable[[Board], str]] = {
 }
 """Formats with a file for each board; `html` is one file for all, `svg` one for each plot."""
 FORMATS = (*PAGES, "html", "svg")
+DRAWN = (".html", ".svg")
+"""Files that plots are drawn in. In others, a name that somebody gave to a method may look like a plot's slot."""
 FOLDER = "leaderboard"
 
 
@@ -50,7 +53,8 @@ def pages(boards: Sequence[Board], formats: Iterable[str], whole: bool = True) -
     if "svg" in wanted:
         found |= {f"{stem}.svg": plots.page(data) for board in boards for stem, data in plots.plots(board).items()}
     if "html" in wanted:
-        found["index.html" if whole else f"{boards[0].name}.html"] = html.page(boards)
+        beside = [suffix for suffix in PAGES if suffix in wanted]
+        found["index.html" if whole else f"{boards[0].name}.html"] = html.page(boards, beside)
     if whole:
         found["README.md"] = markdown.index(boards)
     return found
@@ -90,9 +94,13 @@ def outputs(
         file -> text (see `pages`), the boards, and a warning for each result that was kept out.
 
     Raises:
-        UsageError: an unknown board.
+        UsageError: no such folder, or an unknown board.
         UserError: a README with a marker that is never closed, or that cannot be read.
     """
+    if not results.is_dir():
+        raise UsageError(
+            f"there is no folder {results}: train and test a method first, or name a folder of results with --results."
+        )
     boards, warnings = load(results)
     chosen = select(boards, board)
     folder = results / FOLDER if out is None else out
@@ -105,7 +113,7 @@ def outputs(
         # A marker of a data set without results says so, rather than keep an old table.
         shown = [known.get(name, make_board(name)) for name in marked if board in (None, name)]
         if shown:
-            files[readme] = inject(text, shown, f"{results.absolute().name}/")
+            files[readme] = inject(text, shown, f"{address(results.absolute().name)}/")
     return files, chosen, warnings
 
 
@@ -118,7 +126,11 @@ def _read(path: Path) -> str:
 
 def drifted(files: Mapping[Path, str]) -> list[Path]:
     """List files that are missing or out of date: text is compared byte for byte, drawings by their data."""
-    return [path for path, text in files.items() if not path.is_file() or bare(_read(path)) != text]
+    return [path for path, text in files.items() if not path.is_file() or _comparable(path) != text]
+
+
+def _comparable(path: Path) -> str:
+    return bare(_read(path)) if path.suffix in DRAWN else _read(path)
 
 
 def write(files: Mapping[Path, str]) -> list[Path]:
@@ -130,6 +142,8 @@ def write(files: Mapping[Path, str]) -> list[Path]:
     Raises:
         UserError: a plot has to be drawn and matplotlib is not installed, or a file cannot be written.
     """
-    drawn = {path: fill(files[path], plots.draw) for path in drifted(files)}
+    stale = drifted(files)
+    prove_writable(*stale)
+    drawn = {path: fill(files[path], plots.draw) if path.suffix in DRAWN else files[path] for path in stale}
     write_together(drawn)
     return list(drawn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from functools import cache
 from math import fsum, sqrt
 from statistics import fmean
 from typing import Any
+from unicodedata import category
 
 from rrsis_bench import registry
 from rrsis_bench.boards.published import Counterpart, PublishedRow, counterpart
@@ -23,7 +25,7 @@ from rrsis_bench.stats.ranks import Placement, rank_groups
 RANKED_BY = "miou"
 """Metric, under `native-v1`, that orders and ranks the rows of a table."""
 
-NEEDED = {"kind", "method", "dataset", "metrics", "selected_on", "language_control", "efficiency"}
+NEEDED = {"kind", "method", "dataset", "metrics", "selected_on", "language_control", "efficiency", "provenance"}
 """What rows read of a result; of ten thousand results, the rest would fill the memory."""
 
 EFFICIENCY = (
@@ -31,6 +33,8 @@ EFFICIENCY = (
     "throughput", "memory_mb", "training_memory_mb",
 )  # fmt: skip
 """Fields of a result's `efficiency` block that the tables show; latency is p50 at batch 1, memory peak at inference."""
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 CARD_FIELDS = ("title", "venue", "year", "encoders", "fidelity")
 
@@ -72,6 +76,7 @@ class Row:
         selected_on: split the checkpoint was chosen on.
         parts: breakdown (category, size) -> part -> mean mIoU over seeds.
         runs: folders of the runs.
+        paper: address of the method's paper or page; "" if none is known.
     """
 
     rank: int | None
@@ -89,6 +94,7 @@ class Row:
     selected_on: str
     parts: Mapping[str, Mapping[str, float | None]]
     runs: tuple[str, ...]
+    paper: str
 
     @property
     def name(self) -> str:
@@ -228,6 +234,7 @@ def _row(runs: Sequence[Entry], split: str | None, published: Sequence[Published
         selected_on=str(first.get("selected_on") or ""),
         parts={kind: _part_means(blocks, kind) for kind in PARTS},
         runs=tuple(run.folder for run in ordered),
+        paper=_paper(method),
     )
 
 
@@ -269,6 +276,12 @@ def _known(values: Iterable[Any]) -> list[float]:
     return [float(value) for value in values if value is not None]
 
 
+def _plain(text: str) -> str:
+    """One line without signs that control a terminal or turn the order of the letters."""
+    kept = (" " if sign.isspace() else sign for sign in text if sign.isspace() or category(sign) not in _UNSEEN)
+    return " ".join("".join(kept).split())
+
+
 @cache
 def _installed_card(name: str) -> Mapping[str, Any]:
     try:
@@ -277,12 +290,25 @@ def _installed_card(name: str) -> Mapping[str, Any]:
         return {}
 
 
+def _renamed(method: Mapping[str, Any]) -> dict[str, Any]:
+    """The name that the card gives a method of the suite today. A result keeps the name of its day."""
+    name = _installed_card(method["name"]).get("name") if method.get("target") else None
+    return {"title": name} if name else {}
+
+
+def _paper(method: Mapping[str, Any]) -> str:
+    """Address of a method's paper or page: as its result says, else as its card does."""
+    known = method.get("url") or (_installed_card(method["name"]).get("paper") if method.get("target") else None)
+    return str(known) if re.match(r"https?://[^\s/]", str(known)) else ""
+
+
 def _card(method: Mapping[str, Any]) -> dict[str, str | None]:
     """Collect what is known of a method: from its result, and the rest from its card where it is installed."""
     missing = any(name not in method for name in CARD_FIELDS)
     card = dict(_installed_card(method["name"])) if missing else {}
     # Tables show a method's short name; a card's `title` is that of its paper.
     card["title"] = card.get("name") or card.get("title")
+    method = {**method, **_renamed(method)}
     found = {}
     for name in CARD_FIELDS:
         value = method.get(name, card.get(name))
@@ -291,5 +317,5 @@ def _card(method: Mapping[str, Any]) -> dict[str, str | None]:
             value = value[method["variant"]] if method["variant"] in value else [str(part) for part in value.values()]
         if isinstance(value, list | tuple):
             value = " + ".join(map(str, value))
-        found[name] = None if value in (None, "") else str(value)
+        found[name] = None if value in (None, "") else _plain(str(value))
     return found

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rrsis_bench.boards.render.cells import Column, number, spread
+from rrsis_bench.boards.render.cells import Column, number, sheet, spread
+from rrsis_bench.boards.render.markdown import escape
 from rrsis_bench.boards.rows import over_seeds
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.definitions import Metric, shown
@@ -150,13 +151,13 @@ def markdown(title: str, found: Sequence[CellRow]) -> str:
     several = len({row.dataset for row in found}) > 1
     columns = [column for column in _columns() if several or column.name != "dataset"]
     lines = [[column.title for column in columns], [":---" if column.left else "---:" for column in columns]]
-    lines += [[column.text(row) for column in columns] for row in found]
+    lines += [[escape(column.text(row)) for column in columns] for row in found]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     legend = (
         f"Percent under `{DEFAULT}`, test split; mean over seeds, ± standard deviation where there is more than one. "
         "Δ: difference to the first row. Trained: parameters in millions. An empty cell is not known."
     )
-    return f"**{title}**\n\n{table}\n\n{legend}\n"
+    return f"**{escape(title)}**\n\n{table}\n\n{legend}\n"
 
 
 def _values(row: CellRow) -> dict[str, Any]:
@@ -175,7 +176,7 @@ def _values(row: CellRow) -> dict[str, Any]:
 
 def csv_text(found: Sequence[CellRow]) -> str:
     """Write the table as CSV: fractions at full precision, empty where not known."""
-    lines = [_values(row) for row in found]
+    lines = [{name: sheet(value) for name, value in _values(row).items()} for row in found]
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, lines[0] if lines else (), lineterminator="\n")
     writer.writeheader()

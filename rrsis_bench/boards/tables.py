@@ -15,16 +15,24 @@ def values(result: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     return {protocol: {name: block[name]["value"] for name in names} for protocol, block in result["metrics"].items()}
 
 
+def scored_split(dataset: str, split: str, n_skipped: int) -> str:
+    """Name the scored split, and how many of its samples the rule `empty_truth: skip` leaves out."""
+    samples = "1 sample" if n_skipped == 1 else f"{n_skipped:,} samples"
+    left_out = f" ({samples} with an empty truth not scored, empty_truth: skip)" if n_skipped else ""
+    return f"{dataset} {split}{left_out}"
+
+
 def print_scores(title: str, scores: Mapping[str, Mapping[str, float | None]]) -> None:
     """Print one row of percentages per protocol; a cell without a number is empty."""
-    from rich.console import Console
     from rich.table import Table
 
+    from rrsis_bench import terminal
+
     table = Table(title=title, title_justify="left")
-    table.add_column("protocol")
+    table.add_column("protocol", no_wrap=True)
     metrics = shown("terminal")
     for metric in metrics:
         table.add_column(metric.title, justify="right")
     for protocol, row in scores.items():
         table.add_row(protocol, *(percent(row[metric.name]) for metric in metrics))
-    Console(width=None if Console().is_terminal else 110).print(table)
+    terminal.show(table)

@@ -7,13 +7,13 @@ of the configuration.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 from rrsis_bench._version import __version__
+from rrsis_bench.cli._words import Parser
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
 
 VERBS: Mapping[str, tuple[str, str]] = {
@@ -28,6 +28,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "methods": ("rrsis_bench.cli.methods", "list, show and check methods"),
     "data": ("rrsis_bench.cli.data", "list, prepare, verify, count and show data sets"),
     "profile": ("rrsis_bench.cli.profile", "measure parameters, GFLOPs, latency and memory of a method"),
+    "forecast": ("rrsis_bench.cli.forecast", "tell memory and hours of a run, without GPU, data or weights"),
     "weights": ("rrsis_bench.cli.weights", "list and fetch the pretrained files that methods start from"),
     "env": ("rrsis_bench.cli.env", "show versions, devices and known-bad combinations"),
 }
@@ -67,15 +68,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"rrsis-bench: error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has ended: not a failure.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        return 0
+    except OSError as error:
+        # The system refuses a file where no code foresaw it. An error without a file is a fault of ours: show it whole.
+        if debug or error.filename is None:
+            raise
+        reason = error.strerror or type(error).__name__
+        print(f"rrsis-bench: error: cannot use {error.filename}: {reason} (--debug shows where).", file=sys.stderr)
+        return UserError.exit_code
     except KeyboardInterrupt:
         if debug:
             raise
         print("rrsis-bench: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output, such as `head`, has ended: not a failure.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-        return 0
 
 
 def _dispatch(words: list[str]) -> int:
@@ -90,9 +98,7 @@ def _dispatch(words: list[str]) -> int:
         raise UsageError(f"unknown verb '{verb}'.{did_you_mean(verb, list(VERBS))}")
     module_name, summary = VERBS[verb]
     module = import_module(module_name)
-    parser = argparse.ArgumentParser(
-        prog=f"rrsis-bench {verb}", description=summary[0].upper() + summary[1:] + ".", allow_abbrev=False
-    )
+    parser = Parser(prog=f"rrsis-bench {verb}", description=summary[0].upper() + summary[1:] + ".", allow_abbrev=False)
     module.add_arguments(parser)
     try:
         if getattr(module, "PASSES_ON", False):

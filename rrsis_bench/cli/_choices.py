@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from rrsis_bench.config import from_yaml
-from rrsis_bench.errors import UsageError
+from rrsis_bench.cli._words import as_int, as_path
+from rrsis_bench.config import GROUPS, from_yaml
+from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.kinds import SEED
 from rrsis_bench.run.request import RunRequest
 from rrsis_bench.run.resolve import resolve
 
@@ -31,17 +32,17 @@ def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
         "--recipe", help="paper (as published; default of published variants) or suite (ours), if the method has both"
     )
     parser.add_argument("--protocol", help="protocol that chooses the checkpoint; default: the recipe's, or native-v1")
-    parser.add_argument("--seed", type=int, help="seed of all random numbers; default: 0")
+    parser.add_argument("--seed", type=as_int(SEED), help="seed of all random numbers; default: 0")
     parser.add_argument(
         "--config",
         action="append",
         default=[],
-        type=Path,
+        type=as_path,
         metavar="FILE",
         help="a YAML file of your own with values of the configuration; repeatable, a later file wins",
     )
     parser.add_argument(
-        "--out", type=folder, metavar="DIR", help="run folder; default: runs/DATASET/METHOD@VARIANT/seedK"
+        "--out", type=as_path, metavar="DIR", help="run folder; default: runs/DATASET/METHOD@VARIANT/seedK"
     )
     parser.add_argument("--logger", choices=["wandb"], help="a further logger besides CSV and TensorBoard")
     parser.add_argument(
@@ -68,17 +69,6 @@ def shows_all_values(args: argparse.Namespace, flags: Sequence[str]) -> bool:
     return False
 
 
-def folder(text: str) -> Path:
-    """The path of a folder from a flag's text.
-
-    Raises:
-        argparse.ArgumentTypeError: the text is empty; as a path it would mean the current folder.
-    """
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the name of the folder is empty")
-    return Path(text)
-
-
 def request_of(args: argparse.Namespace, flags: Sequence[str]) -> RunRequest:
     """The request that the words of a trainer verb make.
 
@@ -89,6 +79,11 @@ def request_of(args: argparse.Namespace, flags: Sequence[str]) -> RunRequest:
     Raises:
         UsageError: a word that is neither a flag nor a flag's value, or a flag without a value.
     """
+    known = [f"--{name.replace('_', '-')}" for name in vars(args)]
+    for word in flags:
+        flag = word.partition("=")[0]
+        if flag.startswith("--") and flag[2:].partition(".")[0].removesuffix("+") not in GROUPS:
+            raise UsageError(f"unknown flag {flag}.{did_you_mean(flag, known)} And {MORE}.")
     return RunRequest(
         method=args.method,
         dataset=args.dataset,

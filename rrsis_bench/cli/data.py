@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrsis_bench import config, paths
+from rrsis_bench import config, paths, terminal
+from rrsis_bench.cli._words import as_int, as_path
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.kinds import whole
 
 if TYPE_CHECKING:
     from rrsis_bench.data.manifest import Manifest
@@ -34,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
         )
         sub.add_argument("name", metavar="NAME", help="a data set that `rrsis-bench data list` names")
-        sub.add_argument("--root", type=Path, help="the data set's folder (default: that of its configuration)")
-        sub.add_argument("--manifest", type=Path, help="the file that lists the pairs of your own data set")
+        sub.add_argument("--root", type=as_path, help="the data set's folder (default: that of its configuration)")
+        sub.add_argument("--manifest", type=as_path, help="the file that lists the pairs of your own data set")
         if word == "show":
-            sub.add_argument("--index", type=int, default=0, help="position in the split (default: 0)")
+            sub.add_argument("--index", type=as_int(whole(0)), default=0, help="position in the split (default: 0)")
             sub.add_argument("--split", default="test", choices=SPLITS, help="default: test")
-            sub.add_argument("--out", type=Path, help="file to write (default: ./NAME-SPLIT-INDEX.png)")
+            sub.add_argument("--out", type=as_path, help="file to write (default: ./NAME-SPLIT-INDEX.png)")
         if word == "prepare":
             sub.add_argument("--force", action="store_true", help="read all files again, even if none has changed")
         if word == "verify":
@@ -67,12 +70,13 @@ def _locate(args: argparse.Namespace) -> Located:
 
 
 def _list() -> int:
-    from rich.console import Console
     from rich.table import Table
 
     from rrsis_bench.data.catalogue import describe, settings
 
-    table = Table("name", "data set", "kind", *SPLITS, "found", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for head in ("name", "data set", "kind", *SPLITS, "found"):
+        table.add_column(head, justify="right" if head in SPLITS else "left")
     for name in config.names("datasets"):
         data, info = settings(name), describe(name)
         root = Path(str(data["root"])).expanduser() if data.get("root") else paths.data_root() / name
@@ -81,15 +85,9 @@ def _list() -> int:
             found = "generated on first use"
         counts = [f"{info.counts[split]:,}" if split in info.counts else "" for split in SPLITS]
         table.add_row(name, info.title, info.kind, *counts, found)
-    _console(Console).print(table)
-    print("\nWhere to get a data set, and what its folder must hold: rrsis-bench data verify NAME")
+    terminal.show(table)
+    terminal.say("\nWhere to get a data set, and what its folder must hold: rrsis-bench data verify NAME")
     return 0
-
-
-def _console(cls: Any) -> Any:
-    """A console that is 200 columns wide if its output goes to a file, so that no name is cut."""
-    console = cls()
-    return console if console.is_terminal else cls(width=200)
 
 
 def _prepare(located: Located, args: argparse.Namespace) -> int:
@@ -98,13 +96,19 @@ def _prepare(located: Located, args: argparse.Namespace) -> int:
 
     ready = not args.force and manifest_path(located).is_file()
     path = ensure_manifest(located, args.force)
-    counts = ", ".join(f"{split} {len(Manifest.open(path, split)):,}" for split in SPLITS)
+    opened = {split: Manifest.open(path, split, located.empty_truth) for split in SPLITS}
+    counts = ", ".join(f"{split} {len(manifest):,}" for split, manifest in opened.items())
     print(f"{located.dataset}: {'up to date' if ready else 'written'}: {path} ({counts})")
+    _warn(located, path)
     return 0
 
 
+def _warn(located: Located, path: Path) -> None:
+    if empty := located.empty(path):
+        print(f"rrsis-bench: warning: {empty}", file=sys.stderr)
+
+
 def _verify(located: Located, args: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -117,7 +121,7 @@ def _verify(located: Located, args: argparse.Namespace) -> int:
         for finding in shown:
             severity = Text(finding.severity, STYLES[finding.severity])
             table.add_row(severity, finding.check, Text(finding.file, overflow="fold"), Text(finding.message))
-        _console(Console).print(table)
+        terminal.show(table)
     tally = Counter(finding.severity for finding in findings)
     errors = tally["error"]
     path = reread(located)
@@ -131,17 +135,16 @@ def _verify(located: Located, args: argparse.Namespace) -> int:
 
 
 def _stats(located: Located, args: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from rrsis_bench.data import stats
     from rrsis_bench.data.manifest import Manifest
     from rrsis_bench.data.prepare import ensure_manifest
 
-    manifest: Manifest = Manifest.open(ensure_manifest(located))
-    console = _console(Console)
+    path = ensure_manifest(located)
+    manifest: Manifest = Manifest.open(path, empty_truth=located.empty_truth)
     for table in stats.tables(list(manifest)):
-        console.print(table)
-        console.print()
+        terminal.show(table)
+        print()
+    _warn(located, path)
     return 0
 
 
@@ -153,10 +156,12 @@ def _show(located: Located, args: argparse.Namespace) -> int:
     from rrsis_bench.data.pixels import ImageError, PixelRule, encoded, read_rgb
     from rrsis_bench.data.prepare import ensure_manifest
     from rrsis_bench.engine.overlay import draw_overlay
-    from rrsis_bench.files import write_bytes
+    from rrsis_bench.files import prove_writable, write_bytes
     from rrsis_bench.nearest import resize_mask
 
-    manifest = Manifest.open(ensure_manifest(located), args.split)
+    out: Path = args.out or Path(f"{args.name}-{args.split}-{args.index}.png")
+    prove_writable(out)
+    manifest = Manifest.open(ensure_manifest(located), args.split, located.empty_truth)
     if not 0 <= args.index < len(manifest):
         raise UsageError(
             f"--index {args.index} is not within 0..{len(manifest) - 1} of {args.name}'s {args.split} split."
@@ -177,7 +182,6 @@ def _show(located: Located, args: argparse.Namespace) -> int:
     for key, value in values.items():
         print(f"{key:<{width}}  {value}")
     print(f"{'pixels':<{width}}  {int(mask.sum()):,} of {mask.size:,} ({mask.mean():.2%})")
-    out: Path = args.out or Path(f"{args.name}-{args.split}-{args.index}.png")
     mask = resize_mask(mask, (image.shape[0], image.shape[1]))
     try:
         content = encoded(out.suffix, draw_overlay(image, mask, pair.text))

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from rrsis_bench.cli._words import as_path
 from rrsis_bench.errors import DriftError
 
 FORMATS = ("md", "csv", "json", "tex", "html", "svg")
@@ -17,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--board", help="only this board (smoke, rrsisd, refsegrs, risbench, ..., efficiency); default: all"
     )
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=list(FORMATS), help="default: all")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
-    parser.add_argument("--out", type=Path, help="folder to write to (default: <results>/leaderboard)")
+    parser.add_argument("--results", type=as_path, default=Path("results"), help="folder of results (default: results)")
+    parser.add_argument("--out", type=as_path, help="folder to write to (default: <results>/leaderboard)")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 4 if a file is not up to date")
 
 
@@ -28,9 +29,6 @@ def run(args: argparse.Namespace) -> int:
     from rrsis_bench.boards.render.markdown import section
 
     results: Path = args.results
-    if not results.is_dir():
-        print(f"no results: there is no folder {results}. Train and test a method first, or name one with --results.")
-        return 0
     files, boards, warnings = leaderboard.outputs(results, args.board, args.format, args.out)
     for warning in warnings:
         print(f"rrsis-bench: warning: left out: {warning}", file=sys.stderr)

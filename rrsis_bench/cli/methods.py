@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from rrsis_bench import terminal
+from rrsis_bench.terminal import say
 
 HEAD = ("title", "authors", "venue", "year", "paper", "code", "licence", "encoders", "policy", "fidelity")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-verbs and their options."""
-    verbs = parser.add_subparsers(dest="action", required=True, metavar="{list,show,check}")
+    verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     verbs.add_parser("list", help="all known methods")
     show = verbs.add_parser("show", help="a method's card, variants and choices")
-    show.add_argument("name", help="registered name, such as s4eca")
+    show.add_argument("name", metavar="NAME", help="registered name, such as s4eca")
     check = verbs.add_parser("check", help="check that a method fulfils the contract of all methods")
-    check.add_argument("name", help="registered name")
+    check.add_argument("name", metavar="NAME", help="registered name")
     check.add_argument("--variant", default="tiny", help="variant to check, small enough for a CPU (default: tiny)")
 
 
@@ -29,17 +29,14 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         exit code 1 if a check failed, else 0.
     """
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False)
     if args.action == "list":
-        return _list(console)
+        return _list()
     if args.action == "show":
-        return _show(console, args.name)
-    return _check(console, args.name, args.variant)
+        return _show(args.name)
+    return _check(args.name, args.variant)
 
 
-def _list(console: Console) -> int:
+def _list() -> int:
     from rich.table import Table
 
     from rrsis_bench import config, registry
@@ -63,10 +60,10 @@ def _list(console: Console) -> int:
         title = str(card.get("name") or card.get("title", ""))
         fidelity, trained = str(card.get("fidelity") or ""), _trained(card, published)
         table.add_row(name, title, venue, fidelity, ", ".join(map(str, variants)), trained)
-    console.print(table)
-    console.print("* the published size. More: rrsis-bench methods show NAME")
+    terminal.show(table)
+    say("* the published size. More: rrsis-bench methods show NAME")
     for problem, hit in problems.items():
-        console.print(f"note: {', '.join(hit)}: {problem}", soft_wrap=True)
+        say(f"note: {', '.join(hit)}: {problem}", "  ")
     return 0
 
 
@@ -76,52 +73,56 @@ def _trained(card: Mapping[str, Any], published: Any) -> str:
     return str(said.get(published, "") if isinstance(said, Mapping) else said)
 
 
-def _show(console: Console, name: str) -> int:
+def _show(name: str) -> int:
     from rich.table import Table
 
     from rrsis_bench import config, registry
 
     card = registry.card(name)
     blocks = config.method_config(name)
-    console.print(f"{name}  ({registry.target(name)})", style="bold")
+    say(f"{name}  ({registry.target(name)})", style="bold")
     for key in HEAD:
         if card.get(key):
-            console.print(f"  {key:<9} {card[key]}", soft_wrap=True)
+            say(f"  {key:<9} {_joined(card[key])}", " " * 12)
     if card.get("fidelity_note"):
-        console.print(f"  {str(card['fidelity_note']).strip()}", soft_wrap=True)
-    console.print("\nvariants", style="bold")
+        say(f"  {str(card['fidelity_note']).strip()}", "  ")
+    say("\nvariants", style="bold")
     for variant in blocks.get("variants", {}):
         star = " (published)" if variant == blocks.get("published") else ""
         options = config.variant_options(name, variant)
         stated = ", ".join(f"{key}={_short(value)}" for key, value in options.items()) or "the method's defaults"
-        console.print(f"  {variant}{star}: {stated}", soft_wrap=True)
+        say(f"  {variant}{star}: {stated}", "    ")
     for key, value in card.items():
         if key in {*HEAD, "name", "trained", "fidelity_note", "choices"} or value in (None, [], ""):
             continue
-        console.print(f"\n{key.replace('_', ' ')}", style="bold")
+        say(f"\n{key.replace('_', ' ')}", style="bold")
         for line in _lines(value):
-            console.print(f"  {line}", soft_wrap=True)
+            say(f"  {line}", "    ")
     choices = card.get("choices") or []
     if choices and isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices):
-        console.print("\nchoices", style="bold")
+        say("\nchoices", style="bold")
         columns = list(dict.fromkeys(key for choice in choices for key in choice))
         table = Table()
         for column in columns:
             table.add_column(column, overflow="fold")
         for choice in choices:
-            table.add_row(*(str(choice.get(column, "")) for column in columns))
-        console.print(table)
+            table.add_row(*("" if (value := choice.get(column)) is None else str(value) for column in columns))
+        terminal.show(table)
     elif choices:
-        console.print("\nchoices", style="bold")
+        say("\nchoices", style="bold")
         for line in _lines(choices):
-            console.print(f"  {line}", soft_wrap=True)
+            say(f"  {line}", "    ")
     return 0
 
 
+def _joined(value: Any) -> str:
+    """A value as text; one that differs between variants as `variant: value; ...`."""
+    return "; ".join(f"{key}: {part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
+
+
 def _short(value: Any) -> str:
-    """A value as text of at most 60 characters."""
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    """A value as text; a file of weights without its digest, which `weights list` shows."""
+    return str(value).partition("#sha256=")[0]
 
 
 def _lines(value: Any) -> list[str]:
@@ -132,7 +133,7 @@ def _lines(value: Any) -> list[str]:
     return [str(value).strip()]
 
 
-def _check(console: Console, name: str, variant: str) -> int:
+def _check(name: str, variant: str) -> int:
     from rich.table import Table
 
     from rrsis_bench.methods.contract import check_method
@@ -144,7 +145,7 @@ def _check(console: Console, name: str, variant: str) -> int:
     table.add_column("detail", overflow="fold")
     for check in checks:
         table.add_row(check.name, "ok" if check.passed else "FAILED", check.detail)
-    console.print(table)
+    terminal.show(table)
     failed = sum(not check.passed for check in checks)
-    console.print(f"{len(checks) - failed} of {len(checks)} checks passed")
+    say(f"{len(checks) - failed} of {len(checks)} checks passed")
     return 1 if failed else 0

@@ -6,12 +6,19 @@ import argparse
 import sys
 from pathlib import Path
 
+from rrsis_bench.cli._words import as_float, as_int, as_path
+from rrsis_bench.kinds import number, whole
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
-    parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="run folder that fit wrote")
+    parser.add_argument("--run", required=True, type=as_path, metavar="DIR", help="run folder that fit wrote")
     parser.add_argument(
-        "--image", required=True, type=Path, action="append", help="PNG, JPEG, TIFF, or GeoTIFF (extra geo); repeatable"
+        "--image",
+        required=True,
+        type=as_path,
+        action="append",
+        help="PNG, JPEG, TIFF, or GeoTIFF (extra geo); repeatable",
     )
     parser.add_argument(
         "--text",
@@ -19,20 +26,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="what to find: 'the white airplane on the left'; repeatable",
     )
-    parser.add_argument("--out", type=Path, help="folder to write to (default: predictions)")
+    parser.add_argument("--out", type=as_path, help="folder to write to (default: predictions)")
     parser.add_argument("--overwrite", action="store_true", help="replace predictions that are there already")
-    parser.add_argument("--ckpt", type=Path, metavar="PATH", help="checkpoint (default: the run's best)")
+    parser.add_argument("--ckpt", type=as_path, metavar="PATH", help="checkpoint (default: the run's best)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument(
         "--tile",
-        type=int,
+        type=as_int(whole(16)),
         metavar="PIXELS",
         help="cut an image with a longer side into tiles (default: twice the input size)",
     )
     parser.add_argument(
-        "--overlap", type=float, default=0.25, help="share of a tile's side that neighbours overlap by (default: 0.25)"
+        "--overlap",
+        type=as_float(number(0, 0.9)),
+        default=0.25,
+        help="share of a tile's side that neighbours overlap by (default: 0.25)",
     )
-    parser.add_argument("--batch-size", type=int, default=4, help="tiles in a batch (default: 4)")
+    parser.add_argument("--batch-size", type=as_int(whole(1)), default=4, help="tiles in a batch (default: 4)")
     parser.add_argument(
         "--bands",
         metavar="R,G,B",

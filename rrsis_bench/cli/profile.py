@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
+
+from rrsis_bench.cli._words import as_int, as_path
+from rrsis_bench.kinds import whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,16 +15,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--method", help="registered name, such as s4eca")
     what.add_argument(
-        "--run", nargs="+", type=Path, metavar="DIR",
+        "--run", nargs="+", type=as_path, metavar="DIR",
         help="finished runs: measure their networks and write latency and memory into their results",
     )  # fmt: skip
     parser.add_argument("--variant", help="the method's variant (default: the published one)")
     parser.add_argument("--meta", action="store_true", help="count parameters and GFLOPs only; allocate no memory")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    parser.add_argument("--batch-size", type=int, default=8, help="batch size to measure throughput at (default: 8)")
+    parser.add_argument(
+        "--batch-size", type=as_int(whole(1)), default=8, help="batch size to measure throughput at (default: 8)"
+    )
     parser.add_argument("--precision", choices=["32", "bf16", "16"], default="32", help="default: 32")
-    parser.add_argument("--warmup", type=int, default=10, help="passes before the measured ones (default: 10)")
-    parser.add_argument("--repeats", type=int, default=50, help="measured passes (default: 50)")
+    parser.add_argument(
+        "--warmup", type=as_int(whole(0)), default=10, help="passes before the measured ones (default: 10)"
+    )
+    parser.add_argument("--repeats", type=as_int(whole(1)), default=50, help="measured passes (default: 50)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
@@ -68,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _runs(args: argparse.Namespace) -> int:
-    from rrsis_bench.cost.remeasure import remeasure
+    from rrsis_bench.cost.remeasure import check, remeasure
     from rrsis_bench.engine.device import pick_device
     from rrsis_bench.errors import UsageError
 
@@ -76,6 +82,8 @@ def _runs(args: argparse.Namespace) -> int:
         raise UsageError("--run measures the run's own variant on a device: leave out --meta and --variant.")
     device = pick_device(args.device)
     settings = {key: getattr(args, key) for key in ("batch_size", "precision", "warmup", "repeats")}
+    for folder in args.run:
+        check(folder)
     blocks = {}
     for folder in args.run:
         blocks[str(folder)] = block = remeasure(folder, device, **settings)

@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rrsis_bench.cli._words import as_int, as_path
 from rrsis_bench.errors import DriftError, UsageError
+from rrsis_bench.kinds import SEED, whole
 from rrsis_bench.metrics.protocols import of_masks
 
 if TYPE_CHECKING:
     from rrsis_bench.sweep.grid import Cell
 
 
+SHOWN = 10
+"""Number of bad predictions that `results score` names."""
 COMPARE = (
     "Print the difference of two methods on the same samples, with its interval and p value over photographs. "
     "The p value is exact for 16 photographs or fewer. With fewer than 6 there is none: chance alone could explain any "
@@ -25,25 +29,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-verbs and their options."""
     verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = verbs.add_parser("check", help="check checksums and schema, compute metrics again, name each bad file")
-    check.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="folders or files (default: results)")
+    check.add_argument("paths", nargs="*", type=as_path, metavar="PATH", help="folders or files (default: results)")
     rescore = verbs.add_parser("rescore", help="compute every metric again from samples.csv.gz and rewrite results")
-    rescore.add_argument("paths", nargs="+", type=Path, metavar="RUN", help="run folders, or folders that hold some")
+    rescore.add_argument("paths", nargs="+", type=as_path, metavar="RUN", help="run folders, or folders that hold some")
     rescore.add_argument("--check", action="store_true", help="write nothing; exit 4 if a result would change")
     score = verbs.add_parser("score", help="score predictions of any framework and write a result file")
     _score_arguments(score)
     compare = verbs.add_parser("compare", help="compare two methods: differences, intervals, p values")
     compare.description = COMPARE
-    compare.add_argument("a", type=Path, metavar="A", help="run folder, or a method's folder that holds seed folders")
-    compare.add_argument("b", type=Path, metavar="B", help="run folder or seeds' folder of the other method")
+    compare.add_argument(
+        "a", type=as_path, metavar="A", help="run folder, or a method's folder that holds seed folders"
+    )
+    compare.add_argument("b", type=as_path, metavar="B", help="run folder or seeds' folder of the other method")
     compare.add_argument("--protocol", default="native-v1", help="protocol to score by (default: native-v1)")
     compare.add_argument("--json", action="store_true", help="print all numbers as JSON, as fractions, not percent")
     table = verbs.add_parser("table", help="make one table of a sweep's finished cells, each compared with the first")
     table.add_argument("sweep", metavar="SWEEP", help="a YAML file, or the name of one in configs/sweeps")
-    table.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
+    table.add_argument("--runs", type=as_path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
     table.add_argument("--format", choices=("md", "csv"), default="md", help="default: md")
     export = verbs.add_parser("export", help="copy a run's result into the repository, without paths and host names")
-    export.add_argument("run", type=Path, metavar="RUN", help="run folder")
-    export.add_argument("--to", type=Path, default=Path("results/runs"), help="default: results/runs")
+    export.add_argument("run", type=as_path, metavar="RUN", help="run folder")
+    export.add_argument("--to", type=as_path, default=Path("results/runs"), help="default: results/runs")
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,12 +58,14 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
         "folder of PNG masks named by sample id. "
         f"The protocols {' and '.join(of_masks())} score them; the other protocols need logits."
     )
-    parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="JSONL file, or folder of PNG masks")
+    parser.add_argument("predictions", type=as_path, metavar="PREDICTIONS", help="JSONL file, or folder of PNG masks")
     parser.add_argument("--dataset", required=True, help="name of the data set (rrsis-bench data list)")
     parser.add_argument("--split", default="test", help="default: test")
     parser.add_argument("--method", required=True, help="name of the method, for its row of the boards")
     parser.add_argument("--variant", default="external", help="name of the method's variant (default: external)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the training, one row for all seeds (default: 0)")
+    parser.add_argument(
+        "--seed", type=as_int(SEED), default=0, help="seed of the training, one row for all seeds (default: 0)"
+    )
     parser.add_argument(
         "--selected-on",
         default="unknown",
@@ -71,12 +79,12 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
         ("url", "page of the method, for the boards"),
     ):
         parser.add_argument(f"--{name}", help=what)
-    parser.add_argument("--year", type=int, help="year of publication")
-    parser.add_argument("--parameters", type=int, help="number of the method's parameters")
-    parser.add_argument("--trainable-parameters", type=int, help="number of parameters that were trained")
+    parser.add_argument("--year", type=as_int(whole(1900, 2100)), help="year of publication")
+    parser.add_argument("--parameters", type=as_int(whole(0)), help="number of the method's parameters")
+    parser.add_argument("--trainable-parameters", type=as_int(whole(0)), help="number of parameters that were trained")
     parser.add_argument("--root", metavar="DIR", help="folder of the data set (default: that of its configuration)")
     parser.add_argument("--manifest", metavar="FILE", help="the file that lists the pairs, for --dataset own")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/DATASET/METHOD@VARIANT/seedK")
+    parser.add_argument("--out", type=as_path, metavar="DIR", help="default: runs/DATASET/METHOD@VARIANT/seedK")
     parser.add_argument("--overwrite", action="store_true", help="replace a result that the folder holds")
 
 
@@ -98,7 +106,7 @@ def _found(paths: list[Path]) -> list[Path]:
 
     for path in paths:
         if not path.exists():
-            raise UsageError(f"there is no {path}.")
+            raise UsageError(f"there is no file or folder {path}; name a run folder, or a folder of runs.")
     return find(paths)
 
 
@@ -107,8 +115,7 @@ def _check(args: argparse.Namespace) -> int:
 
     default = Path("results")
     if not args.paths and not default.is_dir():
-        print(f"no results to check: there is no folder {default}.")
-        return 0
+        raise UsageError(f"there is no folder {default} to check; name run folders: rrsis-bench results check PATH.")
     files = _found(args.paths or [default])
     bad = 0
     for path in files:
@@ -122,13 +129,11 @@ def _check(args: argparse.Namespace) -> int:
 
 def _rescore(args: argparse.Namespace) -> int:
     from rrsis_bench.results.maintain import rescore
-    from rrsis_bench.results.upgrade import Upgrader
 
     files = _found(args.paths)
     if not files:
         raise UsageError(f"there is no result.json under {', '.join(map(str, args.paths))}; test the run first.")
-    upgrader = Upgrader()
-    found = {path: rescore(path, not args.check, upgrader) for path in files}
+    found = rescore(files, not args.check)
     changed = [path for path, one in found.items() if one.changed]
     for path, one in found.items():
         before, after = one.before["schema"], one.after["schema"]
@@ -146,7 +151,7 @@ def _rescore(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    from rrsis_bench.boards.tables import print_scores, values
+    from rrsis_bench.boards.tables import print_scores, scored_split, values
     from rrsis_bench.results import external
     from rrsis_bench.results.predictions import PredictionError
 
@@ -165,10 +170,12 @@ def _score(args: argparse.Namespace) -> int:
             args.predictions, args.dataset, described, args.split, data, args.out, args.overwrite
         )
     except PredictionError as error:
-        for problem in error.problems:
+        for problem in error.problems[:SHOWN]:
             print(f"rrsis-bench: bad prediction: {problem}", file=sys.stderr)
         raise
-    print_scores(f"{args.dataset} {args.split}: {args.method}", values(folder.result()))
+    result = folder.result()
+    n_skipped = sum(result["dataset"]["n_skipped"].values())
+    print_scores(f"{scored_split(args.dataset, args.split, n_skipped)}: {args.method}", values(result))
     print(f"not scored by {', '.join(external.left_out())}: these protocols need logits, not binary masks")
     print(f"files: {folder}/ ({', '.join(folder.written())})")
     return 0

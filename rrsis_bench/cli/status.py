@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rrsis_bench import terminal
+from rrsis_bench.cli._words import as_path
+from rrsis_bench.terminal import say
 
 if TYPE_CHECKING:
     from rrsis_bench.sweep.agenda import Agenda
@@ -27,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help="only cells whose names contain PATTERN; repeatable",
     )
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
+    parser.add_argument("--runs", type=as_path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
     parser.add_argument("--json", action="store_true", help="print JSON, one entry per cell")
 
 
@@ -62,7 +65,6 @@ def _entry(agenda: Agenda, cell: Cell) -> dict[str, object]:
 
 
 def _grid(agenda: Agenda) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from rrsis_bench.sweep.times import duration
@@ -73,25 +75,24 @@ def _grid(agenda: Agenda) -> None:
         rows.setdefault((cell.dataset, f"{cell.method}@{cell.variant}"), {})[cell.seed] = _short(agenda, cell)
     table = Table()
     for column in ("data set", "method", *(f"seed {seed}" for seed in seeds)):
-        table.add_column(column, overflow="fold")
+        table.add_column(column)
     for (dataset, label), states in rows.items():
         table.add_row(dataset, label, *(states.get(seed, "") for seed in seeds))
-    console = Console(highlight=False, markup=False)
-    console.print(table)
+    terminal.show(table)
     for cell in agenda.cells:
         verdict = agenda.verdicts[cell.name]
         if verdict.detail:
-            console.print(f"{verdict.state}: {cell.name}: {verdict.detail}", soft_wrap=True)
+            say(f"{verdict.state}: {cell.name}: {verdict.detail}", "    ")
         if verdict.state == "failed":
-            console.print(f"    log: {cell.folder.log_path}", soft_wrap=True)
+            say(f"    log: {cell.folder.log_path}", "    ")
     left = [agenda.estimates.seconds(cell) for cell in agenda.todo]
     known = [seconds for seconds in left if seconds is not None]
-    console.print(agenda.summary())
+    say(agenda.summary())
     if left:
         unknown = len(left) - len(known)
         also = f", and {unknown} of unknown length" if unknown else ""
         about = f"about {duration(sum(known))} of work is left" if known else "work is left"
-        console.print(f"{about}{also}.")
+        say(f"{about}{also}.")
 
 
 def _short(agenda: Agenda, cell: Cell) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rrsis_bench.errors import UsageError
+from rrsis_bench.cli._words import as_int, as_path
+from rrsis_bench.kinds import whole
 from rrsis_bench.sweep.launchers import LAUNCHERS, load
+from rrsis_bench.terminal import command, say
 
 if TYPE_CHECKING:
     from rrsis_bench.sweep.agenda import Agenda
@@ -37,8 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help="only cells whose names contain PATTERN; repeatable",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="cells at a time; default: one per GPU, one on a CPU")
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
+    parser.add_argument(
+        "--workers", type=as_int(whole(1)), metavar="N", help="cells at a time; default: one per GPU, one on a CPU"
+    )
+    parser.add_argument("--runs", type=as_path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
     parser.add_argument("--retry-failed", action="store_true", help="run failed cells again")
     parser.add_argument("--force", action="store_true", help="run all cells anew; the sweep moves old files aside")
     parser.add_argument("--dry-run", action="store_true", help="show the cells that would run, in order; run nothing")
@@ -50,12 +53,11 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         exit code 1 if a cell failed, else 0.
     """
+    from rrsis_bench.files import prove_writable
     from rrsis_bench.sweep.agenda import survey
     from rrsis_bench.sweep.grid import read_sweep
     from rrsis_bench.sweep.launchers.base import Orders
 
-    if args.workers is not None and args.workers < 1:
-        raise UsageError(f"--workers must be at least 1, not {args.workers}.")
     sweep = read_sweep(args.sweep, args.runs)
     agenda = survey(sweep, args.only, args.force, args.retry_failed)
     anew = frozenset(cell.name for cell in agenda.todo if agenda.verdicts[cell.name].state in {"outdated", "done"})
@@ -68,16 +70,18 @@ def run(args: argparse.Namespace) -> int:
         return _dry_run(agenda, launcher)
     if not agenda.todo:
         return 0 if launcher.only_lines else _nothing(agenda)
+    if not launcher.only_lines:
+        prove_writable(*(cell.folder.log_path for cell in agenda.todo))
     codes = launcher.start(agenda.todo)
     return _conclude(survey(sweep, args.only, compute=False), codes, args.sweep) if codes else 0
 
 
 def _show(agenda: Agenda) -> None:
-    print(agenda.summary(), flush=True)
+    say(agenda.summary())
     for cell in agenda.cells:
         verdict = agenda.verdicts[cell.name]
         if verdict.state in {"failed", "outdated"} and (cell in agenda.todo or verdict.state == "failed"):
-            print(f"{verdict.state}: {cell.name}: {verdict.detail}")
+            say(f"{verdict.state}: {cell.name}: {verdict.detail}", "    ")
 
 
 def _dry_run(agenda: Agenda, launcher: Launcher) -> int:
@@ -86,7 +90,11 @@ def _dry_run(agenda: Agenda, launcher: Launcher) -> int:
     for cell, line in zip(agenda.todo, launcher.lines(agenda.todo), strict=True):
         seconds = agenda.estimates.seconds(cell)
         about = "of unknown length" if seconds is None else f"about {duration(seconds)}"
-        print(f"would run {cell.name} ({agenda.verdicts[cell.name].state}, {about})\n    {line}")
+        say(f"would run {cell.name} ({agenda.verdicts[cell.name].state}, {about})", "    ")
+        shell, _, job = line.partition("\n")
+        command(shell, "    ")
+        if job:
+            say(job, "        ")
     return 0 if agenda.todo else _nothing(agenda)
 
 

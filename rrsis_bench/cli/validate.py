@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from rrsis_bench import api
 from rrsis_bench.cli._choices import add_choice_arguments, request_of, shows_all_values
+from rrsis_bench.cli._words import as_path
 
 PASSES_ON = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `validate`."""
-    parser.add_argument("--run", type=Path, metavar="DIR", help="run folder of fit, whose best checkpoint to score")
-    parser.add_argument("--ckpt", type=Path, metavar="PATH", help="a checkpoint; default: the run's best.ckpt")
+    parser.add_argument("--run", type=as_path, metavar="DIR", help="run folder of fit, whose best checkpoint to score")
+    parser.add_argument("--ckpt", type=as_path, metavar="PATH", help="a checkpoint; default: the run's best.ckpt")
     add_choice_arguments(parser)
 
 

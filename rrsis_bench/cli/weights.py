@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rrsis_bench.errors import MissingResourceError, UsageError
+from rrsis_bench.terminal import say
 
 if TYPE_CHECKING:
     from rrsis_bench.nn.weights.needs import NamedWeight
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-verbs and their options."""
-    verbs = parser.add_subparsers(dest="action", required=True, metavar="{list,prefetch}")
+    verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = verbs.add_parser("list", help="list the files that variants start from, with source and state")
     listing.add_argument("--method", help="only this method")
     listing.add_argument("--variant", help="only this variant")
@@ -71,11 +72,12 @@ def _show(weights: list[NamedWeight]) -> int:
     from itertools import groupby
 
     for (method, variant), group in groupby(weights, key=lambda weight: (weight.method, weight.variant)):
-        print(f"{method} ({variant})")
+        say(f"{method} ({variant})")
         for weight in group:
             digest = f"sha256 {weight.ref.sha256[:12]}" if weight.ref.sha256 else "sha256 not pinned"
-            print(f"  {weight.part:<10}  {weight.source}\n  {'':<10}  {digest}, {weight.state}")
-    print("A variant that is not listed starts from random weights. Fetch: rrsis-bench weights prefetch --method M")
+            say(f"  {weight.part:<10}  {weight.source}", " " * 14)
+            say(f"  {'':<10}  {digest}, {weight.state}", " " * 14)
+    say("A variant that is not listed starts from random weights. Fetch: rrsis-bench weights prefetch --method M")
     return 0
 
 

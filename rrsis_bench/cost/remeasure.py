@@ -9,12 +9,33 @@ import torch
 
 from rrsis_bench.cost.profile import efficiency
 from rrsis_bench.errors import UsageError
-from rrsis_bench.files import write_text
+from rrsis_bench.files import prove_writable, write_text
 from rrsis_bench.methods.build import build_method
 from rrsis_bench.run import seal
 from rrsis_bench.run.folder import RunFolder
 
 SAME = ("parameters", "trainable_parameters")
+
+
+def check(folder: Path) -> tuple[seal.Result, dict[str, Any]]:
+    """Check that a run can be measured again, and that its result can be written.
+
+    Returns:
+        the run's result, and the block `model` of its configuration.
+
+    Raises:
+        UsageError: the folder holds no result of a network of this suite.
+        UserError: the result cannot be read or written.
+    """
+    run = RunFolder(folder)
+    path = run.result_path
+    if not run.is_finished:
+        raise UsageError(f"{folder} holds no {path.name}; name the folder of a finished run.")
+    result, model = run.result(), run.config()["model"]
+    if result["kind"] == "external" or result["method"].get("target") is None:
+        raise UsageError(f"{path} is of predictions from elsewhere: there is no network to measure.")
+    prove_writable(path)
+    return result, model
 
 
 def remeasure(folder: Path, device: torch.device, **settings: Any) -> dict[str, Any]:
@@ -34,13 +55,8 @@ def remeasure(folder: Path, device: torch.device, **settings: Any) -> dict[str, 
         UsageError: the folder holds no result of a network of this suite, or the method's code has changed since.
         UserError: the result cannot be read or written.
     """
-    run = RunFolder(folder)
-    path = run.result_path
-    if not run.is_finished:
-        raise UsageError(f"{folder} holds no {path.name}; name the folder of a finished run.")
-    result, model = run.result(), run.config()["model"]
-    if result["kind"] == "external" or result["method"].get("target") is None:
-        raise UsageError(f"{path} is of predictions from elsewhere: there is no network to measure.")
+    result, model = check(folder)
+    path = RunFolder(folder).result_path
     name, variant = str(model["method"]), str(model["variant"])
     with device:
         method, _ = build_method(name, variant, model.get("options") or {}, pretrained=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import ReferringDataset, permuted
+from rrsis_bench.data.empty_truth import rule
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.prepare import ensure_manifest, images_sha256, locate
@@ -30,6 +32,8 @@ class ReferringDataModule(LightningDataModule):
         test_dataset: test split.
         root: folder the data set is read from, once prepared.
         manifest_path: its manifest, once prepared.
+        language_control: the engine sets it to score the test split with permuted expressions. Other than
+            `permute_expressions`, it leaves the other splits alone, which may have no such permutation.
     """
 
     input_spec: InputSpec
@@ -38,6 +42,7 @@ class ReferringDataModule(LightningDataModule):
     test_dataset: ReferringDataset
     root: Path
     manifest_path: Path
+    language_control: bool = False
 
     def __init__(
         self,
@@ -57,6 +62,7 @@ class ReferringDataModule(LightningDataModule):
         permute_expressions: bool = False,
         limit: dict[str, int] | None = None,
         select_on: str = "val",
+        empty_truth: str | None = None,
     ) -> None:
         """Keep the settings; `prepare_data` and `setup` read the data set.
 
@@ -76,10 +82,11 @@ class ReferringDataModule(LightningDataModule):
             manifest: the file that lists the pairs, for the `manifest` source.
             pixels: how images are read where their files alone do not say: `{bands: [R, G, B], stretch: [LOW, HIGH]}`;
                 see `rrsis_bench.data.pixels.rule`. The manifest keeps it, and `predict` follows it.
-            permute_expressions: the language control, on all splits.
+            permute_expressions: permute the expressions of all splits, as the language control does with those of test.
             limit: split -> use only this many of its first samples.
             select_on: split that training validates on; its best score chooses the checkpoint. `test` only repeats
                 a paper that selected on test; the result states the split.
+            empty_truth: `skip` (also None) leaves out samples whose true mask is empty, in all splits; `keep` does not.
         """
         super().__init__()
         if select_on not in ("val", "test"):
@@ -97,7 +104,9 @@ class ReferringDataModule(LightningDataModule):
             "source_options": source_options,
             "manifest": manifest,
             "pixels": pixels,
+            "empty_truth": empty_truth,
         }
+        self.empty_truth = rule(empty_truth)
         for split, count in self.limit.items():
             if split not in SPLITS:
                 raise UsageError(f"data.limit: there is no split '{split}'.{did_you_mean(split, list(SPLITS))}")
@@ -130,11 +139,15 @@ class ReferringDataModule(LightningDataModule):
         self.train_dataset = self.open_split("train", training=True)
         self.val_dataset = self.open_split(self.select_on)
         self.test_dataset = self.open_split("test")
+        if self.language_control:
+            self.test_dataset = permuted(self.test_dataset, self.seed)
         # Counting before the workers exist leaves them the tokens of all expressions.
         if stage == "fit" and self._place()[0] == 0 and (cut := self.train_dataset.cut()):
             share = f"{cut:,} of {len(self.train_dataset):,} ({cut / len(self.train_dataset):.1%})"
             length = self.input_spec.max_tokens
             print(f"{share} training expressions are longer than {length} tokens and lose their end", flush=True)
+        if stage == "fit" and self._place()[0] == 0 and (empty := locate(self._config).empty(self.manifest_path)):
+            print(f"rrsis-bench: warning: {empty}", file=sys.stderr, flush=True)
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint says of its data: names, limits, the sha256 of the manifest and that of all images."""
@@ -152,11 +165,16 @@ class ReferringDataModule(LightningDataModule):
             training: augment, and leave the native truth out.
             limited: obey `limit`; False opens the whole split.
         """
-        opened = Manifest.open(self.manifest_path, split)
+        opened = Manifest.open(self.manifest_path, split, self.empty_truth)
         if limited and split in self.limit:
             opened = opened.head(self.limit[split])
         made = ReferringDataset(opened, self.root, self.input_spec, training, self.augment, self.seed)
         return permuted(made, self.seed) if self.permute_expressions and len(made) else made
+
+    def n_skipped(self, split: str) -> int:
+        """How many samples of a split are left out because their true mask is empty."""
+        empty = Manifest.open(self.manifest_path, split).n_empty
+        return empty if self.empty_truth == "skip" else 0
 
     def train_dataloader(self) -> ResumableLoader:
         """The shuffled, resumable training loader. It drops the last, smaller batch unless that is the only one."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data.empty_truth import EmptyTruth
 from rrsis_bench.errors import MissingResourceError, UserError
 from rrsis_bench.files import write_bytes
 
@@ -36,6 +37,7 @@ class Pair:
         split: `train`, `val` or `test`.
         category: class name, or "" where the data set has none.
         pixels: how the image's numbers become 8-bit RGB (see `PixelRule.from_config`); empty for plain 8-bit images.
+        empty: whether the mask has no pixel.
     """
 
     sample_id: str
@@ -48,17 +50,21 @@ class Pair:
     split: str
     category: str
     pixels: Mapping[str, Any] = field(default_factory=dict)
+    empty: bool = False
 
 
-_FIELDS = tuple(one.name for one in fields(Pair) if one.name != "pixels")
+_FIELDS = tuple(one.name for one in fields(Pair) if one.name not in ("pixels", "empty"))
+_EMPTY = b', "empty": true}'
+"""How the line of a pair with an empty mask ends."""
 _SPLIT = re.compile(rb'"split": "((?:[^"\\]|\\.)*)"')
 
 
 def dump_pair(pair: Pair) -> bytes:
     """One line of a manifest."""
     values = asdict(pair)
-    if not values["pixels"]:
-        del values["pixels"]
+    for name in ("pixels", "empty"):
+        if not values[name]:
+            del values[name]
     return json.dumps(values, ensure_ascii=False).encode("utf-8") + b"\n"
 
 
@@ -69,7 +75,6 @@ def write_manifest(path: Path, pairs: Iterable[Pair]) -> int:
         the number of pairs written.
     """
     lines = [dump_pair(pair) for pair in pairs]
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, b"".join(lines))
     return len(lines)
 
@@ -78,26 +83,33 @@ class Manifest:
     """A manifest file, or one split of it, as a sequence of pairs.
 
     The file is mapped into memory. A worker that receives a copy maps it again.
+
+    Attributes:
+        path: the JSONL file.
+        n_empty: how many pairs with an empty mask the file holds for the split.
     """
 
-    def __init__(self, path: Path, offsets: NDArray[np.int64]) -> None:
+    def __init__(self, path: Path, offsets: NDArray[np.int64], n_empty: int = 0) -> None:
         """Use `Manifest.open`.
 
         Args:
             path: the JSONL file.
             offsets: (N, 2) start and end byte of each line.
+            n_empty: how many pairs with an empty mask there are, kept or not.
         """
         self.path = path
+        self.n_empty = n_empty
         self._offsets = offsets
         self._buffer = _map(path)
 
     @classmethod
-    def open(cls, path: str | Path, split: str | None = None) -> Manifest:
+    def open(cls, path: str | Path, split: str | None = None, empty_truth: EmptyTruth = "skip") -> Manifest:
         """Open a manifest.
 
         Args:
             path: the JSONL file.
             split: keep only the pairs of this split; None for all.
+            empty_truth: `skip` leaves out the pairs with an empty mask.
 
         Raises:
             MissingResourceError: the file does not exist.
@@ -109,7 +121,7 @@ class Manifest:
         wanted = None if split is None else json.dumps(split, ensure_ascii=False).encode("utf-8")[1:-1]
         buffer = _map(path)
         kept: list[tuple[int, int]] = []
-        start, number = 0, 0
+        start, number, n_empty = 0, 0, 0
         while start < len(buffer):
             end = buffer.find(b"\n", start)
             end = len(buffer) if end < 0 else end
@@ -122,9 +134,12 @@ class Manifest:
                         f"{path}:{number} is no image-expression pair; delete the file and prepare it again."
                     )
                 if wanted is None or found[-1] == wanted:
-                    kept.append((start, end))
+                    empty = buffer[max(start, end - len(_EMPTY)) : end] == _EMPTY
+                    n_empty += empty
+                    if not empty or empty_truth == "keep":
+                        kept.append((start, end))
             start = end + 1
-        return cls(path, np.array(kept, np.int64).reshape(-1, 2))
+        return cls(path, np.array(kept, np.int64).reshape(-1, 2), n_empty)
 
     def __len__(self) -> int:
         """Number of pairs."""
@@ -140,7 +155,8 @@ class Manifest:
         line = bytes(self._buffer[int(start) : int(end)])
         try:
             values = json.loads(line)
-            return Pair(**{name: values[name] for name in _FIELDS}, pixels=values.get("pixels") or {})
+            required = {name: values[name] for name in _FIELDS}
+            return Pair(**required, pixels=values.get("pixels") or {}, empty=bool(values.get("empty")))
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.path}, entry {index}, holds no pair ({error}); delete the file and prepare the data set again."
@@ -152,11 +168,11 @@ class Manifest:
 
     def head(self, count: int) -> Manifest:
         """The first `count` pairs."""
-        return Manifest(self.path, self._offsets[:count])
+        return Manifest(self.path, self._offsets[:count], self.n_empty)
 
     def take(self, positions: Sequence[int]) -> Manifest:
         """The pairs at these positions, in this order."""
-        return Manifest(self.path, self._offsets[np.asarray(positions, dtype=np.intp)])
+        return Manifest(self.path, self._offsets[np.asarray(positions, dtype=np.intp)], self.n_empty)
 
     def content_hash(self, root: str | Path) -> str:
         """The hash by which a result names its data: sha256 over the sorted lines of all pairs.
@@ -183,10 +199,10 @@ class Manifest:
         return hashlib.sha256("".join(sorted(lines)).encode("utf-8")).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_offsets": self._offsets}
+        return {"path": self.path, "_offsets": self._offsets, "n_empty": self.n_empty}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.path, self._offsets = state["path"], state["_offsets"]
+        self.path, self._offsets, self.n_empty = state["path"], state["_offsets"], state["n_empty"]
         self._buffer = _map(self.path)
 
 

@@ -1,7 +1,8 @@
-"""Masks as COCO run-length encodings: checked before they are decoded.
+"""Masks as COCO run-length encodings (RLE), which `decode` checks before it decodes them.
 
-An RLE is `{"size": [h, w], "counts": str}`: run lengths of background and foreground in turn, down the columns,
-each written in base 32 with every run from the fourth on stored as a difference to the run two before it.
+An RLE is `{"size": [h, w], "counts": str}`. `counts` holds the lengths of background and foreground runs in turn, down
+the columns. Each length is written in base 32. From the fourth run on, `counts` stores the difference to the run two
+before.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def runs(rle: Mapping[str, Any]) -> NDArray[np.int64]:
     """Run lengths of a compressed RLE, background first.
 
     Raises:
-        MaskError: the size is no pair of positive integers, a character is outside the code, the string ends within a
-            number, a run is negative, or the runs do not cover the mask exactly.
+        MaskError: the size is not a pair of positive integers, or the string is not in the code. A run is negative, or
+            the runs do not cover the mask exactly.
     """
     height, width = _size(rle)
     counts = rle.get("counts")

@@ -14,29 +14,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrsis_bench import paths
+from rrsis_bench.data import empty_truth
 from rrsis_bench.data.catalogue import GENERATOR, describe
-from rrsis_bench.data.manifest import write_manifest
+from rrsis_bench.data.empty_truth import EmptyTruth
+from rrsis_bench.data.info import SPLITS
+from rrsis_bench.data.manifest import Manifest, write_manifest
 from rrsis_bench.data.pixels import PixelRule
 from rrsis_bench.data.sources import create
 from rrsis_bench.data.state import FileState, identity_of
 from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_you_mean
-from rrsis_bench.files import write_text
+from rrsis_bench.files import prove_writable, write_text
 
 if TYPE_CHECKING:
     from rrsis_bench.data.sources.base import Source
 
-_FORMAT = 2
+_FORMAT = 3
 _UNUSED_SECONDS = 30 * 24 * 3600
 
 
 @dataclass(frozen=True)
 class Located:
-    """A data set on this machine: its name, its source, the folder it is read from, and the source's options."""
+    """A data set on this machine: its name, its source, the folder it is read from, and the source's options.
+
+    The manifest holds the samples with an empty truth, too; `empty_truth` is what to do with them.
+    """
 
     dataset: str
     source: Source
     root: Path
     options: Mapping[str, Any]
+    empty_truth: EmptyTruth = "skip"
+
+    def empty(self, path: Path) -> str:
+        """Say how many samples of a manifest have an empty truth, by split, and what is done with them; "" if none."""
+        counts = {split: Manifest.open(path, split).n_empty for split in SPLITS}
+        return empty_truth.told(counts, self.empty_truth)
 
 
 def locate(data: Mapping[str, Any]) -> Located:
@@ -44,7 +56,7 @@ def locate(data: Mapping[str, Any]) -> Located:
 
     Args:
         data: the `data` block of a configuration: `dataset`, `source`, `source_options`, `root`, `manifest`,
-            `generator`, `pixels`. Without `root`, a `manifest` file's own folder is the root.
+            `generator`, `pixels`, `empty_truth`. Without `root`, a `manifest` file's own folder is the root.
 
     Returns:
         the data set. `ensure_manifest` checks whether its files are complete.
@@ -54,18 +66,20 @@ def locate(data: Mapping[str, Any]) -> Located:
     if data.get("manifest"):
         options["manifest"] = str(data["manifest"])
     source, described = create(named, **options), describe(dataset, named)
+    source.dataset = dataset
     if described.kind != "unknown":
         # For messages and checks. The classes stay the source's own: some sources find categories by them.
         source.info = replace(described, classes=source.info.classes)
     source.pixels = PixelRule.from_config(data.get("pixels"))
     if data.get("pixels"):
         options["pixels"] = source.pixels.to_config()
+    source.empty_truth = empty_truth.rule(data.get(empty_truth.REASON))
     root = folder(data)
     if generator:
         from rrsis_bench.data.sources.synthetic import generate
 
         generate(root, **_recipe(generator))
-    return Located(dataset, source, root, options)
+    return Located(dataset, source, root, options, source.empty_truth)
 
 
 def folder(data: Mapping[str, Any]) -> Path:
@@ -110,9 +124,11 @@ def ensure_manifest(located: Located, force: bool = False) -> Path:
 
     Raises:
         MissingResourceError: the data set is missing, or a file of it cannot be used.
-        UserError: a file changed during the preparation.
+        UserError: a file changed during the preparation, or the cache cannot be written.
     """
     files = _files(located)
+    if force or not is_recorded(located):
+        prove_writable(_named(located, ""))
     contents = files.contents(afresh=True) if force else None
     path = manifest_path(located)
     images = _images_path(path)
@@ -122,6 +138,7 @@ def ensure_manifest(located: Located, force: bool = False) -> Path:
         return path
     contents = files.contents() if contents is None else contents
     path = _named(located, identity_of(contents))
+    prove_writable(path, _images_path(path))
     pairs = list(located.source.prepare(located.root))
     if not pairs:
         raise MissingResourceError(

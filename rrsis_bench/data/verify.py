@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
+from itertools import chain, count, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from rrsis_bench.data.info import SourceInfo
+from rrsis_bench.data import empty_truth
+from rrsis_bench.data.empty_truth import EmptyTruth
+from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, MissingMaskError, area
 from rrsis_bench.data.pixels import (
@@ -38,6 +41,8 @@ BLOCKING = frozenset(
         "corrupt-mask",
         "size-mismatch",
         "unknown-id",
+        "duplicate-id",
+        "file-name",
         "non-utf8",
         "format",
     }
@@ -132,17 +137,18 @@ def prepare_entries(
                 f"`rrsis-bench data verify {name}` lists all such files."
             )
 
-    sample_ids: dict[str, int] = defaultdict(int)
+    sample_ids: set[str] = set()
     image_ids = _ImageIds()
     for examined in examine(root, scan(refuse), info.title, rule):
         for finding in examined.findings:
             refuse(finding)
         pair = examined.pair
         if pair is not None:
-            sample_ids[pair.sample_id] += 1
-            repeat = sample_ids[pair.sample_id]
+            names = chain([pair.sample_id], (f"{pair.sample_id}#{repeat}" for repeat in count(2)))
+            sample_id = next(name for name in names if name not in sample_ids)
+            sample_ids.add(sample_id)
             yield Pair(
-                sample_id=pair.sample_id if repeat == 1 else f"{pair.sample_id}#{repeat}",
+                sample_id=sample_id,
                 image_id=image_ids.of(examined.pixels, pair.image),
                 image=pair.image,
                 width=pair.width,
@@ -152,11 +158,16 @@ def prepare_entries(
                 split=pair.split,
                 category=pair.category,
                 pixels=pair.pixels,
+                empty=pair.empty,
             )
 
 
 def verify_entries(
-    root: Path, scan: Callable[[Report], Iterable[ListedPair]], info: SourceInfo, rule: PixelRule = _AS_STORED
+    root: Path,
+    scan: Callable[[Report], Iterable[ListedPair]],
+    info: SourceInfo,
+    rule: PixelRule = _AS_STORED,
+    empty: EmptyTruth = "skip",
 ) -> list[Finding]:
     """Every check on every entry. Errors come first, then warnings, then notes.
 
@@ -165,6 +176,7 @@ def verify_entries(
         scan: lists the entries and reports what is wrong with the listing itself.
         info: the data set, with its published counts.
         rule: how images are read where their files do not say.
+        empty: what is done with samples whose truth is empty.
     """
     findings: list[Finding] = []
     examined: list[Examined] = []
@@ -174,6 +186,9 @@ def verify_entries(
     findings += _duplicates(examined)
     findings += _copies(examined)
     findings += _counts([item.entry for item in examined], info)
+    counts = Counter(item.entry.split for item in examined if item.pair is not None and item.pair.empty)
+    if told := empty_truth.told({split: counts[split] for split in SPLITS}, empty):
+        findings.append(Finding("warning", ".", told, "empty-mask"))
     order = {"error": 0, "warning": 1, "info": 2}
     return sorted(
         set(findings), key=lambda finding: (order[finding.severity], finding.check, finding.file, finding.message)
@@ -187,11 +202,14 @@ class ScannedSource:
         name: of the source, for messages.
         info: what a user should know of the data set.
         pixels: how its images are read where their files alone do not say.
+        empty_truth: what is done with samples whose truth is empty.
     """
 
     name: ClassVar[str]
     info: ClassVar[SourceInfo]
     pixels: PixelRule = _AS_STORED
+    empty_truth: EmptyTruth = "skip"
+    dataset: str = ""
 
     def key_files(self, root: Path) -> list[Path]:
         """The files and folders without which there is nothing to read."""
@@ -200,12 +218,14 @@ class ScannedSource:
     def prepare(self, root: Path) -> Iterator[Pair]:
         """The pairs of all splits."""
         self.key_files(root)
-        return prepare_entries(root, lambda report: self._scan(root, report), self.name, self.info, self.pixels)
+        name = self.dataset or self.name
+        return prepare_entries(root, lambda report: self._scan(root, report), name, self.info, self.pixels)
 
     def verify(self, root: Path) -> list[Finding]:
         """Every check on every file."""
         self.key_files(root)
-        return verify_entries(root, lambda report: self._scan(root, report), self.info, self.pixels)
+        scan = partial(self._scan, root)
+        return verify_entries(root, scan, self.info, self.pixels, self.empty_truth)
 
     def _scan(self, root: Path, report: Report) -> Iterable[ListedPair]:
         raise NotImplementedError
@@ -262,7 +282,7 @@ def _examine(entry: ListedPair, image: _Image) -> Examined:
     if read.remark:
         findings.append(Finding("warning", entry.mask_file, read.remark, "mask-values"))
     if covered == 0:
-        findings.append(Finding("error", entry.mask_file, "mask is empty", "empty-mask"))
+        findings.append(Finding("info", entry.mask_file, "mask is empty", "empty-mask"))
     elif covered == height * width:
         findings.append(Finding("warning", entry.mask_file, "mask covers the whole image", "full-mask"))
     if image.error is None:
@@ -273,7 +293,7 @@ def _examine(entry: ListedPair, image: _Image) -> Examined:
             findings.append(Finding("warning" if near else "error", entry.mask_file, message, "size-mismatch"))
         pair = Pair(
             entry.sample_id, "", entry.image, size[1], size[0], read.rle, entry.text, entry.split, entry.category,
-            image.reading,
+            image.reading, covered == 0,
         )  # fmt: skip
     return Examined(entry, pair, image.pixels, tuple(findings))
 

@@ -1,15 +1,15 @@
-"""Polygons of a sphere as RFC 7946 wants them: cut where they cross the antimeridian, carried on to a pole they hold.
+"""Cuts polygons at the antimeridian, as RFC 7946 asks, and extends a polygon around a pole to the pole.
 
-A ring is cut into chains where it crosses the antimeridian. On the antimeridian, from south to north, a polygon begins
-and ends by turns at the crossings, so that each crossing has a mate, or the pole; along the antimeridian chains are
-joined to rings again.
+`cut` splits each ring into chains where the ring crosses the antimeridian. From south to north, a polygon begins at one
+crossing and ends at the next. These two crossings are mates; around a pole, the last crossing has the pole as its mate.
+`cut` then joins the chains of mates along the antimeridian to rings.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -26,6 +26,7 @@ Point = tuple[float, float]
 
 _NEAR = 1e-10  # degrees, a hundredth of a millimetre: a point on the antimeridian itself is moved so far west of it
 _DECIMALS = 9
+_AT_SEAM = 1e-8  # degrees
 
 
 class _Tangled(Exception):
@@ -50,15 +51,18 @@ class _Crossing:
         return 180.0 if self.eastward else -180.0
 
 
-def cut(rings: Sequence[Path]) -> list[list[Path]]:
-    """A polygon as one or more that lie within -180 to 180 degrees.
+def cut(rings: Sequence[Path], seam: float | None = None) -> list[list[Path]]:
+    """Cut a polygon into polygons between -180 and 180 degrees.
 
     Args:
-        rings: outline, counter-clockwise as seen from above, then holes, clockwise; longitudes go on beyond 180
-            without a jump, and end 360 degrees from where they began in a ring around a pole.
+        rings: the outline, counter-clockwise on the map, then the holes, clockwise. Longitudes have no jump: they
+            continue beyond 180, and the last point of a ring around a pole is 360 degrees from its first.
+        seam: None, or the longitude at which the left and the right end of an image around the globe meet. `rings` may
+            then be those of several polygons, which are joined at this longitude.
 
     Returns:
-        polygons, each an outline and its holes, turned as given; empty for one without area, or torn by rounding.
+        polygons, each an outline and its holes, turned as given. The list is empty if the polygon has no area, or if
+        rounding has torn it.
     """
     chains: list[Path] = []
     crossings: list[_Crossing] = []
@@ -83,13 +87,13 @@ def cut(rings: Sequence[Path]) -> list[list[Path]]:
             start, stop = crossings[begin], crossings[end]
             ends.append(end)
             chains.append(np.concatenate([[(-start.left, start.latitude)], between, [(stop.left, stop.latitude)]]))
-    if not chains:
+    if not chains and seam is None:
         return [[_rounded(ring) for ring in whole]]
     try:
         joined = _joined(chains, ends, crossings, turns)
     except _Tangled:
         return []
-    loops = _apart([_rounded(ring) for ring in (*joined, *whole)])
+    loops = _apart([_rounded(ring, seam) for ring in (*joined, *whole)], seam)
     return _with_holes([one for one in loops if signed_area(one) > 0], [one for one in loops if signed_area(one) < 0])
 
 
@@ -138,23 +142,26 @@ def _joined(chains: Sequence[Path], ends: Sequence[int], crossings: Sequence[_Cr
     return rings
 
 
-def _rounded(ring: Path) -> Path:
+def _rounded(ring: Path, seam: float | None = None) -> Path:
     """A closed ring without the same point twice in a row; points that were moved off the antimeridian return to it."""
     points = np.clip(np.round(ring, _DECIMALS), (-180, -90), (180, 90))
+    if seam is not None:
+        points[np.abs(points[:, 0] - seam) < _AT_SEAM, 0] = seam
     kept: Path = points[np.append(True, (np.diff(points, axis=0) != 0).any(axis=1))]
     return kept
 
 
-def _apart(rings: Sequence[Path]) -> list[Path]:
+def _apart(rings: Sequence[Path], seam: float | None) -> list[Path]:
     """Rings that touch themselves nowhere, and run along no line twice.
 
     Where a corner lay on the antimeridian, rings run to and fro on it; where an image goes around the globe, its two
     ends meet. Lines that are run both ways are taken out, and the others followed to rings again.
     """
     points = np.concatenate(rings)
+    stops = {x: np.unique(points[points[:, 0] == x, 1]) for x in (-180.0, 180.0, *([] if seam is None else [seam]))}
     onward: dict[Point, dict[Point, None]] = defaultdict(dict)
     for ring in rings:
-        for start, stop in pairwise(_with_stops(ring, points)):
+        for start, stop in pairwise(_with_stops(ring, stops)):
             if start in onward[stop]:
                 del onward[stop][start]
             else:
@@ -179,13 +186,13 @@ def _turn(before: Point, here: Point, after: Point) -> float:
     return math.atan2(x * v - y * u, x * u + y * v)
 
 
-def _with_stops(ring: Path, points: Path) -> list[Point]:
-    """The points of a ring and, where it runs along the antimeridian, those of all rings on its way."""
+def _with_stops(ring: Path, stops: Mapping[float, Path]) -> list[Point]:
+    """The points of a ring and, where it runs along a meridian of `stops`, the latitudes given there on its way."""
     path: list[Point] = []
     for (x0, y0), (x1, y1) in pairwise(ring.tolist()):
         path.append((x0, y0))
-        if x0 == x1 and abs(x0) == 180:
-            passed = np.unique(points[points[:, 0] == x0, 1])
+        if x0 == x1 and x0 in stops:
+            passed = stops[x0]
             between = passed[(passed > min(y0, y1)) & (passed < max(y0, y1))].tolist()
             path += [(x0, y) for y in (between if y1 > y0 else between[::-1])]
     return path + path[:1]

@@ -1,4 +1,4 @@
-"""Shows the progress of a run: a rich progress bar on a terminal, one line per epoch in a file or a pipe."""
+"""Shows the progress of a run: one line per epoch, and on a terminal a rich progress bar."""
 
 from __future__ import annotations
 
@@ -15,7 +15,19 @@ from rrsis_bench.run.folder import RunFolder
 
 
 class Bar(RichProgressBar):
-    """Lightning's rich progress bar. It shows values that the host already has, and never waits for the device."""
+    """Lightning's rich progress bar. It shows values that the host already has, and never waits for the device.
+
+    It counts epochs from 1, as `Lines` does, and says whether a test is the language control.
+    """
+
+    @property
+    def test_description(self) -> str:
+        """What is tested."""
+        data = getattr(self.trainer, "datamodule", None)
+        return "Language control" if getattr(data, "language_control", False) else "Test"
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
@@ -33,7 +45,7 @@ class Bar(RichProgressBar):
 
 
 class Lines(Callback):
-    """Prints one line per epoch, for logs and pipes."""
+    """Prints one line per epoch. On a terminal, it stays above the progress bar."""
 
     def __init__(self) -> None:
         self._started = 0.0
@@ -65,7 +77,7 @@ def run_callbacks(folder: RunFolder, monitor: str, checkpoint_every: int, termin
         folder: the run folder.
         monitor: metric that chooses `best.ckpt`, without the prefix `val/`.
         checkpoint_every: optimiser steps between two writes of `last.ckpt` within an epoch.
-        terminal: show a progress bar in place of lines.
+        terminal: show a progress bar below the lines.
         logs: log learning rates; the run must have a logger.
     """
     best = ModelCheckpoint(
@@ -80,4 +92,4 @@ def run_callbacks(folder: RunFolder, monitor: str, checkpoint_every: int, termin
     )
     last = LastCheckpoint(folder.last, checkpoint_every)
     rates = [LearningRateMonitor(logging_interval="step")] if logs else []
-    return [ExactResume(), *rates, Bar(leave=False) if terminal else Lines(), best, last]
+    return [ExactResume(), *rates, *([Bar(leave=False)] if terminal else []), Lines(), best, last]

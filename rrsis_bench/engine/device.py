@@ -2,9 +2,54 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
+from typing import Any
 
-from rrsis_bench.errors import UsageError
+import torch
+from lightning.pytorch.strategies import StrategyRegistry
+
+from rrsis_bench.errors import UsageError, did_you_mean
+
+
+def check_devices(trainer: Mapping[str, Any]) -> None:
+    """Refuse what a trainer cannot run on this machine, before a network is built for it.
+
+    Args:
+        trainer: the `trainer` block of a configuration.
+
+    Raises:
+        UsageError: this machine has no GPU, or fewer than asked for; or a CPU cannot do what is asked for.
+    """
+    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
+    strategy = trainer.get("strategy", "auto")
+    if strategy not in (known := [*StrategyRegistry.available_strategies(), "auto"]):
+        raise UsageError(f"trainer.strategy: there is no strategy '{strategy}'.{did_you_mean(strategy, known)}")
+    there = 0 if accelerator in ("mps", "cpu") else torch.cuda.device_count()
+    if not there and accelerator not in ("cuda", "cpu"):
+        there = int(torch.backends.mps.is_available())
+    if accelerator == "cpu" or (accelerator == "auto" and not there):
+        _check_cpu(devices, strategy, str(trainer.get("precision")))
+        return
+    if not there:
+        raise UsageError(
+            f"trainer.accelerator={accelerator}: torch finds no such device on this machine (rrsis-bench env lists "
+            "them); take --trainer cpu, or leave --trainer out."
+        )
+    numbers = [int(one) for one in devices.split(",")] if isinstance(devices, str) and "," in devices else devices
+    asked = max(numbers) + 1 if isinstance(numbers, list) else int(numbers) if str(numbers).isdigit() else 1
+    if asked > there:
+        raise UsageError(f"trainer.devices={devices}: this machine has {there} of accelerator {accelerator}.")
+
+
+def _check_cpu(devices: Any, strategy: str, precision: str) -> None:
+    """Refuse devices, a strategy or a precision that need a GPU."""
+    if not (devices in ("auto", 1) or str(devices).isdigit()):
+        raise UsageError(f"trainer.devices={devices}: for a CPU, this is the number of processes, such as 1.")
+    if strategy.startswith(("fsdp", "deepspeed")):
+        raise UsageError(f"trainer.strategy={strategy} needs GPUs; --trainer cpu takes trainer.strategy=auto or ddp.")
+    if precision.startswith(("16", "transformer-engine")):
+        # Lightning computes with another precision instead of 16-mixed, and says it in a warning only.
+        raise UsageError(f"trainer.precision={precision} needs a GPU; a CPU takes --trainer.precision=bf16-mixed.")
 
 
 def pick_device(name: str) -> torch.device:

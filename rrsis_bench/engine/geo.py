@@ -23,8 +23,12 @@ from rrsis_bench.engine.outlines import Region, Ring, regions, signed_area
 from rrsis_bench.errors import UsageError
 
 BLOCK = 256  # side of the mask's tiles in pixels
-_LONGEST = 64  # pixels: lines of a map bend in longitude and latitude, those up to here by less than a tenth of a pixel
-_STRAIGHT = 1.0  # degrees of longitude that such a line may span
+_LONGEST = 64  # pixels between points of a line, so that no bend of a map is overlooked
+_SHORTEST = 1 / 32  # pixels: a shorter line is not halved
+_OFF = 0.05  # pixels: how far the middle of a line may lie off in longitude and latitude
+_AT_POLE = 1e-9  # degrees
+_TOGETHER, _FAR = 1e-8, 90.0  # degrees: ends of an image that meet around the globe, and its middle away from them
+_WIDEST = 45.0  # degrees of longitude that half a line may span
 _AT_ONCE = 1000  # regions brought to longitude and latitude by one call
 
 
@@ -73,12 +77,16 @@ class GeoImage:
 
     def to_world(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Columns and rows (N, 2) of pixel corners as longitude and latitude in WGS 84; infinite off the globe."""
-        # A corner on a pole has no longitude: a map is shifted by a millionth of a pixel.
-        placed = self.to_map(points if self.crs.is_geographic else points + 1e-6)
+        placed = self.to_map(points)
         found = _degrees(self.crs, placed)
         if self.crs.is_geographic:
             # Longitudes beyond 180 go on as the image has them.
             found[:, 0] += 360 * np.round((placed[:, 0] - found[:, 0]) / 360)
+            return found
+        # A corner on a pole has no longitude: it is moved by a thousandth of a pixel.
+        poles = np.abs(found[:, 1]) > 90 - _AT_POLE
+        if poles.any():
+            found[poles] = _degrees(self.crs, self.to_map(points[poles] + 1e-3))
         return found
 
     @property
@@ -187,9 +195,10 @@ def geojson(found: Sequence[Region], place: GeoImage, properties: Mapping[str, A
         properties: copied into each feature, with the number of its pixels.
     """
     lines = []
+    seam = _seam(found, place)
     for start in range(0, len(found), _AT_ONCE):
         some = found[start : start + _AT_ONCE]
-        for region, geometry in zip(some, _in_the_world(some, place), strict=True):
+        for region, geometry in zip(some, _in_the_world(some, place, seam), strict=True):
             feature = {
                 "type": "Feature",
                 "geometry": geometry,
@@ -199,16 +208,35 @@ def geojson(found: Sequence[Region], place: GeoImage, properties: Mapping[str, A
     return b'{"type": "FeatureCollection", "features": [\n' + b",\n".join(lines) + b"\n]}\n"
 
 
-def _in_the_world(found: Sequence[Region], place: GeoImage) -> list[dict[str, Any] | None]:
+def _seam(found: Sequence[Region], place: GeoImage) -> float | None:
+    """The longitude at which the left and the right end of an image around the globe meet; None for another image."""
+    ends = np.array([(ring.min(axis=0), ring.max(axis=0)) for region in found for ring, *_ in region.polygons])
+    if not len(ends):
+        return None
+    left, right = ends[:, 0, 0].min(), ends[:, 1, 0].max()
+    row = (ends[:, 0, 1].min() + ends[:, 1, 1].max()) / 2
+    places = place.to_world(np.array([[left, row], [(left + right) / 2, row], [right, row]], np.float64))
+    if not np.isfinite(places).all():
+        return None
+    middle, whole = (np.abs(places[1:] - places[0]) % 360)[:, 0]
+    away, apart = min(middle, 360 - middle), min(whole, 360 - whole)
+    if apart > _TOGETHER or away < _FAR or np.ptp(places[:, 1]) > _TOGETHER:
+        return None
+    return float((np.round(places[0, 0], 9) + 180) % 360 - 180)
+
+
+def _in_the_world(found: Sequence[Region], place: GeoImage, seam: float | None) -> list[dict[str, Any] | None]:
     """GeoJSON geometries in WGS 84 of regions; None for one that is not on the globe."""
     shapes = [[_turned_on_map(polygon, place.mirrored) for polygon in region.polygons] for region in found]
     placed = iter(_spherical([ring for shape in shapes for polygon in shape for ring in polygon], place))
     geometries: list[dict[str, Any] | None] = []
     for shape in shapes:
         parts: list[list[NDArray[np.float64]]] = []
-        for polygon in shape:
-            rings = [next(placed) for _ in polygon]
-            parts += cut(rings) if all(np.isfinite(ring).all() for ring in rings) else []
+        groups = [[next(placed) for _ in polygon] for polygon in shape]
+        if seam is not None:
+            groups = [[ring for rings in groups for ring in rings]]
+        for rings in groups:
+            parts += cut(rings, seam) if all(np.isfinite(ring).all() for ring in rings) else []
         polygons = [[_turned(ring, number == 0).tolist() for number, ring in enumerate(part)] for part in parts]
         if len(polygons) == 1:
             geometries.append({"type": "Polygon", "coordinates": polygons[0]})
@@ -227,30 +255,59 @@ def _turned(ring: NDArray[Any], counter_clockwise: bool) -> NDArray[Any]:
 
 
 def _spherical(rings: Sequence[Ring], place: GeoImage) -> list[NDArray[np.float64]]:
-    """Rings of pixels as longitudes, without jumps, and latitudes."""
-    done = _followed(rings, place, _LONGEST)
-    # A line that spans much longitude bends: it is followed pixel by pixel.
-    bent = [
-        number
-        for number, ring in enumerate(done)
-        if np.isfinite(ring).all() and np.abs(np.diff(ring[:, 0])).max() > _STRAIGHT
-    ]
-    if bent:
-        for number, ring in zip(bent, _followed([rings[number] for number in bent], place, 1), strict=True):
-            done[number] = ring
+    """Rings of pixels as longitudes, without jumps, and latitudes.
+
+    A line of pixels is halved until it is straight in longitude and latitude, too.
+    """
+    finer = [_finer(ring, _LONGEST) for ring in rings]
+    points = np.concatenate(finer)
+    owners = np.repeat(np.arange(len(finer)), [len(ring) for ring in finer])
+    found = place.to_world(points)
+    # Where a line that is not straight enough may begin.
+    doubtful = np.flatnonzero(owners[1:] == owners[:-1]) if not place.crs.is_geographic else np.empty(0, np.intp)
+    while doubtful.size:
+        middle = (points[doubtful] + points[doubtful + 1]) / 2
+        length = np.abs(points[doubtful + 1] - points[doubtful]).max(axis=1)
+        there = place.to_world(middle)
+        bent = (length > _SHORTEST) & _bent(found[doubtful], there, found[doubtful + 1], length)
+        at = doubtful[bent] + 1
+        points = np.insert(points, at, middle[bent], axis=0)
+        found = np.insert(found, at, there[bent], axis=0)
+        owners = np.insert(owners, at, owners[at])
+        inserted = at + np.arange(at.size)
+        doubtful = np.stack([inserted - 1, inserted], axis=1).ravel()
+    done = np.split(found, np.flatnonzero(np.diff(owners)) + 1)
+    if not place.crs.is_geographic:
+        for ring in done:
+            if np.isfinite(ring).all():
+                ring[:, 0] = np.unwrap(ring[:, 0], period=360)
     return done
 
 
-def _followed(rings: Sequence[Ring], place: GeoImage, longest: int) -> list[NDArray[np.float64]]:
-    """Rings in longitude and latitude, a point at least every so many pixels."""
-    finer = [_finer(ring, longest) for ring in rings]
-    ends = np.cumsum([len(ring) for ring in finer])
-    found = np.split(place.to_world(np.concatenate(finer)), ends[:-1])
-    if not place.crs.is_geographic:
-        for ring in found:
-            if np.isfinite(ring).all():
-                ring[:, 0] = np.unwrap(ring[:, 0], period=360)
-    return found
+def _bent(
+    start: NDArray[np.float64], middle: NDArray[np.float64], stop: NDArray[np.float64], length: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether lines straight in the image are not so in longitude and latitude.
+
+    Args:
+        start: longitude and latitude (N, 2) of where they begin.
+        middle: of their middles in the image.
+        stop: of where they end.
+        length: (N,) in pixels.
+
+    Returns:
+        (N,) True where a half spans much longitude, or the middle is off by more than a share of a pixel.
+    """
+    with np.errstate(invalid="ignore"):
+        first, second = middle - start, stop - middle
+        for half in (first, second):
+            half[:, 0] -= 360 * np.round(half[:, 0] / 360)
+        wide = np.maximum(np.abs(first[:, 0]), np.abs(second[:, 0])) > _WIDEST
+        scale = np.stack([np.cos(np.radians(middle[:, 1])), np.ones(len(middle))], axis=1)
+        off = np.hypot(*((second - first) / 2 * scale).T)
+        pixel = (np.hypot(*(first * scale).T) + np.hypot(*(second * scale).T)) / length
+        bent: NDArray[np.bool_] = wide | (off > _OFF * pixel)
+    return bent
 
 
 def _finer(ring: Ring, longest: int) -> NDArray[np.float64]:

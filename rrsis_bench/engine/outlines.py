@@ -1,7 +1,7 @@
-"""A mask's regions as polygons that touch themselves nowhere.
+"""The regions of a mask as polygons that do not touch themselves.
 
-Pixels that only meet at a corner belong to one region, but no polygon may pass a point twice: such a region is several
-polygons that touch there. GDAL traces the polygons of 4-connected pixels; each has one outline, and its holes.
+Pixels that meet only at a corner belong to one region. A polygon may not pass a point twice, so the region becomes two
+polygons that touch at the corner. GDAL traces the polygons of 4-connected pixels; each has one outline and its holes.
 """
 
 from __future__ import annotations

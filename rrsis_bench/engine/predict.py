@@ -27,9 +27,10 @@ from rrsis_bench.data.transforms import normalise, resize_image
 from rrsis_bench.engine import geo, load
 from rrsis_bench.engine.bitmask import BitMask, Prediction
 from rrsis_bench.engine.device import pick_device
-from rrsis_bench.engine.outputs import Destination, write_prediction
+from rrsis_bench.engine.outputs import SUFFIXES, Destination, write_prediction
 from rrsis_bench.engine.tiling import TilePlan, blend, plan
 from rrsis_bench.errors import UsageError
+from rrsis_bench.files import prove_writable
 from rrsis_bench.methods.base import Method
 from rrsis_bench.metrics import protocols
 from rrsis_bench.metrics.counts import binarise
@@ -107,6 +108,12 @@ def predict_files(
     asked = list(dict.fromkeys(_worded(text) for text in texts))
     files = list({path.resolve(): path for path in images}.values())
     jobs = [(path, [(text, Destination.of(out, path, text)) for text in asked]) for path in files]
+    chosen, folder = pick_device(device), RunFolder(run)
+    folder.config()
+    if checkpoint is None:
+        folder.checkpoint()
+    elif not checkpoint.is_file():
+        raise UsageError(f"--ckpt: there is no checkpoint {checkpoint}.")
     for path, wanted in jobs:
         try:
             with opened(path):
@@ -116,8 +123,9 @@ def predict_files(
         if not overwrite:
             for _, destination in wanted:
                 destination.refuse_present()
-    chosen = pick_device(device)
-    loaded = load.load_run(RunFolder(run), chosen, checkpoint)
+    for _, wanted in jobs:
+        prove_writable(*(destination.file(SUFFIXES[0]) for _, destination in wanted))
+    loaded = load.load_run(folder, chosen, checkpoint)
     stated = PixelRule.from_config((loaded.config.get("data") or {}).get("pixels"))
     rule = PixelRule(rule.bands or stated.bands, rule.stretch if stretch is not None else stated.stretch)
     for path, wanted in jobs:

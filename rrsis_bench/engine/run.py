@@ -14,8 +14,10 @@ from typing import Any
 
 import yaml
 
-from rrsis_bench.boards.tables import print_scores
+from rrsis_bench.boards.render.cells import percent
+from rrsis_bench.boards.tables import print_scores, scored_split
 from rrsis_bench.config import Config
+from rrsis_bench.data.dataset import why_not_permuted
 from rrsis_bench.engine import report
 from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, selection_split
 from rrsis_bench.engine.gallery import GalleryKeeper
@@ -79,19 +81,20 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
         check_identity(content, task.method_name, task.variant, task.options, checkpoint)
         data.prepare_data()
         task.origin |= _continued(content, checkpoint, config, data.identity(), accept_changes)
-    if trainer.is_global_zero:
-        _prepare_folder(folder, checkpoint is not None, overwrite)
-        folder.write_config(cli.config_text())
-        print(f"training {task.method_name} ({task.variant}) on {data.dataset}; run folder {folder}", flush=True)
-    again = "continue with the same command and --resume auto."
-    with _interruptible(f"if {folder.last} exists, it holds the training so far; {again}"):
-        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-    clocks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
-    training = report.training_block(task, trainer, sum(clock.trained_seconds() for clock in clocks))
-    trainer.strategy.barrier()
-    selected_on = data.select_on if folder.best.is_file() else "none"
-    with _interruptible(f"the training is done; {again}"):
-        return _score(cli, folder, folder.checkpoint(), selected_on, training, started, kind="retrained")
+    with folder.hold() if trainer.is_global_zero else contextlib.nullcontext():
+        if trainer.is_global_zero:
+            _prepare_folder(folder, checkpoint is not None, overwrite)
+            folder.write_config(cli.config_text())
+            print(f"training {task.method_name} ({task.variant}) on {data.dataset}; run folder {folder}", flush=True)
+        again = "continue with the same command and --resume auto."
+        with _interruptible(f"if {folder.last} exists, it holds the training so far; {again}"):
+            trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+        clocks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
+        training = report.training_block(task, trainer, sum(clock.trained_seconds() for clock in clocks))
+        trainer.strategy.barrier()
+        selected_on = data.select_on if folder.best.is_file() else "none"
+        with _interruptible(f"the training is done; {again}"):
+            return _score(cli, folder, folder.checkpoint(), selected_on, training, started, kind="retrained")
 
 
 def _continued(
@@ -130,7 +133,9 @@ def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
         cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if cli.trainer.is_global_zero:
         name = cli.model.protocols[0].name
-        print_scores(f"{cli.datamodule.dataset} val", {name: cli.model.latest_scores})
+        data = cli.datamodule
+        split = scored_split(data.dataset, data.select_on, data.n_skipped(data.select_on))
+        print_scores(split, {name: cli.model.latest_scores})
     return 0
 
 
@@ -211,14 +216,18 @@ def _score(
     task.gallery = GalleryKeeper(data.dataset)
     true = _test(cli, checkpoint)
     shown, task.gallery = task.gallery.gathered(), None
-    data.permute_expressions = True
-    permuted = _test(cli, None)
-    data.permute_expressions = False
+    reason = why_not_permuted(list(data.test_dataset.manifest))
+    data.language_control = True
+    permuted = _test(cli, None) if reason is None else None
+    data.language_control = False
     if not trainer.is_global_zero:
         return 0
     data.setup("test")
-    table, control = (report.sample_table(scored, data.test_dataset) for scored in (true, permuted))
+    table = report.sample_table(true, data.test_dataset)
     names = [protocol.name for protocol in task.protocols]
+    control = None
+    if permuted is not None:
+        control = record.language_control(table, report.sample_table(permuted, data.test_dataset), names[0])
     configured = cli.config["data"]
     synthetic = configured.get("generator") is not None
     text = cli.config_text()
@@ -234,14 +243,13 @@ def _score(
         selected_on=selected_on,
         training=training,
         efficiency=report.costs(task, trainer),
-        language_control=record.language_control(table, control, names[0]),
+        language_control=control,
+        no_language_control=reason,
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
     )
-    folder.claim()
-    if shown:
-        gallery.write(folder, shown)
-    record.write_run(folder, result, table, text)
-    print_scores(f"{data.dataset} test", {name: true.of(protocols.get(name)) for name in names})
+    record.write_run(folder, result, table, text, gallery.text_of(shown or {}))
+    split = scored_split(data.dataset, "test", data.n_skipped("test"))
+    print_scores(split, {name: true.of(protocols.get(name)) for name in names})
     if result["status"] == "partial":
         print(f"only {len(table)} of {whole} samples of the test split were scored: no board shows this result")
     _print_end(folder, result, synthetic)
@@ -256,9 +264,12 @@ def _test(cli: TrainerCLI, checkpoint: Path | None) -> Scored:
 
 def _print_end(folder: RunFolder, result: dict[str, Any], synthetic: bool) -> None:
     control = result["language_control"]
-    ratio = control["oiou_ratio"]
-    share = "" if ratio is None else f" ({ratio:.2f} of the score: a method that reads falls far below 1)"
-    print(f"with permuted expressions: oIoU {100 * control['oiou']:.2f}{share}")
+    if control is None:
+        print(f"not scored with permuted expressions: {result['no_language_control']}")
+    else:
+        ratio = control["oiou_ratio"]
+        share = "" if ratio is None else f" ({ratio:.2f} of the score: a method that reads falls far below 1)"
+        print(f"with permuted expressions: oIoU {percent(control['oiou']) or 'not defined'}{share}")
     print(f"files: {folder}/ ({', '.join(folder.written())})")
     if synthetic:
         print(
@@ -270,6 +281,8 @@ def _print_end(folder: RunFolder, result: dict[str, Any], synthetic: bool) -> No
 def _prepare_folder(folder: RunFolder, continued: bool, overwrite: bool) -> None:
     """Mark the folder as ours, and move an old run aside, or the `metrics.csv` of a continued one."""
     folder.check_usable()
+    if not continued and not overwrite:
+        folder.check_empty()  # once more: another process may have used the folder until we locked it
     if continued or not overwrite:
         folder.keep_metrics()
     elif (target := folder.set_aside()) is not None:

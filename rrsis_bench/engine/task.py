@@ -28,10 +28,11 @@ from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.optim import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, check_groups
 from rrsis_bench.engine.packed import packed_linears, worth_packing
 from rrsis_bench.engine.watch import LossWatch
-from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.errors import UsageError, UserError, did_you_mean
 from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.build import build_method
 from rrsis_bench.metrics import functional
+from rrsis_bench.metrics.areas import Areas
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.definitions import METRICS
 from rrsis_bench.metrics.metric import SampleCounts
@@ -62,6 +63,15 @@ class Scored:
         """The metrics of a protocol by name, as fractions."""
         return functional.scores(self.counts[:, self.views.index(protocol.view)], protocol)
 
+    def choosing(self, protocol: Protocol) -> dict[str, float]:
+        """The metrics that choose a checkpoint: as `of`, but over samples whose IoU is a number; none is NaN.
+
+        A protocol may give an empty union no IoU. One such sample would make a mean NaN, and NaN chooses nothing.
+        """
+        counts = self.counts[:, self.views.index(protocol.view)]
+        numbers = ~np.isnan(Areas(counts, protocol).iou)
+        return functional.scores(counts[numbers], protocol) if numbers.any() else dict.fromkeys(METRICS, 0.0)
+
 
 class ReferringSegmentationTask(LightningModule):
     """Trains and scores any method.
@@ -78,7 +88,7 @@ class ReferringSegmentationTask(LightningModule):
         monitor: metric that chooses the checkpoint, under the first protocol.
         compile: compile the network with `torch.compile`.
         channels_last: keep images and feature maps channels-last in memory.
-        activation_checkpointing: compute activations again in the backward pass, if the method supports this.
+        activation_checkpointing: compute activations again in the backward pass, for methods that can (`check_able`).
         recipe: name of the recipe that the values above come from; only the result states it.
     """
 
@@ -177,6 +187,13 @@ class ReferringSegmentationTask(LightningModule):
                 f"model.loss_weights names '{unknown[0]}', which {self.method_name} does not have."
                 f"{did_you_mean(unknown[0], list(losses))}"
             )
+        for name, loss in losses.items():
+            if not isinstance(loss, Tensor) or loss.ndim:
+                what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+                raise UserError(
+                    f"the loss '{name}' of {self.method_name} is {what}; it must be a tensor with one number, the mean "
+                    f"over the batch. rrsis-bench methods check {self.method_name} checks the others."
+                )
         total = torch.stack([self.loss_weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
         self.watch.add(self.global_step, batch.sample_ids, {"loss": total, **losses, **output.aux.get("watched", {})})
         interval: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -275,7 +292,8 @@ class ReferringSegmentationTask(LightningModule):
         self._log_scores("test", self.scored)
 
     def _log_scores(self, split: str, scored: Scored) -> None:
-        scores = {name: value for name, value in scored.of(self.protocols[0]).items() if name in METRICS}
+        found = scored.choosing(self.protocols[0]) if split == "val" else scored.of(self.protocols[0])
+        scores = {name: value for name, value in found.items() if name in METRICS}
         if self.monitor not in scores:
             raise UsageError(
                 f"model.monitor: there is no metric '{self.monitor}'.{did_you_mean(self.monitor, list(scores))}"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
 from argparse import ArgumentError
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
@@ -20,12 +22,18 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from rrsis_bench import registry
 from rrsis_bench.data.datamodule import ReferringDataModule
+from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.engine.callbacks import run_callbacks
 from rrsis_bench.engine.checkpoint import WholeFileIO
+from rrsis_bench.engine.device import check_devices
 from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.errors import UsageError
+from rrsis_bench.methods.build import check_able
+from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.resolve import ResolvedRun
+
+_OF_OPTIMISER = ("model.optimizer.", "model.schedule.", "trainer.gradient_clip_", "trainer.accumulate_grad_batches")
 
 
 class TrainerCLI(LightningCLI):
@@ -86,7 +94,7 @@ class TrainerCLI(LightningCLI):
             if asked.get("logger") in (None, True):
                 kwargs["logger"] = _loggers(self.folder.path, self.logger_name)
             logs = bool(kwargs.get("logger", asked.get("logger")))
-            terminal = sys.stderr.isatty() and asked.get("enable_progress_bar") is not False
+            terminal = sys.stdout.isatty() and asked.get("enable_progress_bar") is not False
             kwargs["enable_progress_bar"] = terminal
             kwargs["callbacks"] = [
                 *(asked.get("callbacks") or []),
@@ -96,7 +104,10 @@ class TrainerCLI(LightningCLI):
             ]
         else:
             kwargs |= {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
+            raise UsageError(f"Lightning refuses the values of trainer: {' '.join(str(error).split())}") from error
 
     def before_instantiate_classes(self) -> None:
         """Build the method without base weights unless it is to be trained: a checkpoint will replace them."""
@@ -110,6 +121,7 @@ class TrainerCLI(LightningCLI):
             self.model.load_frozen_weights()
         self.datamodule.input_spec = self.model.method.input_spec
         if self.training:
+            load_tokenizer(self.model.method.input_spec)  # an unknown one is refused before anything is written
             self.trainer.accumulate_grad_batches = accumulation(
                 self.datamodule.batch_size,
                 self.datamodule.global_batch,
@@ -216,14 +228,37 @@ def build_cli(run: ResolvedRun, training: bool = False) -> TrainerCLI:
     """Check the configuration's values, and build trainer, module and data module. Writes nothing to the run folder.
 
     Raises:
-        UsageError: a key does not exist, or a value has the wrong type.
+        UsageError: a device that is not on this machine, or a value that Lightning or the method refuses.
     """
     _quiet()
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    if training:
+        check_able(run.config["model"]["method"], run.config["model"])
+    check_devices(run.config["trainer"])
     try:
-        return TrainerCLI(_ordered(run.config), run.folder, run.logger, training)
+        cli = TrainerCLI(_ordered(run.config), run.folder, run.logger, training)
     except ArgumentError as error:
-        raise UsageError(" ".join(str(error).split())) from error
+        raise UsageError(_plain(str(error))) from error
+    if training and not trainable(cli.model.method.parameters()):
+        _refuse_idle(cli.model.method_name, run.typed)
+    return cli
+
+
+def _refuse_idle(name: str, typed: Sequence[str]) -> None:
+    """Refuse typed values of optimiser and schedule for a method that has neither."""
+    for key in typed:
+        if key.startswith(_OF_OPTIMISER):
+            raise UsageError(f"--{key} has no effect on {name}, which has no trainable parameters: leave it out.")
+
+
+def _plain(message: str) -> str:
+    """The parser's message without the names of its types."""
+    text = " ".join(message.split())
+    found = re.search(r'[Kk]ey "([^"]+)"', text)
+    if found is None:
+        return text
+    reason = re.search(r"Problem with given (class_path '[^']*': .*?)(?: - |$)", text)
+    return f"{found[1]} cannot have this value{f' ({reason[1]})' if reason else ''}; --help-all shows every key's type."
 
 
 def _ordered(value: Any) -> Any:

@@ -156,7 +156,7 @@ class Method(nn.Module):
     def checkpoint_activations(self) -> None:
         """Trade time for memory in training: keep few activations and compute the others again.
 
-        By default the method keeps all of them.
+        A method that does not override this keeps all of them. The suite then refuses the option (`build.check_able`).
         """
 
     def encoders(self) -> dict[str, nn.Module]:

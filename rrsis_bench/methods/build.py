@@ -3,11 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 from rrsis_bench import registry
+from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.weights.refs import MissingDownloadError
+
+ABILITIES: Mapping[str, tuple[str, str]] = {
+    "activation_checkpointing": (
+        "checkpoint_activations",
+        "compute activations again in the backward pass, to save memory; without it, the other values of "
+        "--trainer low-memory hold",
+    ),
+}
+"""Switch of the `model` block -> the function of `Method` that a method must have for it, and what the switch does."""
+
+
+def check_able(name: str, model: Mapping[str, Any]) -> None:
+    """Refuse a switch that has no effect on a method: the method lacks the function that the switch calls.
+
+    Args:
+        name: registry name.
+        model: the `model` block of a configuration.
+
+    Raises:
+        UsageError: says what the switch does, and names the methods on which it has an effect.
+    """
+    for switch, (function, effect) in ABILITIES.items():
+        if model.get(switch) and not _has(name, function):
+            able = [other for other in sorted(registry.method_targets()) if _has(other, function)]
+            raise UsageError(
+                f"model.{switch} has no effect on {name}, only on {', '.join(able) or 'no known method'}: set "
+                f"--model.{switch}=false. It would {effect}."
+            )
+
+
+def _has(name: str, function: str) -> bool:
+    try:
+        return overrides(method_class(name), function)
+    except UserError:  # another package's, and broken
+        return False
+
+
+def overrides(kind: type[Method], function: str) -> bool:
+    """Whether a method overrides a function of `Method`."""
+    return getattr(kind, function) is not getattr(Method, function)
+
+
+def method_class(name: str) -> type[Method]:
+    """Import the class of a method, and check what the suite needs to build it.
+
+    Raises:
+        UserError: the class cannot be imported, is no `Method`, has another name, or its `Options` are no dataclass.
+    """
+    kind: Any = registry.load_class(name)
+    where = f"method '{name}': {registry.target(name)}"
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        raise UserError(f"{where} is no subclass of rrsis_bench.methods.base.Method.")
+    if getattr(kind, "name", None) != name:
+        raise UserError(f"{where} has the name {getattr(kind, 'name', None)!r}; write name = {name!r} in the class.")
+    options = getattr(kind, "Options", None)
+    if not (isinstance(options, type) and is_dataclass(options)):
+        raise UserError(f"{where} has no dataclass `Options`; write Options = MyOptions in the class.")
+    return kind
 
 
 def build_method(
@@ -29,7 +89,7 @@ def build_method(
         UsageError: unknown method or option, or a value that the option's type does not allow.
         MissingResourceError: base weights are missing.
     """
-    method: Method = registry.load_class(name).from_options(options)
+    method = method_class(name).from_options(options)
     if not pretrained:
         return method, {}
     try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.kinds import shown
 
 Upsample = Literal["bilinear", "bilinear-corners", "bicubic-probability"]
 Comparator = Literal[">=", ">"]
@@ -87,8 +88,8 @@ def get(name: str) -> Protocol:
     Raises:
         UsageError: the name is unknown; the message lists the known ones.
     """
-    if name not in PROTOCOLS:
-        raise UsageError(f"unknown protocol '{name}'.{did_you_mean(name, list(PROTOCOLS))}")
+    if not isinstance(name, str) or name not in PROTOCOLS:
+        raise UsageError(f"unknown protocol '{name}'.{did_you_mean(str(name), list(PROTOCOLS))}")
     return PROTOCOLS[name]
 
 
@@ -112,8 +113,9 @@ def expand(select_by: str | None = None, score_by: str | Sequence[str] = ALL) ->
     elif isinstance(score_by, list | tuple) and score_by and all(isinstance(name, str) for name in score_by):
         names = [*score_by, DEFAULT]
     else:
-        raise UsageError(f"score_by must be '{ALL}' or a list of protocols, not {score_by!r}.")
-    return [get(name).name for name in dict.fromkeys((select_by or names[0], *names))]
+        raise UsageError(f"score_by must be '{ALL}' or a list of protocols, not {shown(score_by)}.")
+    chosen = get(names[0] if select_by is None else select_by).name
+    return [get(name).name for name in dict.fromkeys((chosen, *names))]
 
 
 def of_masks() -> tuple[str, ...]:

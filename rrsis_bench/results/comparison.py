@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rrsis_bench import terminal
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.metrics.definitions import METRICS, shown
+from rrsis_bench.metrics.definitions import METRICS, Metric, shown
 from rrsis_bench.metrics.protocols import DEFAULT, get
 from rrsis_bench.results.breakdown import PARTS, groups
 from rrsis_bench.results.counts import run_counts
@@ -20,6 +21,9 @@ from rrsis_bench.run.folder import RESULT, RunFolder
 from rrsis_bench.stats.bootstrap import LEVEL, RESAMPLES, SEED
 from rrsis_bench.stats.exact import EXACT_UP_TO, FEWEST
 from rrsis_bench.stats.paired import Difference, RunCounts, compare, holm
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 TOO_FEW = "too few photographs"
 
@@ -57,9 +61,13 @@ def load(path: Path, protocol: str = DEFAULT) -> MethodRuns:
         UserError: a result fails its checks, or lacks the protocol.
     """
     if not path.exists():
-        raise UsageError(f"there is no {path}; name a run folder, or a method's folder of seed folders.")
+        raise UsageError(f"there is no file or folder {path}; name a run folder, or a method's folder of seed folders.")
     files = [path / RESULT] if (path / RESULT).is_file() else sorted(path.glob(f"*/{RESULT}"))
-    files = [path] if path.is_file() else [file for file in files if file.parent == path or _is_seed(file.parent)]
+    files = (
+        [path]
+        if path.name == RESULT and path.is_file()
+        else [file for file in files if file.parent == path or _is_seed(file.parent)]
+    )
     if not files:
         raise UsageError(f"{path} holds no {RESULT}: name a run folder, or a method's folder of seed folders.")
     found: dict[tuple[str, str, str], list[RunCounts]] = {}
@@ -158,13 +166,11 @@ def _plain(value: Difference) -> dict[str, Any]:
 
 
 def show(found: Mapping[str, Any]) -> None:
-    """Print a comparison as tables, in percent. A terminal cuts wide tables; a file or a pipe gets them whole."""
-    from rich.console import Console
+    """Print a comparison as tables, in percent; on a narrow terminal, the parts have a table for each metric."""
     from rich.table import Table
 
-    console = Console(width=None if Console().is_terminal else 1000)
     a, b = found["a"], found["b"]
-    console.print(
+    terminal.say(
         f"A: {_named(a)}\nB: {_named(b)}\n{found['dataset']} {found['split']}, {found['n_samples']} samples of "
         f"{found['n_images']} images, {found['protocol']}; A - B with 95 % interval over images"
     )
@@ -173,23 +179,33 @@ def show(found: Mapping[str, Any]) -> None:
         table.add_column(title, justify="left" if title == "metric" else "right")
     for metric, value in found["overall"].items():
         table.add_row(METRICS[metric].title, *_cells(value), _p(value["p"]))
-    console.print(table)
+    terminal.show(table)
     headline = shown("headline")
     for kind, parts in found["by"].items():
-        table = Table()
-        heads = [head for metric in headline for head in (f"{metric.title} A", "B", "A - B", "95 %")]
-        for title in (kind, "n", *heads):
-            table.add_column(title, justify="left" if title == kind else "right", no_wrap=True)
-        for part, entry in parts.items():
-            values = [entry[metric.name] for metric in headline]
-            cells = [cell for value in values for cell in _cells(value, value["p_holm"])]
-            table.add_row(part, str(entry["n"]), *cells)
-        console.print(table)
-    console.print(
+        if terminal.fits(whole := _by_part(kind, parts, headline)):
+            terminal.show(whole)
+        else:
+            for metric in headline:
+                terminal.show(_by_part(kind, parts, [metric]))
+    terminal.say(
         "* in the tables by part: Holm-adjusted p of that breakdown is below 0.05. p: two-sided, paired by photograph, "
         f"exact for {EXACT_UP_TO} or fewer, else from {found['bootstrap']['resamples']:,} resamples.\n"
         f"{TOO_FEW}: with fewer than {FEWEST}, chance alone could explain any difference."
     )
+
+
+def _by_part(kind: str, parts: Mapping[str, Any], metrics: Sequence[Metric]) -> Table:
+    from rich.table import Table
+
+    table = Table()
+    heads = [head for metric in metrics for head in (f"{metric.title} A", "B", "A - B", "95 %")]
+    for title in (kind, "n", *heads):
+        table.add_column(title, justify="left" if title == kind else "right")
+    for part, entry in parts.items():
+        values = [entry[metric.name] for metric in metrics]
+        cells = [cell for value in values for cell in _cells(value, value["p_holm"])]
+        table.add_row(part, str(entry["n"]), *cells)
+    return table
 
 
 def _named(entry: Mapping[str, Any]) -> str:

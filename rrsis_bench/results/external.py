@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from rrsis_bench import config
+from rrsis_bench.data import empty_truth
 from rrsis_bench.data.catalogue import settings
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
@@ -23,7 +24,7 @@ from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
 from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS, of_masks
 from rrsis_bench.results import record
-from rrsis_bench.results.predictions import Predictions, count_predictions
+from rrsis_bench.results.predictions import Predictions, count_predictions, refuse_absent
 from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.results.samples import SampleTable
 from rrsis_bench.run.folder import RunFolder
@@ -90,18 +91,23 @@ def score_predictions(
             raise UsageError(f"{what}: '{name}' cannot be a name; use letters, digits, '.', '_' and '-'.")
     if split not in SPLITS:
         raise UsageError(f"--split: there is no split '{split}'.{did_you_mean(split, list(SPLITS))}")
+    refuse_absent(predictions)
     configured = config.merge(settings(dataset), data or {})
     usual = RunFolder.of(dataset, external.method, external.variant, external.seed)
     folder = usual if out is None else RunFolder(out)
     folder.check_usable()
     if folder.is_finished and not overwrite:
         raise UsageError(f"{folder} already holds a result; pass --overwrite, or another --seed or --out.")
+    folder.prove_writable()
     located = locate(configured)
-    manifest = Manifest.open(ensure_manifest(located), split)
+    path = ensure_manifest(located)
+    manifest = Manifest.open(path, split, located.empty_truth)
     if not len(manifest):
         raise MissingResourceError(f"data set '{dataset}' in {located.root} has no sample in split '{split}'.")
     pairs = list(manifest)
-    counts = count_predictions(predictions, pairs)
+    n_skipped = manifest.n_empty if located.empty_truth == "skip" else 0
+    unscored = {pair.sample_id for pair in Manifest.open(path, split, "keep") if pair.empty} if n_skipped else set()
+    counts = count_predictions(predictions, pairs, unscored)
     table = SampleTable.build(
         sample_id=[pair.sample_id for pair in pairs],
         image_id=[pair.image_id for pair in pairs],
@@ -118,6 +124,7 @@ def score_predictions(
         "source": configured.get("source") or dataset,
         "synthetic": configured.get("generator") is not None,
         "content_hash": manifest.content_hash(located.root),
+        "n_skipped": empty_truth.skipped(n_skipped),
     }
     text = _config_text(predictions, dataset, split, external)
     costs = {"parameters": external.parameters, "trainable_parameters": external.trainable_parameters}
@@ -138,7 +145,6 @@ def score_predictions(
         efficiency=costs if any(value is not None for value in costs.values()) else None,
         provenance=provenance(config_yaml=text, started=started),
     )
-    folder.claim()
     record.write_run(folder, result, table, text)
     return folder
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrsis_bench.errors import UserError
-from rrsis_bench.files import write_json
+from rrsis_bench.files import json_text
 from rrsis_bench.metrics.protocols import NATIVE
 from rrsis_bench.results.samples import SampleTable, read_samples
 from rrsis_bench.run.folder import RunFolder
@@ -71,14 +71,13 @@ def wanted(dataset: str) -> frozenset[str]:
     return frozenset(scene.sample_id for scene in known.scenes) if dataset == known.dataset else frozenset()
 
 
-def write(folder: RunFolder, predictions: Mapping[str, str]) -> None:
-    """Write a run's `gallery.json` atomically.
+def text_of(predictions: Mapping[str, str]) -> str | None:
+    """The text of a run's `gallery.json`; None if there are no predictions.
 
     Args:
-        folder: the run folder.
         predictions: sample id -> COCO RLE counts of the prediction.
     """
-    write_json(folder.gallery_path, {"format": FORMAT, "predictions": dict(sorted(predictions.items()))})
+    return json_text({"format": FORMAT, "predictions": dict(sorted(predictions.items()))}) if predictions else None
 
 
 def read(folder: RunFolder, dataset: Mapping[str, Any], table: SampleTable | None = None) -> dict[str, str]:

@@ -9,12 +9,13 @@ import platform
 import re
 import shlex
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rrsis_bench.errors import UserError
-from rrsis_bench.files import json_text, write_together
+from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.files import json_text, prove_writable, write_together
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.provenance import sha256_text
 from rrsis_bench.results.samples import SampleTable, encode, read_samples
@@ -128,16 +129,24 @@ def rescored(path: Path, upgrader: Upgrader | None = None) -> Rescored:
         return Rescored(result, scored, table, str(error))
 
 
-def rescore(path: Path, write: bool = True, upgrader: Upgrader | None = None) -> Rescored:
-    """Compute a result again from its samples; with `write`, rewrite its files if it changes.
+def rescore(paths: Sequence[Path], write: bool = True) -> dict[Path, Rescored]:
+    """Compute results again from their samples; with `write`, rewrite the files of those that change, all together.
 
     Raises:
-        UserError: see `rescored`.
+        UserError: see `rescored`; or a file cannot be written.
     """
-    found, folder = rescored(path, upgrader), RunFolder(path.parent)
-    if found.changed and write:
-        samples = {folder.samples_path: encode(found.table)} if found.after["schema"] != found.before["schema"] else {}
-        write_together({**samples, path: json_text(found.after)})
+    if write:
+        prove_writable(*paths)
+    upgrader = Upgrader()
+    found = {path: rescored(path, upgrader) for path in paths}
+    files: dict[Path, bytes | str] = {}
+    for path, one in found.items():
+        if one.changed and one.after["schema"] != one.before["schema"]:
+            files[RunFolder(path.parent).samples_path] = encode(one.table)
+        if one.changed:
+            files[path] = json_text(one.after)
+    if write:
+        write_together(files)
     return found
 
 
@@ -210,12 +219,15 @@ def export(run: Path, to: Path) -> Path:
         the folder written.
 
     Raises:
-        UserError: the run has no result, its result fails the check, or the run already lies in that folder.
+        UsageError: there is no run, or it has no result.
+        UserError: its result fails the check, or the run already lies in that folder.
     """
+    if not run.exists():
+        raise UsageError(f"there is no file or folder {run}; name a run folder.")
     source = RunFolder(run if run.is_dir() else run.parent)
     path = source.result_path if run.is_dir() else run
     if not path.is_file():
-        raise UserError(f"{run} holds no {path.name}: test the run first ({source.command('test')}).")
+        raise UsageError(f"{run} holds no {path.name}: test the run first ({source.command('test')}).")
     problems = check(path)
     if problems:
         raise UserError(f"{problems[0]} A result that fails its check is not exported.")
@@ -230,10 +242,8 @@ def export(run: Path, to: Path) -> Path:
     cleaned = _stripped({key: value for key, value in result.items() if key != "metrics"})
     if (cleaned.get("provenance") or {}).get("config_sha256") is not None:
         cleaned["provenance"]["config_sha256"] = sha256_text(config)
-    pictures = gallery.read(source, dataset, table)
-    if pictures:
-        gallery.write(target, pictures)
-    record.write_run(target, {**cleaned, "metrics": result["metrics"]}, table, config)
+    pictures = gallery.text_of(gallery.read(source, dataset, table))
+    record.write_run(target, {**cleaned, "metrics": result["metrics"]}, table, config, pictures, mark=False)
     return target.path
 
 

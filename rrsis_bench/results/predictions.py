@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,13 @@ class PredictionError(UserError):
         super().__init__(f"predictions cannot be scored: {problems[0]}{more}. Nothing was written.")
 
 
-def count_predictions(predictions: Predictions, pairs: Sequence[Pair]) -> Counts:
+def count_predictions(predictions: Predictions, pairs: Sequence[Pair], unscored: Container[str] = ()) -> Counts:
     """Areas of truth, prediction and intersection of every sample, at the size of its truth.
 
     Args:
         predictions: a JSONL file, a folder of PNG masks, or sample id -> mask (H, W) or RLE.
         pairs: the split, N samples.
+        unscored: ids of samples that the split skips; predictions of them are ignored.
 
     Returns:
         (N, 3) int64 pixels, in the order of the pairs.
@@ -67,6 +68,8 @@ def count_predictions(predictions: Predictions, pairs: Sequence[Pair]) -> Counts
             problems.append(f"{where}: sample '{sample_id}' is predicted twice, first in {seen[sample_id]}")
             continue
         seen[sample_id] = where
+        if sample_id in unscored and sample_id not in place:
+            continue
         if sample_id not in place:
             problems.append(f"{where}: unknown sample '{sample_id}'")
             continue
@@ -78,6 +81,14 @@ def count_predictions(predictions: Predictions, pairs: Sequence[Pair]) -> Counts
     if problems:
         raise PredictionError(problems)
     return counts
+
+
+def refuse_absent(predictions: Predictions) -> None:
+    """Raise UsageError if the file or folder of the predictions does not exist."""
+    if not isinstance(predictions, Mapping) and not Path(predictions).exists():
+        raise UsageError(
+            f"there is no file or folder {predictions}; give a JSONL file of COCO RLE, or a folder of PNG masks."
+        )
 
 
 def _count(mask: Any, pair: Pair) -> tuple[int, int, int]:
@@ -141,8 +152,7 @@ def _read(predictions: Predictions) -> Iterator[tuple[str, str | None, Any]]:
             raise UsageError(f"{path} holds no PNG file; masks are named by sample id: {path}/<sample_id>.png.")
         yield from ((str(file), file.relative_to(path).with_suffix("").as_posix(), file) for file in files)
         return
-    if not path.is_file():
-        raise UsageError(f"there is no {path}; give a JSONL file of COCO RLE, or a folder of PNG masks.")
+    refuse_absent(path)
     yield from _lines(path)
 
 

@@ -74,6 +74,7 @@ def build_result(
     training: Mapping[str, Any] | None = None,
     efficiency: Mapping[str, Any] | None = None,
     language_control: Mapping[str, Any] | None = None,
+    no_language_control: str | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Result:
     """Make a result from the integers of a split.
@@ -91,7 +92,8 @@ def build_result(
         selected_on: split that the checkpoint was chosen on, or "none".
         training: the `training` block; None if the method was not trained here.
         efficiency: parameters, GFLOPs, latency and memory, as far as they were measured; None if nothing was.
-        language_control: what the function `language_control` returned.
+        language_control: what the function `language_control` returned; None if there is none.
+        no_language_control: why the language control could not be made, if it could not.
         provenance: what `provenance.provenance` returned.
 
     Returns:
@@ -128,6 +130,7 @@ def build_result(
         "training": _optional(training),
         "efficiency": _optional(efficiency),
         "provenance": dict(provenance or {}),
+        **({} if no_language_control is None else {"no_language_control": no_language_control}),
     }
     return sealed(result)
 
@@ -141,6 +144,13 @@ def samples_sha256(table: SampleTable) -> str:
     return hashlib.sha256(table_file.text(table).encode("utf-8")).hexdigest()
 
 
-def write_run(folder: RunFolder, result: Mapping[str, Any], samples: SampleTable, config_yaml: str) -> None:
-    """Write the three files of a run; see `RunFolder.write_result`."""
-    folder.write_result(dict(result), table_file.encode(samples), config_yaml)
+def write_run(
+    folder: RunFolder,
+    result: Mapping[str, Any],
+    samples: SampleTable,
+    config_yaml: str,
+    gallery: str | None = None,
+    mark: bool = True,
+) -> None:
+    """Write the files of a run; see `RunFolder.write_result`."""
+    folder.write_result(dict(result), table_file.encode(samples), config_yaml, gallery, mark)

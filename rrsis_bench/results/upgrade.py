@@ -86,7 +86,7 @@ class Upgrader:
         key = (json.dumps([data, split], sort_keys=True, default=str), sample_ids)
         if key not in self._read:
             located = locate(data)
-            opened, wanted = Manifest.open(ensure_manifest(located), split), set(sample_ids)
+            opened, wanted = Manifest.open(ensure_manifest(located), split, "keep"), set(sample_ids)
             scored = opened.take([place for place, pair in enumerate(opened) if pair.sample_id in wanted])
             self._read[key] = (scored.content_hash(located.root), {pair.sample_id: pair.text for pair in scored})
         return self._read[key]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rrsis_bench.config import Config, load_yaml
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.files import write_json, write_text, write_together
+from rrsis_bench.files import json_text, prove_writable, write_text, write_together
 from rrsis_bench.paths import runs_root
 from rrsis_bench.run import lock as locks
 from rrsis_bench.run import seal
@@ -27,7 +27,7 @@ RESULT, SAMPLES, CONFIG = "result.json", "samples.csv.gz", "config.yaml"
 METRICS, GALLERY, MARK = "metrics.csv", "gallery.json", ".rrsis_run.json"
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 STATE, LOG, JOB = "cell.json", "cell.log", "cell.job"
-_BOOKKEEPING = (STATE, LOG, JOB, locks.FILE, locks.GUARD)
+_BOOKKEEPING = (STATE, LOG, JOB, locks.FILE, locks.GUARD, locks.SEEN)
 """Files of the process that starts a run, not of the run: a folder that holds only these counts as empty."""
 LARGEST_SAMPLES = 256 * 2**20
 """Bytes of an unpacked table (three million samples) above which it is refused, before it fills the memory."""
@@ -135,13 +135,14 @@ class RunFolder:
         """The configuration the run was made with.
 
         Raises:
-            UsageError: the folder is no run folder, or its configuration is unreadable or names no method.
+            UsageError: the folder is no run folder, or its configuration is unreadable, or names no method or data set.
         """
         if not self.config_path.is_file():
             raise UsageError(f"{self} is no run folder: it has no {CONFIG}.")
         loaded = load_yaml(self.config_path)
-        if not isinstance(loaded.get("model"), dict) or "method" not in loaded["model"]:
-            raise UsageError(f"{self.config_path} is not the configuration of a run: it names no method.")
+        for block, key, what in (("model", "method", "method"), ("data", "dataset", "data set")):
+            if not isinstance(loaded.get(block), dict) or not isinstance(loaded[block].get(key), str):
+                raise UsageError(f"{self.config_path} is not the configuration of a run: it names no {what}.")
         return loaded
 
     def result(self, brief: bool = False) -> seal.Result:
@@ -239,6 +240,21 @@ class RunFolder:
                 "them. Choose another --out."
             )
 
+    def check_empty(self) -> None:
+        """Refuse a folder that holds a run, finished or not.
+
+        Raises:
+            UsageError: says how to continue the run, or to start anew.
+        """
+        if self.is_finished:
+            raise UsageError(
+                f"{self} holds a finished run; start anew with --overwrite, or choose another --seed or --out."
+            )
+        if self.last.is_file() or self.best.is_file():
+            raise UsageError(
+                f"{self} holds an unfinished run; continue with --resume auto, or start anew with --overwrite."
+            )
+
     def claim(self) -> None:
         """Make the folder and mark it as ours.
 
@@ -247,24 +263,40 @@ class RunFolder:
             UserError: the folder cannot be written.
         """
         self.check_usable()
-        write_json(self.path / MARK, {"format": 1, "what": "a run of rrsis-bench"})
+        write_text(self.path / MARK, _mark())
 
     def write_config(self, text: str) -> None:
         """Write `config.yaml`."""
         write_text(self.config_path, text)
 
-    def write_result(self, result: seal.Result, samples: bytes, config: str) -> None:
-        """Write a run's three files together. The result comes last: a folder with a result holds the other two.
+    def prove_writable(self) -> None:
+        """Check that the files of a result can be written, before the work that gives the result.
+
+        Raises:
+            UsageError: see `check_usable`.
+            UserError: see `files.prove_writable`.
+        """
+        self.check_usable()
+        prove_writable(self.samples_path, self.config_path, self.result_path)
+
+    def write_result(
+        self, result: seal.Result, samples: bytes, config: str, gallery: str | None = None, mark: bool = True
+    ) -> None:
+        """Write a run's files together. The result comes last: a folder with a result holds the others.
 
         Args:
             result: the result; `seal` adds its checksum.
             samples: bytes of `samples.csv.gz`.
             config: text of `config.yaml`.
+            gallery: text of `gallery.json`; None for a data set without a gallery.
+            mark: mark the folder as ours, as `claim` does.
 
         Raises:
             UserError: see `write_together`.
         """
-        files: dict[Path, bytes | str] = {self.samples_path: samples, self.config_path: config}
+        files: dict[Path, bytes | str] = {self.path / MARK: _mark()} if mark else {}
+        files |= {self.samples_path: samples, self.config_path: config}
+        files |= {} if gallery is None else {self.gallery_path: gallery}
         write_together({**files, self.result_path: seal.text_of(result)})
 
     def keep_metrics(self) -> None:
@@ -296,6 +328,10 @@ class RunFolder:
     def command(self, verb: str) -> str:
         """`rrsis-bench VERB --run FOLDER`, for hints."""
         return shlex.join(["rrsis-bench", verb, "--run", str(self.path)])
+
+
+def _mark() -> str:
+    return json_text({"format": 1, "what": "a run of rrsis-bench"})
 
 
 def find(paths: Iterable[Path]) -> list[Path]:

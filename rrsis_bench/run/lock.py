@@ -1,8 +1,9 @@
 """One process at a time in a run folder: a lock file with host, process and heartbeat. No torch.
 
 A lock is dead when its process is gone (same host) or its heartbeat is old (another host). Another process may take a
-dead lock over. `flock` excludes other processes for the moment of taking the lock. On a file system without `flock`, a
-process reads the lock again after half a second. It gives up if another process has overwritten the lock.
+dead lock over. A heartbeat from the future is old once five minutes have brought no other one. `flock` excludes other
+processes for the moment of taking the lock. On a file system without `flock`, a process reads the lock again after half
+a second. It gives up if another process has overwritten the lock.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from rrsis_bench.errors import UsageError
-from rrsis_bench.files import write_json
+from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.files import make_folder, refused, write_json
 
 FILE = "cell.lock"
 GUARD = f".{FILE}.guard"
+SEEN = f".{FILE}.seen"
+"""Where a machine notes a heartbeat of the future, to see later whether another one has come."""
 TOKEN = "RRSIS_CELL_LOCK"
 """Environment variable that the runner of a sweep's cell sets for its command: the runner holds the folder already."""
 BEAT_SECONDS = 10.0
@@ -68,11 +72,45 @@ def holder(folder: Path) -> Holder | None:
         return None
     if (found.host, found.namespace) == (socket.gethostname(), _namespace()):
         return found if _alive(found) else None
+    end = _end(folder, found)
+    return found if end is not None and time.time() < end else None
+
+
+def _end(folder: Path, found: Holder) -> float | None:
+    """When another host's lock is dead unless a heartbeat comes, UTC seconds by our clock; None for no lock.
+
+    A heartbeat from far in the future was written by a wrong clock, and would lock the folder until that time comes.
+    From when we first see it, its holder has as long as any other to write the next one.
+    """
     try:
-        age = time.time() - path.stat().st_mtime
+        beat = (folder / FILE).stat().st_mtime
     except OSError:
         return None
-    return found if age < STALE_SECONDS else None
+    now = time.time()
+    if beat <= now + STALE_SECONDS:
+        return beat + STALE_SECONDS
+    note = {"host": socket.gethostname(), "token": found.token, "beat": beat}
+    try:
+        seen = json.loads((folder / SEEN).read_text(encoding="utf-8"))
+        if {key: seen[key] for key in note} == note and seen["at"] <= now:
+            return float(seen["at"]) + STALE_SECONDS
+    except (OSError, ValueError, TypeError, KeyError):
+        pass  # there is no such note yet, or a broken one
+    with contextlib.suppress(UserError):
+        write_json(folder / SEEN, {**note, "at": now})
+    return now + STALE_SECONDS
+
+
+def describe(folder: Path, found: Holder) -> str:
+    """The holder of a lock, the lock's file, and when a lock of another host is dead, in words."""
+    who = f"process {found.pid} on {found.host} ({folder / FILE}"
+    if (found.host, found.namespace) == (socket.gethostname(), _namespace()):
+        return f"{who})"
+    end = _end(folder, found)
+    if end is None:
+        return f"{who})"
+    at = datetime.fromtimestamp(end, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{who}; without a further sign of life the lock ends at {at}, in {max(round(end - time.time()), 0)} s)"
 
 
 class CellLock:
@@ -92,7 +130,7 @@ class CellLock:
         Raises:
             UserError: the folder cannot be written.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         me = Holder.me()
         with _guard(folder) as guarded:
             if holder(folder) is not None:
@@ -143,7 +181,7 @@ def hold(folder: Path) -> Iterator[None]:
     lock = CellLock.acquire(folder)
     if lock is None:
         found = holder(folder)
-        who = "another process" if found is None else f"process {found.pid} on {found.host}"
+        who = "another process" if found is None else describe(folder, found)
         raise UsageError(f"{folder} is in use by {who}; wait for it, stop it, or choose another --seed or --out.")
     done = threading.Event()
 
@@ -177,7 +215,11 @@ def _guard(folder: Path) -> Iterator[bool]:
     except ImportError:
         yield False
         return
-    with (folder / GUARD).open("a") as stream:
+    try:
+        stream = (folder / GUARD).open("a")
+    except OSError as error:
+        raise refused(folder / GUARD, error) from error
+    with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX)
             guarded = True

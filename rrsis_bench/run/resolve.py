@@ -26,10 +26,12 @@ from typing import Any
 from rrsis_bench import config
 from rrsis_bench.config import Config, flat, merge
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.kinds import TEXT, shown
 from rrsis_bench.metrics import protocols
 from rrsis_bench.metrics.protocols import DEFAULT
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import NAMES, RunRequest
+from rrsis_bench.run.values import check, check_blocks, check_effect
 
 _PLACES: Mapping[str, tuple[str, ...]] = {
     "method": ("model", "method"),
@@ -50,12 +52,14 @@ class ResolvedRun:
         folder: the run folder.
         logger: a further logger (`wandb`), or None.
         notes: sentences that name values of the user's files which a typed preset replaces.
+        typed: dotted keys of the values that the user typed.
     """
 
     config: Config
     folder: RunFolder
     logger: str | None = None
     notes: tuple[str, ...] = ()
+    typed: tuple[str, ...] = ()
 
     @property
     def zero_shot(self) -> bool:
@@ -69,7 +73,9 @@ def resolve(request: RunRequest) -> ResolvedRun:
     Raises:
         UsageError: an unknown name, no method, flags or files that contradict each other, or an unreadable file.
     """
-    files = [(path, _choosing(config.load_yaml(path))) for path in request.files]
+    files = [(path, _choosing(config.load_yaml(path), path)) for path in request.files]
+    for path, content in files:
+        check(content, f"{path}: ")
     values = _choosing(nested(request.values))
     typed = {name: _typed(request, values, name) for name in _PLACES}
     if request.run is None:
@@ -101,8 +107,11 @@ def resolve(request: RunRequest) -> ResolvedRun:
     merged = _seeded_data(
         merged, lower if request.run is not None else {}, [*(content for _, content in files), values]
     )
+    check(merged)
+    keys = tuple(flat(values))
+    check_effect(merged, keys)
     folder = RunFolder(request.out) if request.out is not None else _usual_folder(request, merged)
-    return ResolvedRun(merged, folder, request.logger, tuple(notes))
+    return ResolvedRun(merged, folder, request.logger, tuple(notes), keys)
 
 
 def nested(values: Mapping[str, Any]) -> Config:
@@ -140,14 +149,25 @@ def _typed(request: RunRequest, values: Config, name: str) -> Any:
 
 def _names(typed: Mapping[str, Any], files: Sequence[tuple[Path, Config]]) -> dict[str, Any]:
     """The names of method, data set, variant and recipe: the typed one, else that of the last file with one."""
-    found = {name: _stem(typed[name] or _last(files, place)) for name, place in _PLACES.items() if name != "seed"}
+    found = {
+        name: _stem(_last(files, place) if typed[name] is None else typed[name])
+        for name, place in _PLACES.items()
+        if name != "seed"
+    }
     if found["method"] is None:
         raise UsageError("name a method: --method s4eca (rrsis-bench methods list shows them all).")
-    found["dataset"] = found["dataset"] or "tiny"
+    found["dataset"] = "tiny" if found["dataset"] is None else found["dataset"]
+    for name, value in found.items():
+        _check_name(name, value)
     blocks = config.method_config(found["method"])
     data = config.load_yaml(config.find("datasets", found["dataset"]))
     found["variant"] = config.choose_variant(found["method"], blocks, data, found["variant"])
     return found
+
+
+def _check_name(name: str, value: Any) -> None:
+    if value is not None and not TEXT.fits(value):
+        raise UsageError(f"{'.'.join(_PLACES[name])} (--{name}) must be a name, not {shown(value)}.")
 
 
 def _named_layers(names: Mapping[str, Any]) -> tuple[Config, list[str]]:
@@ -176,17 +196,24 @@ def _named_layers(names: Mapping[str, Any]) -> tuple[Config, list[str]]:
     return merged, sorted(key for key, value in flat(left_out).items() if value not in ({}, here.get(key)))
 
 
-def _choosing(layer: Mapping[str, Any]) -> Config:
+def _choosing(layer: Mapping[str, Any], path: Path | None = None) -> Config:
     """Replace `model.protocols`, as a saved configuration lists them, by `model.select_by` and `model.score_by`.
 
+    Args:
+        layer: a part of a configuration.
+        path: the file it was read from. A block of a file may be left empty.
+
     Raises:
-        UsageError: `model.protocols` is no list, or an empty one.
+        UsageError: a block is no mapping, or `model.protocols` is no list, or an empty one.
     """
+    if path is not None:
+        layer = {key: value for key, value in layer.items() if value is not None}
+    check_blocks(layer, "" if path is None else f"{path}: ")
     listed = _at(layer, ("model", "protocols"))
     if listed is None:
         return dict(layer)
     if not isinstance(listed, list | tuple) or not listed:
-        raise UsageError(f"model.protocols must be a list of protocols, not {listed!r}.")
+        raise UsageError(f"model.protocols must be a list of protocols, not {shown(listed)}.")
     model = {key: value for key, value in layer["model"].items() if key != "protocols"}
     return {**layer, "model": {"select_by": listed[0], "score_by": list(listed), **model}}
 
@@ -218,10 +245,11 @@ def _with_typed(
         overlay = merge({"model": {"select_by": DEFAULT}}, blocks["recipes"][typed["recipe"]] or {})
         layers.append((f"--recipe {typed['recipe']}", overlay))
     if request.trainer is not None:
-        layers.append((f"--trainer {request.trainer}", config.load_yaml(config.find("trainer", request.trainer))))
+        preset = config.find("trainer", request.trainer)
+        layers.append((f"--trainer {request.trainer}", _choosing(config.load_yaml(preset), preset)))
     if request.protocol is not None:
         stated = _at(values, ("model", "select_by"))
-        if stated not in {None, protocols.get(request.protocol).name}:
+        if stated not in (None, protocols.get(request.protocol).name):
             raise UsageError(
                 f"--protocol {request.protocol} and the typed choice of {stated} contradict each other; "
                 "leave one of them out."
@@ -283,11 +311,7 @@ def _usual_folder(request: RunRequest, merged: Config) -> RunFolder:
     if request.run is not None:
         return RunFolder(request.run)
     model, data = merged["model"], merged["data"]
-    try:
-        seed = int(merged.get("seed_everything", 0))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"seed_everything must be a whole number, not {merged['seed_everything']!r}.") from error
-    return RunFolder.of(str(data["dataset"]), str(model["method"]), str(model["variant"]), seed)
+    return RunFolder.of(data["dataset"], model["method"], model["variant"], merged.get("seed_everything", 0))
 
 
 def _last(files: Sequence[tuple[Path, Config]], place: tuple[str, ...]) -> Any:

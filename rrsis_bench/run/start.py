@@ -48,14 +48,7 @@ def checkpoint_to_continue(folder: RunFolder, resume: Path | str | None, overwri
             )
         return None
     if not overwrite:
-        if folder.is_finished:
-            raise UsageError(
-                f"{folder} holds a finished run; start anew with --overwrite, or choose another --seed or --out."
-            )
-        if folder.last.is_file() or folder.best.is_file():
-            raise UsageError(
-                f"{folder} holds an unfinished run; continue with --resume auto, or start anew with --overwrite."
-            )
+        folder.check_empty()
     return None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rrsis_bench import config
 from rrsis_bench.errors import UserError
-from rrsis_bench.run.lock import Holder
+from rrsis_bench.run.lock import Holder, describe
 from rrsis_bench.run.state import State
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.grid import Cell
@@ -46,9 +46,7 @@ def judge(cell: Cell, data: DataStates, own: Holder | None = None) -> Verdict:
     """
     state, held = cell.folder.state(), cell.folder.holder()
     if held is not None and held != own:
-        return Verdict(
-            "running", f"process {held.pid} on {held.host}", started=state.started if state is not None else ""
-        )
+        return Verdict("running", describe(cell.folder.path, held), started=state.started if state is not None else "")
     if cell.folder.is_finished:
         return _judge_result(cell, data, state)
     if state is not None:

@@ -15,7 +15,7 @@ from typing import Any
 from rrsis_bench import paths
 from rrsis_bench.errors import MissingResourceError, UserError
 
-_KEYS = ("dataset", "source", "root", "generator", "source_options", "manifest", "limit")
+_KEYS = ("dataset", "source", "root", "generator", "source_options", "manifest", "limit", "pixels", "empty_truth")
 
 
 class DataStates:
@@ -82,7 +82,7 @@ class DataStates:
 
         located = locate(data)
         path = ensure_manifest(located)
-        opened = Manifest.open(path, "test")
+        opened = Manifest.open(path, "test", located.empty_truth)
         limit = (data["limit"] or {}).get("test")
         content = (opened if limit is None else opened.head(int(limit))).content_hash(located.root)
         if state.startswith((path.stem, "generated-")):  # else a file has changed since the state was computed

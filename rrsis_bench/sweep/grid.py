@@ -1,16 +1,6 @@
 """A sweep's file: methods x data sets x variants x seeds, and named cells. Each cell is a `rrsis-bench fit`. No torch.
 
-The file:
-
-    methods: [s4eca, lavt]            # or: all
-    datasets: [rrsisd, refsegrs]
-    seeds: [0, 1, 2]
-    variants: {s4eca: [base, swin-b]} # or a list for all methods; default: the data set's default
-    trainer: gpu                      # as fit's --trainer; the keys protocol and recipe are as its other flags
-    flags: {trainer.max_epochs: 40}   # configuration values for every cell
-    cells:                            # named cells beside the grid, such as ablations
-      no-proxies: {method: s4eca, flags: {model.options.proxies: mean}}
-    slurm: {slurm_partition: gpu, timeout_min: 1440}   # submitit's own names
+`configs/sweeps/README.md` documents the keys of the file.
 
 A named cell has the variant `<variant>+<name>`, so that its runs and rows differ from the method's own. It takes data
 sets, seeds, trainer, protocol, recipe and flags from the sweep unless it states its own.
@@ -29,6 +19,7 @@ from typing import Any
 from rrsis_bench import config, registry
 from rrsis_bench.config import Config
 from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.kinds import shown
 from rrsis_bench.paths import runs_root
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import RunRequest
@@ -136,6 +127,8 @@ def read_sweep(name: str, runs: Path | None = None) -> Sweep:
     path = Path(name)
     if not (path.is_file() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1):
         path = config.find("sweeps", name)
+    if runs is not None and runs.exists() and not runs.is_dir():
+        raise UsageError(f"--runs {runs} is a file, not a folder.")
     if not path.is_file():
         raise UsageError(f"there is no sweep {path}.{did_you_mean(path.stem, config.names('sweeps'))}")
     loaded = config.load_yaml(path)
@@ -238,7 +231,7 @@ class _Reader:
         value = block.get(key)
         value = [] if value is None else [value] if isinstance(value, str) else value
         if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-            raise self._error(f"{_join(where, key)} must be a name or a list of names, not {value!r}")
+            raise self._error(f"{_join(where, key)} must be a name or a list of names, not {shown(value)}")
         return value
 
     def _seeds(self, block: Mapping[str, Any], default: list[int]) -> list[int]:
@@ -246,7 +239,7 @@ class _Reader:
         value = [value] if isinstance(value, int) else value
         good = isinstance(value, list) and value
         if not good or not all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in value):
-            raise self._error(f"seeds must be a list of whole numbers from 0, not {value!r}")
+            raise self._error(f"seeds must be a list of whole numbers from 0, not {shown(value)}")
         return list(value)
 
     def _flags(self, block: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -270,7 +263,7 @@ class _Reader:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            raise self._error(f"{_join(where, key)} must be a mapping, not {value!r}")
+            raise self._error(f"{_join(where, key)} must be a mapping, not {shown(value)}")
         return value
 
     def _known(self, block: Mapping[str, Any], keys: tuple[str, ...], where: str) -> None:

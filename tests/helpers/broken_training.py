@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from helpers.sound import Options, Sound
@@ -138,6 +139,16 @@ class WatchesNowAndThen(Sound):
         return MethodOutput(logits, {"watched": {"low": logits.detach().min()}} if batch.masks.any() else {})
 
 
+class RecomputesAnother(Sound):
+    def checkpoint_activations(self) -> None:
+        self.norm = nn.Identity()
+
+
+class CalibratesAway(Sound):
+    def calibrate(self, batches: Iterable[Batch]) -> None:
+        self.head.bias += torch.inf
+
+
 LOSSES = "losses are scalars"
 GPU = "runs on a GPU without waiting for it"
 
@@ -194,6 +205,8 @@ BROKEN: list[tuple[type[Method], str, str]] = [
     (LearnsBackwards, "loss falls on one batch", "loss -0."),
     (LearnsNothing, "loss falls on one batch", "1.0000 to 1.0000"),
     (FreezesAll, "loss falls on one batch", "Error"),
+    (RecomputesAnother, "activations computed again give the same gradients", "gradients of other parameters: ['norm."),
+    (CalibratesAway, "calibration takes batches of val", "logits that are NaN or infinite"),
     (OnlyFloat32, "bf16 autocast runs", "Error"),
     (ReadsAValue, GPU, "the host waits for a value"),
     (CopiesAList, GPU, "a blocking copy of shape (2,) from cpu to cuda:0"),

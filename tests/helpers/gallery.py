@@ -31,6 +31,6 @@ def gallery_run(root, method="lavt", by=3, seed=0, n=25):
     result = make_result(table, method=method, seed=seed)
     result["dataset"]["content_hash"] = KNOWN.content_hash
     folder = root / "tiny" / f"{method}@tiny" / f"seed{seed}"
-    record.write_run(RunFolder(folder), result, table, "a: 1\n")
-    gallery.write(RunFolder(folder), {key: encode(mask)["counts"] for key, mask in predictions.items()})
+    pictures = gallery.text_of({key: encode(mask)["counts"] for key, mask in predictions.items()})
+    record.write_run(RunFolder(folder), result, table, "a: 1\n", pictures)
     return folder

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from helpers import toy_data
 from rrsis_bench.engine.checkpoint import read
@@ -46,6 +47,32 @@ def test_training_and_scoring_in_two_processes(folder: Path, tmp_path: Path) -> 
     assert result(one)["metrics"] == result(two)["metrics"]
     assert result(one)["language_control"] == result(two)["language_control"]
     assert (one / "samples.csv.gz").read_bytes() == (two / "samples.csv.gz").read_bytes()
+
+
+def test_two_processes_killed_and_resumed_are_the_uninterrupted_run(folder: Path, tmp_path: Path) -> None:
+    whole, pieced = tmp_path / "whole", tmp_path / "pieced"
+    fit = (
+        "fit", "--method", "toy", "--dataset", "toyset", "--data.batch_size=2", "--trainer.max_epochs=2", *TWO,
+    )  # fmt: skip
+    done = toy_data.run(folder, *fit, "--out", str(whole))
+    assert done.returncode == 0, done.stderr
+    killed = toy_data.run(folder, *fit, "--out", str(pieced), TOY_KILL_AT="9")  # 6 steps an epoch: in the second one
+    assert killed.returncode != 0
+    before = read(pieced / "checkpoints" / "last.ckpt")
+    assert before["global_step"] == 8
+    resumed = toy_data.run(folder, *fit, "--out", str(pieced), "--resume", "auto")
+    assert resumed.returncode == 0, resumed.stderr
+    a, b = (read(path / "checkpoints" / "last.ckpt") for path in (whole, pieced))
+    assert a["global_step"] == b["global_step"] == 12
+    for name, tensor in a["state_dict"].items():
+        assert torch.equal(tensor, b["state_dict"][name]), name
+    for here, there in zip(a["resume"]["random"], b["resume"]["random"], strict=True):
+        assert torch.equal(here["torch"], there["torch"])
+    assert {key: a["resume"][key] for key in ("world_size", "accumulate", "loader")} == {
+        key: b["resume"][key] for key in ("world_size", "accumulate", "loader")
+    }
+    assert b["training"]["seconds"] > before["training"]["seconds"] > 0
+    assert result(whole)["metrics"] == result(pieced)["metrics"]
 
 
 def test_a_method_with_dead_parameters_trains_in_two_processes(folder: Path, tmp_path: Path) -> None:

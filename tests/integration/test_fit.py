@@ -77,6 +77,10 @@ def test_metrics_are_logged(done: Path) -> None:
 def test_what_is_printed(folder: Path, done: Path) -> None:
     words = (folder / "stdout").read_text()
     assert "native-v1" in words
+    assert "Epoch" not in words, "no bar in a pipe"
+    assert [line.split("  ")[0] for line in words.splitlines() if line.startswith("epoch")] == [
+        f"epoch {epoch}/3" for epoch in (1, 2, 3)
+    ]
     assert "paper-lavt480-v1" in words
     assert str(done) in words
     assert "permuted" in words

@@ -63,7 +63,7 @@ def test_a_checkpoint_of_the_first_format_is_told_by_its_run_folder(tmp_path: Pa
     run = RunFolder(tmp_path / "run")
     run.checkpoints.mkdir(parents=True)
     assert selection_split(old, run.best) == "unknown"
-    run.write_config("model: {method: toy}\ndata: {select_on: test}\n")
+    run.write_config("model: {method: toy}\ndata: {dataset: tiny, select_on: test}\n")
     assert selection_split(old, run.best) == "test"
     assert selection_split(old, run.last) == "none"
     assert selection_split(old, tmp_path / "best.ckpt") == "unknown"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-from baselines.fianet.text import FIANetTokenizer, official_split, split_expression
+from baselines.fianet.text import FIANetTokenizer, _nltk, official_split, split_expression
 from rrsis_bench.data.classes import class_names, mark
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.types import InputSpec, Tokenized
@@ -75,6 +78,47 @@ def test_official_chunks_are_taken_rule_by_rule() -> None:
     assert marked("in the cars") == [0, 1, 2, 3, 4]  # a plural is no NN
 
 
+NLTK_TAGS = {"the": "DT", "a": "DT", "on": "IN", "of": "IN", "in": "IN", "near": "IN", "lower": "JJR", "left": "JJ",
+             "ship": "NN", "corner": "NN", "gray": "JJ", "vehicle": "NN"}  # fmt: skip
+
+
+@pytest.fixture
+def nltk_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """NLTK's own tokenizer and tagger, with data of a few words in the layout of its downloads."""
+    nltk = pytest.importorskip("nltk")
+    punkt = tmp_path / "tokenizers" / "punkt_tab" / "english"
+    tagger = tmp_path / "taggers" / "averaged_perceptron_tagger_eng"
+    for folder in (punkt, tagger):
+        folder.mkdir(parents=True)
+    for name in ("abbrev_types.txt", "sent_starters.txt", "collocations.tab", "ortho_context.tab"):
+        (punkt / name).write_text("")
+    classes = sorted(set(NLTK_TAGS.values()))
+    # A word outside the dictionary is tagged by weights: here, one of the word itself.
+    weights = {"i word harbor": {"NN": 1.0}}
+    for name, content in (("tagdict", NLTK_TAGS), ("classes", classes), ("weights", weights)):
+        (tagger / f"averaged_perceptron_tagger_eng.{name}.json").write_text(json.dumps(content))
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    _nltk.cache_clear()
+    yield
+    _nltk.cache_clear()
+
+
+@pytest.mark.usefixtures("nltk_data")
+@pytest.mark.parametrize(
+    ("sentence", "objects", "positions"),
+    [
+        ("a gray ship on the left", [3], [4, 5, 6]),
+        ("the vehicle in the lower left corner", [2], [3, 4, 5, 6]),
+        ("the ship near the harbor", [2, 5], [3, 4, 5]),
+        ("the gray ship, a vehicle", [3, 6], list(range(9))),  # NLTK splits the comma off
+    ],
+)
+def test_official_rules_by_nltk_itself(sentence: str, objects: list[int], positions: list[int]) -> None:
+    tokens = FIANetTokenizer(spec(9, mode="official", classes="rrsisd"))(sentence)
+    full = [place for place in positions if tokens.mask[place]]
+    assert [places(tokens.parts[name]) for name in ("object", "position")] == [objects, full]
+
+
 def test_official_needs_nltk_and_says_so() -> None:
     if find_spec("nltk") is not None:
         pytest.skip("NLTK is installed here")
@@ -96,6 +140,9 @@ def test_official_needs_nltk_and_says_so() -> None:
         ("the vehicle at the very top right edge", ["vehicle"], ["at the very top right edge"]),
         ("streets, cargo and advances", [], []),
         ("a ship in", ["ship"], []),
+        ("the ship beside the pier", ["ship"], ["beside the pier"]),
+        ("the ship besides the pier", ["ship"], ["besides the pier"]),
+        ("the ship between two piers", ["ship"], ["between two piers"]),
         ("", [], []),
     ],
 )

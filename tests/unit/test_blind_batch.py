@@ -122,6 +122,7 @@ class ReturnsTheTruth(toy.Toy):
 
 
 def task(monkeypatch: pytest.MonkeyPatch, kind: type[toy.Toy]) -> ReferringSegmentationTask:
+    monkeypatch.setitem(registry.BUILT_IN, kind.name, toy.TARGET)
     monkeypatch.setattr(registry, "load_class", lambda name: kind)
     monkeypatch.setattr(kind, "seen", [], raising=False)
     return ReferringSegmentationTask(**toy.task_arguments())

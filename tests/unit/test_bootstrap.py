@@ -14,12 +14,14 @@ from rrsis_bench.metrics.functional import scores
 from rrsis_bench.stats.bootstrap import SEED, exactly_summable, intervals, resample
 
 
-def test_equal_to_a_plain_loop_over_resampled_images():
+@pytest.mark.parametrize("sizes", [[2] * 10, [1, 1, 1, 2, 2, 3, 10], [19, 1]])
+def test_equal_to_a_plain_loop_over_resampled_images(sizes):
+    """Where clusters differ in size, the number of samples drawn varies: a mean is over those drawn."""
     rng = np.random.default_rng(0)
     truth = rng.integers(1, 50, 20)
     inter = (truth * rng.random(20)).astype(np.int64)
     counts = np.stack([truth, inter + 3, inter], axis=1)
-    images = [f"i{k // 2}" for k in range(20)]
+    images = [f"i{k}" for k, size in enumerate(sizes) for _ in range(size)]
     found = intervals({"native-v1": counts}, images, resamples=200)["native-v1"]
     members = [np.flatnonzero(np.array(images) == name) for name in sorted(set(images))]
     draws = np.random.default_rng(SEED).integers(0, len(members), (200, len(members)))

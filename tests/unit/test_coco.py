@@ -124,7 +124,6 @@ FAULTS = [
     "missing-image",
     "corrupt-image",
     "corrupt-mask",
-    "empty-mask",
     "size-mismatch",
     "unknown-id",
     "unlisted",
@@ -149,6 +148,15 @@ def test_verify_finds_a_planted_fault_and_names_the_file(tmp_path, fault):
     assert expected in {finding.file for finding in found}
     others = {finding.check for finding in source.verify(tmp_path) if finding.severity == "error"} - {fault}
     assert not others
+
+
+def test_an_instance_without_a_pixel_is_a_warning_and_no_referent(tmp_path):
+    source = CocoInstances(**OPTIONS)
+    source.write_fake(tmp_path, 3, seed=1, faults=["empty-mask"])
+    found = source.verify(tmp_path)
+    assert [(one.severity, one.file) for one in found if one.check == "empty-mask"] == [("warning", "instances.json#1")]
+    assert not [one for one in found if one.severity == "error"]
+    assert all(decode(record.rle).any() for record in source.prepare(tmp_path))
 
 
 def test_a_sound_set_has_no_errors(root):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 import time
@@ -55,6 +57,24 @@ def test_missing_data_is_one_line_and_code_three(capsys):
         assert "1Xqi3Am2Vgm4a5tHqiV9tfaqKNovcuK3A" in captured.err
 
 
+@pytest.mark.parametrize("name", ["rrsisd", "refsegrs", "risbench", "own", "houston"])
+@pytest.mark.parametrize("word", ["prepare", "verify"])
+def test_the_command_that_a_missing_data_set_names_exists(word, name, capsys):
+    assert main(["data", word, name]) == 3
+    (named,) = re.findall(r"`rrsis-bench (data verify [^`]*)`", capsys.readouterr().err)
+    assert named == f"data verify {name}"
+    assert main(named.split()) == 3, "it finds the data set missing, not the name unknown"
+
+
+def test_the_command_that_a_damaged_file_names_exists(tmp_path, capsys):
+    (tmp_path / "own").mkdir()
+    line = {"image": "nothing.png", "mask": "nothing.png", "expression": "a dam", "split": "test"}
+    (tmp_path / "own" / "manifest.jsonl").write_text(json.dumps(line) + "\n")
+    assert main(["data", "prepare", "own"]) == 3
+    assert "`rrsis-bench data verify own`" in capsys.readouterr().err
+    assert main(["data", "verify", "own"]) == 3
+
+
 def test_prepare_stats_show(tmp_path, capsys):
     fake(tmp_path)
     assert main(["data", "prepare", "risbench"]) == 0
@@ -85,7 +105,7 @@ def test_stats_needs_neither_network_nor_torch(tmp_path):
     create("risbench").write_fake(tmp_path / "risbench", 20, 0, (), size=64)
     done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for word in ("photographs", "category", "< 0.25 %", "words of the expression"):
+    for word in ("photographs", "category", "<0.25%", "words of the expression"):
         assert word in done.stdout
     row = next(line for line in done.stdout.splitlines() if line.startswith("6-10"))
     assert row.split() == ["6-10", "20", "20", "20"]

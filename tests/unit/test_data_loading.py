@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from itertools import combinations_with_replacement, permutations
+
 import numpy as np
 import pytest
 import torch
 
 from rrsis_bench.data.datamodule import ReferringDataModule
-from rrsis_bench.data.dataset import permuted
-from rrsis_bench.data.manifest import Manifest, write_manifest
+from rrsis_bench.data.dataset import permuted, why_not_permuted
+from rrsis_bench.data.manifest import Manifest, Pair, write_manifest
 from rrsis_bench.data.pixels import write_image
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.data.sampler import ResumableSampler, StridedSampler
@@ -120,6 +122,21 @@ def test_training_order_covers_all_and_is_a_function_of_seed_and_epoch(world_siz
     assert orders[0] == list(ResumableSampler(10, 5, True, 0, world_size))
     samplers[0].set_epoch(1)
     assert list(samplers[0]) != orders[0]
+    assert len({tuple(ResumableSampler(10, seed, True, 0, world_size)) for seed in range(6)}) > 3
+
+
+def test_the_seed_of_the_run_decides_the_order_and_the_augmentation(root):
+    augment = {"flip": 0.5, "boxes": 0.5, "jitter": 0.5}
+    made = {seed: module(root, seed=seed, augment=augment) for seed in (0, 1, 2)}
+    again = module(root, seed=1, augment=augment)
+    orders = {seed: data.train_dataloader().sampler.order() for seed, data in made.items()}
+    assert again.train_dataloader().sampler.order() == orders[1]
+    assert len({tuple(order) for order in orders.values()}) == 3
+    images = {seed: torch.tensor(np.stack([item.image for item in data.train_dataset])) for seed, data in made.items()}
+    assert torch.equal(torch.tensor(np.stack([item.image for item in again.train_dataset])), images[1])
+    assert not torch.equal(images[0], images[1])
+    controls = {tuple(permuted(data.test_dataset, seed).text_from.tolist()) for seed, data in made.items()}
+    assert len(controls) > 1
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7])
@@ -151,6 +168,56 @@ def test_permuting_one_image_is_refused(root, tmp_path):
     data.test_dataset.manifest = Manifest.open(tmp_path / "one.jsonl")
     with pytest.raises(UserError, match="cannot be permuted"):
         permuted(data.test_dataset, 0)
+
+
+def pairs_of(codes):
+    return [Pair(f"s{k}", code[0], "", 1, 1, {}, f"t{k}", "test", code[1:]) for k, code in enumerate(codes)]
+
+
+class Listed:
+    """A data set of which only the manifest is read."""
+
+    def __init__(self, codes):
+        self.manifest = Unread(pairs_of(codes))
+
+
+class Unread(list):
+    path = "the manifest"
+
+
+def possible(codes):
+    """Whether any permutation at all leaves no code in its place, by trying them all."""
+    return any(all(a != b for a, b in zip(codes, order, strict=True)) for order in permutations(codes))
+
+
+def test_the_control_exists_exactly_where_a_permutation_does():
+    tried = set()
+    for n in range(1, 8):
+        # Photographs A and B, categories x, y and unknown.
+        for codes in combinations_with_replacement(("A", "Ax", "Ay", "Bx"), n):
+            reason = why_not_permuted(pairs_of(codes))
+            assert (reason is None) == possible(codes), codes
+            tried.add(reason is None)
+            if reason is None:
+                order = permuted(Listed(codes), n).text_from
+                assert sorted(order) == list(range(n))
+                assert all(codes[place] != codes[source] for place, source in enumerate(order)), codes
+            else:
+                with pytest.raises(UserError, match=f"of {n} samples are of the photograph"):
+                    permuted(Listed(codes), n)
+    assert tried == {True, False}
+
+
+@pytest.mark.parametrize("others", ["all different", "all alike"])
+def test_a_photograph_with_exactly_half_of_many_samples(others):
+    """A walk at random practically never finds one of these permutations."""
+    n = 600
+    codes = ["Ax"] * n + [f"B{k if others == 'all different' else 0}" for k in range(n)]
+    codes = [codes[place] for place in np.random.default_rng(3).permutation(2 * n)]
+    order = permuted(Listed(codes), 0).text_from
+    assert sorted(order) == list(range(2 * n))
+    assert all(codes[place] != codes[source] for place, source in enumerate(order))
+    assert why_not_permuted(pairs_of([*codes, "Ax"])).startswith(f"{n + 1} of {2 * n + 1} samples")
 
 
 def damage_image(root):

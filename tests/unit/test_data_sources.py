@@ -29,7 +29,6 @@ ERRORS = {
     "unknown-id": OURS,
     "unknown-image-id": ("rrsisd",),
     "non-utf8": OURS,
-    "empty-mask": OURS,
     "empty-text": OURS,
     "leak": OURS,
     "corrupt-pickle": ("rrsisd",),
@@ -45,6 +44,7 @@ CHECK = {
     "odd-size": "size-mismatch",
 }
 WARNINGS = {
+    "empty-mask": OURS,
     "full-mask": OURS,
     "duplicate": OURS,
     "mask-values": LINES,
@@ -59,7 +59,6 @@ FILES = {
     ("risbench", "empty-text"): "output_phrase_train.txt:4",
     ("manifest", "bad-rle"): "manifest.jsonl:1",
     ("rrsisd", "unknown-id"): "rrsisd/refs(unc).p#1",
-    ("rrsisd", "empty-mask"): "rrsisd/instances.json#2",
 }
 
 

@@ -14,11 +14,15 @@ from torch.utils.data import DataLoader
 
 from helpers import toy
 from rrsis_bench import registry
+from rrsis_bench.engine.callbacks import run_callbacks
 from rrsis_bench.engine.checkpoint import ENTRY, WholeFileIO, read
 from rrsis_bench.engine.optim import OptimizerConfig
-from rrsis_bench.engine.task import ReferringSegmentationTask
+from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.engine.watch import LossWatch
 from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.protocols import Protocol
+from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.types import MethodOutput
 
 
@@ -223,3 +227,20 @@ def test_channels_last_and_compile_leave_names_alone(tmp_path: Path) -> None:
     trainer(tmp_path).test(changed, batches(1), verbose=False)
     assert plain.latest_scores == pytest.approx(changed.latest_scores, abs=0.02)
     assert list(make(compile=True).state_dict()) == list(plain.state_dict())
+
+
+def test_best_is_the_epoch_with_the_highest_monitored_score_of_the_first_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, asked = iter([0.2, 0.7, 0.5, 0.1]), []
+
+    def choosing(scored: Scored, protocol: Protocol) -> dict[str, float]:
+        asked.append(protocol.name)
+        return {**dict.fromkeys(METRICS, 1.0 - 0.1 * len(asked)), "oiou": next(scores)}
+
+    monkeypatch.setattr(Scored, "choosing", choosing)
+    best = run_callbacks(RunFolder(tmp_path), "oiou", 0, terminal=False, logs=False)[-2]
+    task = make(protocols=["paper-lavt480-v1", "native-v1"], monitor="oiou")
+    trainer(tmp_path, [best], max_epochs=4, enable_checkpointing=True).fit(task, batches(2), batches(1))
+    assert read(tmp_path / "checkpoints" / "best.ckpt")["epoch"] == 1
+    assert asked == ["paper-lavt480-v1"] * 4

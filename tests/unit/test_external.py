@@ -217,6 +217,19 @@ def test_nothing_is_written_for_bad_predictions(real, tmp_path, capsys):
     assert not list((tmp_path / "runs").rglob("*"))
 
 
+def test_a_wrong_folder_prints_ten_lines_and_the_count(real, tmp_path, capsys):
+    folder = tmp_path / "wrong"
+    folder.mkdir()
+    for number in range(25):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / f"x{number}.png")
+    words = ["results", "score", str(folder), "--dataset", "own", "--manifest", str(real), "--method", "theirs"]
+    assert main(words) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert len([line for line in error if line.startswith("rrsis-bench: bad prediction: ")]) == 10
+    assert len(error) == 11
+    assert error[-1].endswith(f"(and {25 + 4 - 1} more). Nothing was written.")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

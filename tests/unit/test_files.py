@@ -197,7 +197,7 @@ def test_killed_between_stages(stage: int, tmp_path: Path) -> None:
 def test_together_all_or_nothing_while_the_disk_fills(tmp_path: Path) -> None:
     files.write_text(tmp_path / "a", "old")
     wanted = {tmp_path / "a": "new", tmp_path / "sub" / "b": "x", tmp_path / "c": bytes(300_000)}
-    with file_size_limit(100_000), pytest.raises(UserError, match=r"c: File too large.*Nothing was changed\.$"):
+    with file_size_limit(100_000), pytest.raises(UserError, match=r"c: File too large.*None of a, b, c was changed\.$"):
         files.write_together(wanted)
     assert names(tmp_path) == ["a"]
     assert (tmp_path / "a").read_text() == "old"
@@ -208,7 +208,11 @@ def test_together_all_or_nothing_while_the_disk_fills(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("refused", "said"),
-    [("a", "Nothing was changed."), ("b", "New are: a; unchanged: b, c."), ("c", "New are: a, b; unchanged: c.")],
+    [
+        ("a", "None of a, b, c was changed."),
+        ("b", "New are: a; unchanged: b, c."),
+        ("c", "New are: a, b; unchanged: c."),
+    ],
 )
 def test_a_refused_move_says_what_was_changed(
     refused: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

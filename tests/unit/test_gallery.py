@@ -46,7 +46,7 @@ def test_a_prettier_mask_than_was_scored_is_refused(tmp_path):
     folder = gallery_run(tmp_path)
     scene = KNOWN.scenes[2]
     loaded = json.loads((folder / GALLERY).read_text())["predictions"]
-    gallery.write(RunFolder(folder), {**loaded, scene.sample_id: scene.truth})
+    (folder / GALLERY).write_text(gallery.text_of({**loaded, scene.sample_id: scene.truth}))
     with pytest.raises(UserError, match=rf"gallery\.json: the mask of sample '{scene.sample_id}'"):
         gallery.read(RunFolder(folder), block(folder))
 

@@ -92,6 +92,28 @@ def test_unknown_is_empty(results, tmp_path):
     assert line["parameters"] == line["permuted_oiou_ratio"] == line["miou_sd"] == ""
 
 
+@pytest.mark.parametrize(("target", "title", "name", "paper"), [
+    ("baselines.prior:PriorText", "prior (no image)", "prior-text (tiny)", ""),
+    (None, "prior (no image)", "prior (no image) (tiny)", ""),
+])  # fmt: skip
+def test_a_method_of_the_suite_has_the_name_that_it_has_today(target, title, name, paper, tmp_path):
+    method = {"name": "prior-text", "variant": "tiny", "target": target, "title": title}
+    result = make_result() | {"method": method}
+    (board, *_) = build_boards([Entry("runs/x", result)])
+    (row,) = board.tables[0].rows
+    assert (row.name, row.paper) == (name, paper)
+
+
+@pytest.mark.parametrize(("url", "paper"), [
+    ("https://x.org/p", "https://x.org/p"), ("javascript:alert(1)", ""), ("data:text/html,x", ""), (None, ""), (7, ""),
+    (" https://x.org", ""), ("https:///x", ""),
+])  # fmt: skip
+def test_a_foreign_methods_page_is_linked_if_it_is_an_address(url, paper):
+    result = make_result() | {"method": {"name": "theirs", "variant": "x", "target": None, "url": url}}
+    (board, *_) = build_boards([Entry("runs/x", result)])
+    assert board.tables[0].rows[0].paper == paper
+
+
 def reseal(result):
     result["sha256"] = sealed(result)["sha256"]
 
@@ -239,9 +261,13 @@ def test_run_folders_are_read_too_and_no_readme_is_touched(tmp_path, capsys):
     assert "| 1 |" in capsys.readouterr().out
 
 
-def test_nothing_there_is_said_plainly(tmp_path, capsys):
-    assert main(["leaderboard", "--results", str(tmp_path / "results")]) == 0
-    assert "no results" in capsys.readouterr().out
+def test_nothing_there_is_said_plainly(tmp_path, capsys, monkeypatch):
+    for words in (["--results", str(tmp_path / "results")], ["--check"], []):
+        monkeypatch.chdir(tmp_path)
+        assert main(["leaderboard", *words]) == 2
+        assert "there is no folder" in capsys.readouterr().err
+    assert main(["results", "check"]) == 2
+    assert not list(tmp_path.iterdir())
     (tmp_path / "results" / "runs").mkdir(parents=True)
     assert main(["leaderboard", "--results", str(tmp_path / "results")]) == 0
     assert "none is measured here" in capsys.readouterr().out

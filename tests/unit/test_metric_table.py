@@ -88,7 +88,7 @@ def test_a_result_from_before_lacks_it_until_it_is_rescored(tmp_path, monkeypatc
     folder = write(tmp_path)
     monkeypatch.setitem(METRICS, RECALL.name, RECALL)
     assert "'recall' is a required property" in check(folder / "result.json")[0]
-    assert rescore(folder / "result.json")
+    rescore([folder / "result.json"])
     assert check(folder / "result.json") == []
 
 

@@ -194,6 +194,12 @@ CONTRAST = """() => {
     const [x, y] = [light(rgb(ink)), light(ground(node))].sort((a, b) => b - a);
     if ((x + .05) / (y + .05) < 4.5) bad.push(`${node.tagName} ${node.textContent.trim().slice(0, 30)}`);
   }
+  for (const node of document.querySelectorAll("input")) {
+    if (!node.checkVisibility()) continue;
+    const ink = getComputedStyle(node, "::placeholder");
+    const [x, y] = [light(rgb(ink.color)), light(ground(node))].sort((a, b) => b - a);
+    if ((x + .05) / (y + .05) < 4.5 || ink.opacity !== "1") bad.push(`placeholder ${node.id}`);
+  }
   return bad;
 }"""
 
@@ -204,6 +210,41 @@ def test_every_word_has_enough_contrast(board, scheme, opened):
     # Without motion: a link whose ground is still fading in would be read half-way, on a busy machine.
     page = opened(board, color_scheme=scheme, reduced_motion="reduce")
     assert page.evaluate(CONTRAST) == []
+
+
+OUT_OF_SIGHT = """(board) => {
+  const scores = new Set(["mIoU", "oIoU", "Pr@.5", "Pr@.7", "Pr@.9"]);
+  const bad = [];
+  let seen = 0;
+  for (const table of document.querySelectorAll(`#${board} table`)) {
+    const edge = table.parentElement.getBoundingClientRect();
+    const places = [...table.tHead.rows[0].cells].map((head, place) => scores.has(head.textContent) ? place : -1);
+    for (const row of table.tBodies[0].rows) for (const place of places.filter((one) => one >= 0)) {
+      const box = row.cells[place].getBoundingClientRect();
+      seen++;
+      if (box.left < edge.left || box.right > Math.min(edge.right, innerWidth)) bad.push(row.cells[place].textContent);
+    }
+  }
+  return [seen, bad];
+}"""
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize("board", ["smoke", "rrsisd"])
+def test_scores_are_in_sight_without_scrolling_a_table(board, width, opened):
+    page = opened(board, viewport={"width": width, "height": 900})
+    seen, bad = page.evaluate(OUT_OF_SIGHT, board)
+    assert seen > 10
+    assert bad == []
+
+
+def test_the_first_board_is_of_real_data_and_no_address_breaks_the_page(opened):
+    for anchor in ("", "%", "%E0%A4%A", "nothing"):
+        page = opened(anchor)
+        assert [section.get_attribute("id") for section in page.locator(".board").all() if section.is_visible()] == [
+            "rrsisd"
+        ]
+        assert page.locator("#theme").is_visible()
 
 
 @pytest.mark.parametrize("board", ["smoke", "rrsisd", "efficiency"])

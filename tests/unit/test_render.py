@@ -9,13 +9,16 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
+import markupsafe
 import pytest
 
 from helpers.gallery import gallery_run
 from helpers.results import make_table, write
+from rrsis_bench._version import __version__
 from rrsis_bench.boards import leaderboard
 from rrsis_bench.boards.board import load
-from rrsis_bench.boards.render import html, latex, plots
+from rrsis_bench.boards.render import html, latex, plots, views
+from rrsis_bench.boards.render.cells import Column, spread
 from rrsis_bench.boards.render.drawings import bare, fill, slot
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError
@@ -190,6 +193,50 @@ def test_html_escapes_what_a_result_says(tmp_path):
     text = html.page(load(tmp_path)[0])
     assert "<script>alert" not in text
     assert text.count("<script") == 2
+
+
+def test_html_links_to_papers_results_data_and_files(results):
+    text = page(results, "index.html")
+    sections = dict(re.findall(r'<section class="board" id="([\w.-]+)".*?(.*?)</section>', text, re.DOTALL))
+    assert list(sections) == ["rrsisd", "refsegrs", "risbench", "houston", "efficiency", "smoke"], "real data first"
+    links = {name: set(re.findall(r'href="([^"]+)"', body)) for name, body in sections.items()}
+    assert "https://arxiv.org/abs/2112.02244" in links["smoke"]
+    for link in (link for found in links.values() for link in found if link.startswith("../")):
+        assert (results / "leaderboard" / link).resolve().name == "result.json"
+        assert (results / "leaderboard" / link).is_file()
+    assert sum(link.startswith("../") for link in links["smoke"]) == 2
+    assert {"https://github.com/Lsan2401/RMSIN", "https://arxiv.org/abs/2312.12470"} <= links["rrsisd"]
+    assert "https://huggingface.co/datasets/JessicaYuan/RefSegRS" in links["refsegrs"]
+    for name, found in links.items():
+        assert {f"{name}.{suffix}" for suffix in ("md", "csv", "json", "tex")} <= found
+        assert all((results / "leaderboard" / link).is_file() for link in found if not re.search("[/#]", link))
+    (run,) = (results / "runs" / "houston").glob("*/*/result.json")
+    made = json.loads(run.read_text())["provenance"]
+    said = f"Measured {made['finished'][:10]} with rrsis_bench {made['package']}, torch {made['versions']['torch']}."
+    assert said in sections["houston"]
+    assert "Measured" not in sections["rrsisd"]
+    assert f"rrsis_bench {__version__}" in text.partition("<footer>")[2]
+
+
+@pytest.mark.parametrize(("text", "href"), [
+    ("arXiv:2501.08580", "https://arxiv.org/abs/2501.08580"),
+    ("ACM MM 2024 (10.1145/3664647.3681318)", "https://doi.org/10.1145/3664647.3681318"),
+    ("see github.com/a-b/c.d.", "https://github.com/a-b/c.d"), ("https://x.org/y_z (big).", "https://x.org/y_z"),
+    ("javascript:alert(1) data:text/html,x CVPR2020", None), ('https://x.org/"onload="y', "https://x.org/"),
+])  # fmt: skip
+def test_addresses_become_links(text, href):
+    written = html.linked(text)
+    assert re.findall(r'href="([^"]*)"', written) == ([] if href is None else [href])
+    assert re.sub(r"<[^>]+>", "", written) == str(markupsafe.escape(text))
+
+
+@pytest.mark.parametrize(("values", "best", "bold"), [
+    ([0.5, 0.2], "max", 0.5), ([0.5, 0.5], "max", 0.5), ([0.0, 0.0], "max", None), ([1e-6, 0.0], "max", None),
+    ([0.0, 0.3], "min", 0.0), ([0.0, 1e-6, 0.3], "min", None), ([0.001, 0.0], "max", 0.001), ([None, 0.3], "max", None),
+])  # fmt: skip
+def test_ties_at_zero_are_not_bold(values, best, bold):
+    column = Column("x", "x", lambda row: spread(row, 0.0), lambda row: row, best=best)
+    assert views.best(column, values) == bold
 
 
 def test_html_holds_pictures_only_where_there_are_any(results, tmp_path):

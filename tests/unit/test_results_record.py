@@ -174,7 +174,7 @@ def test_export_strips_local_paths_and_stays_valid(tmp_path, monkeypatch, capsys
     assert (target / FILE).read_bytes() == (run / FILE).read_bytes()
     assert main(["results", "check", str(to)]) == 0
     (run / "result.json").unlink()
-    assert main(["results", "export", str(run), "--to", str(to)]) == 1
+    assert main(["results", "export", str(run), "--to", str(to)]) == 2
     assert "test the run first" in capsys.readouterr().err
 
 

@@ -95,7 +95,7 @@ def world(folder: Path, layer: str, low: Config) -> list[str]:
         "datasets/toyset": {"variant": "small", "data": {"source": "toy"}},
         "datasets/other": {"variant": "small", "data": {"source": "toy"}},
         "trainer/preset": {"trainer": {"accelerator": "cpu"}},
-        "trainer/fast": {"trainer": {"precision": "high"}},
+        "trainer/fast": {"trainer": {"precision": "64-true"}},
     }
     variants: Config = {"small": {}, "big": {"model": {"options": {"size": 2}}}}
     blocks: Config = {
@@ -133,7 +133,7 @@ FLAGS: list[tuple[list[str], str, Config, Any]] = [
     (["--recipe", "suite"], "model.recipe", {"model": {"recipe": "paper"}}, "suite"),
     (["--recipe", "suite"], "model.optimizer.lr", {"model": {"optimizer": {"lr": 9.0}}}, 3.0),
     (["--recipe", "suite"], "model.protocols", {"model": {"protocols": [LOW]}}, [SUITE, LOW]),
-    (["--trainer", "fast"], "trainer.precision", {"trainer": {"precision": "low"}}, "high"),
+    (["--trainer", "fast"], "trainer.precision", {"trainer": {"precision": "16-true"}}, "64-true"),
     (["--seed", "7"], "seed_everything", {"seed_everything": 3}, 7),
     (["--seed", "7"], "data.seed", {"seed_everything": 3}, 7),
     (["--variant", "big"], "model.variant", {"model": {"variant": "small"}}, "big"),
@@ -173,7 +173,7 @@ def test_what_the_user_types_wins_over_every_layer(
         (["--recipe", "suite"], "model.recipe", "suite"),
         (["--recipe", "suite"], "model.protocols", [SUITE, PAPER, LOW]),
         (["--protocol", TYPED], "model.protocols", [TYPED, PAPER, LOW]),
-        (["--trainer", "fast"], "trainer.precision", "high"),
+        (["--trainer", "fast"], "trainer.precision", "64-true"),
         (["--seed", "7"], "seed_everything", 7),
         (["--data.batch_size=3"], "data.batch_size", 3),
     ],

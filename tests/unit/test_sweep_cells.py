@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -203,6 +204,40 @@ def test_a_lock_of_another_host_lives_by_its_heartbeat(cell: Cell) -> None:
     assert path.is_file(), "a lock that is not ours any more was removed"
 
 
+def test_a_heartbeat_from_the_future_does_not_lock_for_ever(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, now = cell.folder.path, time.time()
+    folder.mkdir(parents=True)
+    other = Holder("another-host", 1, 1, "", "token", now)
+    write_json(folder / "cell.lock", asdict(other))
+    future = now + 10 * 365 * 86_400
+    os.utime(folder / "cell.lock", (future, future))
+    assert holder(folder) == other  # it may be alive, with a clock that is wrong
+    assert cell.folder.content() == []
+    monkeypatch.setattr(time, "time", lambda: now + locks.STALE_SECONDS - 5)
+    assert holder(folder) == other
+    os.utime(folder / "cell.lock", (future + 10, future + 10))  # it is alive
+    monkeypatch.setattr(time, "time", lambda: now + locks.STALE_SECONDS + 5)
+    assert CellLock.acquire(folder) is None
+    monkeypatch.setattr(time, "time", lambda: now + 2 * locks.STALE_SECONDS + 6)
+    assert holder(folder) is None
+    assert CellLock.acquire(folder) is not None
+
+
+@pytest.mark.parametrize(("ahead", "left"), [(-60, 240), (60, 360), (86_400, 300)])
+def test_a_lock_of_another_host_says_where_it_is_and_when_it_ends(cell: Cell, ahead: float, left: int) -> None:
+    folder, now = cell.folder.path, time.time()
+    folder.mkdir(parents=True)
+    write_json(folder / "cell.lock", asdict(Holder("another-host", 1, 17, "", "token", now)))
+    os.utime(folder / "cell.lock", (now + ahead, now + ahead))
+    with pytest.raises(UsageError, match="in use by process 17 on another-host") as refused, hold(folder):
+        pass
+    assert str(folder / "cell.lock") in str(refused.value)
+    stated = int(re.findall(r"the lock ends at .* UTC, in (\d+) s", str(refused.value))[0])
+    assert abs(stated - left) < 5
+    assert verdict(cell)[0] == "running"
+    assert "without a further sign of life" in verdict(cell)[1]
+
+
 def test_takers_exclude_each_other(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, time; from rrsis_bench.run.lock import CellLock; "
@@ -219,7 +254,7 @@ def test_takers_exclude_each_other(tmp_path: Path) -> None:
 
 def test_hold_refuses_a_folder_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with hold(tmp_path):
-        with pytest.raises(UsageError, match=f"in use by process {os.getpid()}"), hold(tmp_path):
+        with pytest.raises(UsageError, match=f"in use by process {os.getpid()} on .*cell.lock"), hold(tmp_path):
             pass
         monkeypatch.setenv(locks.TOKEN, "the runner of the cell holds it")
         with hold(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rrsis_bench import registry
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UsageError
 from rrsis_bench.sweep.agenda import select
-from rrsis_bench.sweep.grid import Cell, read_sweep
+from rrsis_bench.sweep.grid import _CELL_KEYS, _KEYS, Cell, read_sweep
 from rrsis_bench.sweep.launchers.base import command_line
 
 
@@ -159,3 +160,14 @@ def test_printed_lines_can_be_run(
         "rrsis-bench fit --method lavt --dataset tiny --variant tiny --seed 4 --resume auto"
     )
     assert not (tmp_path / "my runs").exists()
+
+
+def test_the_page_of_a_sweep_s_file_is_whole_and_true(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "configs" / "sweeps" / "README.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    path = tmp_path / "example.yaml"
+    path.write_text(example.replace("recipe: suite\n", ""))  # only some methods have recipes
+    assert len(read_sweep(str(path), tmp_path / "runs").cells) == (2 + 1) * 2 * 3 + 2 * 3
+    table = "".join(line for line in page.splitlines() if line.startswith("|"))
+    assert set(_KEYS) == set(yaml.safe_load(example))
+    assert all(f"`{key}`" in table for key in (*_KEYS, *_CELL_KEYS))

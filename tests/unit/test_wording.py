@@ -25,6 +25,11 @@ from rrsis_bench.data.wording import count_words, names_position, names_relation
         ("the ship between two piers", False, True),
         ("the largest among the tanks", False, True),
         ("the betweenness of ships", False, False),
+        ("the ship amongst the tanks", False, False),
+        ("ships among us", False, True),
+        ("beside the dam", False, True),
+        ("besides", False, True),
+        ("between", False, True),
     ],
 )
 def test_wording(text, position, relation):

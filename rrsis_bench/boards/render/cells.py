@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isnan
 from typing import Any
+from urllib.parse import quote
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,27 @@ class Field:
     measured: Callable[[Any, Any], Any] | None = None
     published: Callable[[Any, Any], Any] | None = None
     cost: Callable[[Any, Any], Any] | None = None
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet takes for the beginning of a formula, in its narrow and in its wide form."""
+
+
+def sheet(value: Any) -> Any:
+    """Make a cell of a CSV file: empty for None; text that a spreadsheet would run as a formula gets a leading `'`.
+
+    Result files and packages of other people hold text. Numbers stay as they are, negative ones too.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str) and (value.startswith(FORMULA) or value.lstrip().startswith(FORMULA)):
+        return f"'{value}"
+    return value
+
+
+def address(path: str) -> str:
+    """Quote a relative path for a link: no sign of it ends the link, and none makes it a scheme such as `data:`."""
+    return quote(path, safe="/@+=,~")
 
 
 def percent(value: float | None) -> str:

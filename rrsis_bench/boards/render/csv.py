@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.cells import Field
+from rrsis_bench.boards.render.cells import Field, sheet
 from rrsis_bench.boards.render.columns import fields
 
 
@@ -19,8 +19,7 @@ def page(board: Board) -> str:
     known = fields()
     writer.writerow([field.name for field in known])
     for getters, where, row in _rows(board, known):
-        values = [None if get is None else get(where, row) for get in getters]
-        writer.writerow(["" if value is None else value for value in values])
+        writer.writerow([None if get is None else sheet(get(where, row)) for get in getters])
     return stream.getvalue()
 
 

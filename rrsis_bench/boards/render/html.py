@@ -9,25 +9,36 @@ from typing import Any
 
 from markupsafe import Markup
 
-from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.cells import Column
+from rrsis_bench._version import __version__
+from rrsis_bench.boards.board import SMOKE, Board
+from rrsis_bench.boards.render.cells import Column, address
 from rrsis_bench.boards.render.drawings import slot
 from rrsis_bench.boards.render.plots import INK, PAPER, RULE, part_names, plots
 from rrsis_bench.boards.render.templating import TEMPLATES, environment
-from rrsis_bench.boards.render.views import TableView, best, legend, status, views
+from rrsis_bench.boards.render.views import TableView, best, in_order, legend, status, views
 from rrsis_bench.boards.rows import Row, Table
+from rrsis_bench.data.catalogue import describe
+from rrsis_bench.metrics.definitions import METRICS
 from rrsis_bench.results import gallery
 from rrsis_bench.results.breakdown import PARTS
+from rrsis_bench.run.folder import RESULT
+
+FORMAT_NAMES = {"md": "Markdown", "csv": "CSV", "json": "JSON", "tex": "LaTeX"}
 
 
-def page(boards: Sequence[Board], link: str = "../") -> str:
+LINKED = {"source", "table", "quoted_by", "note"}
+"""Columns whose text may name a paper or a page."""
+
+
+def page(boards: Sequence[Board], formats: Sequence[str] = (), link: str = "../") -> str:
     """Write the page; its plots are slots that `drawings.fill` draws in.
 
     Args:
-        boards: in the order they are to be shown.
+        boards: what to show; real data first.
+        formats: suffixes of the files beside the page that hold a board each.
         link: leads from the page to the results folder.
     """
-    shown = [_board(board, link) for board in boards]
+    shown = [_board(board, formats, link) for board in in_order(boards)]
     data = {board["name"]: board.pop("data") for board in shown}
     return (
         environment("html")
@@ -38,6 +49,7 @@ def page(boards: Sequence[Board], link: str = "../") -> str:
             script=_asset("page.js"),
             data=_script_json({"boards": data, "scenes": _scenes(boards)}),
             colours={"ink": INK, "paper": PAPER, "rule": RULE},
+            version=__version__,
         )
     )
 
@@ -52,13 +64,43 @@ def _script_json(value: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
 
 
-def _board(board: Board, link: str) -> dict[str, Any]:
+_ADDRESS = re.compile(
+    r"(?P<url>https?://[^\s()<>\"']*[\w/])|(?P<github>\bgithub\.com/[\w.-]+/[\w.-]*\w)"
+    r"|arXiv:(?P<arxiv>\d{4}\.\d{4,5})|(?P<doi>\b10\.\d{4,9}/[\w./;-]*\w)"
+)
+_WHERE = {"url": "", "github": "https://", "arxiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
+
+
+def linked(text: str) -> Markup:
+    """Escape a text, and make links of the addresses, arXiv numbers and DOIs that it names."""
+    parts, place = [], 0
+    for found in _ADDRESS.finditer(text):
+        kind = str(found.lastgroup)
+        href = Markup.escape(_WHERE[kind] + found[kind])
+        parts += [Markup.escape(text[place : found.start()]), Markup('<a href="{}">{}</a>').format(href, found[0])]
+        place = found.end()
+    return Markup("").join([*parts, Markup.escape(text[place:])])
+
+
+def _data(board: Board) -> Markup:
+    """Say where the data of a board are from; empty where nothing is known."""
+    if board.layout == "costs":
+        return Markup("")
+    info = describe("tiny" if board.name == SMOKE else board.name)
+    licence = f"licence: {info.licence}" if info.licence else ""
+    return Markup("; ").join(linked(text) for text in (info.paper, info.where, licence) if text)
+
+
+def _board(board: Board, formats: Sequence[str], link: str) -> dict[str, Any]:
     tables = [_comparable(table) for table in board.tables if board.layout == "scores"]
     return {
         "name": board.name,
         "title": board.title,
         "notice": board.notice,
         "status": status(board),
+        "made": board.made,
+        "source": _data(board),
+        "files": [{"href": f"{board.name}.{suffix}", "text": FORMAT_NAMES[suffix]} for suffix in formats],
         "legend": [_code(part) for part in legend(board).split("\n\n") if part],
         "views": [_view(view, link) for view in views(board)],
         "plots": [Markup(slot(data)) for data in plots(board).values() if data["plot"] == "accuracy"],
@@ -105,29 +147,49 @@ def _scenes(boards: Sequence[Board]) -> list[Mapping[str, Any]]:
 
 
 def _view(view: TableView, link: str) -> dict[str, Any]:
-    bests = [best(column, view.rows) for column in view.columns]
+    places = sorted(range(len(view.columns)), key=lambda place: _rank(view.columns[place], view.columns))
+    columns = [view.columns[place] for place in places]
+    bests = [best(column, view.rows) for column in columns]
     return {
         "caption": view.caption,
         "remarks": view.remarks,
         "measured": view.measured,
         "columns": [
             {"title": column.title, "help": column.help, "left": column.left, "sorts": column.folders is None}
-            for column in view.columns
+            for column in columns
         ],
         "rows": [
-            [_cell(*cell, row, link) for cell in zip(view.columns, texts, bests, strict=True)]
+            [
+                _cell(column, texts[place], top, row, link)
+                for column, place, top in zip(columns, places, bests, strict=True)
+            ]
             for row, texts in zip(view.rows, view.cells, strict=True)
         ],
     }
+
+
+def _rank(column: Column, columns: Sequence[Column]) -> int:
+    """Place of a column in the page: a narrow screen shows the scores, or else the costs, beside the method."""
+    if column.name in ("rank", "method"):
+        return 0
+    scored = any(other.name in METRICS for other in columns)
+    return 1 if (column.name in METRICS if scored else not column.left) else 2
 
 
 def _cell(column: Column, text: str, top: float | None, row: Any, link: str) -> dict[str, Any]:
     value = column.value(row)
     links = []
     if column.folders is not None:
-        links = [{"href": f"{link}{folder}", "text": folder.rpartition("/")[2]} for folder in column.folders(row)]
+        links = [
+            {"href": f"{link}{address(f'{folder}/{RESULT}')}", "text": folder.rpartition("/")[2]}
+            for folder in column.folders(row)
+        ]
+    shown, _, spread = text.partition(" ± ")
     return {
-        "text": text,
+        "text": linked(text) if column.name in LINKED else shown,
+        "spread": f"± {spread}" if spread else "",
+        "length": len(text),
+        "paper": getattr(row, "paper", ""),
         "key": "" if value is None else str(value),
         "best": top is not None and value == top,
         "left": column.left,

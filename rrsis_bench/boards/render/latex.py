@@ -17,7 +17,9 @@ _ESCAPES = {
 
 def escape(text: str) -> str:
     """Escape a text: LaTeX then prints it as it stands."""
-    return " ".join("".join(_ESCAPES.get(sign, sign) for sign in text).split())
+    line = " ".join("".join(_ESCAPES.get(sign, sign) for sign in text).split())
+    # After the end of a row, LaTeX takes these for an argument of it, and not for a cell.
+    return f"{{{line[0]}}}{line[1:]}" if line.startswith(("[", "*")) else line
 
 
 def page(board: Board) -> str:

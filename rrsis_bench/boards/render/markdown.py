@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Sequence
 
 from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.cells import Column
-from rrsis_bench.boards.render.views import TableView, legend, status, views
+from rrsis_bench.boards.render.cells import Column, address
+from rrsis_bench.boards.render.views import TableView, in_order, legend, status, views
 
 GENERATED = "<!-- Made by `rrsis-bench leaderboard`; edits are overwritten. -->"
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+_MARKS = re.compile(r"[\\`|\[\]*]|~~|(?<!\w)_|_(?!\w)|(?<=^)[#>](?=\s|>|#)")
+_HTML = re.compile(r"<|&(?=#?\w+;)")
+
+
+def escape(text: str) -> str:
+    """Escape a text: Markdown then shows it as it stands, in a table too: no link, code, HTML, emphasis or new cell."""
+    line = " ".join(text.split())
+    return _HTML.sub(lambda found: html.escape(found[0]), _MARKS.sub(lambda found: "\\" + found[0], line))
 
 
 def _shown(column: Column, row: object, text: str, link: str) -> str:
     if column.folders is not None:
-        return " ".join(f"[{folder.rpartition('/')[2]}]({link}{folder})" for folder in column.folders(row))
-    return _cell(text)
+        names = ((escape(folder.rpartition("/")[2]), f"{link}{address(folder)}") for folder in column.folders(row))
+        return " ".join(f"[{name}]({target})" for name, target in names)
+    return escape(text)
 
 
 def table(view: TableView, link: str) -> str:
@@ -28,8 +37,8 @@ def table(view: TableView, link: str) -> str:
         [_shown(column, row, text, link) for column, text in zip(view.columns, texts, strict=True)]
         for row, texts in zip(view.rows, view.cells, strict=True)
     ]
-    parts = [f"**{_cell(view.caption)}**", "\n".join(f"| {' | '.join(cells)} |" for cells in lines)]
-    return "\n\n".join([*parts, *map(_cell, view.remarks)])
+    parts = [f"**{escape(view.caption)}**", "\n".join(f"| {' | '.join(cells)} |" for cells in lines)]
+    return "\n\n".join([*parts, *map(escape, view.remarks)])
 
 
 def section(board: Board, link: str, published: bool = True) -> str:
@@ -50,15 +59,15 @@ def section(board: Board, link: str, published: bool = True) -> str:
 
 def page(board: Board) -> str:
     """Write the board's own page, for the folder `leaderboard/`."""
-    return f"{GENERATED}\n\n# {board.title}\n\n{section(board, '../')}\n"
+    return f"{GENERATED}\n\n# {escape(board.title)}\n\n{section(board, '../')}\n"
 
 
 def index(boards: Sequence[Board]) -> str:
     """Write the page that lists the boards."""
     lines = ["| board | measured rows | published rows |", "|:---|---:|---:|"]
-    for board in boards:
+    for board in in_order(boards):
         printed = len(board.published) + len(board.costs)
-        lines.append(f"| [{board.title}]({board.name}.md) | {board.measured} | {printed} |")
+        lines.append(f"| [{escape(board.title)}]({board.name}.md) | {board.measured} | {printed} |")
     text = (
         "Made from the result files by `rrsis-bench leaderboard`. Each board is there as Markdown, CSV, JSON and "
         "LaTeX, and as SVG plots where methods were measured; [`index.html`](index.html) holds all of them in one page "

@@ -25,6 +25,8 @@ INK, PAPER, RULE = "#111213", "#fdfdfe", "#c9cbd1"
 """Colours of words, ground and lines; the HTML page exchanges them in its dark theme."""
 COLOURS = ("#2a6fdb", "#c2410c", "#0d7f5f", "#9333ae", "#8a6d00")
 """Dark enough on light ground, light enough on dark ground: at least 3 : 1 on both."""
+_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Signs that no XML file may hold."""
 _SIZE = (4.8, 3.3)  # inches: small, so that its words can still be read at phone width
 
 
@@ -103,8 +105,9 @@ def draw(data: Mapping[str, Any]) -> str:
         ) from error
     settings: Any = {
         "svg.hashsalt": "rrsis_bench", "svg.fonttype": "none", "font.family": "sans-serif",
-        "font.sans-serif": ["DejaVu Sans"], "font.size": 8, "text.color": INK, "axes.labelcolor": INK,
-        "axes.edgecolor": RULE, "xtick.color": RULE, "ytick.color": RULE, "xtick.labelcolor": INK,
+        "font.sans-serif": ["DejaVu Sans"], "text.parse_math": False, "font.size": 8, "text.color": INK,
+        "axes.labelcolor": INK, "axes.edgecolor": RULE, "xtick.color": RULE, "ytick.color": RULE,
+        "xtick.labelcolor": INK,
         "ytick.labelcolor": INK, "grid.color": RULE, "grid.linewidth": 0.5, "axes.spines.top": False,
         "axes.spines.right": False, "axes.facecolor": PAPER, "figure.facecolor": PAPER, "axes.titlesize": 9,
         "axes.axisbelow": True,
@@ -117,16 +120,18 @@ def draw(data: Mapping[str, Any]) -> str:
         figure.savefig(stream, format="svg", dpi=72, metadata=nothing, bbox_inches="tight", pad_inches=0.08)
     svg = re.sub(r"^.*?(?=<svg )", "", stream.getvalue(), flags=re.DOTALL)
     svg = re.sub(r"[ \t]+(?=\n)", "", svg)
-    return _named(svg, data)
+    return _named(_NO_XML.sub("", svg), data)
 
 
 def _named(svg: str, data: Mapping[str, Any]) -> str:
     """Give the picture and its points names, for tooltips and for those who cannot see it."""
     kind = "mIoU against trainable parameters" if data["plot"] == "accuracy" else "mIoU by category and by size"
-    label = html.escape(f"{kind}: {data['title']}")
+    label = html.escape(_NO_XML.sub("", f"{kind}: {data['title']}"))
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     for number, point in enumerate(data.get("points", ())):
-        words = html.escape(f"{point['label']}: mIoU {100 * point['y']:.2f}, {point['x'] / 1e6:,.2f} M trainable")
+        words = html.escape(
+            f"{_NO_XML.sub('', point['label'])}: mIoU {100 * point['y']:.2f}, {point['x'] / 1e6:,.2f} M trainable"
+        )
         svg = svg.replace(f'<g id="point-{number}">', f'<g id="point-{number}"><title>{words}</title>', 1)
     # Ids must be unique in a page that holds several plots.
     prefix = re.sub(r"\W+", "-", f"{data['plot']}-{data['title']}").strip("-").lower()
@@ -204,7 +209,6 @@ def _draw_parts(figure: Any, data: Mapping[str, Any]) -> None:
                 [value for _, value in known],
                 height=thick * 0.9,
                 color=COLOURS[number],
-                label=labels[number],
             )
         axes.set_yticks(range(len(panel["names"])), panel["names"])
         axes.invert_yaxis()
@@ -213,7 +217,9 @@ def _draw_parts(figure: Any, data: Mapping[str, Any]) -> None:
         axes.tick_params(axis="y", length=0)
         axes.set_title(panel["title"], loc="left")
     axes.set_xlabel("mIoU, %")
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="lower left", bbox_to_anchor=(0.1, 1 - 0.3 / tall), ncols=2, frameon=False)
-    lines = -(-len(names) // 2)
+    # Bars are named here, since matplotlib leaves names that begin with "_" out.
+    figure.legend(
+        axes.containers, labels, loc="lower left", bbox_to_anchor=(0.1, 1 - 0.3 / tall), ncols=2, frameon=False
+    )
+    lines = -(-len(labels) // 2)
     figure.suptitle(data["title"], x=0.12, y=1 + (0.17 * lines - 0.12) / tall, ha="left", va="bottom", fontsize=9)

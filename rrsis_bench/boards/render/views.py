@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from rrsis_bench.boards.board import Board
+from rrsis_bench.boards.board import SMOKE, Board
 from rrsis_bench.boards.published import PublishedCost, PublishedRow
 from rrsis_bench.boards.render.cells import Column
 from rrsis_bench.boards.render.columns import (
@@ -96,11 +97,22 @@ def _view(
 
 
 def best(column: Column, rows: Sequence[Any]) -> float | None:
-    """Find the value to set bold in a column; None where fewer than two are known."""
-    known = [value for row in rows if isinstance(value := column.value(row), int | float)]
+    """Find the value to set bold in a column; None where fewer than two are known, or several show a best of zero."""
+    known = [(value, column.text(row)) for row in rows if isinstance(value := column.value(row), int | float)]
     if not column.best or len(known) < 2:
         return None
-    return max(known) if column.best == "max" else min(known)
+    value, text = (max if column.best == "max" else min)(known, key=lambda one: one[0])
+    zeros = sum(_shows_zero(other) for _, other in known)
+    return None if _shows_zero(text) and zeros > 1 else value
+
+
+def _shows_zero(text: str) -> bool:
+    return re.match(r"0(\.0+)?(?![\d.])", text) is not None
+
+
+def in_order(boards: Iterable[Board]) -> list[Board]:
+    """Sort boards for readers: the synthetic split comes after all real data."""
+    return sorted(boards, key=lambda board: board.name == SMOKE)
 
 
 def status(board: Board) -> str:

@@ -1,9 +1,10 @@
-"""The one reader of pixels: whatever the verb, the same file gives the same 8-bit RGB.
+"""The one reader of pixels: the same file gives every verb the same 8-bit RGB.
 
 header   what the first bytes say: format, size, orientation, whether rasterio is needed
 rule     what a data set or a command states: bands, and how more than 8 bits become 8
 plain    PNG, JPEG and the like, plain 8-bit TIFF: decoded whole
 raster   every other TIFF, and JPEG 2000 of other depths: by windows, by what the file says of its bands
+damage   damage to a TIFF that its decoders do not report
 opening  from a file to its reader
 labels   mask files: which pixels are foreground
 writing  images written

@@ -10,20 +10,23 @@ from rrsis_bench.data.pixels.tags import ORIENTATION, SIGNATURES, orientation_of
 
 # Tags of a TIFF: see the TIFF 6.0 and GeoTIFF 1.1 specifications.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
-_SAMPLES, _STRIP_BYTES, _PLANAR, _COLOUR_MAP, _TILE_BYTES = 277, 279, 284, 320, 325
+_STRIPS, _SAMPLES, _STRIP_BYTES, _PLANAR, _COLOUR_MAP, _TILES, _TILE_BYTES = 273, 277, 279, 284, 320, 324, 325
 _EXTRA, _SAMPLE_FORMAT, _NODATA = 338, 339, 42113
 # ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, RPCCoefficient
 _PLACE = (33550, 33922, 34264, 34735, 50844)
 _WANTED = (
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, ORIENTATION, _SAMPLES, _PLANAR, _COLOUR_MAP,
-    _EXTRA, _SAMPLE_FORMAT, _NODATA, _STRIP_BYTES, _TILE_BYTES, *_PLACE,
+    _EXTRA, _SAMPLE_FORMAT, _NODATA, _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, *_PLACE,
 )  # fmt: skip
-_PILLOW_READS = {1, 5, 8, 32773, 32946}  # none, LZW, deflate (two numbers), PackBits
+_DEFLATE = {8, 32946}
+_PILLOW_READS = {1, 5, 32773, *_DEFLATE}  # none, LZW, PackBits, deflate
 _COMPRESSIONS = {2: "CCITT", 3: "CCITT", 4: "CCITT", 6: "old JPEG", 7: "JPEG", 34887: "LERC", 34925: "LZMA"}
 _COMPRESSIONS |= {50000: "ZSTD", 50001: "WebP", 50002: "JPEG XL", 34712: "JPEG 2000"}
 _PHOTOMETRICS = {0: "white is zero", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
 
 _CODESTREAM = b"\xff\x4f\xff\x51"  # JPEG 2000: SOC, SIZ
+_COLOUR_SPACES = {16: 3, 17: 1}  # sRGB and grey, as JP2 numbers them -> components
+_MOST_BOX = 1 << 20  # bytes of a JP2 header
 
 _OTHERS = ("BMP", "WEBP", "GIF", "PPM", "AVIF")
 """Formats whose size is asked of Pillow, by its names for them."""
@@ -44,6 +47,7 @@ class Header:
         nodata: whether it names a value, other than 0, that stands for no data.
         placed: whether a TIFF says where it lies on the map.
         scan: where the first scan of a JPEG begins.
+        deflated: (N, 2) first byte and number of bytes of each part of a TIFF compressed by deflate.
     """
 
     format: str
@@ -55,6 +59,12 @@ class Header:
     nodata: bool = False
     placed: bool = False
     scan: int = 0
+    deflated: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def pixels(self) -> int:
+        """Height times width."""
+        return self.height * self.width
 
 
 def read_header(stream: BinaryIO) -> Header:
@@ -73,7 +83,7 @@ def read_header(stream: BinaryIO) -> Header:
         return _png(stream)
     if start.startswith(SIGNATURES):
         stream.seek(0)
-        return _tiff(stream)
+        return _tiff(stream, start)
     if start.startswith((_CODESTREAM, b"\0\0\0\x0cjP  ")):
         return _jpeg2000(stream, start)
     return _other(stream, start)
@@ -140,7 +150,7 @@ def _png(stream: BinaryIO) -> Header:
         stream.seek(length + 4, 1)
 
 
-def _tiff(stream: BinaryIO) -> Header:
+def _tiff(stream: BinaryIO, start: bytes) -> Header:
     tags = read_tags(stream, _WANTED)
 
     def number(tag: int, default: int) -> int:
@@ -154,7 +164,8 @@ def _tiff(stream: BinaryIO) -> Header:
     bits = set(tags.get(_BITS) or (1,))
     orientation = oriented(tags.get(ORIENTATION))
     # Tiles that GDAL left out, which are black; Pillow takes them for damage.
-    sparse = 0 in (tags.get(_TILE_BYTES) or tags.get(_STRIP_BYTES) or ())
+    sizes = tags.get(_TILE_BYTES) or tags.get(_STRIP_BYTES) or ()
+    sparse = 0 in sizes
     plain = (
         bits == {8}
         and (samples, photometric) in {(1, 1), (3, 2)}
@@ -164,6 +175,7 @@ def _tiff(stream: BinaryIO) -> Header:
         and _EXTRA not in tags
         and _COLOUR_MAP not in tags
         and not sparse
+        and not start.startswith(b"MM\0+")  # Pillow reads no BigTIFF of this byte order.
         and compression in _PILLOW_READS
         and orientation == 1  # Pillow turns what the tag asks for; nothing here is ever turned.
     )
@@ -176,10 +188,13 @@ def _tiff(stream: BinaryIO) -> Header:
         height,
         width,
         plain,
-        f"TIFF ({', '.join(parts)})",
+        f"TIFF of {width:,} x {height:,} pixels ({', '.join(parts)})",
         orientation,
         nodata=_NODATA in tags and _stated(tags[_NODATA]) != 0,
         placed=any(tag in tags for tag in _PLACE),
+        deflated=tuple(zip(tags.get(_TILES) or tags.get(_STRIPS) or (), sizes, strict=False))
+        if compression in _DEFLATE
+        else (),
     )
 
 
@@ -194,6 +209,7 @@ def _stated(text: tuple[int, ...] | bytes) -> float | None:
 def _jpeg2000(stream: BinaryIO, start: bytes) -> Header:
     """The SIZ segment of the codestream, which an image file holds in a box of its own (ISO 15444-1, annexes A, I)."""
     stream.seek(0)
+    said = b""
     while not start.startswith(_CODESTREAM):
         head = stream.read(8)
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
@@ -203,6 +219,9 @@ def _jpeg2000(stream: BinaryIO, start: bytes) -> Header:
             break
         if length < 8:
             raise ImageError(DAMAGED)
+        if kind == b"jp2h":
+            said = stream.read(min(length - 8, _MOST_BOX))
+            length -= len(said)
         stream.seek(length - 8, 1)
     segment = stream.read(42)
     count = int.from_bytes(segment[40:42], "big")
@@ -211,9 +230,23 @@ def _jpeg2000(stream: BinaryIO, start: bytes) -> Header:
         raise ImageError(DAMAGED)
     right, bottom, left, top = (int.from_bytes(segment[8 + 4 * k : 12 + 4 * k], "big") for k in range(4))
     bits = {(depth & 0x7F) + 1 for depth in parts[::3]}
-    plain = bits == {8} and count in {1, 3} and not any(depth & 0x80 for depth in parts[::3])
+    # OpenCV takes three components without a stated colour space for grey.
+    plain = _COLOUR_SPACES.get(_colour_space(said)) == count and parts == b"\7\1\1" * count
     description = f"JPEG 2000 ({count} bands of {' and '.join(map(str, sorted(bits)))} bits)"
     return Header("JPEG 2000", bottom - top, right - left, plain, description)
+
+
+def _colour_space(boxes: bytes) -> int:
+    """The enumerated colour space that the boxes of a JP2 header state; 0 for another statement, a palette or alpha."""
+    space = 0
+    while len(boxes) >= 8:
+        length, kind = int.from_bytes(boxes[:4], "big"), boxes[4:8]
+        if kind in {b"pclr", b"cdef"} or length < 8:
+            return 0
+        if kind == b"colr" and boxes[8:9] == b"\1":
+            space = space or int.from_bytes(boxes[11:15], "big")
+        boxes = boxes[length:]
+    return space
 
 
 def _other(stream: BinaryIO, start: bytes) -> Header:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data.pixels.damage import check_deflate
 from rrsis_bench.data.pixels.errors import RefusedImageError
-from rrsis_bench.data.pixels.opening import opened
+from rrsis_bench.data.pixels.opening import decoded_whole, opened
 from rrsis_bench.data.pixels.plain import decode_channels
 from rrsis_bench.data.pixels.raster import alpha_bands, colour_table, open_dataset, read_bands, valid_pixels
 from rrsis_bench.data.pixels.reader import refuse_large
@@ -32,7 +33,8 @@ def read_labels(path: Path) -> NDArray[Any]:
     """
     with opened(path) as (stream, header):
         refuse_large(header.height, header.width, "cut it, and its image, into tiles")
-        if header.plain and not header.nodata:
+        check_deflate(stream, header)
+        if decoded_whole(header) and not header.nodata:
             return _whole(_opaque(decode_channels(stream, header)))
     return _whole(_raster(path, header.description or "TIFF that declares pixels without data"))
 

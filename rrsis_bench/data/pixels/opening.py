@@ -1,4 +1,4 @@
-"""From a file to its reader: sniff the format, refuse what cannot be told, decode or open."""
+"""Opens an image file: reads its header, refuses files whose colours are unclear, and decodes or opens the rest."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data.pixels.damage import check_deflate
 from rrsis_bench.data.pixels.errors import ImageError, MissingImageError
 from rrsis_bench.data.pixels.header import Header, read_header
 from rrsis_bench.data.pixels.plain import decode_rgb
@@ -21,7 +22,8 @@ from rrsis_bench.data.pixels.rule import PixelRule, percentiles, spacing
 
 _AS_STORED = PixelRule()
 _AT_ONCE = 1 << 24  # bytes
-_LARGE = 1 << 24  # pixels of a TIFF that is read by windows, plain or not
+_LARGE = 1 << 24  # pixels of a TIFF
+_MOST_BY_PILLOW = 1 << 26  # pixels; Pillow has a limit of its own, which is larger
 _REMEDY = (
     "cut it into tiles, or convert it to a tiled GeoTIFF (gdal_translate -co TILED=YES), which predict reads by parts"
 )
@@ -56,11 +58,17 @@ def open_image(path: Path, rule: PixelRule = _AS_STORED) -> ImageReader:
     """
     with opened(path) as (stream, header):
         notes = _notes(header)
-        by_windows = header.format == "TIFF" and header.height * header.width > _LARGE and have_rasterio()
-        if header.plain and rule.bands is None and not by_windows:
+        check_deflate(stream, header)
+        if decoded_whole(header) and rule.bands is None:
             refuse_large(header.height, header.width, _REMEDY)
             return _decoded(decode_rgb(stream, header), rule, notes)
     return RasterReader(path, header.description or f"choosing bands of a {header.format} file", rule, notes)
+
+
+def decoded_whole(header: Header) -> bool:
+    """Whether a file is decoded without rasterio. A large TIFF is read by windows, though it be plain."""
+    most = _LARGE if have_rasterio() else _MOST_BY_PILLOW
+    return header.plain and (header.format != "TIFF" or header.pixels <= most)
 
 
 @contextmanager

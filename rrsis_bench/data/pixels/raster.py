@@ -5,6 +5,7 @@ Shape legend: `H W` pixels of the image, `h w` pixels of a window, `C` bands.
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data.pixels.damage import refused_warnings
 from rrsis_bench.data.pixels.errors import DAMAGED, ImageError, RefusedImageError
 from rrsis_bench.data.pixels.reader import Note, Window, refuse_large
 from rrsis_bench.data.pixels.rule import PixelRule, percentiles, spacing
@@ -50,8 +52,10 @@ def open_dataset(path: Path, what: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         try:
-            with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
-                return rasterio.open(path)
+            if "GDAL_CACHEMAX" not in os.environ:
+                # GDAL asks for it at the first pixel that is read; an `Env` around the opening would be left by then.
+                rasterio.env.set_gdal_config("GDAL_CACHEMAX", _CACHE_MB)
+            return rasterio.open(path)
         except (rasterio.errors.RasterioError, OSError) as error:
             raise ImageError(DAMAGED) from error
 
@@ -182,7 +186,8 @@ def read_bands(dataset: Any, bands: tuple[int, ...], **how: Any) -> NDArray[Any]
     import rasterio
 
     try:
-        values: NDArray[Any] = dataset.read(list(bands), **how)
+        with refused_warnings("rasterio"):
+            values: NDArray[Any] = dataset.read(list(bands), **how)
     except (rasterio.errors.RasterioError, OSError) as error:
         raise ImageError(DAMAGED) from error
     if is_palette(dataset, bands) or not np.issubdtype(values.dtype, np.unsignedinteger):
@@ -253,7 +258,7 @@ def _choose(dataset: Any, stated: tuple[int, int, int] | None) -> tuple[tuple[in
     if stated is not None:
         if max(stated) > count:
             raise RefusedImageError(
-                f"it has {count} band{'s' * (count > 1)}, so it has no bands {','.join(map(str, stated))}; "
+                f"file has {count} band{'s' * (count > 1)}, so it has no bands {','.join(map(str, stated))}; "
                 "state others (data.pixels.bands=[R, G, B], predict: --bands R,G,B)"
             )
         return stated, False
@@ -269,9 +274,9 @@ def _choose(dataset: Any, stated: tuple[int, int, int] | None) -> tuple[tuple[in
         return (others[0],), False
     if called in (["", "", ""], ["", "", "", ""], ["", "", "", "nir"]):
         return tuple(others[:3]), True
-    listed = f" ({', '.join(name or 'unnamed' for name in called[:8])}{', ...' * (len(called) > 8)})"
+    listed = f" ({', '.join(name or 'unnamed' for name in called[:8])}{', ...' * (len(called) > 8)})" * any(called)
     raise RefusedImageError(
-        f"it has {len(others)} bands{listed} and does not say which are red, green and blue; state them "
+        f"file has {len(others)} bands{listed} and does not say which are red, green and blue; state them "
         "(data.pixels.bands=[R, G, B], predict: --bands R,G,B)"
     )
 

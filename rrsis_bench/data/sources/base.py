@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.data.empty_truth import EmptyTruth
 from rrsis_bench.data.info import SourceInfo
 from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, MissingMaskError, Rle, encode
@@ -106,11 +107,15 @@ class Source(Protocol):
         name: of the source; `info` is about the data set of this name.
         info: what a user should know of it. `locate` replaces it by what the YAML file of the data set says.
         pixels: how its images are read where their files alone do not say.
+        empty_truth: what is done with samples whose truth is empty; `verify` says it.
+        dataset: name of the data set that it reads, which messages name; "" outside of `locate`.
     """
 
     name: str
+    dataset: str
     info: SourceInfo
     pixels: PixelRule
+    empty_truth: EmptyTruth
 
     def key_files(self, root: Path) -> list[Path]:
         """The files and folders that `prepare` reads; a folder stands for every file below it.

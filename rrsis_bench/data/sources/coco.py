@@ -5,7 +5,8 @@
     <root>/<splits>              {"train": [photo, ...], "val": [...], "test": [...]}
 
 An expression must fit its instance and no other, however small or cut off the others are. The options say which
-instances may be referred to. The splits file lists photographs: overlapping tiles stay together. A pair's `image_id`
+instances may be referred to. A region with `iscrowd` is a group: no expression refers to it, and none could mean one of
+its members. The splits file lists photographs: overlapping tiles stay together. A pair's `image_id`
 is its photograph, by which confidence intervals resample, since the tiles of a photograph depend on each other.
 """
 
@@ -14,33 +15,34 @@ from __future__ import annotations
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rrsis_bench.data.empty_truth import EmptyTruth
 from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.manifest import Pair
 from rrsis_bench.data.masks import MaskError, canonical, decode
 from rrsis_bench.data.pixels import ImageError, PixelRule, read_rgb
 from rrsis_bench.data.sources.base import Finding, ListedPair, MaskRead, Report, require
+from rrsis_bench.data.sources.coco_instance import Instance, as_thing
+from rrsis_bench.data.sources.ids import CHECK, Claims, Id, by_id, read_id
 from rrsis_bench.data.synthetic.grammar import Expression, Thing, expressions
 from rrsis_bench.data.verify import prepare_entries, verify_entries
 from rrsis_bench.errors import UsageError
 
-OUTLINE_POINTS = 64
-"""Points of an instance's outline that are kept for measuring gaps, at most."""
+CROWDS = ("group", "object")
 
 
 @dataclass(frozen=True)
 class _Image:
     """An image entry of the annotation file: its id, file, group (photograph) and size."""
 
-    key: int
+    key: Id
     file: str
     photo: str
     height: int
@@ -48,24 +50,8 @@ class _Image:
 
 
 @dataclass(frozen=True)
-class _Instance:
-    """An annotation with a mask that could be decoded."""
-
-    key: int
-    category: str
-    rle: dict[str, Any]
-    mask: NDArray[np.uint8] = field(repr=False)
-    box: tuple[int, int, int, int] = (0, 0, 0, 0)
-
-    @property
-    def touches_border(self) -> bool:
-        height, width = self.mask.shape
-        return self.box[0] == 0 or self.box[1] == 0 or self.box[2] == width or self.box[3] == height
-
-
-@dataclass(frozen=True)
 class _Tile:
-    """An image's things as the grammar wants them."""
+    """The objects of one image and its size, in the form that the grammar reads."""
 
     objects: Sequence[Thing]
     size: tuple[int, int]
@@ -85,11 +71,14 @@ class CocoInstances:
         rename: category -> its name in expressions; other categories keep their name, in lower case.
         per_object: most expressions of one instance, each of another kind.
         drop_border: whether instances cut off by the border are rivals only.
+        iscrowd: what a region with `iscrowd: 1` is: a `group`, or an `object`, as some tools write single ones.
         seed: of the kinds and wordings. Each image draws for itself: adding an image leaves the others as they were.
     """
 
     name = "coco"
     pixels = PixelRule()
+    empty_truth: EmptyTruth = "skip"
+    dataset = ""
     info = SourceInfo(
         title="COCO-format instances",
         where="your own annotations",
@@ -108,10 +97,14 @@ class CocoInstances:
         rename: Mapping[str, str] | None = None,
         per_object: int = 1,
         drop_border: bool = False,
+        iscrowd: str = "group",
         seed: int = 0,
     ) -> None:
         if per_object < 1 or min_area < 1:
             raise UsageError("the coco source needs per_object and min_area of at least 1.")
+        if iscrowd not in CROWDS:
+            raise UsageError(f"the coco source's iscrowd is 'group' or 'object', not {iscrowd!r}.")
+        self.crowds_are_groups = iscrowd == "group"
         self.images, self.annotations, self.splits, self.group = images, annotations, splits, group
         self.min_area, self.per_object, self.drop_border, self.seed = min_area, per_object, drop_border, seed
         self.exclude = frozenset(exclude)
@@ -120,14 +113,14 @@ class CocoInstances:
     def key_files(self, root: Path) -> list[Path]:
         """The annotation file, the split file and the image folder."""
         files = [root / self.images, root / self.annotations, root / self.splits]
-        return require(files, root, self.name, self.info)
+        return require(files, root, self.dataset or self.name, self.info)
 
     def prepare(self, root: Path) -> Iterator[Pair]:
         """The pairs of all listed photographs; `image_id` is the photograph."""
         self.key_files(root)
         photos: dict[str, str] = {}
         for pair in prepare_entries(
-            root, lambda report: self._scan(root, report, photos), self.name, self.info, self.pixels
+            root, lambda report: self._scan(root, report, photos), self.dataset or self.name, self.info, self.pixels
         ):
             yield replace(pair, image_id=photos[pair.image])
 
@@ -146,18 +139,12 @@ class CocoInstances:
         """Entries of all images in file order; each image's photograph is added to `photos`."""
         listing = self._read_json(root, self.annotations, report)
         split_of = self._split_of(root, report)
-        names = {
-            entry["id"]: str(entry["name"]) for entry in _dicts(listing, "categories") if {"id", "name"} <= entry.keys()
-        }
+        names = self._category_names(listing, report)
         images = list(self._image_entries(listing, report))
-        known = {image.key for image in images}
-        annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for annotation in _dicts(listing, "annotations"):
-            where = f"{self.annotations}#{annotation.get('id')}"
-            if annotation.get("image_id") not in known or annotation.get("category_id") not in names:
-                report(Finding("error", where, "annotation of an unknown image or category", "unknown-id"))
-            else:
-                annotations[annotation["image_id"]].append(annotation)
+        for photo in split_of.keys() - {image.photo for image in images}:
+            message = f"photograph {photo} of {split_of[photo]} is in no image entry"
+            report(Finding("warning", self.splits, message, "unknown-id"))
+        annotations = self._annotations_of(listing, {image.key for image in images}, names, report)
         for image in images:
             split = split_of.get(image.photo)
             path = str(PurePosixPath(self.images, image.file))
@@ -168,10 +155,36 @@ class CocoInstances:
             instances = [self._instance(entry, names, image, report) for entry in annotations[image.key]]
             yield from self._describe(root, path, split, image, [found for found in instances if found is not None])
 
+    def _category_names(self, listing: Mapping[str, Any], report: Report) -> dict[Id, str]:
+        names: dict[Id, str] = {}
+        for key, (where, entry) in self._entries(listing, "categories", report).items():
+            if isinstance(entry.get("name"), str) and entry["name"].strip():
+                names[key] = entry["name"]
+            else:
+                report(Finding("error", where, f"category {key!r} has no name", "format"))
+        return names
+
+    def _annotations_of(
+        self, listing: Mapping[str, Any], images: Container[Id], names: Container[Id], report: Report
+    ) -> Mapping[Id, list[dict[str, Any]]]:
+        """Image id -> its annotations, with checked ids."""
+        found: dict[Id, list[dict[str, Any]]] = defaultdict(list)
+        for key, (_, entry) in self._entries(listing, "annotations", report).items():
+            image, category = read_id(entry.get("image_id")), read_id(entry.get("category_id"))
+            where = f"{self.annotations}#{key}"
+            if image is None or category is None or image not in images or category not in names:
+                of = f"image {entry.get('image_id')!r} and category {entry.get('category_id')!r}"
+                report(Finding("error", where, f"annotation of an unknown image or category ({of})", "unknown-id"))
+            elif entry.get("iscrowd", 0) not in (0, 1):
+                report(Finding("error", where, f"iscrowd is {entry['iscrowd']!r}, neither 0 nor 1", "format"))
+            else:
+                found[image].append({**entry, "category_id": category})
+        return found
+
     def _describe(
-        self, root: Path, path: str, split: str, image: _Image, instances: Sequence[_Instance]
+        self, root: Path, path: str, split: str, image: _Image, instances: Sequence[Instance]
     ) -> Iterator[ListedPair]:
-        counted: dict[int, int] = defaultdict(int)
+        counted: dict[Id, int] = defaultdict(int)
         for expression in self._expressions(root / path, image, instances):
             instance = instances[expression.index]
             counted[instance.key] += 1
@@ -187,7 +200,7 @@ class CocoInstances:
                 mask=partial(_stored, instance.rle),
             )
 
-    def _expressions(self, path: Path, image: _Image, instances: Sequence[_Instance]) -> list[Expression]:
+    def _expressions(self, path: Path, image: _Image, instances: Sequence[Instance]) -> list[Expression]:
         if not instances:
             return []
         try:
@@ -195,19 +208,20 @@ class CocoInstances:
         except ImageError:
             # Reported with the entries' other files; a grey stand-in keeps the annotations checked.
             pixels = np.full((image.height, image.width, 3), 127, np.uint8)
-        things = [_thing(instance, pixels) for instance in instances]
+        things = [as_thing(instance, pixels) for instance in instances]
         eligible = [index for index, instance in enumerate(instances) if self._may_be_referred_to(instance)]
         rng = np.random.default_rng((self.seed, zlib.crc32(image.file.encode("utf-8"))))
         return expressions(_Tile(things, (image.height, image.width)), rng, self.per_object, eligible)
 
-    def _may_be_referred_to(self, instance: _Instance) -> bool:
+    def _may_be_referred_to(self, instance: Instance) -> bool:
         large = int(instance.mask.sum()) >= self.min_area
-        return large and instance.category not in self.exclude and not (self.drop_border and instance.touches_border)
+        excluded = instance.group or instance.category in self.exclude
+        return large and not excluded and not (self.drop_border and instance.touches_border)
 
     def _instance(
-        self, annotation: Mapping[str, Any], names: Mapping[int, str], image: _Image, report: Report
-    ) -> _Instance | None:
-        where = f"{self.annotations}#{annotation.get('id')}"
+        self, annotation: Mapping[str, Any], names: Mapping[Id, str], image: _Image, report: Report
+    ) -> Instance | None:
+        where = f"{self.annotations}#{annotation['id']}"
         try:
             rle = canonical(annotation.get("segmentation"), image.height, image.width)
             mask = decode(rle)
@@ -219,28 +233,45 @@ class CocoInstances:
             report(Finding("error", where, message, "size-mismatch"))
             return None
         if not mask.any():
-            report(Finding("error", where, "mask is empty", "empty-mask"))
+            report(Finding("warning", where, "mask is empty; no expression refers to it", "empty-mask"))
             return None
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         category = names[annotation["category_id"]]
         said = self.rename.get(category, category).lower()
         box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-        return _Instance(int(annotation["id"]), said, rle, mask, box)
+        group = self.crowds_are_groups and bool(annotation.get("iscrowd"))
+        if group:
+            report(Finding("info", where, "iscrowd: a group of objects; no expression refers to it", "crowd"))
+        return Instance(annotation["id"], said, rle, mask, box, group)
 
     def _image_entries(self, listing: Mapping[str, Any], report: Report) -> Iterator[_Image]:
-        for number, entry in enumerate(_dicts(listing, "images")):
+        files = Claims("file_name", report)
+        named: dict[str, str] = {}
+        for key, (where, entry) in self._entries(listing, "images", report).items():
             try:
-                file = str(entry["file_name"])
-                yield _Image(entry["id"], file, self._photo(entry, file), int(entry["height"]), int(entry["width"]))
+                file = PurePosixPath(str(entry["file_name"])).as_posix()
+                image = _Image(key, file, self._photo(entry, file), int(entry["height"]), int(entry["width"]))
             except (KeyError, TypeError, ValueError) as error:
-                where = f"{self.annotations}#images[{number}]"
                 report(Finding("error", where, f"image entry lacks or garbles {error}", "format"))
+                continue
+            if not files.claim(file, where):
+                continue
+            if self.group == "stem" and named.setdefault(image.photo, file) != file:
+                # Each is listed in the split file by its stem, so that both follow the first one.
+                message = f"photograph {image.photo} is also {named[image.photo]}; state an image field as group"
+                report(Finding("warning", where, message, CHECK))
+            yield image
 
     def _photo(self, entry: Mapping[str, Any], file: str) -> str:
         stem = PurePosixPath(file).stem
         if self.group == "stem":
             return stem
-        return stem.partition("_")[0] if self.group == "before-underscore" else str(entry[self.group])
+        if self.group == "before-underscore":
+            return stem.partition("_")[0]
+        photo = read_id(entry[self.group])
+        if photo is None:
+            raise ValueError(f"'{self.group}'")
+        return str(photo)
 
     def _split_of(self, root: Path, report: Report) -> dict[str, str]:
         """Photograph -> split. A photograph listed twice is reported and keeps its first split."""
@@ -257,6 +288,13 @@ class CocoInstances:
                     report(Finding("error", self.splits, message, "format"))
         return split_of
 
+    def _entries(self, listing: Mapping[str, Any], part: str, report: Report) -> dict[Id, tuple[str, dict[str, Any]]]:
+        entries = listing.get(part, [])
+        if not isinstance(entries, list):
+            report(Finding("error", f"{self.annotations}#{part}", "is no list", "format"))
+            return {}
+        return by_id(entries, part, self.annotations, report)
+
     @staticmethod
     def _read_json(root: Path, name: str, report: Report) -> dict[str, Any]:
         try:
@@ -270,33 +308,5 @@ class CocoInstances:
         return loaded
 
 
-def _dicts(listing: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    entries = listing.get(key, [])
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-
-
 def _stored(rle: dict[str, Any], size: tuple[int, int]) -> MaskRead:
     return MaskRead(rle)
-
-
-def _thing(instance: _Instance, pixels: NDArray[np.uint8]) -> Thing:
-    import cv2
-
-    from rrsis_bench.data.synthetic.colours import name_colour
-
-    mask = instance.mask
-    colour, maybe = name_colour(pixels, mask) if pixels.shape[:2] == mask.shape else (None, frozenset())
-    x0, y0, x1, y1 = instance.box
-    crop = np.ascontiguousarray(mask[y0:y1, x0:x1])
-    rows, columns = np.nonzero(crop)
-    contours, _ = cv2.findContours(crop, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(x0, y0))
-    outline = np.concatenate(contours).reshape(-1, 2).astype(np.float32)
-    return Thing(
-        category=instance.category,
-        colour=colour,
-        area=float(len(rows)),
-        box=instance.box,
-        centre=(float(columns.mean()) + x0 + 0.5, float(rows.mean()) + y0 + 0.5),
-        maybe=maybe,
-        outline=outline[:: -(-len(outline) // OUTLINE_POINTS)],
-    )

@@ -23,6 +23,7 @@ from rrsis_bench.data.sources.base import (
     read_mask_file,
     require,
 )
+from rrsis_bench.data.sources.ids import Claims
 from rrsis_bench.data.verify import ScannedSource
 
 
@@ -53,7 +54,7 @@ class LineSource(ScannedSource):
     def key_files(self, root: Path) -> list[Path]:
         """The line files and both folders."""
         lists = [root / f"output_phrase_{split}.txt" for split in SPLITS]
-        return require([*lists, root / self.images, root / self.masks], root, self.name, self.info)
+        return require([*lists, root / self.images, root / self.masks], root, self.dataset or self.name, self.info)
 
     def write_fake(
         self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = (), size: int | None = None
@@ -87,6 +88,8 @@ class LineSource(ScannedSource):
 
     def _scan(self, root: Path, report: Report) -> Iterator[ListedPair]:
         used: set[str] = set()
+        # Two expressions about one picture and one mask mix nothing; they may still be a slip.
+        lines = Claims("file", report, "warning")
         for split in SPLITS:
             listing = f"output_phrase_{split}.txt"
             try:
@@ -108,6 +111,7 @@ class LineSource(ScannedSource):
                     report(Finding("error", where, f"{words[0]!r} is no file name", "format"))
                     continue
                 used.add(name)
+                lines.claim(name, where)
                 text = words[1] if len(words) > 1 else ""
                 yield ListedPair(
                     sample_id=PurePosixPath(name).stem,

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +19,7 @@ from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.masks import MaskError, canonical, encode
 from rrsis_bench.data.pixels import read_rgb, write_image
 from rrsis_bench.data.sources.base import Finding, ListedPair, MaskRead, Report, read_mask_file, require
+from rrsis_bench.data.sources.ids import Claims, read_id
 from rrsis_bench.data.verify import ScannedSource
 from rrsis_bench.errors import MissingResourceError
 
@@ -29,7 +31,8 @@ class ManifestFile(ScannedSource):
 
     `image` and `mask` are paths relative to the data root; a mask file's pixels above 0 are foreground; `rle` is a
     COCO RLE, compressed or not (in CSV as JSON text). `split`, `category` and `sample_id` may be given. If no line
-    states a split, images are dealt to train, val and test (8 : 1 : 1) by a hash of their path.
+    states a split, images are dealt to train, val and test (8 : 1 : 1) by a hash of their path. A line without a
+    `sample_id` is known by its number.
     """
 
     name = "manifest"
@@ -50,7 +53,7 @@ class ManifestFile(ScannedSource):
 
     def key_files(self, root: Path) -> list[Path]:
         """The listing and the files that it lists."""
-        (listing,) = require([self._listing(root)], root, self.name, self.info)
+        (listing,) = require([self._listing(root)], root, self.dataset or self.name, self.info)
         rows = [row for _, row in _rows(listing, lambda finding: None)]
         named = dict.fromkeys(row.get(key) for key in ("image", "mask") for row in rows)
         return [listing, *(root / name for name in named if isinstance(name, str) and name and _inside(name))]
@@ -82,7 +85,9 @@ class ManifestFile(ScannedSource):
         listing = self._listing(root)
         rows = list(_rows(listing, report))
         dealt = not any(row.get("split") for _, row in rows)
+        ids = Claims("sample_id", report)
         for where, row in rows:
+            sample_id = _sample_id(where, row)
             image, text = row.get("image"), row.get("expression", row.get("text"))
             split = _dealt(str(image)) if dealt else row.get("split")
             mask, rle = row.get("mask") or None, row.get("rle") or None
@@ -97,21 +102,34 @@ class ManifestFile(ScannedSource):
                 problem = f"split {split!r} is none of {', '.join(SPLITS)}"
             elif not _inside(image) or not (mask is None or (isinstance(mask, str) and _inside(mask))):
                 problem = "paths must be relative to the data root and stay below it"
-            if problem:
+            elif sample_id is None:
+                problem = f"sample_id {row['sample_id']!r} is neither a whole number nor a text"
+            if problem or sample_id is None:
                 report(Finding("error", where, problem, "format"))
+                continue
+            if not ids.claim(sample_id, where):
                 continue
             read: Callable[[tuple[int, int]], MaskRead]
             read = partial(_rle_mask, rle) if mask is None else partial(_file_mask, root / str(mask))
             yield ListedPair(
-                sample_id=str(row.get("sample_id") or where.rpartition(":")[2]),
+                sample_id=sample_id,
                 split=str(split),
                 text=str(text).strip(),
                 image=PurePosixPath(str(image)).as_posix(),
-                category=str(row.get("category") or ""),
+                category="" if row.get("category") is None else str(row["category"]),
                 where=where,
                 mask_file=where if mask is None else str(mask),
                 mask=read,
             )
+
+
+def _sample_id(where: str, row: Mapping[str, Any]) -> str | None:
+    """The id that a line states, as text, or the line's number; None if it states something else than an id."""
+    stated = row.get("sample_id")
+    if stated is None or stated == "":
+        return where.rpartition(":")[2]
+    found = read_id(stated)
+    return None if found is None else str(found).strip()
 
 
 def _rows(listing: Path, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -130,6 +148,9 @@ def _rows(listing: Path, report: Report) -> Iterator[tuple[str, Mapping[str, Any
     if listing.suffix.lower() == ".csv":
         csv.field_size_limit(max(csv.field_size_limit(), len(data)))  # Python's own is 128 KiB; an RLE may have more
         reader = csv.DictReader(io.StringIO("\n".join(lines)))
+        columns = Claims("column", lambda finding: report(replace(finding, check="format")))
+        for number, column in enumerate(reader.fieldnames or (), 1):
+            columns.claim(column, f"{listing.name}:1 (column {number})")
         for row in reader:
             yield f"{listing.name}:{reader.line_num}", row
         return

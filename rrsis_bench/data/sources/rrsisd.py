@@ -21,6 +21,7 @@ from rrsis_bench.data.masks import MaskError, canonical, encode
 from rrsis_bench.data.pixels import read_rgb, write_image
 from rrsis_bench.data.safe_pickle import UnsafePickleError, load_plain
 from rrsis_bench.data.sources.base import Finding, LayoutItem, ListedPair, MaskRead, Report, require
+from rrsis_bench.data.sources.ids import Claims, Id, by_id, read_id
 from rrsis_bench.data.verify import ScannedSource
 
 CATEGORIES = (
@@ -50,7 +51,7 @@ class RRSISD(ScannedSource):
 
     def key_files(self, root: Path) -> list[Path]:
         """The pickle, the instance file and the image folder."""
-        return require([root / REFS, root / INSTANCES, root / IMAGES], root, self.name, self.info)
+        return require([root / REFS, root / INSTANCES, root / IMAGES], root, self.dataset or self.name, self.info)
 
     def write_fake(
         self, root: Path, n_per_split: int, seed: int, faults: Sequence[str] = (), size: int | None = None
@@ -62,40 +63,52 @@ class RRSISD(ScannedSource):
 
     def _scan(self, root: Path, report: Report) -> Iterator[ListedPair]:
         refs, instances = _load(root, report)
-        annotations = {annotation.get("id"): annotation for annotation in instances["annotations"]}
-        names = {category.get("id"): str(category.get("name", "")) for category in instances["categories"]}
-        images = {image.get("id"): image for image in instances["images"]}
-        ref_ids: set[Any] = set()
+        annotations, categories, images = (
+            {key: entry for key, (_, entry) in by_id(instances[part], part, INSTANCES, report).items()}
+            for part in ("annotations", "categories", "images")
+        )
+        # Photographs are told apart by their pixels: two ids of one file mix nothing here.
+        files = Claims("file_name", report, "warning")
+        for key, entry in images.items():
+            if entry.get("file_name"):
+                files.claim(str(entry["file_name"]), f"{INSTANCES}#image {key!r}")
+        # A reference's own id only names its samples, which prepare makes unique.
+        ref_ids = Claims("ref_id", report, "warning")
         for number, ref in enumerate(refs):
-            where = f"{REFS}#{ref.get('ref_id', f'entry {number}')}" if isinstance(ref, dict) else f"{REFS}#{number}"
+            place = f"{REFS}#entry {number}"
+            ref_id = read_id(ref.get("ref_id")) if isinstance(ref, dict) else None
+            where = place if ref_id is None else f"{REFS}#{ref_id}"
             if not isinstance(ref, dict) or not isinstance(ref.get("sentences"), list):
                 report(Finding("error", where, "reference is no mapping with sentences", "format"))
                 continue
             if ref.get("split") not in SPLITS:
                 report(Finding("warning", where, f"split {ref.get('split')!r} is not used", "unknown-split"))
                 continue
-            if ref.get("ref_id") in ref_ids:
-                report(Finding("warning", where, "ref_id is used twice", "duplicate-id"))
-            ref_ids.add(ref.get("ref_id"))
-            annotation = annotations.get(ref.get("ann_id"))
-            if annotation is None:
-                report(Finding("error", where, f"ann_id {ref.get('ann_id')} is not in {INSTANCES}", "unknown-id"))
+            if ref_id is None:
+                report(Finding("error", where, "reference has no ref_id that is a number or a text", "format"))
                 continue
-            image = images.get(ref.get("image_id"))
-            if image is None:
-                report(Finding("error", where, f"image_id {ref.get('image_id')} is not in {INSTANCES}", "unknown-id"))
+            ref_ids.claim(ref_id, place)
+            annotation = _referred(ref, "ann_id", annotations, where, report)
+            image = _referred(ref, "image_id", images, where, report)
+            if annotation is None or image is None:
                 continue
-            if annotation.get("image_id", ref.get("image_id")) != ref.get("image_id"):
-                other = annotation.get("image_id")
-                message = f"annotation {ref.get('ann_id')} is of image {other}, not {ref.get('image_id')}"
+            other = annotation.get("image_id", ref["image_id"])
+            if read_id(other) != image["id"]:
+                message = f"annotation {annotation['id']} is of image {other}, not {image['id']}"
                 report(Finding("error", where, message, "unknown-id"))
                 continue
-            category = names.get(ref.get("category_id", annotation.get("category_id")))
-            if category is None:
+            if not _agree(ref, image, "image_id" in annotation, where, report):
+                continue
+            if annotation.get("iscrowd"):
+                message = f"annotation {annotation['id']} is marked iscrowd; its reference is kept, as published"
+                report(Finding("warning", where, message, "crowd"))
+            category = read_id(ref.get("category_id", annotation.get("category_id")))
+            named = None if category is None else categories.get(category)
+            if named is None or "name" not in named:
                 report(
                     Finding("warning", where, f"category_id {ref.get('category_id')} has no name", "unknown-category")
                 )
-            yield from self._sentences(ref, annotation, image, category or "", where, report)
+            yield from self._sentences(ref, annotation, image, str((named or {}).get("name", "")), where, report)
 
     def _sentences(
         self,
@@ -106,7 +119,7 @@ class RRSISD(ScannedSource):
         where: str,
         report: Report,
     ) -> Iterator[ListedPair]:
-        name = str(ref.get("file_name") or image.get("file_name") or "")
+        name = str(image.get("file_name") or ref.get("file_name") or "")
         if not name or PurePosixPath(name).name != name:
             report(Finding("error", where, f"file_name {name!r} is no file name", "format"))
             return
@@ -124,15 +137,45 @@ class RRSISD(ScannedSource):
                 continue
             suffix = f"_{number}" if len(sentences) > 1 else ""
             yield ListedPair(
-                sample_id=f"{ref.get('ref_id')}{suffix}",
+                sample_id=f"{read_id(ref['ref_id'])}{suffix}",
                 split=str(ref["split"]),
                 text=text.strip(),
                 image=f"{IMAGES}/{name}",
                 category=category,
                 where=where,
-                mask_file=f"{INSTANCES}#{ref.get('ann_id')}",
+                mask_file=f"{INSTANCES}#{annotation['id']}",
                 mask=partial(_mask, annotation.get("segmentation"), image),
             )
+
+
+def _referred(
+    ref: Mapping[str, Any], key: str, entries: Mapping[Id, dict[str, Any]], where: str, report: Report
+) -> dict[str, Any] | None:
+    """The entry that a reference names by an id; None, after a report, if there is none."""
+    wanted = read_id(ref.get(key))
+    found = None if wanted is None else entries.get(wanted)
+    if found is None:
+        report(Finding("error", where, f"{key} {ref.get(key)!r} is not in {INSTANCES}", "unknown-id"))
+    return found
+
+
+def _agree(ref: Mapping[str, Any], image: Mapping[str, Any], confirmed: bool, where: str, report: Report) -> bool:
+    """Whether a reference's own file name leaves no doubt which image it means. `image_id` decides, as in REFER's code.
+
+    Args:
+        ref: the reference.
+        image: the image of its `image_id`.
+        confirmed: whether the annotation names the same image.
+        where: the reference's place.
+        report: takes the finding if the file names differ: an error if nothing confirms `image_id`.
+    """
+    own, file = ref.get("file_name"), image.get("file_name")
+    if not own or not file or own == file:
+        return True
+    message = f"file_name {own!r} disagrees with image_id {image['id']!r}, which is {file!r} in {INSTANCES}"
+    used = f"; {file!r} is used, since the annotation is of that image" if confirmed else ""
+    report(Finding("warning" if confirmed else "error", where, message + used, "file-name"))
+    return confirmed
 
 
 def _mask(segmentation: Any, image: Mapping[str, Any], size: tuple[int, int]) -> MaskRead:
@@ -157,8 +200,8 @@ def _load(root: Path, report: Report) -> tuple[list[Any], dict[str, list[dict[st
     try:
         instances = json.loads((root / INSTANCES).read_text(encoding="utf-8-sig"))
         parts = {key: instances[key] for key in nothing}
-        if not all(isinstance(part, list) and all(isinstance(one, dict) for one in part) for part in parts.values()):
-            raise TypeError("images, annotations and categories must be lists of mappings")
+        if not all(isinstance(part, list) for part in parts.values()):
+            raise TypeError("images, annotations and categories must be lists")
     except UnicodeDecodeError:
         report(Finding("error", INSTANCES, "file is not UTF-8", "non-utf8"))
         return [], nothing

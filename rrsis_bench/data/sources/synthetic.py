@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rrsis_bench.data.empty_truth import EmptyTruth
 from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.pixels import PixelRule
 from rrsis_bench.data.sources.base import Finding, LayoutItem
@@ -136,6 +137,8 @@ class Synthetic:
 
     name = "synthetic"
     pixels = PixelRule()
+    empty_truth: EmptyTruth = "skip"
+    dataset = ""
 
     def __init__(self, preset: str = "tiny", seed: int = 0, layout: str = "rrsisd") -> None:
         self.recipe: dict[str, Any] = {"preset": preset, "seed": seed, "layout": layout}

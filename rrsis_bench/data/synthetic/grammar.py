@@ -75,6 +75,8 @@ class Thing:
         centre: x, y of its centroid in pixels.
         maybe: further colours somebody might give it.
         outline: (N, 2) points of its outline; gaps between things are measured on them.
+        group: whether it stands for several objects that lie anywhere in its box. No expression refers to a group or
+            names one as an anchor, and none may fit one of its members.
     """
 
     category: str
@@ -86,6 +88,13 @@ class Thing:
     outline: NDArray[np.float32] = field(
         default_factory=lambda: np.zeros((0, 2), np.float32), repr=False, compare=False
     )
+    group: bool = False
+
+    def reaches(self, axis: int, sign: int) -> float:
+        """The coordinate of its centre; of a group, that of its box's edge towards lower (-1) or higher (1) values."""
+        if not self.group:
+            return self.centre[axis]
+        return self.box[axis] if sign < 0 else self.box[axis + 2]
 
 
 class Described(Protocol):
@@ -137,14 +146,23 @@ def has_colour(thing: Thing, colour: str) -> Truth:
 
 def at_position(thing: Thing, side: tuple[int, int], size: tuple[int, int]) -> Truth:
     """Whether a thing's centre lies on the side(s) of the image, or in its middle for (0, 0)."""
-    place = (thing.centre[0] / size[1], thing.centre[1] / size[0])
+    extent = (size[1], size[0])
     if side == (0, 0):
-        return _graded(max(abs(place[0] - 0.5), abs(place[1] - 0.5)), MIDDLE, NOT_MIDDLE)
+        # The point of a group's box that is nearest to the middle; of a single thing, its centre.
+        low, high = (tuple(thing.reaches(axis, sign) / extent[axis] for axis in (0, 1)) for sign in (-1, 1))
+        off = max(max(a - 0.5, 0.5 - b) for a, b in zip(low, high, strict=True))
+        return _of_group(thing, _graded(off, MIDDLE, NOT_MIDDLE))
     truth: Truth = True
-    for value, sign in zip(place, side, strict=True):
+    for axis, sign in enumerate(side):
         if sign:
+            value = thing.reaches(axis, sign) / extent[axis]
             truth = both(truth, _graded(value if sign < 0 else 1 - value, THIRD, NOT_THIRD))
-    return truth
+    return _of_group(thing, truth)
+
+
+def _of_group(thing: Thing, truth: Truth) -> Truth:
+    """What is true of the best place in a group's box may be true of some member."""
+    return None if thing.group and truth is True else truth
 
 
 def next_to(thing: Thing, anchor: Thing, size: tuple[int, int]) -> Truth:
@@ -166,6 +184,8 @@ def next_to(thing: Thing, anchor: Thing, size: tuple[int, int]) -> Truth:
 
 def in_direction(thing: Thing, anchor: Thing, axis: int, sign: int) -> Truth:
     """Whether a thing lies left of (0, -1), right of (0, 1), above (1, -1) or below (1, 1) another."""
+    if thing.group:
+        return None if sign * (thing.reaches(axis, sign) - anchor.centre[axis]) > 0 else False
     ahead = sign * (thing.centre[axis] - anchor.centre[axis])
     sideways = abs(thing.centre[1 - axis] - anchor.centre[1 - axis])
     if ahead <= 0 or sideways >= NOT_SLOPE * ahead:
@@ -211,7 +231,7 @@ class _Scene:
     def anchors(self, index: int) -> Iterator[tuple[str, Thing]]:
         """Things of another category with a name that is theirs alone, shortest name first."""
         for i, anchor in enumerate(self.things):
-            if anchor.category == self.things[index].category:
+            if anchor.group or anchor.category == self.things[index].category:
                 continue
             for colour in (None, anchor.colour):
                 if _unique(self.named(anchor.category, colour), i):
@@ -220,7 +240,8 @@ class _Scene:
 
 
 def _superlatives(scene: _Scene, thing: Thing, rivals: Sequence[Thing]) -> Iterator[tuple[str, str]]:
-    if not rivals:
+    # A member of a group may be of any size, and may lie anywhere in the group's box.
+    if not rivals or any(rival.group for rival in rivals):
         return
     areas = [rival.area for rival in rivals]
     if thing.area >= SIZE_RATIO * max(areas):
@@ -260,6 +281,8 @@ def candidates(scene: Described, index: int) -> list[Expression]:
 
 def _candidates(scene: _Scene, index: int) -> Iterator[Expression]:
     thing = scene.things[index]
+    if thing.group:
+        return
     for colour in (None, thing.colour) if thing.colour else (None,):
         named = scene.named(thing.category, colour)
         if _unique(named, index):

@@ -7,16 +7,22 @@ from dataclasses import dataclass
 
 from rrsis_bench import config, registry
 from rrsis_bench.methods.base import Method
-from rrsis_bench.methods.contract import device, network, outputs, training
+from rrsis_bench.methods.build import method_class
+from rrsis_bench.methods.contract import device, network, outputs, registered, training
 from rrsis_bench.methods.contract.subject import Outcome, Subject, seeds
 
 CHECKS: Mapping[str, Callable[[Subject], Outcome]] = {
+    "the configuration resolves": registered.resolves,
+    "every variant builds": registered.variants_build,
+    "base weights load": registered.weights_load,
     "builds": network.builds,
     "form of the logits at two image sizes": outputs.have_form,
     "logits are logits": outputs.are_logits,
     "the truth does not change the logits": outputs.ignore_the_truth,
     "losses are scalars": training.losses_are_scalars,
     "gradients reach what trains, and nothing else": training.gradients_arrive,
+    "activations computed again give the same gradients": training.recomputes,
+    "calibration takes batches of val": training.calibrates,
     "frozen stays frozen, optimiser groups are complete": training.frozen_stays,
     "loss falls on one batch": training.loss_falls,
     "permuting the batch permutes the outputs": outputs.permute,
@@ -60,9 +66,9 @@ def check_method(name: str, variant: str = "tiny") -> list[Check]:
     Raises:
         UsageError: unknown method or variant, or a method without a card.
     """
-    card = registry.card(name)
+    card = registry.checked_card(name)
     options = config.variant_options(name, variant)
-    kind = registry.load_class(name)
+    kind = method_class(name)
 
     def builder(chosen: str) -> Callable[[], Method]:
         return lambda: kind.from_options(config.variant_options(name, chosen))
@@ -70,10 +76,8 @@ def check_method(name: str, variant: str = "tiny") -> list[Check]:
     published = {size: (int(n), builder(size)) for size, n in (card.get("published_parameters") or {}).items()}
     largest = config.method_config(name).get("published", variant)
     large = {} if largest == variant else {largest: builder(largest)}
-    waits = str(card.get("waits") or "")
-    return run_checks(
-        Subject(lambda: kind.from_options(options), registry.dead_parameters(name), published, large, waits)
-    )
+    dead, waits = registry.dead_parameters(name), str(card.get("waits") or "")
+    return run_checks(Subject(lambda: kind.from_options(options), dead, published, large, name, variant, waits))
 
 
 def run_checks(subject: Subject) -> list[Check]:

@@ -12,11 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
-    FakeTensor,
     FakeTensorMode,
 )
 from torch.torch_version import TorchVersion
@@ -27,7 +25,7 @@ from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.contract.subject import Outcome, Subject, random_batch
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.protocols import PROTOCOLS, views
-from rrsis_bench.nn.layers.nearest import forget_lines
+from rrsis_bench.nn.layers.fake import fake, faked, make_fake
 from rrsis_bench.types import Batch
 
 OLDEST = "2.14"
@@ -82,32 +80,17 @@ def _run(build: Callable[[], Method], bf16: bool) -> None:
     with torch.device("meta"):
         method = build()
     mode = FakeTensorMode(allow_non_fake_inputs=False)
-
-    def fake(tensor: Tensor) -> Tensor:
-        return FakeTensor(mode, tensor.detach().to("meta"), DEVICE)
-
-    _replace_tensors(method, fake)
+    make_fake(method, mode, DEVICE)
     spec = method.input_spec
-    batch = _native(random_batch(spec, tokenizer=stand_in_tokenizer(spec))).mapped(fake)
-    with _no_real_lines(), mode, _NoWaiting(), _autocast(bf16):  # type: ignore[no-untyped-call]
+    batch = _native(random_batch(spec, tokenizer=stand_in_tokenizer(spec))).mapped(
+        lambda tensor: fake(tensor, mode, DEVICE)
+    )
+    with faked(mode), _NoWaiting(), _autocast(bf16):  # type: ignore[no-untyped-call]
         output = method.train()(batch)
         method.loss(output, batch)
         with torch.no_grad():
             logits = method.eval()(batch.blind()).logits
             count(logits, batch, spec.image_size, views(PROTOCOLS))
-
-
-def _replace_tensors(module: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
-    """Replace all parameters and buffers. A tensor shared by two modules stays shared."""
-    made: dict[int, Tensor] = {}
-    for part in module.modules():
-        for name, parameter in part._parameters.items():
-            if parameter is not None:
-                made.setdefault(id(parameter), nn.Parameter(function(parameter), parameter.requires_grad))
-                part._parameters[name] = made[id(parameter)]  # type: ignore[assignment]
-        for name, buffer in part._buffers.items():
-            if buffer is not None:
-                part._buffers[name] = made.setdefault(id(buffer), function(buffer))
 
 
 def _native(batch: Batch) -> Batch:
@@ -150,13 +133,3 @@ def _autocast(enabled: bool) -> Iterator[None]:
         torch.set_autocast_enabled("cuda", before[0])
         torch.set_autocast_dtype("cuda", before[1])
         torch.clear_autocast_cache()
-
-
-@contextmanager
-def _no_real_lines() -> Iterator[None]:
-    """Keep indices of fake tensors and of real ones apart."""
-    forget_lines()
-    try:
-        yield
-    finally:
-        forget_lines()

@@ -38,6 +38,8 @@ class Subject:
         no_gradient: glob patterns of trainable parameters that need not get a gradient.
         published: variant -> (published number of parameters, function that builds the variant on the meta device).
         large: variant -> function that builds the variant, for variants of the published size.
+        name: registry name; None for a class that is not registered, whose card and configuration are not checked.
+        variant: name of the variant that `build` builds.
         waits: why a library's code makes the host wait for a GPU; empty for a method that never waits.
     """
 
@@ -45,6 +47,8 @@ class Subject:
     no_gradient: Sequence[str] = ()
     published: Mapping[str, tuple[int, Callable[[], Method]]] = field(default_factory=dict)
     large: Mapping[str, Callable[[], Method]] = field(default_factory=dict)
+    name: str | None = None
+    variant: str = "tiny"
     waits: str = ""
 
     def seeded(self, seed: int = 0) -> Method:

@@ -9,7 +9,18 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from rrsis_bench.methods.contract.subject import LEARNING_RATE, Outcome, Subject, backward, random_batch, total_loss
+from rrsis_bench.methods.build import overrides
+from rrsis_bench.methods.contract.outputs import form_problem
+from rrsis_bench.methods.contract.subject import (
+    LEARNING_RATE,
+    Outcome,
+    Subject,
+    backward,
+    gap,
+    random_batch,
+    seeds,
+    total_loss,
+)
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, reduce_mask
 from rrsis_bench.types import MethodOutput
@@ -92,6 +103,38 @@ def gradients_arrive(subject: Subject) -> Outcome:
     if missing or leaked:
         return False, f"without gradient: {missing[:4]} ({len(missing)}); frozen, but with one: {leaked[:4]}"
     return True, f"{len(wanted & reached)} reached, {len(excused)} excused by the card"
+
+
+def recomputes(subject: Subject) -> Outcome:
+    """A training step has the same loss and gradients with `checkpoint_activations` as without."""
+    if not overrides(type(subject.build()), "checkpoint_activations"):
+        return True, "the method cannot, and the suite refuses model.activation_checkpointing"
+    found: list[dict[str, Tensor]] = []
+    for again in (False, True):
+        method = subject.seeded().train()
+        if again:
+            method.checkpoint_activations()
+        with seeds(0):
+            loss = total_loss(method, random_batch(method.input_spec))
+            backward(method, loss)
+        gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+        found.append({"the loss": loss.detach(), **gradients})
+    if found[0].keys() != found[1].keys():
+        return False, f"gradients of other parameters: {sorted(found[0].keys() ^ found[1].keys())[:4]}"
+    gaps = {name: gap(value, found[1][name]) for name, value in found[0].items()}
+    worst = max(gaps, key=lambda name: gaps[name][0])
+    return all(good for _, good in gaps.values()), f"largest difference {gaps[worst][0]:.1e}, of {worst}"
+
+
+def calibrates(subject: Subject) -> Outcome:
+    """The method takes batches of the validation split, and its logits are finite afterwards."""
+    method = subject.seeded().eval()
+    batches = [random_batch(method.input_spec, seed=seed) for seed in range(2)]
+    with torch.no_grad():
+        method.calibrate(batches)
+        output = method(batches[0].blind())
+    problem = form_problem(output, batches[0])
+    return problem is None, problem or "two batches with their truth"
 
 
 def frozen_stays(subject: Subject) -> Outcome:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rrsis_bench.files import make_folder
 from rrsis_bench.sweep.grid import Cell
 from rrsis_bench.sweep.launchers.base import Launcher
 from rrsis_bench.sweep.monitor import Monitor
@@ -130,7 +131,7 @@ class LocalLauncher(Launcher):
         if self.devices:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(slots)
         words = [sys.executable, "-m", "rrsis_bench.sweep.run_cell", cell.to_json(), "--parent", str(os.getpid())]
-        cell.folder.path.mkdir(parents=True, exist_ok=True)
+        make_folder(cell.folder.path)
         with cell.folder.log_path.open("ab") as log:
             # With a session of its own, the cell gets no Ctrl-C from the terminal; `_stop_all` stops it.
             process = subprocess.Popen(

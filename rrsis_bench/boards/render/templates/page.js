@@ -20,8 +20,8 @@
   // --- boards: one at a time, by the address
   const boards = all(".board");
   const show = () => {
-    const name = decodeURIComponent(location.hash.slice(1));
-    const shown = boards.find((board) => board.id === name) || boards[0];
+    // Names of boards need no decoding; an address such as #% could not be decoded.
+    const shown = boards.find((board) => `#${board.id}` === location.hash) || boards[0];
     for (const board of boards) board.hidden = board !== shown;
     for (const link of all("nav a")) {
       if (link.hash === `#${shown.id}`) {

@@ -1,0 +1,168 @@
+"""`rrsis-bench forecast`: memory, largest batch and hours of a run, without GPU, data or weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rrsis_bench import terminal
+from rrsis_bench.cli._words import as_int
+from rrsis_bench.errors import UsageError, did_you_mean
+from rrsis_bench.kinds import whole
+from rrsis_bench.run.request import RunRequest
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from rrsis_bench.cost.cards import Card
+    from rrsis_bench.cost.forecast import OnCard, Plan
+    from rrsis_bench.cost.memory import StepCost
+    from rrsis_bench.methods.base import Method
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's options."""
+    parser.add_argument("--method", required=True, help="name of the method (rrsis-bench methods list)")
+    parser.add_argument("--dataset", required=True, help="name of the data set (rrsis-bench data list)")
+    parser.add_argument("--variant", help="variant of the method; default: the data set's")
+    parser.add_argument("--recipe", help="recipe of the method; default: the variant's")
+    parser.add_argument("--trainer", default="gpu", help="trainer preset (default: gpu, which trains in bf16)")
+    parser.add_argument("--gpu", default="all", help="name of a card, or all (default: all)")
+    parser.add_argument("--gpus", type=as_int(whole(1)), default=1, metavar="N", help="number of cards (default: 1)")
+    parser.add_argument(
+        "--batch-size", type=as_int(whole(1)), metavar="N", help="samples per card; default: the recipe's"
+    )
+    parser.add_argument(
+        "--samples", type=as_int(whole(1)), metavar="N", help="training samples of a data set of your own"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Forecast and print."""
+    from rrsis_bench.cost.cards import CARDS
+
+    if args.gpu != "all" and args.gpu not in CARDS:
+        raise UsageError(f"unknown card '{args.gpu}'.{did_you_mean(args.gpu, ['all', *CARDS])}")
+    cards = {name: card for name, card in CARDS.items() if args.gpu in {"all", name}}
+    config = _resolved(args)
+    plan = _plan(args, config)
+
+    from rrsis_bench.cost.forecast import batch_costs, on_card, run_flops
+    from rrsis_bench.methods.build import build_method
+
+    model: dict[str, Any] = config["model"]
+
+    def build() -> Method:
+        return build_method(model["method"], model["variant"], model.get("options") or {}, pretrained=False)[0]
+
+    costs = batch_costs(build, _optimizer(model), plan, bool(model["activation_checkpointing"]))
+    found = {name: on_card(card, plan, costs) for name, card in cards.items()}
+    if args.json:
+        report = {
+            "plan": asdict(plan), "step": asdict(costs[0]), "run_flops": run_flops(plan, costs[0]),
+            "cards": {name: asdict(forecast) for name, forecast in found.items()},
+        }  # fmt: skip
+        print(json.dumps(report, indent=2, sort_keys=True))
+    else:
+        _print(model, args.dataset, plan, costs[0], run_flops(plan, costs[0]), cards, found)
+    return 0
+
+
+def _resolved(args: argparse.Namespace) -> Mapping[str, Any]:
+    """The configuration of the run that is forecast."""
+    from rrsis_bench.run.resolve import resolve
+
+    values = {} if args.batch_size is None else {"data.batch_size": args.batch_size}
+    request = RunRequest(args.method, args.dataset, args.variant, args.trainer, args.recipe, values=values)
+    return resolve(request).config
+
+
+def _plan(args: argparse.Namespace, config: Mapping[str, Any]) -> Plan:
+    """How the run trains, from its configuration.
+
+    Raises:
+        UsageError: the number of training samples or of epochs is not known.
+    """
+    from rrsis_bench.cost.forecast import Plan
+    from rrsis_bench.data.catalogue import describe
+
+    samples = {"train": args.samples} if args.samples else dict(describe(args.dataset).counts)
+    if "train" not in samples:
+        raise UsageError(f"how many training samples {args.dataset} has is not known; pass --samples N.")
+    trainer, data = config["trainer"], config["data"]
+    if int(trainer["max_epochs"] or 0) < 1:
+        raise UsageError("the run has no number of epochs; a forecast needs one (trainer.max_epochs).")
+    half = not str(trainer["precision"]).startswith(("32", "64"))
+    return Plan(
+        samples, int(trainer["max_epochs"]), int(data["batch_size"]), int(data["eval_batch_size"]), args.gpus, half
+    )
+
+
+def _optimizer(model: Mapping[str, Any]) -> Callable[[Method], Optimizer | None]:
+    from rrsis_bench.engine.optim import OptimizerConfig, build_optimizer
+    from rrsis_bench.nn.layers.freezing import trainable
+
+    wanted = OptimizerConfig(**(model.get("optimizer") or {}))
+
+    def build(method: Method) -> Optimizer | None:
+        if not trainable(method.parameters()):
+            return None
+        return build_optimizer(method.param_groups(wanted.lr, wanted.weight_decay), wanted, fused=False)
+
+    return build
+
+
+def _print(
+    model: Mapping[str, Any],
+    dataset: str,
+    plan: Plan,
+    cost: StepCost,
+    flops: float,
+    cards: Mapping[str, Card],
+    found: Mapping[str, OnCard],
+) -> None:
+    from rich.table import Table
+
+    from rrsis_bench.cost.forecast import CONTEXT_GIB, OVERHEAD, UTILISATION
+
+    gib = 2**30
+    precision = "half precision" if plan.half else "float32"
+    terminal.say(
+        f"{model['method']} ({model['variant']}) on {dataset}: {plan.epochs} epochs of {plan.samples['train']:,} "
+        f"training samples, batch {plan.batch_size} per card, {plan.devices} card(s), {precision}"
+    )
+    terminal.say(f"parameters         {cost.parameters:,}, trained {cost.trainable:,}")
+    terminal.say(
+        f"memory, training   {cost.training_bytes / gib:.2f} GiB of tensors, of which {cost.state_bytes / gib:.2f} GiB "
+        "stay between steps"
+    )
+    terminal.say(f"memory, scoring    {cost.scoring_bytes / gib:.2f} GiB of tensors, without native masks")
+    terminal.say(
+        f"operations         {cost.training_flops / cost.batch_size / 1e9:,.1f} GFLOP a training sample, "
+        f"{flops / 1e15:,.2f} PFLOP the run"
+    )
+    table = Table(box=None, pad_edge=False)
+    for head in ("card", "GiB", "fits", "largest batch", "hours"):
+        table.add_column(head, justify="left" if head in {"card", "fits"} else "right")
+    for name, forecast in found.items():
+        card = cards[name]
+        note = "" if card.bf16 or not plan.half else "; no bf16: --trainer.precision=16-mixed"
+        fits = f"{'yes' if forecast.fits else 'no'}{note}"
+        low, high = forecast.hours
+        hours = f"{low:,.1f}-{high:,.1f}" if forecast.largest_batch else "-"
+        table.add_row(f"{name} ({card.title})", str(card.memory_gib), fits, f"{forecast.largest_batch:,}", hours)
+    print()
+    terminal.show(table)
+    terminal.say(
+        f"\nA forecast, not a measurement. A batch fits if {OVERHEAD:g} times its tensors and {CONTEXT_GIB:g} GiB do. "
+        f"Hours assume {UTILISATION[0]:.0%} to {UTILISATION[1]:.0%} of the card's peak, and that data arrive in time."
+    )
+    if not all(forecast.fits for forecast in found.values()):
+        terminal.say(
+            "Where the batch does not fit, pass a smaller --data.batch_size: accumulation keeps the recipe's batch if "
+            "data.global_batch is set."
+        )

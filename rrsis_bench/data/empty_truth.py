@@ -1,0 +1,55 @@
+"""The rule for samples whose true mask is empty, such as the all-black masks that RISBench is reported to hold.
+
+`skip` leaves them out of training, validation and test: an expression without a referent has no IoU that all protocols
+agree on, and a network that predicts nothing would gain from it. `keep` is for data sets that mean "nothing fits": each
+protocol then scores an empty union by its own convention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, cast, get_args
+
+from rrsis_bench.errors import UsageError, did_you_mean
+
+EmptyTruth = Literal["skip", "keep"]
+RULES: tuple[EmptyTruth, ...] = get_args(EmptyTruth)
+REASON = "empty_truth"
+"""Key of the rule in `data`, and of the number of skipped samples in a result's `n_skipped`."""
+
+
+def rule(value: Any) -> EmptyTruth:
+    """The rule of a configuration's `data.empty_truth`; None is `skip`.
+
+    Raises:
+        UsageError: another value.
+    """
+    if value is None:
+        return "skip"
+    if value not in RULES:
+        raise UsageError(f"data.empty_truth is 'skip' or 'keep', not {value!r}.{did_you_mean(str(value), list(RULES))}")
+    return cast(EmptyTruth, value)
+
+
+def told(counts: Mapping[str, int], chosen: EmptyTruth) -> str:
+    """Say how many samples of each split have an empty truth, and what the rule does with them; "" if none has.
+
+    Args:
+        counts: split -> number of samples whose truth is empty.
+        chosen: the rule.
+    """
+    total = sum(counts.values())
+    if not total:
+        return ""
+    places = ", ".join(f"{split} {count:,}" for split, count in counts.items() if count)
+    samples = "1 sample has" if total == 1 else f"{total:,} samples have"
+    done = {
+        "skip": "neither trained on nor scored",
+        "keep": "kept: each protocol scores an empty union by its own convention",
+    }
+    return f"{samples} an empty truth ({places}); by the rule {REASON}: {chosen}, {done[chosen]}"
+
+
+def skipped(count: int) -> dict[str, int]:
+    """The `n_skipped` block of a result: the reason and its number of samples; empty if none was skipped."""
+    return {REASON: count} if count else {}
