@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from rrsis_bench.config import zero_shot
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import Item
 from rrsis_bench.data.pixels import DecodedImage, ImageError, ImageReader, PixelRule, open_image, opened
@@ -109,9 +110,10 @@ def predict_files(
     files = list({path.resolve(): path for path in images}.values())
     jobs = [(path, [(text, Destination.of(out, path, text)) for text in asked]) for path in files]
     chosen, folder = pick_device(device), RunFolder(run)
-    folder.config()
+    run_config = folder.config()
     if checkpoint is None:
-        folder.checkpoint()
+        if not zero_shot(run_config):
+            folder.checkpoint()
     elif not checkpoint.is_file():
         raise UsageError(f"--ckpt: there is no checkpoint {checkpoint}.")
     for path, wanted in jobs:

@@ -166,7 +166,8 @@ def _check_published(task: ReferringSegmentationTask) -> None:
     Raises:
         UsageError: its network has random weights, whose scores would say nothing.
     """
-    if not task.weights:
+    at_random = any(name.endswith("weights") and value == "random" for name, value in task.options.items())
+    if at_random or not task.weights:
         raise UsageError(
             f"{task.method_name} ({task.variant}) scores published weights, but its configuration names none; set "
             "model.options as the variant's configuration does (rrsis-bench weights list), and model.pretrained=true."
