@@ -29,6 +29,7 @@ from rrsis_bench.nn.encoders.staged_and_bert import (
     load_base_weights,
 )
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
+from rrsis_bench.nn.layers.recompute import recompute
 from rrsis_bench.types import Batch, MethodOutput, TextTokens
 
 TABLES = ("relative_position_bias_table", "embeddings.", "position", "prompts", "level", "place")
@@ -74,6 +75,10 @@ class CroBIM(Method):
     def load_pretrained(self) -> dict[str, str]:
         """Load the encoders' base weights that the options name; see `Method.load_pretrained`."""
         return load_base_weights(self.options, self.encoder, self.text)
+
+    def checkpoint_activations(self) -> None:
+        """Run the blocks of both encoders again in the backward pass; see `Method.checkpoint_activations`."""
+        recompute([*self.encoder.recomputable(), *self.text.encoder.layer])
 
     def encode_image(self, images: Tensor) -> list[Tensor]:
         """Encode images (B, 3, H, W) as a pyramid: maps (B, C_i, h_i, w_i), finest first."""

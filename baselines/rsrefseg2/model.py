@@ -7,14 +7,12 @@ Legend: `B` samples of a batch, `U` its images, `H W` pixels of the input, `h w`
 from __future__ import annotations
 
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from baselines.rsrefseg2.losses import contrastive, decorrelation, duplicate_keys, region_features, squared_dice
 from baselines.rsrefseg2.options import RSRefSeg2Options
@@ -28,6 +26,7 @@ from rrsis_bench.nn.encoders.sam import ImageFeatures
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, reduce_mask, upsample
 from rrsis_bench.nn.layers.precision import full_precision
+from rrsis_bench.nn.layers.recompute import recompute
 from rrsis_bench.nn.weights.base import load_frozen
 from rrsis_bench.types import Batch, InputSpec, MethodOutput
 
@@ -92,8 +91,7 @@ class RSRefSeg2(Method):
 
     def checkpoint_activations(self) -> None:
         """Recompute the encoders' blocks in the backward pass instead of keeping their activations."""
-        for block in (*self.dual.blocks(), *self.segmenter.blocks()):
-            block.forward = partial(_again, block.forward)
+        recompute([*self.dual.blocks(), *self.segmenter.blocks()])
 
     def encode_text(self, batch: Batch) -> tuple[EncodedText, Tensor | None]:
         """Encode the expressions; the mask (B, L) is None if padding counts as words."""
@@ -212,10 +210,3 @@ def input_spec(options: RSRefSeg2Options, side: int, dual: DualEncoder) -> Input
         interpolation="cv2-linear",
         tokenizer_path=options.tokenizer_path,
     )
-
-
-def _again(forward: Any, *args: Any, **kwargs: Any) -> Any:
-    """Run a block whose activations are recomputed in the backward pass."""
-    if not torch.is_grad_enabled():
-        return forward(*args, **kwargs)
-    return checkpoint(forward, *args, use_reentrant=False, **kwargs)

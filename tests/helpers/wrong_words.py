@@ -237,8 +237,8 @@ WITH_TORCH = f"""
 fit --method lavt --trainer gpu
 fit --method lavt --trainer ddp
 fit --method lavt --trainer fsdp
-fit --method lavt --trainer low-memory
-fit --method lavt --trainer low-memory --trainer.accelerator=cpu --trainer.precision=32-true
+fit --method prior-text --trainer low-memory
+fit --method prior-text --trainer low-memory --trainer.accelerator=cpu --trainer.precision=32-true
 fit --method prior-text --model.activation_checkpointing=true
 fit --method lavt --trainer.accelerator=mps
 fit --method lavt --trainer cpu --trainer.devices=[0,1]

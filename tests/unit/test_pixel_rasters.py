@@ -301,6 +301,18 @@ def test_gdal_caches_no_more_than_the_limit(tmp_path):
     assert int(grown.stdout) < 15_000, "kB; the whole image has 28,000"
 
 
+def test_gdal_keeps_what_it_has_decoded(tmp_path):
+    """A cache that is too small for a row of tiles decodes each tile once per row: 60 times slower."""
+    write(tmp_path / "a.tif", np.ones((4, H, W), np.uint8))
+    code = (
+        "from pathlib import Path; from rrsis_bench.data.pixels import open_image\n"
+        f"with open_image(Path({str(tmp_path / 'a.tif')!r})) as image: image.read()\n"
+        "from rasterio.env import get_gdal_config; print(get_gdal_config('GDAL_CACHEMAX'))"
+    )
+    told = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert int(told.stdout) == raster._CACHE_MB * 2**20
+
+
 @pytest.mark.parametrize("bits", [8, 12])
 def test_jpeg_2000_by_depth(bits, tmp_path):
     values = colours().astype(np.uint16 if bits > 8 else np.uint8) * (16 if bits > 8 else 1)

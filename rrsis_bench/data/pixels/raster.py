@@ -54,7 +54,7 @@ def open_dataset(path: Path, what: str) -> Any:
         try:
             if "GDAL_CACHEMAX" not in os.environ:
                 # GDAL asks for it at the first pixel that is read; an `Env` around the opening would be left by then.
-                rasterio.env.set_gdal_config("GDAL_CACHEMAX", _CACHE_MB)
+                rasterio.env.set_gdal_config("GDAL_CACHEMAX", _CACHE_MB << 20)  # of a number, rasterio counts bytes
             return rasterio.open(path)
         except (rasterio.errors.RasterioError, OSError) as error:
             raise ImageError(DAMAGED) from error

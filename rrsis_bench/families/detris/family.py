@@ -52,6 +52,11 @@ class DetrisFamily(Method):
             "dice": share * dice_loss(logits, target),
         }
 
+    def checkpoint_activations(self) -> None:
+        """Run the frozen blocks of both encoders again in the backward pass; see `Method.checkpoint_activations`."""
+        for encoder in (self.vision, self.text_encoder):
+            encoder.checkpoint_activations()
+
     def encoders(self) -> dict[str, nn.Module]:
         """Both encoders with their adapters."""
         return {"visual": self.vision, "text": self.text}

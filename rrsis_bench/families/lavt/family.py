@@ -30,6 +30,7 @@ from rrsis_bench.nn.encoders.staged_and_bert import (
     load_base_weights,
 )
 from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.layers.recompute import recompute
 from rrsis_bench.nn.weights.name_map import NameMap
 from rrsis_bench.types import Batch, InputSpec, MethodOutput, TextTokens
 
@@ -127,6 +128,10 @@ class LAVTFamily(Method):
     def load_pretrained(self) -> dict[str, str]:
         """Load the encoders' base weights that the options name; see `Method.load_pretrained`."""
         return load_base_weights(self.options, self.encoder, self.text)
+
+    def checkpoint_activations(self) -> None:
+        """Run the blocks of both encoders again in the backward pass; see `Method.checkpoint_activations`."""
+        recompute([*self.encoder.recomputable(), *self.text.encoder.layer])
 
     def load_official(self, path: Path) -> str:
         """Load a checkpoint of the released code, in either of its forms (`names.py`); see `Method.load_official`."""

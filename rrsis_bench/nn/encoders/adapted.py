@@ -5,12 +5,13 @@ Legend: `B` batch, `L` tokens, `C` width of the words, `S` of the sentence vecto
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
 from rrsis_bench.nn.layers.freezing import freeze
+from rrsis_bench.nn.layers.recompute import again, call
 
 SentencePlace = Literal["end", "largest-id"]
 """Where CLIP's sentence vector is read: at the last real token, or at the largest id, as CLIP's own code does."""
@@ -32,6 +33,14 @@ class AdaptedEncoder(nn.Module):
         freeze(trunk)
         trunk.eval()
         self.trunk = trunk
+        self._run: Callable[..., Any] = call
+
+    def checkpoint_activations(self) -> None:
+        """Run the trunk's blocks again in the backward pass, without the adapters; see `nn/layers/recompute.py`.
+
+        Adapters may hold BatchNorm, which would count each batch twice.
+        """
+        self._run = again
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the adapters; the trunk never leaves evaluation mode."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers.implementations import BertWordPieceTokenizer
@@ -88,6 +89,12 @@ def load_bert(bert: BertModel, tensors: Mapping[str, Tensor]) -> None:
     fit(bert, renamed, "BERT weights")
 
 
+def _frozen_part(layer: Any, words: Tensor, additive: Tensor) -> tuple[Tensor, Tensor]:
+    """Words after a layer's attention, and the hidden units of its feed-forward part."""
+    attended: Tensor = layer.attention(words, additive)[0]
+    return attended, layer.intermediate(attended)
+
+
 class AdaptedBert(AdaptedTextEncoder):
     """BERT, frozen, with adapters in parallel with the feed-forward parts of some layers, before their LayerNorm.
 
@@ -119,8 +126,7 @@ class AdaptedBert(AdaptedTextEncoder):
         additive = additive_mask(mask, words.dtype).expand(-1, 1, ids.shape[1], -1)
         for index, layer in enumerate(layers):
             with torch.no_grad() if index < first else nullcontext():
-                attended: Tensor = layer.attention(words, additive)[0]
-                inner = layer.intermediate(attended)
+                attended, inner = self._run(_frozen_part, layer, words, additive)
                 residual = attended
                 if str(index) in self.adapters:
                     added, state = self.adapters[str(index)](attended, mask, state)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import cache
+from typing import Any
 
 import torch
 from open_clip.tokenizer import SimpleTokenizer
@@ -63,6 +64,12 @@ def text_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("text."): tensor for name, tensor in state.items() if not name.startswith(other)}
 
 
+def _frozen_part(block: Any, words: Tensor, causal: Tensor) -> tuple[Tensor, Tensor]:
+    """Words after a block's attention, and what its MLP makes of them."""
+    words = words + block.ls_1(block.attention(block.ln_1(words), attn_mask=causal))
+    return words, block.mlp(block.ln_2(words))
+
+
 class AdaptedClipText(AdaptedTextEncoder):
     """CLIP's causal text transformer, frozen, with adapters in parallel with the MLPs of some blocks.
 
@@ -99,8 +106,7 @@ class AdaptedClipText(AdaptedTextEncoder):
             words = trunk.token_embedding(ids) + trunk.positional_embedding[:length]
         for index, block in enumerate(trunk.transformer.resblocks):
             with torch.no_grad() if index < first else nullcontext():
-                words = words + block.ls_1(block.attention(block.ln_1(words), attn_mask=causal))
-                change = block.mlp(block.ln_2(words))
+                words, change = self._run(_frozen_part, block, words, causal)
                 if str(index) in self.adapters:
                     added, state = self.adapters[str(index)](words, mask, state)
                     change = change + added

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from timm.models.convnext import ConvNeXt as TimmConvNeXt
 from timm.models.convnext import checkpoint_filter_fn
-from torch import Tensor
+from torch import Tensor, nn
 
 from rrsis_bench.nn.encoders.staged import StagedEncoder, channels_last
 from rrsis_bench.nn.weights.files import fit
@@ -36,6 +36,10 @@ class ConvNeXt(StagedEncoder):
     def stage(self, index: int, features: Tensor) -> Tensor:
         """Run the blocks of one stage on (B, h, w, C)."""
         return channels_last(self.stages[index].blocks(features.permute(0, 3, 1, 2)))
+
+    def recomputable(self) -> list[nn.Module]:
+        """The blocks of all stages."""
+        return [block for stage in self.stages for block in stage.blocks]
 
     def downsample(self, index: int, features: Tensor) -> Tensor:
         """Reduce by a norm and a 2x2 convolution: (B, h, w, C) to (B, h/2, w/2, 2C)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from math import isqrt
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
@@ -54,6 +54,13 @@ def build_dinov2(
         global_pool="token",
         dynamic_img_size=True,
     )
+
+
+def _frozen_part(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens after a block's attention, the same behind its second norm, and what its MLP makes of these."""
+    tokens = tokens + block.ls1(block.attn(block.norm1(tokens)))
+    normed = block.norm2(tokens)
+    return tokens, normed, block.mlp(normed)
 
 
 class AdaptedDinov2(AdaptedEncoder):
@@ -110,9 +117,7 @@ class AdaptedDinov2(AdaptedEncoder):
         maps = []
         for index, block in enumerate(self.trunk.blocks):
             with torch.no_grad() if index < first else nullcontext():
-                tokens = tokens + block.ls1(block.attn(block.norm1(tokens)))
-                normed = block.norm2(tokens)
-                change = block.mlp(normed)
+                tokens, normed, change = self._run(_frozen_part, block, tokens)
                 if str(index) in self.adapters:
                     given = context[index] if isinstance(context, Mapping) else context
                     change = change + self.adapters[str(index)](normed, grid, prefix, *given)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from timm.models import create_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from rrsis_bench.nn.encoders.staged import StagedEncoder, channels_last
 from rrsis_bench.nn.weights.files import fit
@@ -39,6 +39,10 @@ class EfficientNetLite(StagedEncoder):
     def stage(self, index: int, features: Tensor) -> Tensor:
         """Run the blocks of one stage, which halve the map: (B, h, w, C) to (B, h/2, w/2, C')."""
         return channels_last(self._run(_STAGES[index], features.permute(0, 3, 1, 2)))
+
+    def recomputable(self) -> list[nn.Module]:
+        """The blocks of all stages."""
+        return [block for group in self.blocks for block in group]
 
     def downsample(self, index: int, features: Tensor) -> Tensor:
         """Return the map itself; the next stage reduces it."""

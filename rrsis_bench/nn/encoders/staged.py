@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rrsis_bench.nn.encoders.adapted import AdaptedEncoder
+from rrsis_bench.nn.layers.recompute import recompute
 
 
 class StagedEncoder(nn.Module):
@@ -37,6 +38,10 @@ class StagedEncoder(nn.Module):
 
     def downsample(self, index: int, features: Tensor) -> Tensor:
         """Reduce stage `index`'s (fused) map to the next stage's input; the map itself if stages reduce it."""
+        raise NotImplementedError
+
+    def recomputable(self) -> list[nn.Module]:
+        """The blocks of all stages, which activation checkpointing may run again."""
         raise NotImplementedError
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
@@ -81,6 +86,10 @@ class AdaptedStages(AdaptedEncoder):
         super().__init__(trunk)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in trunk.channels)
         self.adapters = nn.ModuleList(adapters)
+
+    def checkpoint_activations(self) -> None:
+        """Run the encoder's blocks again in the backward pass; see `nn/layers/recompute.py`."""
+        recompute(self.trunk.recomputable())
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Load the encoder's base weights, see `StagedEncoder.load_tensors`."""

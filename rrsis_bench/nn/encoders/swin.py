@@ -201,6 +201,10 @@ class Swin(StagedEncoder):
         mapped: Tensor = self._stage(index).blocks(features)
         return mapped
 
+    def recomputable(self) -> list[nn.Module]:
+        """The blocks of all stages."""
+        return [block for index in range(len(self.channels)) for block in self._stage(index).blocks]
+
     def downsample(self, index: int, features: Tensor) -> Tensor:
         """Merge patches: (B, h, w, C) to (B, ceil(h/2), ceil(w/2), 2C)."""
         merged: Tensor = self._stage(index + 1).downsample(features)
