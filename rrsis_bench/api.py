@@ -16,7 +16,7 @@ from rrsis_bench.files import prove_writable
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import RunRequest
 from rrsis_bench.run.resolve import ResolvedRun, resolve
-from rrsis_bench.run.start import checkpoint_to_continue, is_first_process
+from rrsis_bench.run.start import check_trainable, checkpoint_to_continue, is_first_process
 
 if TYPE_CHECKING:
     from rrsis_bench.engine.predict import Predicted
@@ -88,7 +88,7 @@ def test(
     """Score a checkpoint on the test split and write the result.
 
     Args:
-        run: run folder of `fit`; None if `ckpt` or `weights` names the checkpoint.
+        run: run folder of `fit`; None if `ckpt` or `weights` names the checkpoint, or for a zero-shot variant.
         method: registry name; None for the run's.
         dataset: name of the data set; None for the run's, else `tiny`.
         variant: name of the method's variant; None for the run's, else the data set's default.
@@ -123,6 +123,7 @@ def fit_run(
     Returns:
         the run folder.
     """
+    check_trainable(resolve(request))
     run = _resolved(request)
     folder = run.folder
     checkpoint = checkpoint_to_continue(folder, resume, overwrite)
@@ -174,17 +175,19 @@ def test_run(
     return run.folder
 
 
-def _with_checkpoint(request: RunRequest, ckpt: Path | None) -> tuple[ResolvedRun, Path]:
-    """The run and the checkpoint that `validate` and `test` score.
+def _with_checkpoint(request: RunRequest, ckpt: Path | None) -> tuple[ResolvedRun, Path | None]:
+    """The run and the checkpoint that `validate` and `test` score; no checkpoint for a zero-shot variant.
 
     Raises:
         UsageError: neither a run nor a checkpoint is given, or the checkpoint does not exist.
     """
-    if request.run is None and ckpt is None:
-        raise UsageError("name what to score: --run DIR, or --method M --dataset D --ckpt PATH.")
     if ckpt is not None and not ckpt.is_file():
         raise UsageError(f"there is no checkpoint {ckpt}.")
+    if request.run is None and ckpt is None and not ((request.method or request.files) and resolve(request).zero_shot):
+        raise UsageError("name what to score: --run DIR, or --method M --dataset D --ckpt PATH.")
     run = _resolved(request)
+    if run.zero_shot and ckpt is None:
+        return run, None
     return run, ckpt if ckpt is not None else RunFolder(request.run or run.folder.path).checkpoint()
 
 

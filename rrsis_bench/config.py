@@ -248,6 +248,17 @@ def choose_recipe(method: str, blocks: Mapping[str, Any], variant: str, recipe: 
     return recipe
 
 
+def zero_shot(run: Mapping[str, Any]) -> bool:
+    """Whether a run's configuration uses published weights as they are: its method's option `policy` is `zero-shot`.
+
+    Nothing is trained then: `fit` refuses the run, and `test` needs no checkpoint.
+
+    Args:
+        run: the resolved configuration of a run.
+    """
+    return bool(((run.get("model") or {}).get("options") or {}).get("policy") == "zero-shot")
+
+
 def variant_options(method: str, variant: str) -> Config:
     """The `model.options` of a method's variant, without the values of any data set or recipe."""
     blocks = method_config(method)

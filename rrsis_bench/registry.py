@@ -33,17 +33,20 @@ BUILT_IN: Mapping[str, str] = {
     "crobim": "baselines.crobim:CroBIM",
     "pslgsam": "baselines.pslgsam:PSLGSAM",
     "rs2sam2": "baselines.rs2sam2:RS2SAM2",
+    "clipseg": "baselines.clipseg:CLIPSeg",
+    "sam3": "baselines.sam3:SAM3",
+    "groundedsam": "baselines.groundedsam:GroundedSAM",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
 
 
 _WORDS = Kind("text", lambda value: isinstance(value, str)) | NULL
-_OF_WORDS = ("title", "name", "authors", "paper", "code", "venue", "licence", "policy", "fidelity_note")
+_OF_WORDS = ("title", "name", "authors", "paper", "code", "venue", "licence", "fidelity_note", "waits")
 CARD: Mapping[str, Kind] = {
     **dict.fromkeys(_OF_WORDS, _WORDS),
     "year": whole(1900, 2100) | NULL | Kind("empty", lambda value: value == ""),
-    "fidelity": one_of("official-parity", "from-code", "from-paper", "reconstruction", "floor") | NULL,
-    "encoders": _WORDS | mapped(item=TEXT),
+    "fidelity": one_of("official-parity", "from-code", "from-paper", "reconstruction", "library", "floor") | NULL,
+    **dict.fromkeys(("encoders", "policy", "trained"), _WORDS | mapped(item=TEXT)),
     "no_gradient": listed(TEXT) | NULL,
     "published_parameters": mapped(item=whole(1)) | NULL,
 }

@@ -17,7 +17,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Literal
 
-from rrsis_bench.data.classes import PREPOSITIONS, Span, class_names, mark
+from rrsis_bench.data.classes import DETERMINERS, PREPOSITIONS, STOPS, Span, class_names, mark
 from rrsis_bench.data.text import class_spans, load_tokenizer
 from rrsis_bench.errors import MissingResourceError
 from rrsis_bench.types import InputSpec, Tokenized
@@ -29,16 +29,6 @@ OBJECT, POSITION = "object", "position"
 SplitRule = Literal["whole-word", "official"]
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_DETERMINERS = _words("the a an its this that these those their his her each every both all")
-# Words that end a phrase: closed classes that never name a place.
-_STOPS = _words(
-    "of with and or but that which who whose where while is are was were be being been has have had than as for not "
-    "there it they also can"
-)
 _CONTENT = 4
 """Words a phrase holds at most after preposition and determiner: "in the lower left corner"."""
 
@@ -77,7 +67,7 @@ def split_expression(text: str, classes: Sequence[str]) -> Phrases:
         end = at
         while end < len(words) and words[end][0] in PREPOSITIONS:
             end += 1
-        if end < len(words) and words[end][0] in _DETERMINERS:
+        if end < len(words) and words[end][0] in DETERMINERS:
             end += 1
         content = 0
         while end + content < len(words) and content < _CONTENT and _is_content(words[end + content][0]):
@@ -89,7 +79,7 @@ def split_expression(text: str, classes: Sequence[str]) -> Phrases:
 
 
 def _is_content(word: str) -> bool:
-    closed = word in PREPOSITIONS or word in _DETERMINERS or word in _STOPS
+    closed = word in PREPOSITIONS or word in DETERMINERS or word in STOPS
     return not closed and word[0].isalnum()
 
 

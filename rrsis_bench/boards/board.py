@@ -162,7 +162,8 @@ def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING) -> list[Bo
     for run in runs:
         dataset = run.result["dataset"]
         synthetic = is_synthetic(dataset)
-        if synthetic != (run.result["kind"] == SMOKE) or (not synthetic and dataset["name"] in (SMOKE, EFFICIENCY)):
+        misplaced = run.result["kind"] != "zero-shot" and synthetic != (run.result["kind"] == SMOKE)
+        if misplaced or (not synthetic and dataset["name"] in (SMOKE, EFFICIENCY)):
             continue  # `collect` has refused and named it; a caller's own list gets no further either.
         by_name[SMOKE if synthetic else dataset["name"]].append(run)
     # A benchmark has a board before anyone has a result for it.

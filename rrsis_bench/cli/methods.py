@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from rrsis_bench import terminal
@@ -57,13 +58,19 @@ def _list() -> int:
         variants = [f"{variant}*" if variant == published else variant for variant in blocks.get("variants", {})]
         venue = f"{card.get('venue') or ''} {card.get('year') or ''}".strip()
         title = str(card.get("name") or card.get("title", ""))
-        fidelity, policy = (str(card.get(key) or "") for key in ("fidelity", "policy"))
-        table.add_row(name, title, venue, fidelity, ", ".join(map(str, variants)), policy)
+        fidelity, trained = str(card.get("fidelity") or ""), _trained(card, published)
+        table.add_row(name, title, venue, fidelity, ", ".join(map(str, variants)), trained)
     terminal.show(table)
     say("* the published size. More: rrsis-bench methods show NAME")
     for problem, hit in problems.items():
         say(f"note: {', '.join(hit)}: {problem}", "  ")
     return 0
+
+
+def _trained(card: Mapping[str, Any], published: Any) -> str:
+    """What the published variant trains: a card's `trained` in one or two words, else its `policy`."""
+    said = card.get("trained") or card.get("policy") or ""
+    return str(said.get(published, "") if isinstance(said, Mapping) else said)
 
 
 def _show(name: str) -> int:
@@ -86,7 +93,7 @@ def _show(name: str) -> int:
         stated = ", ".join(f"{key}={_short(value)}" for key, value in options.items()) or "the method's defaults"
         say(f"  {variant}{star}: {stated}", "    ")
     for key, value in card.items():
-        if key in {*HEAD, "name", "fidelity_note", "choices"} or value in (None, [], ""):
+        if key in {*HEAD, "name", "trained", "fidelity_note", "choices"} or value in (None, [], ""):
             continue
         say(f"\n{key.replace('_', ' ')}", style="bold")
         for line in _lines(value):

@@ -24,6 +24,19 @@ PREPOSITIONS = frozenset(
     ]
 )  # fmt: skip
 """Words of place and direction. "of" and "with" are none: they say what, not where."""
+DETERMINERS = frozenset(
+    [
+        "the", "a", "an", "its", "this", "that", "these", "those", "their", "his", "her", "each", "every", "both",
+        "all",
+    ]
+)  # fmt: skip
+STOPS = frozenset(
+    [
+        "of", "with", "and", "or", "but", "that", "which", "who", "whose", "where", "while", "is", "are", "was", "were",
+        "be", "being", "been", "has", "have", "had", "than", "as", "for", "not", "there", "it", "they", "also", "can",
+    ]
+)  # fmt: skip
+"""Words that end a phrase: closed classes that never name a place."""
 
 
 def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from rrsis_bench.config import Config
+from rrsis_bench.config import Config, zero_shot
 from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, strict_load
 from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.build import build_method
@@ -22,18 +22,18 @@ class TrainedMethod:
     Attributes:
         method: the method in evaluation mode, on the chosen device.
         config: resolved configuration of the run.
-        checkpoint: file that the trained tensors were read from.
+        checkpoint: file that the trained tensors were read from; None for a zero-shot variant, which has none.
         weights: encoder name -> sha256 of the base weights that the method was trained on.
     """
 
     method: Method
     config: Config
-    checkpoint: Path
+    checkpoint: Path | None
     weights: dict[str, str]
 
 
 def load_run(folder: RunFolder, device: torch.device | str = "cpu", checkpoint: Path | None = None) -> TrainedMethod:
-    """Load the best checkpoint of a run.
+    """Load the best checkpoint of a run, or the published weights of a zero-shot variant.
 
     Args:
         folder: run folder of `fit`.
@@ -47,9 +47,12 @@ def load_run(folder: RunFolder, device: torch.device | str = "cpu", checkpoint: 
     """
     config = folder.config()
     model: dict[str, Any] = config["model"]
+    name, variant, options = str(model["method"]), str(model["variant"]), model.get("options") or {}
+    if zero_shot(config) and checkpoint is None:
+        method, weights = build_method(name, variant, options)
+        return TrainedMethod(method.eval().to(device), config, None, weights)
     checkpoint = folder.checkpoint() if checkpoint is None else checkpoint
     content = read(checkpoint)
-    name, variant, options = str(model["method"]), str(model["variant"]), model.get("options") or {}
     check_identity(content, name, variant, options, checkpoint)
     # Without frozen tensors, the checkpoint holds the whole method. Frozen tensors come from the base weights.
     pretrained = bool(content[ENTRY]["frozen_sha256"]) and bool(model.get("pretrained", True))

@@ -117,7 +117,11 @@ def write_prediction(
         "threshold": found.threshold,
         "tiles": found.tiles,
         "text_truncated": found.truncated,
-        "method": {"name": model["method"], "variant": model["variant"], "checkpoint": str(run.checkpoint)},
+        "method": {
+            "name": model["method"],
+            "variant": model["variant"],
+            "checkpoint": None if run.checkpoint is None else str(run.checkpoint),
+        },
     }
     if found.box is not None:
         facts["box"] = [round(edge, 2) for edge in found.box]

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from rrsis_bench.config import zero_shot
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import Item
 from rrsis_bench.data.pixels import DecodedImage, ImageError, ImageReader, PixelRule, open_image, opened
@@ -118,9 +119,10 @@ def predict_files(
     listing = Listing(out)
     listed = listing.exists or len(jobs) * len(asked) > 1
     chosen, folder = pick_device(device), RunFolder(run)
-    folder.config()
+    run_config = folder.config()
     if checkpoint is None:
-        folder.checkpoint()
+        if not zero_shot(run_config):
+            folder.checkpoint()
     elif not checkpoint.is_file():
         raise UsageError(f"--ckpt: there is no checkpoint {checkpoint}.")
     for path, wanted in jobs:

@@ -26,6 +26,7 @@ from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.engine.trainer import TrainerCLI, build_cli
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics import protocols
+from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.run.differences import changes
@@ -123,9 +124,11 @@ def _continued(
     return {"run": entry.get("run"), "accepted_changes": earlier + [one for one in found if one not in earlier]}
 
 
-def validate(run: ResolvedRun, checkpoint: Path) -> int:
-    """Score a checkpoint on val and print the table."""
+def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
+    """Score a checkpoint, or a zero-shot variant, on val and print the table."""
     cli = build_cli(run)
+    if run.zero_shot:
+        _check_published(cli.model)
     with _interruptible("nothing was written."):
         cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if cli.trainer.is_global_zero:
@@ -137,10 +140,13 @@ def validate(run: ResolvedRun, checkpoint: Path) -> int:
 
 
 def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
-    """Score a checkpoint or a paper's own weights on test, write and print the result."""
+    """Score a checkpoint, a paper's own weights or a zero-shot variant on test, write and print the result."""
     started = Start()
     cli = build_cli(run)
     kind, selected_on, training = "retrained", "none", None
+    if run.zero_shot:
+        kind = "zero-shot"
+        _check_published(cli.model)
     if checkpoint is not None:
         content = read(checkpoint)
         training = _whole_training(content, checkpoint)
@@ -152,6 +158,24 @@ def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
         _load_official(cli.model, weights)
     with _interruptible("nothing was written; run the command again."):
         return _score(cli, run.folder, checkpoint, selected_on, training, started, kind)
+
+
+def _check_published(task: ReferringSegmentationTask) -> None:
+    """Check that a zero-shot variant has its published weights, and nothing that would need training.
+
+    Raises:
+        UsageError: its network has random weights, whose scores would say nothing.
+    """
+    at_random = any(name.endswith("weights") and value == "random" for name, value in task.options.items())
+    if at_random or not task.weights:
+        raise UsageError(
+            f"{task.method_name} ({task.variant}) scores published weights, but its configuration names none; set "
+            "model.options as the variant's configuration does (rrsis-bench weights list), and model.pretrained=true."
+        )
+    if trainable(task.method.parameters()):
+        raise UsageError(
+            f"{task.method_name}: policy zero-shot leaves trainable parameters; the method must freeze all."
+        )
 
 
 def _whole_training(content: dict[str, Any], checkpoint: Path) -> dict[str, Any] | None:
@@ -212,7 +236,7 @@ def _score(
     whole = len(data.open_split("test", limited=False).manifest)
     result = record.build_result(
         status="changed" if changed else "complete" if len(table) == whole else "partial",
-        kind="smoke" if synthetic else kind,
+        kind="smoke" if synthetic and kind != "zero-shot" else kind,
         method=report.method_block(task),
         dataset=report.dataset_block(configured, data, synthetic, true.indices),
         samples=table,

@@ -61,6 +61,11 @@ class ResolvedRun:
     notes: tuple[str, ...] = ()
     typed: tuple[str, ...] = ()
 
+    @property
+    def zero_shot(self) -> bool:
+        """Whether the method runs on published weights as they are; see `zero_shot` of `config`."""
+        return config.zero_shot(self.config)
+
 
 def resolve(request: RunRequest) -> ResolvedRun:
     """Merge all layers of a request and name its run folder.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rrsis_bench.errors import UsageError
 from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.resolve import ResolvedRun
 
 
 def is_first_process() -> bool:
@@ -49,3 +50,17 @@ def checkpoint_to_continue(folder: RunFolder, resume: Path | str | None, overwri
     if not overwrite:
         folder.check_empty()
     return None
+
+
+def check_trainable(run: ResolvedRun) -> None:
+    """Check that `fit` can train a run.
+
+    Raises:
+        UsageError: it is one of a zero-shot variant; the message names the command that scores it.
+    """
+    if run.zero_shot:
+        method, variant = run.config["model"]["method"], run.config["model"]["variant"]
+        raise UsageError(
+            f"{method} ({variant}) takes published weights as they are, and nothing is trained; score it: "
+            f"rrsis-bench test --method {method} --variant {variant} --dataset {run.config['data']['dataset']}."
+        )

@@ -14,15 +14,9 @@ from typing import Any
 GOLDEN = Path(__file__).parents[1] / "regression" / "golden"
 # The family learns from random weights and needs longer to leave the start.
 STEPS = {
-    "s4eca": 125,
-    "lavt": 300,
-    "fianet": 300,
-    "rmsin": 300,
-    "lgce": 400,
-    "btdnet": 300,
-    "crobim": 250,
-    "rs2sam2": 400,
-}
+    "s4eca": 125, "lavt": 300, "fianet": 300, "rmsin": 300, "lgce": 400, "btdnet": 300, "crobim": 250, "rs2sam2": 400,
+    "clipseg": 200, "sam3": 300, "groundedsam": 400,
+}  # fmt: skip
 DEFAULT_STEPS = 125
 
 

@@ -35,6 +35,10 @@ COMPANIONS: Mapping[tuple[str, str, Any], Mapping[str, Any]] = {
         "swin_heads": [1, 2, 2, 4],
         "swin_window": 4,
     },
+    ("clipseg", "policy", "zero-shot"): {"clip_weights": ""},
+    ("sam3", "merge", "best"): {"queries": True},
+    ("sam3", "merge", "union"): {"queries": True},
+    ("groundedsam", "detector", "owlv2-b16-ensemble"): {"policy": "zero-shot"},
 }
 """Values that work only with others."""
 WRONG: Mapping[Any, Sequence[Any]] = {

@@ -305,3 +305,33 @@ def test_prompts_have_their_shape_on_the_meta_device(name: str, library: str, ki
         segmenter = build_segmenter(name, library)
     found = segmenter.prompt(*(None if one is None else one.to("meta") for one in given))
     assert [tuple(one.shape) for one in found] == expected
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["sam2.1-nano", "sam-nano"])
+def test_the_best_of_three_masks_is_the_librarys_own(name: str) -> None:
+    segmenter = randomised(name)
+    images, _, _ = inputs(segmenter)
+    boxes = torch.tensor([[4.0, 8.0, 30.0, 40.0], [10.0, 2.0, 50.0, 20.0]])
+    answer = segmenter.network(pixel_values=images, input_boxes=boxes[:, None], multimask_output=True)
+    best = answer.iou_scores[:, 0].argmax(1)
+    expected = answer.pred_masks[[0, 1], 0, best]
+    features = segmenter.encode_image(images)
+    prompts = segmenter.prompt(None, None, boxes)
+    found = segmenter.decode_best(features, *prompts)
+    assert (found[:, 0] - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert not torch.allclose(found, segmenter.decode(features, *prompts))
+
+
+@torch.no_grad()
+def test_segment_anything_has_the_same_three_masks() -> None:
+    theirs, ours = randomised("sam-nano"), randomised("sam-nano", "segment-anything")
+    ours.load_tensors(theirs.network.state_dict())
+    images, _, _ = inputs(theirs)
+    boxes = torch.tensor([[4.0, 8.0, 30.0, 40.0], [10.0, 2.0, 50.0, 20.0]])
+    found, expected = (
+        one.decode_three(one.encode_image(images), *one.prompt(None, None, boxes)) for one in (ours, theirs)
+    )
+    for mine, other in zip(found, expected, strict=True):
+        assert mine.shape[1] == 3
+        assert (mine - other).abs().max() <= 1e-4 * other.abs().max()

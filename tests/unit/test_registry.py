@@ -21,7 +21,7 @@ def test_built_in_methods_have_class_card_and_folder(name: str) -> None:
     assert registry.load_class(name).name == name
     card = registry.card(name)
     assert {"title", "venue", "year", "fidelity", "encoders", "policy"} <= set(card)
-    assert card["fidelity"] in {"official-parity", "from-code", "from-paper", "reconstruction", "floor"}
+    assert card["fidelity"] in {"official-parity", "from-code", "from-paper", "reconstruction", "library", "floor"}
     assert (registry.method_folder(name) / "card.yaml").is_file()
 
 

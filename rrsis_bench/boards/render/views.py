@@ -22,6 +22,7 @@ from rrsis_bench.boards.rows import Row, Table
 KIND_TITLES: Mapping[str, str] = {
     "retrained": "retrained by this project",
     "official-weights": "the authors' own weights",
+    "zero-shot": "published weights as they are, nothing trained here",
     "external": "predictions made elsewhere",
     "smoke": "smoke",
 }

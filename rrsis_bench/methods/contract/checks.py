@@ -56,7 +56,8 @@ def check_method(name: str, variant: str = "tiny") -> list[Check]:
     """Run all checks on a registered method.
 
     A method's card may hold `no_gradient`: glob patterns of parameters that get no gradient in the published design. It
-    may hold `published_parameters`: variant -> number of parameters of the published network.
+    may hold `published_parameters`: variant -> number of parameters of the published network. It may hold `waits`: why
+    the code of a library that the method runs makes the host wait for a GPU.
 
     Args:
         name: registry name.
@@ -75,8 +76,8 @@ def check_method(name: str, variant: str = "tiny") -> list[Check]:
     published = {size: (int(n), builder(size)) for size, n in (card.get("published_parameters") or {}).items()}
     largest = config.method_config(name).get("published", variant)
     large = {} if largest == variant else {largest: builder(largest)}
-    dead = registry.dead_parameters(name)
-    return run_checks(Subject(lambda: kind.from_options(options), dead, published, large, name, variant))
+    dead, waits = registry.dead_parameters(name), str(card.get("waits") or "")
+    return run_checks(Subject(lambda: kind.from_options(options), dead, published, large, name, variant, waits))
 
 
 def run_checks(subject: Subject) -> list[Check]:

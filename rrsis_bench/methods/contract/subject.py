@@ -40,6 +40,7 @@ class Subject:
         large: variant -> function that builds the variant, for variants of the published size.
         name: registry name; None for a class that is not registered, whose card and configuration are not checked.
         variant: name of the variant that `build` builds.
+        waits: why a library's code makes the host wait for a GPU; empty for a method that never waits.
     """
 
     build: Callable[[], Method]
@@ -48,6 +49,7 @@ class Subject:
     large: Mapping[str, Callable[[], Method]] = field(default_factory=dict)
     name: str | None = None
     variant: str = "tiny"
+    waits: str = ""
 
     def seeded(self, seed: int = 0) -> Method:
         """Build an instance, and add noise to its trainable parameters.

@@ -142,6 +142,20 @@ class PromptableSegmenter(nn.Module):
         """
         raise NotImplementedError
 
+    def decode_three(self, features: ImageFeatures, sparse: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        """The three masks that answer an ambiguous prompt, see `decode`.
+
+        Returns:
+            logits (B, 3, 4g, 4g) and their predicted IoU (B, 3).
+        """
+        raise NotImplementedError
+
+    def decode_best(self, features: ImageFeatures, sparse: Tensor, embedded: Tensor) -> Tensor:
+        """Logits (B, 1, 4g, 4g) of the mask of the highest predicted IoU among three, see `decode_three`."""
+        masks, quality = self.decode_three(features, sparse, embedded)
+        best = quality.argmax(1)
+        return masks[torch.arange(len(best), device=best.device), best][:, None]
+
     def segment_prompted(
         self, features: ImageFeatures, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None
     ) -> Tensor:
@@ -173,18 +187,23 @@ class PromptableSegmenter(nn.Module):
         raise NotImplementedError
 
 
-def decode(model: Any, features: ImageFeatures, sparse: Tensor, embedded: Tensor, **maps: Any) -> Tensor:
-    """Decode with a model from transformers, see `PromptableSegmenter.decode`; its mask decoder gets `maps` too."""
-    masks = model.mask_decoder(
+def decode(
+    model: Any, features: ImageFeatures, sparse: Tensor, embedded: Tensor, three: bool = False, **maps: Any
+) -> tuple[Tensor, Tensor]:
+    """Decode with a model from transformers; its mask decoder gets `maps` too.
+
+    Returns:
+        logits (B, 1, 4g, 4g), or (B, 3, 4g, 4g) with `three`, and the predicted IoU of each.
+    """
+    masks, quality = model.mask_decoder(
         image_embeddings=features.main,
         image_positional_embeddings=model.get_image_wide_positional_embeddings().expand(len(sparse), -1, -1, -1),
         sparse_prompt_embeddings=sparse[:, None],
         dense_prompt_embeddings=embedded,
-        multimask_output=False,
+        multimask_output=three,
         **maps,
-    )[0]
-    logits: Tensor = masks[:, 0]
-    return logits
+    )[:2]
+    return masks[:, 0], quality[:, 0]
 
 
 def tie_position_codes(network: Any) -> None:

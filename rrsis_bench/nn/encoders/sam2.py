@@ -112,7 +112,11 @@ class Sam2(PromptableSegmenter):
     def decode(self, features: ImageFeatures, sparse: Tensor, embedded: Tensor) -> Tensor:
         """Decode, see `PromptableSegmenter.decode`."""
         self.network.mask_decoder.dynamic_multimask_via_stability = self.stability
-        return decode(self.network, features, sparse, embedded, high_resolution_features=list(features.fine))
+        return decode(self.network, features, sparse, embedded, high_resolution_features=list(features.fine))[0]
+
+    def decode_three(self, features: ImageFeatures, sparse: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode, see `PromptableSegmenter.decode_three`."""
+        return decode(self.network, features, sparse, embedded, True, high_resolution_features=list(features.fine))
 
     def encoder(self) -> nn.Module:
         """Hiera and its neck."""

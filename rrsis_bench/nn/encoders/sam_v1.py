@@ -169,14 +169,26 @@ class SegmentAnything(SamBase):
         The library's decoder takes several prompts of one image. Here each image has its own prompts, and the decoder's
         parts are called one by one.
         """
+        tokens, upscaled = self._transform(features, sparse, embedded)
+        # Token 0 is the IoU token, token 1 that of the single mask, and the others are those of the three masks.
+        weights = self.network.mask_decoder.output_hypernetworks_mlps[0](tokens[:, 1])
+        return torch.einsum("bc,bchw->bhw", weights, upscaled)[:, None]
+
+    def decode_three(self, features: ImageFeatures, sparse: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode, see `PromptableSegmenter.decode_three`."""
+        tokens, upscaled = self._transform(features, sparse, embedded)
+        decoder = self.network.mask_decoder
+        weights = [decoder.output_hypernetworks_mlps[k](tokens[:, 1 + k]) for k in (1, 2, 3)]
+        masks = torch.einsum("bkc,bchw->bkhw", torch.stack(weights, 1), upscaled)
+        return masks, decoder.iou_prediction_head(tokens[:, 0])[:, 1:]
+
+    def _transform(self, features: ImageFeatures, sparse: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        """The decoder's tokens and its upscaled map."""
         main, decoder = features.main, self.network.mask_decoder
         fixed = torch.cat((decoder.iou_token.weight, decoder.mask_tokens.weight)).expand(len(main), -1, -1)
         places = self.network.prompt_encoder.get_dense_pe().expand(len(main), -1, -1, -1)
         tokens, source = decoder.transformer(main + embedded, places, torch.cat((fixed, sparse), dim=1))
-        upscaled = decoder.output_upscaling(source.transpose(1, 2).unflatten(-1, (self.grid, self.grid)))
-        # Token 0 is the IoU token, token 1 that of the single mask.
-        weights = decoder.output_hypernetworks_mlps[0](tokens[:, 1])
-        return torch.einsum("bc,bchw->bhw", weights, upscaled)[:, None]
+        return tokens, decoder.output_upscaling(source.transpose(1, 2).unflatten(-1, (self.grid, self.grid)))
 
     def encoder(self) -> nn.Module:
         """The vision transformer and its neck."""
@@ -237,7 +249,11 @@ class SamHF(SamBase):
 
     def decode(self, features: ImageFeatures, sparse: Tensor, embedded: Tensor) -> Tensor:
         """Decode, see `PromptableSegmenter.decode`."""
-        return decode(self.network, features, sparse, embedded)
+        return decode(self.network, features, sparse, embedded)[0]
+
+    def decode_three(self, features: ImageFeatures, sparse: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode, see `PromptableSegmenter.decode_three`."""
+        return decode(self.network, features, sparse, embedded, True)
 
     def encoder(self) -> nn.Module:
         """The vision transformer and its neck."""

