@@ -68,11 +68,15 @@ class MethodClass(Protocol):
         """Build a `Method` from plain options. The return type is `Any`, since this file must not import `Method`."""
 
 
-@cache
 def method_targets() -> dict[str, str]:
     """All known methods: name -> "module:Class". Built-in names win over entry points of the same name."""
-    found = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
-    return {**found, **BUILT_IN}
+    return {**installed_targets(), **BUILT_IN}
+
+
+@cache
+def installed_targets() -> dict[str, str]:
+    """The methods of installed packages, by entry point: name -> "module:Class"."""
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def target(name: str) -> str:

@@ -165,7 +165,7 @@ class RS2SAM2(Method):
         """
         laterals = reversed(self.sam.vision_encoder.neck.convs)
         finest, finer, main, coarse = (conv(x.permute(0, 3, 1, 2)) for conv, x in zip(laterals, maps, strict=True))
-        return finest, finer, main + F.interpolate(coarse, scale_factor=2.0, mode="nearest")
+        return finest, finer, main + coarse.repeat_interleave(2, -2).repeat_interleave(2, -1)
 
     def fuse(self, main: Tensor, words: Tensor, mask: Tensor | None) -> Tensor:
         """Multiply the main map (B, P, g, g) by what its places read from the words (B, L, P), without a residual."""

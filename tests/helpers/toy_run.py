@@ -16,7 +16,7 @@ from rrsis_bench.cli import main
 def register() -> None:
     """Register the toy as a built-in method."""
     registry.BUILT_IN = {**registry.BUILT_IN, toy.NAME: toy.TARGET}  # type: ignore[misc]
-    registry.method_targets.cache_clear()
+    registry.installed_targets.cache_clear()
 
 
 if __name__ == "__main__":

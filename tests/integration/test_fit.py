@@ -135,9 +135,9 @@ def test_a_run_loads_without_trainer_or_data(done: Path, monkeypatch: pytest.Mon
     from rrsis_bench import registry
 
     monkeypatch.setitem(registry.BUILT_IN, toy.NAME, toy.TARGET)
-    registry.method_targets.cache_clear()
+    registry.installed_targets.cache_clear()
     loaded = load_run(RunFolder(done))
-    registry.method_targets.cache_clear()
+    registry.installed_targets.cache_clear()
     assert not loaded.method.training
     assert loaded.config["data"]["dataset"] == "toyset"
     assert loaded.method(toy.random_batch()).logits.shape == (4, 1, 8, 8)

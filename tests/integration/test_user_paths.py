@@ -77,7 +77,7 @@ def test_a_time_limit_ends_the_training_and_the_result_is_written(folder: Path, 
 
 def test_the_verbs_from_python(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.BUILT_IN, toy.NAME, toy.TARGET)
-    registry.method_targets.cache_clear()
+    registry.installed_targets.cache_clear()
     configs = Path(toy.__file__).parent / "toy_configs"
     for name, value in (("DATA", folder / "data"), ("CONFIGS", configs), ("CACHE", folder / "cache")):
         monkeypatch.setenv(f"RRSIS_{name}", str(value))
@@ -91,4 +91,4 @@ def test_the_verbs_from_python(folder: Path, tmp_path: Path, monkeypatch: pytest
     assert any(path.suffix == ".png" for path in (tmp_path / "seen").rglob("*"))
     with pytest.raises(UsageError, match="unknown data set 'toysets'"):
         rrsis_bench.fit("toy", dataset="toysets")
-    registry.method_targets.cache_clear()
+    registry.installed_targets.cache_clear()

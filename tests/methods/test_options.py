@@ -66,10 +66,10 @@ def build(name: str, **changes: Any) -> Any:
 
 
 def misspelt(value: str) -> Iterator[str]:
-    """A value in capitals, without its last letter, and with two letters exchanged."""
+    """A value in capitals, without its last letter, and backwards."""
     yield value.upper()
     yield value[:-1]
-    yield value[1] + value[0] + value[2:]
+    yield value[::-1]
 
 
 @pytest.mark.parametrize("name", METHODS)

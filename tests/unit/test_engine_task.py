@@ -29,9 +29,9 @@ from rrsis_bench.types import MethodOutput
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(registry.BUILT_IN, toy.NAME, toy.TARGET)
-    registry.method_targets.cache_clear()
+    registry.installed_targets.cache_clear()
     yield
-    registry.method_targets.cache_clear()
+    registry.installed_targets.cache_clear()
 
 
 def batches(n: int) -> DataLoader[Any]:

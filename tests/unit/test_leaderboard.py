@@ -16,6 +16,7 @@ from rrsis_bench.boards.board import Entry, build_boards, collect
 from rrsis_bench.boards.leaderboard import FORMATS, inject, outputs, pages
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError
+from rrsis_bench.metrics.protocols import PROTOCOLS, views
 from rrsis_bench.run.seal import sealed
 
 
@@ -65,7 +66,9 @@ def prediction(quality, luck, n=60):
     truth = np.random.default_rng(0).integers(200, 1000, (n, 3))
     noise = np.random.default_rng(luck).normal(0, 0.02, (n, 3))
     inter = (truth * np.clip(quality + noise, 0, 1)).astype(np.int64)
-    return make_table(n, counts=np.stack([truth, inter, inter], -1), image_id=[f"i{k}" for k in range(n)])
+    native = np.stack([truth, inter, inter], -1)[:, :1]
+    counts = np.repeat(native, len(views(PROTOCOLS)), axis=1)
+    return make_table(n, counts=counts, image_id=[f"i{k}" for k in range(n)])
 
 
 def test_methods_that_cannot_be_told_apart_share_a_rank(tmp_path):

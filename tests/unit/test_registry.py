@@ -37,7 +37,7 @@ def test_third_party_methods_join_by_entry_point(tmp_path: Path, monkeypatch: py
         EntryPoint("classless", "third_party_method:Other", registry.ENTRY_POINT_GROUP),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
-    registry.method_targets.cache_clear()
+    registry.installed_targets.cache_clear()
     try:
         assert registry.load_class("theirs").name == "theirs"
         assert registry.target("s4eca") == registry.BUILT_IN["s4eca"]
@@ -48,7 +48,7 @@ def test_third_party_methods_join_by_entry_point(tmp_path: Path, monkeypatch: py
         with pytest.raises(UserError, match=r"'third_party_method:Other', but that module has no such class"):
             registry.load_class("classless")
     finally:
-        registry.method_targets.cache_clear()
+        registry.installed_targets.cache_clear()
 
 
 CARD = "title: Theirs\nfidelity: from-paper\n"
@@ -87,11 +87,11 @@ def test_a_third_partys_broken_package_is_one_note_and_the_others_are_listed(
     points = [EntryPoint("theirs", "broken_party.net:Net", registry.ENTRY_POINT_GROUP)]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     monkeypatch.delitem(sys.modules, "broken_party", raising=False)
-    registry.method_targets.cache_clear()
+    registry.installed_targets.cache_clear()
     try:
         assert main(["methods", "list"]) == 0
     finally:
-        registry.method_targets.cache_clear()
+        registry.installed_targets.cache_clear()
     lines = capsys.readouterr().out.splitlines()
     (note,) = [line for line in lines if line.startswith("note:")]
     assert note.startswith("note: theirs: ")
@@ -112,11 +112,11 @@ def test_what_a_card_holds_need_not_be_text(
     monkeypatch.syspath_prepend(str(tmp_path))
     points = [EntryPoint("odd", "odd_party:Net", registry.ENTRY_POINT_GROUP)]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
-    registry.method_targets.cache_clear()
+    registry.installed_targets.cache_clear()
     try:
         assert main(["methods", "list"]) == 0
         assert main(["methods", "show", "odd"]) == 0
         assert registry.load_class("odd").name == "odd"
     finally:
-        registry.method_targets.cache_clear()
+        registry.installed_targets.cache_clear()
     assert "2026" in capsys.readouterr().out

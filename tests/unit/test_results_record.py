@@ -15,7 +15,7 @@ from helpers.results import edit, make_result, make_table, write
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.functional import scores
-from rrsis_bench.metrics.protocols import PROTOCOLS
+from rrsis_bench.metrics.protocols import PROTOCOLS, views
 from rrsis_bench.results.breakdown import groups
 from rrsis_bench.results.maintain import export, strip_command, strip_paths
 from rrsis_bench.results.provenance import Start, provenance
@@ -73,7 +73,7 @@ def test_nan_becomes_null():
 
 def test_breakdowns_partition_the_samples():
     share = [0.001, 0.0025, 0.01, 0.04, 0.16, 0.17]
-    counts = np.zeros((6, 3, 3), np.int64)
+    counts = np.zeros((6, len(views(PROTOCOLS)), 3), np.int64)
     counts[..., 0] = (np.array(share) * 10_000)[:, None]
     table = make_table(
         6, counts=counts, height=[100] * 6, width=[100] * 6, text=[n * "a " for n in (0, 5, 6, 10, 20, 41)]

@@ -273,8 +273,8 @@ def test_a_batch_without_names_of_its_images_is_left_alone(album: Path) -> None:
 def test_a_validation_keeps_no_maps_of_earlier_weights(
     album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(registry.BUILT_IN, "shares", "helpers.sound:Shares")
-    registry.method_targets.cache_clear()
+    monkeypatch.setitem(registry.BUILT_IN, Shares.name, "helpers.sound:Shares")
+    registry.installed_targets.cache_clear()
     data = open_album(album, Shares().input_spec, True, limit={"val": 1})  # the last image is the next first
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "barebones": False}
     trainer = Trainer(default_root_dir=tmp_path, accelerator="cpu", enable_checkpointing=False, **quiet)
@@ -285,7 +285,7 @@ def test_a_validation_keeps_no_maps_of_earlier_weights(
 
     def task(seed: int) -> ReferringSegmentationTask:
         torch.manual_seed(seed)
-        made = ReferringSegmentationTask("shares", "tiny", {}, pretrained=False)
+        made = ReferringSegmentationTask(Shares.name, "tiny", {}, pretrained=False)
         made.method.head.weight.data.mul_(20)
         made.method.head.bias.data.zero_()
         return made
@@ -294,7 +294,7 @@ def test_a_validation_keeps_no_maps_of_earlier_weights(
     first = scores(reused)
     reused.load_state_dict(task(1).state_dict())
     assert scores(reused) == scores(task(1)) != first
-    registry.method_targets.cache_clear()
+    registry.installed_targets.cache_clear()
 
 
 # --- the option -------------------------------------------------------------------------------------------------------
