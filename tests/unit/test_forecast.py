@@ -50,21 +50,16 @@ def allocated(name: str, variant: str, batch_size: int) -> int:
     return peak
 
 
-@pytest.mark.parametrize(
-    ("name", "variant"),
-    [
-        ("detris", "tiny"),
-        pytest.param("lavt", "tiny", marks=pytest.mark.slow),
-        pytest.param("crobim", "tiny", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "variant"), [("lavt", "tiny"), ("detris", "tiny"), ("crobim", "tiny")])
 def test_memory_is_that_of_a_real_step(name: str, variant: str) -> None:
     wanted = allocated(name, variant, 4)
     found = step_cost(lambda: built(name, variant), adamw, 4, as_published=False).training_bytes
     assert abs(found - wanted) <= OVERESTIMATE * wanted, (found, wanted)
 
 
-@pytest.mark.parametrize("name", ["lavt", pytest.param("s4eca", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lavt", "s4eca"])
 def test_operations_are_those_of_a_real_step(name: str) -> None:
     method = built(name, "tiny")
     batch = sample_batch(method, 2, "cpu")
