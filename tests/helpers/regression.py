@@ -14,8 +14,9 @@ from typing import Any
 GOLDEN = Path(__file__).parents[1] / "regression" / "golden"
 # The family learns from random weights and needs longer to leave the start.
 STEPS = {
-    "s4eca": 125, "lavt": 300, "fianet": 300, "rmsin": 300, "lgce": 400, "btdnet": 300, "crobim": 250, "rs2sam2": 400,
-    "clipseg": 200, "sam3": 300, "groundedsam": 400,
+    "s4eca": 125, "lavt": 300, "fianet": 300, "rmsin": 300, "lgce": 400, "btdnet": 300, "crobim": 250, "clipseg": 200,
+    # These find nothing yet after as many steps as a test can take: their losses alone are held.
+    "rs2sam2": 60, "sam3": 40, "groundedsam": 40,
 }  # fmt: skip
 DEFAULT_STEPS = 125
 
