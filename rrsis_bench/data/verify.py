@@ -6,6 +6,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count, islice
@@ -97,8 +98,10 @@ def examine(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     workers = min(8, os.cpu_count() or 1)
-    shown = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with ThreadPoolExecutor(workers) as pool, shown as progress:
+    progress = Progress(*columns, console=console, transient=True)
+    # Older releases of rich end even a bar that is switched off with an empty line.
+    shown = progress if console.is_terminal else nullcontext()
+    with ThreadPoolExecutor(workers) as pool, shown:
         task = progress.add_task(f"reading {title}", total=len(listed))
         remaining = iter(listed)
         while chunk := list(islice(remaining, _CHUNK)):
