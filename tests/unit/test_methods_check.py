@@ -130,7 +130,7 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, file: str = "", old: 
             text = text.replace(old, new)
         (package / key).write_text(text.format(name=name) if key == "model.py" else text)
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setitem(registry.method_targets(), name, f"{package.name}:Mine")
+    monkeypatch.setitem(registry.installed_targets(), name, f"{package.name}:Mine")
     monkeypatch.setenv("COLUMNS", "300")
     return name
 
