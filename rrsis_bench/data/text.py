@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -55,9 +56,10 @@ def load_tokenizer(spec: InputSpec) -> Tokenizer:
 
 
 def stand_in_tokenizer(spec: InputSpec) -> Tokenizer:
-    """A tokenizer for measurements, where the words do not matter: no vocabulary is fetched for it."""
+    """A tokenizer for measurements, where the words do not matter: none is fetched, and none need be on disk."""
     if not (spec.tokenizer_path or "").startswith("hub:"):
-        return load_tokenizer(spec)
+        with suppress(MissingResourceError):
+            return load_tokenizer(spec)
     return lambda text: Tokenized([1] * spec.max_tokens, [1] * spec.max_tokens, False)
 
 

@@ -117,6 +117,8 @@ def test_a_killed_sweep_resumes(root: Path, tmp_path: Path) -> None:
     second = subprocess.Popen(
         command("sweep", str(sweep)), env=environment(root, runs), cwd=root, stdout=subprocess.PIPE, text=True
     )
+    # The first run may save once more after its state is known: the second one shows by what it sets aside.
+    wait_for(lambda: any(folder.glob("metrics-before-resume-*.csv")))
     wait_for(lambda: read(folder / "checkpoints" / "last.ckpt")["global_step"] > steps)
     second.send_signal(signal.SIGINT)
     out, _ = second.communicate(timeout=120)

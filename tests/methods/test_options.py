@@ -35,6 +35,7 @@ COMPANIONS: Mapping[tuple[str, str, Any], Mapping[str, Any]] = {
         "swin_heads": [1, 2, 2, 4],
         "swin_window": 4,
     },
+    ("pslgsam", "point", "none"): {"prompt": "box"},
     ("clipseg", "policy", "zero-shot"): {"clip_weights": ""},
     ("sam3", "merge", "best"): {"queries": True},
     ("sam3", "merge", "union"): {"queries": True},
