@@ -27,6 +27,8 @@ from rrsis_bench.nn.weights.files import load_tensors
 from rrsis_bench.nn.weights.refs import resolve
 from rrsis_bench.types import Batch
 
+pytestmark = pytest.mark.slow  # `make test` runs them; the inner loop does without
+
 TEXT = "the Red ship, next to the harbour"
 NATIVE = (50, 70)
 

@@ -28,6 +28,8 @@ from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.promptable import FoundBoxes
 from rrsis_bench.types import Batch
 
+pytestmark = pytest.mark.slow  # `make test` runs them; the inner loop does without
+
 TEXT = "The red ship, next to the harbour"
 needs_vocabulary = pytest.mark.skipif(VOCABULARY is None, reason="needs the extra lite, which brings BERT's vocabulary")
 

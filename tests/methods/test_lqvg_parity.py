@@ -16,6 +16,8 @@ from helpers.official import official_keys
 from rrsis_bench.errors import MissingResourceError
 from rrsis_bench.nn.weights.files import fit
 
+pytestmark = pytest.mark.slow  # `make test` runs them; the inner loop does without
+
 TOLERANCE = 1e-9
 POOLER = 768 * 768 + 768
 """Parameters of RoBERTa's pooler, which the released network holds and nothing reads."""

@@ -28,6 +28,8 @@ from rrsis_bench.nn.layers.boxes import boxes_of_masks
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.types import Batch
 
+pytestmark = pytest.mark.slow  # `make test` runs them; the inner loop does without
+
 PUBLISHED = {"published": 806_876_934, "published-tuned": 806_876_934, "base": 259_521_798, "tiny": 1_719_590}
 SMALL_RELEASED: dict[str, Any] = {
     "image_weights": "random",

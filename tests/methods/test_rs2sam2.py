@@ -21,6 +21,8 @@ from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.methods.options import build_options
 from rrsis_bench.types import Batch, TextTokens
 
+pytestmark = pytest.mark.slow  # `make test` runs them; the inner loop does without
+
 LARGE = released_shapes("rs2sam2_large")
 
 

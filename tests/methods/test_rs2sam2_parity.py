@@ -14,6 +14,8 @@ from helpers.rs2sam2_small import filled, fixture_images, stages
 from rrsis_bench.nn.encoders.sam import ImageFeatures
 from rrsis_bench.nn.layers.losses import upsample
 
+pytestmark = pytest.mark.slow  # `make test` runs them; the inner loop does without
+
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "golden"
 TOLERANCE = 1e-9
 """Largest difference over the largest value of a stored tensor."""

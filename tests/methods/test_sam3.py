@@ -26,6 +26,8 @@ from rrsis_bench.methods.contract.subject import random_batch, total_loss
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.types import Batch
 
+pytestmark = pytest.mark.slow  # `make test` runs them; the inner loop does without
+
 TEXT = "the red ship, next to the harbour"
 MASK = SIDE // 2
 """Side of the network's masks."""
