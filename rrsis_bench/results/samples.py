@@ -174,10 +174,11 @@ def read_native(folder: RunFolder, sha256: str, where: str) -> RunCounts:
     if NATIVE.name not in _views(columns) or '"' in body:
         table = parse(content, folder.samples_path)
         return RunCounts(table.sample_id, table.image_id, table.view(NATIVE.name), where=where)
-    width, cells = len(columns), body.rstrip("\n").replace("\n", ",").split(",")
     places = [columns.index(name) for name in _area_columns(NATIVE.name)]
-    counts = np.array([list(map(int, cells[place::width])) for place in places], np.int64).T
-    return RunCounts(tuple(cells[0::width]), tuple(cells[1::width]), np.ascontiguousarray(counts), where=where)
+    last = max(places) + 1  # what follows stays one cell
+    cells = list(zip(*(line.split(",", last) for line in body.rstrip("\n").split("\n")), strict=False))
+    counts = np.array([list(map(int, cells[place])) for place in places], np.int64).T
+    return RunCounts(cells[0], cells[1], np.ascontiguousarray(counts), where=where)
 
 
 def _views(header: Sequence[str]) -> tuple[str, ...]:
