@@ -7,7 +7,7 @@ import gzip
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -176,7 +176,8 @@ def read_native(folder: RunFolder, sha256: str, where: str) -> RunCounts:
         return RunCounts(table.sample_id, table.image_id, table.view(NATIVE.name), where=where)
     places = [columns.index(name) for name in _area_columns(NATIVE.name)]
     last = max(places) + 1  # what follows stays one cell
-    cells = list(zip(*(line.split(",", last) for line in body.rstrip("\n").split("\n")), strict=False))
+    lines = body.rstrip("\n").split("\n")
+    cells = list(zip(*map(str.split, lines, repeat(","), repeat(last)), strict=False))
     counts = np.array([list(map(int, cells[place])) for place in places], np.int64).T
     return RunCounts(cells[0], cells[1], np.ascontiguousarray(counts), where=where)
 
