@@ -171,15 +171,15 @@ def read_native(folder: RunFolder, sha256: str, where: str) -> RunCounts:
     content = folder.samples(sha256)
     header, _, body = content.partition("\n")
     columns = header.split(",")
-    if NATIVE.name not in _views(columns) or '"' in body:
+    wanted = _area_columns(NATIVE.name)
+    if wanted[0] not in columns or '"' in body:
         table = parse(content, folder.samples_path)
         return RunCounts(table.sample_id, table.image_id, table.view(NATIVE.name), where=where)
-    places = [columns.index(name) for name in _area_columns(NATIVE.name)]
-    last = max(places) + 1  # what follows stays one cell
     lines = body.rstrip("\n").split("\n")
-    cells = list(zip(*map(str.split, lines, repeat(","), repeat(last)), strict=False))
-    counts = np.array([list(map(int, cells[place])) for place in places], np.int64).T
-    return RunCounts(cells[0], cells[1], np.ascontiguousarray(counts), where=where)
+    places = [columns.index(name) for name in wanted]
+    counts = np.loadtxt(lines, np.int64, comments=None, delimiter=",", usecols=places, ndmin=2)
+    sample_ids, image_ids, _ = zip(*map(str.split, lines, repeat(","), repeat(2)), strict=True)
+    return RunCounts(sample_ids, image_ids, counts, where=where)
 
 
 def _views(header: Sequence[str]) -> tuple[str, ...]:

@@ -37,14 +37,13 @@ def test_damaged_results_are_named_and_the_rest_stays(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timing
-def test_boards_of_ten_thousand_results_take_less_than_twenty_five_seconds(tmp_path):
+def test_boards_of_ten_thousand_results_take_less_than_twenty_seconds(tmp_path):
     generate(tmp_path, 10_000)
     damage(tmp_path, "set007")
     # Processor time: what else a machine is doing meanwhile is not the leaderboard's.
     start = time.process_time()
     _, rows, warnings = measure(tmp_path)
-    # 20 s held for three views of each sample; a fourth one (paper-rs2sam2-v1) makes each table a third longer.
-    assert time.process_time() - start < 25
+    assert time.process_time() - start < 20
     assert rows == 10_000 // SEEDS
     assert len(warnings) == 2
     assert rows // METHODS == 20
