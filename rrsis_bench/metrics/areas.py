@@ -31,14 +31,14 @@ def validate(counts: NDArray[Any]) -> Counts:
         raise UserError(f"counts must be integers of shape (N, 3), not {array.dtype} of shape {array.shape}.")
     if not len(array):
         raise UserError("there are no samples to score: the split is empty.")
-    array = array.astype(np.int64)
+    array = array.astype(np.int64, copy=False)
     bad = np.flatnonzero((array < 0).any(axis=1))
     if bad.size:
         raise UserError(
             f"logits of {bad.size} of {len(array)} samples are NaN or infinite (first at row {bad[0]}); "
             "nothing was scored. Check the checkpoint, or score it with trainer.precision 32-true."
         )
-    wrong = np.flatnonzero(array[:, 2] > array[:, :2].min(axis=1))
+    wrong = np.flatnonzero(array[:, 2] > np.minimum(array[:, 0], array[:, 1]))
     if wrong.size:
         raise UserError(f"row {wrong[0]} of the counts has an intersection larger than one of its masks.")
     return array

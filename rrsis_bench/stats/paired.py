@@ -48,7 +48,7 @@ class RunCounts:
     protocol: str = DEFAULT
     where: str = "a run"
 
-    @property
+    @cached_property
     def areas(self) -> Areas:
         """The integers with their protocol, which metrics are computed from."""
         return Areas(self.counts, self.protocol)
