@@ -59,16 +59,17 @@ def run(args: argparse.Namespace) -> int:
     def build() -> Method:
         return build_method(model["method"], model["variant"], model.get("options") or {}, pretrained=False)[0]
 
-    costs = batch_costs(build, _optimizer(model), plan, bool(model["activation_checkpointing"]))
-    found = {name: on_card(card, plan, costs) for name, card in cards.items()}
+    cost, sample_bytes = batch_costs(build, _optimizer(model), plan, bool(model["activation_checkpointing"]))
+    flops = run_flops(plan, cost)
+    found = {name: on_card(card, plan, cost, sample_bytes) for name, card in cards.items()}
     if args.json:
         report = {
-            "plan": asdict(plan), "step": asdict(costs[0]), "run_flops": run_flops(plan, costs[0]),
+            "plan": asdict(plan), "step": asdict(cost), "run_flops": flops,
             "cards": {name: asdict(forecast) for name, forecast in found.items()},
         }  # fmt: skip
         print(json.dumps(report, indent=2, sort_keys=True))
     else:
-        _print(model, args.dataset, plan, costs[0], run_flops(plan, costs[0]), cards, found)
+        _print(model, args.dataset, plan, cost, flops, cards, found)
     return 0
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from torch.optim import Optimizer
 
 from rrsis_bench.cost.cards import Card
-from rrsis_bench.cost.memory import StepCost, step_cost
-from rrsis_bench.errors import UsageError
+from rrsis_bench.cost.memory import StepCost, step_cost, training_bytes
 from rrsis_bench.methods.base import Method
 
 UTILISATION = (0.25, 0.45)
@@ -29,7 +28,7 @@ class Plan:
     """How a run trains.
 
     Attributes:
-        samples: number of samples per split.
+        samples: number of samples per split; that of train is known.
         epochs: epochs of training.
         batch_size: samples per device and forward pass.
         eval_batch_size: samples per forward pass in scoring.
@@ -66,8 +65,8 @@ def batch_costs(
     plan: Plan,
     checkpointing: bool,
     as_published: bool = True,
-) -> tuple[StepCost, StepCost]:
-    """The costs of a step with the plan's batch, and with another batch to tell what a sample adds.
+) -> tuple[StepCost, float]:
+    """The cost of a step with the plan's batch, and the bytes that each sample adds to the peak in training.
 
     Args:
         build: builds the network with random weights.
@@ -77,38 +76,31 @@ def batch_costs(
         as_published: see `step_cost`.
     """
     other = 1 if plan.batch_size > 1 else 2
-    first, second = (
-        step_cost(build, optimizer, size, plan.half, checkpointing, as_published) for size in (plan.batch_size, other)
-    )
-    return first, second
+    cost = step_cost(build, optimizer, plan.batch_size, plan.half, checkpointing, as_published)
+    peak = training_bytes(build, optimizer, other, plan.half, checkpointing, as_published)
+    return cost, (cost.training_bytes - peak) / (cost.batch_size - other)
 
 
-def on_card(card: Card, plan: Plan, costs: tuple[StepCost, StepCost]) -> OnCard:
+def on_card(card: Card, plan: Plan, cost: StepCost, sample_bytes: float) -> OnCard:
     """Forecast a run on a card.
 
     Args:
         card: the card.
         plan: how the run trains.
-        costs: what `batch_costs` returned.
+        cost: the cost of a step with the plan's batch.
+        sample_bytes: what each sample adds to the peak in training.
     """
-    first, second = costs
-    slope = (first.training_bytes - second.training_bytes) / (first.batch_size - second.batch_size)
-    room = (card.memory_gib - CONTEXT_GIB) * GIB / OVERHEAD - (first.training_bytes - slope * first.batch_size)
-    largest = max(0, int(room / slope)) if slope > 0 else plan.batch_size
+    fixed = cost.training_bytes - sample_bytes * cost.batch_size
+    room = (card.memory_gib - CONTEXT_GIB) * GIB / OVERHEAD - fixed
+    largest = max(0, int(room / sample_bytes)) if sample_bytes > 0 else plan.batch_size
     peak = card.half if plan.half else card.float32
-    total = run_flops(plan, first)
+    total = run_flops(plan, cost)
     slow, fast = (total / (share * peak * 1e12 * plan.devices) / 3600 for share in UTILISATION)
     return OnCard(largest, largest >= plan.batch_size, (fast, slow))
 
 
 def run_flops(plan: Plan, cost: StepCost) -> float:
-    """Operations of a whole run: training, a validation after each epoch, and the test with its language control.
-
-    Raises:
-        UsageError: the number of training samples is not known.
-    """
-    if "train" not in plan.samples:
-        raise UsageError("the data set's number of training samples is not known; pass --samples N.")
+    """Operations of a whole run: training, a validation after each epoch, and the test with its language control."""
     training = plan.epochs * plan.samples["train"] * cost.training_flops
     scored = plan.epochs * plan.samples.get("val", 0) + 2 * plan.samples.get("test", 0)
     return (training + scored * cost.scoring_flops) / cost.batch_size

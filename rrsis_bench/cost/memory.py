@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,24 +110,9 @@ def step_cost(
         checkpointing: compute activations again in the backward pass.
         as_published: enlarge maps before they are convolved, as the suite does on GPUs.
     """
-    mode = FakeTensorMode()
-    with torch.device("meta"):
-        method = build()
-    make_fake(method, mode, CPU)
-    if checkpointing:
-        method.checkpoint_activations()
-    batch = sample_batch(method, batch_size, "cpu").mapped(lambda tensor: fake(tensor, mode, CPU))
-    live = LiveBytes()
-    for tensor in (*method.parameters(), *method.buffers()):
-        live.hold(tensor)
-    weights = live.now
-    trained = sum(parameter.numel() for parameter in trainable(method.parameters()))
-    with enlarged_first() if as_published else nullcontext(), faked(mode):
-        steps = optimizer(method)
-        with live:
-            for _ in range(2):
-                _train(method, steps, batch, half)
+    with _two_steps(build, optimizer, batch_size, half, checkpointing, as_published) as (method, batch, live, weights):
         training, state = live.peak, live.now
+        trained = sum(parameter.numel() for parameter in trainable(method.parameters()))
         live.peak = live.now
         with live, torch.no_grad(), _autocast(half):
             method.eval()(batch.blind())
@@ -148,6 +133,52 @@ def step_cost(
         float(both.get_total_flops()),
         float(forward.get_total_flops()),
     )
+
+
+def training_bytes(
+    build: Callable[[], Method],
+    optimizer: Callable[[Method], Optimizer | None],
+    batch_size: int,
+    half: bool = False,
+    checkpointing: bool = False,
+    as_published: bool = True,
+) -> int:
+    """The `training_bytes` of `step_cost`, without the cost of the rest; the arguments are the same."""
+    with _two_steps(build, optimizer, batch_size, half, checkpointing, as_published) as (_, _, live, _):
+        return live.peak
+
+
+@contextmanager
+def _two_steps(
+    build: Callable[[], Method],
+    optimizer: Callable[[Method], Optimizer | None],
+    batch_size: int,
+    half: bool,
+    checkpointing: bool,
+    as_published: bool,
+) -> Iterator[tuple[Method, Batch, LiveBytes, int]]:
+    """Run two training steps on fake tensors, and a block under the same mode, while the optimiser's state is alive.
+
+    Yields:
+        the network, its batch, the storages, and the bytes of the weights.
+    """
+    mode = FakeTensorMode()
+    with torch.device("meta"):
+        method = build()
+    make_fake(method, mode, CPU)
+    if checkpointing:
+        method.checkpoint_activations()
+    batch = sample_batch(method, batch_size, "cpu").mapped(lambda tensor: fake(tensor, mode, CPU))
+    live = LiveBytes()
+    for tensor in (*method.parameters(), *method.buffers()):
+        live.hold(tensor)
+    weights = live.now
+    with enlarged_first() if as_published else nullcontext(), faked(mode):
+        steps = optimizer(method)
+        with live:
+            for _ in range(2):
+                _train(method, steps, batch, half)
+        yield method, batch, live, weights
 
 
 def _train(method: Method, optimizer: Optimizer | None, batch: Batch, half: bool) -> None:

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rrsis_bench import config, registry
 from rrsis_bench.cli import main
 from rrsis_bench.cost.cards import CARDS, Card
-from rrsis_bench.cost.forecast import CONTEXT_GIB, GIB, OVERHEAD, Plan, on_card, run_flops
+from rrsis_bench.cost.forecast import CONTEXT_GIB, GIB, OVERHEAD, Plan, batch_costs, on_card, run_flops
 from rrsis_bench.cost.memory import StepCost, step_cost
 from rrsis_bench.cost.profile import sample_batch
 from rrsis_bench.methods.base import Method
@@ -99,12 +99,12 @@ def test_a_run_is_its_epochs_validations_and_two_passes_over_test() -> None:
 
 def test_the_largest_batch_fits_and_the_next_one_does_not() -> None:
     card = Card("a card", 24, 50.0, 100.0)
-    found = on_card(card, PLAN, (cost(8, 1 + 8 * 0.9), cost(1, 1.9)))
+    found = on_card(card, PLAN, cost(8, 1 + 8 * 0.9), 0.9 * GIB)
     needs = [OVERHEAD * (1 + 0.9 * size) + CONTEXT_GIB for size in (found.largest_batch, found.largest_batch + 1)]
     assert needs[0] <= card.memory_gib < needs[1]
     assert found.fits
     assert found.hours == pytest.approx((31.1e15 / (0.45 * 200e12) / 3600, 31.1e15 / (0.25 * 200e12) / 3600))
-    assert not on_card(Card("small", 4, 1, 1), PLAN, (cost(8, 1 + 8 * 0.9), cost(1, 1.9))).fits
+    assert not on_card(Card("small", 4, 1, 1), PLAN, cost(8, 1 + 8 * 0.9), 0.9 * GIB).fits
 
 
 def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,6 +132,13 @@ def test_wrong_words_are_one_line(words: tuple[str, ...], said: str, capsys: pyt
     printed = capsys.readouterr().err
     assert said in printed
     assert printed.count("\n") == 1
+
+
+def test_a_sample_adds_what_a_larger_batch_shows() -> None:
+    plan = Plan({"train": 1}, 1, 3, 3, 1, False)
+    found, sample_bytes = batch_costs(lambda: built("detris", "tiny"), adamw, plan, False)
+    other = step_cost(lambda: built("detris", "tiny"), adamw, 1)
+    assert sample_bytes == (found.training_bytes - other.training_bytes) / 2 > 0
 
 
 def test_a_storage_shared_by_two_tensors_counts_once() -> None:
