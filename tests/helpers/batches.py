@@ -1,4 +1,4 @@
-"""Batches with native truths."""
+"""Batches with native truths, and batches of noise."""
 
 from __future__ import annotations
 
@@ -28,6 +28,22 @@ def make_batch(sizes, seed=0, junk=False):
         indices=torch.arange(n),
         truths=torch.from_numpy(truths),
         sizes=tuple(sizes),
+    )
+
+
+def noise_batch(ids, mask, side, draw):
+    """A training batch of noise for token ids (B, L), drawn from a generator."""
+    count = len(ids)
+    names = tuple(f"name {k}" for k in range(count))
+    return Batch(
+        images=torch.randn(count, 3, side, side, generator=draw),
+        masks=(torch.rand(count, side, side, generator=draw) > 0.8).byte(),
+        tokens=TextTokens(ids, mask),
+        texts=names,
+        categories=names,
+        sample_ids=names,
+        image_ids=names,
+        indices=torch.arange(count),
     )
 
 

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from baselines.rs2sam2 import RS2SAM2
 from baselines.rs2sam2.weights import convert
+from helpers.batches import noise_batch
 from helpers.golden import float64_draws, golden_image, official_state
 from helpers.official import official_keys
 from rrsis_bench.nn.weights.files import fit
-from rrsis_bench.types import Batch, TextTokens
+from rrsis_bench.types import Batch
 
 SMALL: dict[str, Any] = {
     "image_size": 64,
@@ -49,17 +50,7 @@ def make_batch(lengths: tuple[int, ...] = (5, 12, 7), tokens: int = 12, side: in
     count = len(lengths)
     mask = torch.arange(tokens)[None] < torch.tensor(lengths)[:, None]
     ids = torch.randint(4, 60, (count, 40), generator=draw)[:, :tokens] * mask
-    names = tuple(f"name {k}" for k in range(count))
-    return Batch(
-        images=torch.randn(count, 3, side, side, generator=draw),
-        masks=(torch.rand(count, side, side, generator=draw) > 0.8).byte(),
-        tokens=TextTokens(ids, mask),
-        texts=names,
-        categories=names,
-        sample_ids=names,
-        image_ids=names,
-        indices=torch.arange(count),
-    )
+    return noise_batch(ids, mask, side, draw)
 
 
 def fixture_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from baselines.rsrefseg2 import RSRefSeg2
+from helpers.batches import noise_batch
 from rrsis_bench.types import Batch, TextTokens
 
 SMALL: dict[str, Any] = {
@@ -39,17 +40,7 @@ def make_batch(lengths: tuple[int, ...] = (4, 9, 6), side: int = 64, tokens: int
     count = len(lengths)
     mask = torch.arange(tokens)[None] < torch.tensor(lengths)[:, None]
     ids = torch.randint(3, 60, (count, tokens), generator=draw) * mask
-    names = tuple(f"name {k}" for k in range(count))
-    return Batch(
-        images=torch.randn(count, 3, side, side, generator=draw),
-        masks=(torch.rand(count, side, side, generator=draw) > 0.8).byte(),
-        tokens=TextTokens(ids, mask),
-        texts=names,
-        categories=names,
-        sample_ids=names,
-        image_ids=names,
-        indices=torch.arange(count),
-    )
+    return noise_batch(ids, mask, side, draw)
 
 
 def alone(batch: Batch, index: int) -> Batch:

@@ -92,6 +92,18 @@ class Shares(Sound):
         return MethodOutput(self.head(features * (1 + self.sentence(batch)[..., None, None])))
 
 
+class CountsImages(Shares):
+    """Counts the images that it encodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images = 0
+
+    def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
+        self.images += len(images)
+        return super().encode_images(images)
+
+
 class Biased(Sound):
     """A sound method whose logits start on the side of one class, as for a focal loss."""
 

@@ -4,47 +4,29 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from helpers import toy_data
+from helpers.pseudo_terminal import run_in_terminal
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminal")]
 
 
 def test_on_a_terminal(tmp_path: Path) -> None:
-    import fcntl
-    import pty
-    import struct
-    import termios
-
     toy_data.make(tmp_path / "data")
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 80, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     environment |= {f"RRSIS_{name.upper()}": str(tmp_path / name) for name in ("data", "runs", "cache")}
     environment |= {
-        "RRSIS_CONFIGS": str(toy_data.RUNNER.parent / "toy_configs"), "OMP_NUM_THREADS": "1", "TERM": "xterm",
+        "RRSIS_CONFIGS": str(toy_data.RUNNER.parent / "toy_configs"), "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }  # fmt: skip
     command = [sys.executable, str(toy_data.RUNNER), "fit", "--method", "toy", "--dataset", "toyset"]
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment)
-    os.close(theirs)
-    blocks = []
-    while True:
-        try:
-            block = os.read(ours, 65536)
-        except OSError:
-            break
-        if not block:
-            break
-        blocks.append(block)
-    os.close(ours)
-    seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(blocks).decode(errors="replace"))
-    assert process.wait() == 0, seen
+    said, code = run_in_terminal(command, environment, 80, errors=True)
+    seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
+    assert code == 0, seen
     for epoch in (1, 2, 3):
         assert re.search(rf"epoch {epoch}/3  step {6 * epoch}  loss \d+\.\d{{4}}  val/miou \d+\.\d\d", seen), seen
         assert re.search(rf"Epoch {epoch}/3\b", seen)

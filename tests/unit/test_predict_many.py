@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from helpers.sound import Shares, Sound
+from helpers.sound import CountsImages, Shares, Sound
 from rrsis_bench.engine import predict
 from rrsis_bench.engine.inputs import find_images, read_expressions
 from rrsis_bench.engine.outputs import Destination, Listing
@@ -18,18 +17,6 @@ from rrsis_bench.engine.predict import segment, segment_all
 from rrsis_bench.errors import UsageError
 
 TEXTS = ["the red ship", "the bridge", "a tank on the left", "the largest car", "the pool", "a white airplane"]
-
-
-class CountsImages(Shares):
-    """Counts the images that it encodes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.images = 0
-
-    def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
-        self.images += len(images)
-        return super().encode_images(images)
 
 
 def made(kind: type[Shares] | type[Sound]) -> Shares | Sound:

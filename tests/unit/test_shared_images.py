@@ -14,11 +14,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Trainer
-from torch import Tensor
 
 from helpers.album import COPY, ORIGINAL, open_album, write_album
 from helpers.rsrefseg2_small import small
-from helpers.sound import Shares
+from helpers.sound import CountsImages, Shares
 from rrsis_bench import registry
 from rrsis_bench.cli import main
 from rrsis_bench.config import variant_options
@@ -235,18 +234,6 @@ def test_expressions_shuffled_over_batches_have_the_same_counts(album: Path) -> 
     (album / "manifest.jsonl").write_text("\n".join(shuffled))
     again = open_album(album, SPEC, True, eval_batch_size=3)
     assert areas(method, again.test_dataloader(), keep=True) == expected
-
-
-class CountsImages(Shares):
-    """Counts the images that it encodes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.images = 0
-
-    def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
-        self.images += len(images)
-        return super().encode_images(images)
 
 
 def test_evaluation_encodes_each_image_once(album: Path) -> None:

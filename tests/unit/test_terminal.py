@@ -13,6 +13,7 @@ from collections import Counter
 import pytest
 from rich.table import Table
 
+from helpers.pseudo_terminal import run_in_terminal
 from helpers.results import make_table, write
 from rrsis_bench import terminal
 from rrsis_bench.boards.tables import print_scores
@@ -176,29 +177,11 @@ def test_a_broken_shell_line_is_still_the_same_command(columns, monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminal")
 def test_in_a_pseudo_terminal(tmp_path):
-    import fcntl
-    import pty
-    import struct
-    import termios
-
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     for columns in WIDTHS:
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         command = [sys.executable, "-m", "rrsis_bench", "methods", "list"]
-        process = subprocess.Popen(command, stdout=theirs, stdin=theirs, env={**environment, "TERM": "xterm"})
-        os.close(theirs)
-        said = b""
-        while True:
-            try:
-                block = os.read(ours, 65536)
-            except OSError:
-                break
-            if not block:
-                break
-            said += block
-        os.close(ours)
-        assert process.wait() == 0
-        seen = plain(said.decode().replace("\r\n", "\n"))
+        said, code = run_in_terminal(command, environment, columns)
+        assert code == 0
+        seen = plain(said.replace("\r\n", "\n"))
         whole = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
         check(seen, plain(whole), columns)
