@@ -27,9 +27,9 @@ from rrsis_bench.nn.encoders.staged_and_bert import (
     build_text_encoder,
     encoder_input,
     load_base_weights,
+    recompute_blocks,
 )
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
-from rrsis_bench.nn.layers.recompute import recompute
 from rrsis_bench.types import Batch, MethodOutput, TextTokens
 
 TABLES = ("relative_position_bias_table", "embeddings.", "position", "prompts", "level", "place")
@@ -78,7 +78,7 @@ class CroBIM(Method):
 
     def checkpoint_activations(self) -> None:
         """Run the blocks of both encoders again in the backward pass; see `Method.checkpoint_activations`."""
-        recompute([*self.encoder.recomputable(), *self.text.encoder.layer])
+        recompute_blocks(self.encoder, self.text)
 
     def encode_image(self, images: Tensor) -> list[Tensor]:
         """Encode images (B, 3, H, W) as a pyramid: maps (B, C_i, h_i, w_i), finest first."""

@@ -28,9 +28,9 @@ from rrsis_bench.nn.encoders.staged_and_bert import (
     build_text_encoder,
     encoder_input,
     load_base_weights,
+    recompute_blocks,
 )
 from rrsis_bench.nn.layers.freezing import trainable
-from rrsis_bench.nn.layers.recompute import recompute
 from rrsis_bench.nn.weights.name_map import NameMap
 from rrsis_bench.types import Batch, InputSpec, MethodOutput, TextTokens
 
@@ -131,7 +131,7 @@ class LAVTFamily(Method):
 
     def checkpoint_activations(self) -> None:
         """Run the blocks of both encoders again in the backward pass; see `Method.checkpoint_activations`."""
-        recompute([*self.encoder.recomputable(), *self.text.encoder.layer])
+        recompute_blocks(self.encoder, self.text)
 
     def load_official(self, path: Path) -> str:
         """Load a checkpoint of the released code, in either of its forms (`names.py`); see `Method.load_official`."""

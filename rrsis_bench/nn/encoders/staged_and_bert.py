@@ -11,6 +11,7 @@ from rrsis_bench.nn.encoders.bert import build_bert, load_bert
 from rrsis_bench.nn.encoders.build import IMAGE_ENCODERS, StagedName
 from rrsis_bench.nn.encoders.staged import StagedEncoder
 from rrsis_bench.nn.layers.freezing import freeze
+from rrsis_bench.nn.layers.recompute import recompute
 from rrsis_bench.nn.weights.base import load_base
 from rrsis_bench.types import InputSpec
 
@@ -88,6 +89,11 @@ def encoder_input(options: EncoderOptions) -> InputSpec:
     """Input of the square size and token length that the options name, normalised as the image encoder wants it."""
     size = (options.image_size, options.image_size)
     return InputSpec(size, options.tokenizer, options.max_tokens, **IMAGE_ENCODERS[options.encoder].input)
+
+
+def recompute_blocks(visual: StagedEncoder, text: BertModel) -> None:
+    """Run the blocks of both encoders again in the backward pass; see `Method.checkpoint_activations`."""
+    recompute([*visual.recomputable(), *text.encoder.layer])
 
 
 def load_base_weights(options: EncoderOptions, visual: StagedEncoder, text: BertModel) -> dict[str, str]:

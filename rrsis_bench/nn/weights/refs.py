@@ -159,8 +159,8 @@ def _local(ref: WeightRef) -> Path:
 
 
 def _from_hub(ref: WeightRef) -> Path:
-    cached = on_disk(ref)
     ref = _pinned(ref)
+    cached = on_disk(ref)
     if cached is not None and ref.sha256:
         return cached  # the pinned digest proves more than the hub could answer
     # Imported here: a local or packaged weight needs no hub client.
