@@ -132,7 +132,10 @@ def _area_columns(view: str) -> list[str]:
 def text(table: SampleTable) -> str:
     """The table as CSV."""
     stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
+    names = (*table.sample_id, *table.image_id, *table.category)
+    # Python 3.11's writer leaves a carriage return bare, and its reader then takes it for the end of the row.
+    quoting = csv.QUOTE_NONNUMERIC if any("\r" in name for name in names) else csv.QUOTE_MINIMAL
+    writer = csv.writer(stream, lineterminator="\n", quoting=quoting)
     areas = [column for view in table.views for column in _area_columns(view)]
     writer.writerow([*_IDENTITY, f"n_{table.unit}", *_SIZES, *areas, *_WORDING])
     writer.writerows(_rows(table))
@@ -172,7 +175,7 @@ def read_native(folder: RunFolder, sha256: str, where: str) -> RunCounts:
     header, _, body = content.partition("\n")
     columns = header.split(",")
     wanted = _area_columns(NATIVE.name)
-    if wanted[0] not in columns or '"' in body:
+    if wanted[0] not in columns or '"' in body or "\r" in body:
         table = parse(content, folder.samples_path)
         return RunCounts(table.sample_id, table.image_id, table.view(NATIVE.name), where=where)
     lines = body.rstrip("\n").split("\n")

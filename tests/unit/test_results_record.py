@@ -19,7 +19,7 @@ from rrsis_bench.metrics.protocols import PROTOCOLS, views
 from rrsis_bench.results.breakdown import groups
 from rrsis_bench.results.maintain import export, strip_command, strip_paths
 from rrsis_bench.results.provenance import Start, provenance
-from rrsis_bench.results.samples import encode, read_samples
+from rrsis_bench.results.samples import encode, read_native, read_samples
 from rrsis_bench.results.schema import violations
 from rrsis_bench.run.folder import SAMPLES as FILE
 from rrsis_bench.run.folder import RunFolder
@@ -52,6 +52,21 @@ def test_samples_are_byte_deterministic_and_come_back(tmp_path):
     header = gzip.decompress(content).decode().splitlines()[0]
     assert header.startswith("sample_id,image_id,category,n_words,height,width,truth,pred,inter,truth@480,")
     assert header.endswith(",position,relation")
+
+
+@pytest.mark.parametrize(
+    "name", ["a,b", 'a"b', '"', "a\nb", "a\rb", "\r", "a\r\nb", " a ", "\u2028a", "\x0ca", "\x85", "=1", "#a"]
+)
+@pytest.mark.parametrize("column", ["sample_id", "image_id", "category"])
+def test_every_text_comes_back_from_the_samples_by_either_reader(tmp_path, column, name):
+    table = make_table(3, **{column: [name, "b", "c"]})
+    folder = RunFolder(write(tmp_path, table=table))
+    read, native = read_samples(folder), read_native(folder, folder.result()["samples_sha256"], "run")
+    assert getattr(read, column) == getattr(table, column)
+    assert name in getattr(read, column)
+    assert (native.sample_id, native.image_id) == (table.sample_id, table.image_id)
+    assert np.array_equal(native.counts, table.view("native"))
+    assert np.array_equal(read.counts, table.counts)
 
 
 def test_samples_are_sorted_whatever_the_order_they_came_in():
