@@ -77,8 +77,7 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
     config = yaml.safe_load(cli.config_text())
     task.origin = {"run": uuid.uuid4().hex, "config": config, "accepted_changes": []}
     if checkpoint is not None:
-        content = read(checkpoint)
-        check_identity(content, task.method_name, task.variant, task.options, checkpoint)
+        content = _read_for(task, checkpoint)
         data.prepare_data()
         task.origin |= _continued(content, checkpoint, config, data.identity(), accept_changes)
     with folder.hold() if trainer.is_global_zero else contextlib.nullcontext():
@@ -95,6 +94,17 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
         selected_on = data.select_on if folder.best.is_file() else "none"
         with _interruptible(f"the training is done; {again}"):
             return _score(cli, folder, folder.checkpoint(), selected_on, training, started, kind="retrained")
+
+
+def _read_for(task: ReferringSegmentationTask, checkpoint: Path) -> dict[str, Any]:
+    """The content of a checkpoint, found sound and of this network before any data set is prepared.
+
+    Raises:
+        UserError: see `read` and `check_identity`.
+    """
+    content = read(checkpoint)
+    check_identity(content, task.method_name, task.variant, task.options, checkpoint)
+    return content
 
 
 def _continued(
@@ -129,6 +139,8 @@ def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
     cli = build_cli(run)
     if run.zero_shot:
         _check_published(cli.model)
+    if checkpoint is not None:
+        _read_for(cli.model, checkpoint)
     with _interruptible("nothing was written."):
         cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if cli.trainer.is_global_zero:
@@ -148,7 +160,7 @@ def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
         kind = "zero-shot"
         _check_published(cli.model)
     if checkpoint is not None:
-        content = read(checkpoint)
+        content = _read_for(cli.model, checkpoint)
         training = _whole_training(content, checkpoint)
         selected_on = selection_split(content, checkpoint)
     if weights is not None:

@@ -51,6 +51,7 @@ def test_sizes_of_the_parts(published: BTDNet) -> None:
     assert "published_parameters" not in card("btdnet"), "the paper's own figure is not known"
 
 
+@pytest.mark.slow
 def test_shapes_at_full_size(published: BTDNet) -> None:
     ids = torch.zeros(2, 22, dtype=torch.long, device="meta")
     images = torch.empty(2, 3, 480, 480, device="meta")
@@ -262,6 +263,7 @@ def test_recipes() -> None:
         assert config["model"]["schedule"] == {"name": "poly", "power": 0.9}
 
 
+@pytest.mark.slow
 def test_the_ablation_adds_one_part_after_the_other() -> None:
     built = {}
     for cell in read_sweep("ablation-btdnet").cells:

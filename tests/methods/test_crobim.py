@@ -41,6 +41,7 @@ def test_published_sizes_have_the_figures_of_the_reconstruction(variant: str) ->
         assert counted == pytest.approx(millions * 1e6, rel=0.01)
 
 
+@pytest.mark.slow
 def test_logits_of_the_published_size_have_a_quarter_of_the_inputs_resolution() -> None:
     batch = batch_of((22,), 22, (480, 480)).to("meta")
     with torch.device("meta"):

@@ -270,6 +270,7 @@ def test_options_that_cannot_work_are_refused(changes: dict[str, Any], message: 
         small(visual_weights="").load_pretrained()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["tiny", "lite"])
 def test_frozen_weights_load(variant: str) -> None:
     if variant == "lite":

@@ -90,6 +90,7 @@ def test_published_optimiser_groups(published: tuple[int, FIANet]) -> None:
     assert [group["weight_decay"] for group in groups] == [0.0, 1e-2, 1e-2, 1e-2]
 
 
+@pytest.mark.slow
 def test_published_cost(published: tuple[int, FIANet]) -> None:
     blocks, method = published
     ids = torch.zeros(1, 22, dtype=torch.long, device="meta")

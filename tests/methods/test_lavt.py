@@ -154,6 +154,7 @@ def test_published_optimiser_groups(base: LAVT) -> None:
     assert frozen == 38_012_928
 
 
+@pytest.mark.slow
 def test_published_cost(base: LAVT) -> None:
     ids = torch.zeros(1, 20, dtype=torch.long, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():

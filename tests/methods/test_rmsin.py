@@ -71,6 +71,7 @@ def test_published_optimiser_groups(base: RMSIN) -> None:
     assert {group["lr"] for group in groups} == {3e-5}
 
 
+@pytest.mark.slow
 def test_published_cost(base: RMSIN) -> None:
     ids = torch.zeros(1, 20, dtype=torch.long, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -89,6 +90,7 @@ def test_name_map_is_one_to_one_with_the_released_shapes(base: RMSIN) -> None:
     assert {key.rpartition(".")[2] for key in dropped} == {"relative_position_index"}
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_loads_a_released_checkpoint_strictly(tmp_path: Path) -> None:
     source, method = small(1).eval(), small(2).eval()

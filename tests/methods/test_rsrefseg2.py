@@ -126,6 +126,7 @@ def test_any_pair_works(dual: str, segmenter: str, library: str) -> None:
     assert not idle
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", sorted(method_config("rsrefseg2")["variants"]))
 def test_variants_build(variant: str) -> None:
     with torch.device("meta"):

@@ -81,6 +81,7 @@ def test_published_size_has_the_released_names() -> None:
     assert shapes == {name: key.shape for name, key in official_keys("rsrefseg2_prompter").items()}
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_low_memory_form_equals_the_naive_one() -> None:
     """In float32, of the published sizes."""
@@ -112,6 +113,7 @@ def test_forms_agree_on_any_grid(grid: tuple[int, int], size: tuple[int, int]) -
     assert (cosine_map(features, sentence, size) - cosine_map_naive(features, sentence, size)).abs().max() <= 1e-12
 
 
+@pytest.mark.slow
 def test_low_memory_form_needs_a_fifth_of_the_memory() -> None:
     """Forward and backward, 32x32 to 256x256, of a quarter of the published width to keep the naive form affordable."""
     peaks = {}

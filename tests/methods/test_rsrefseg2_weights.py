@@ -76,6 +76,7 @@ def test_the_made_checkpoint_has_the_released_names() -> None:
     assert len(state) == len(official(0).state_dict()) - 2 + 4
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("form", ["flat", "state_dict", "module"])
 def test_a_whole_checkpoint_loads(form: str, tmp_path: Path) -> None:
@@ -124,6 +125,7 @@ def test_what_only_trains_needs_base_weights(tmp_path: Path) -> None:
         load_official(official(1, dual_weights=str(tmp_path / "gone.safetensors")), path)
 
 
+@pytest.mark.slow
 def test_what_has_no_place_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     state = released(official(0))
@@ -149,6 +151,7 @@ def test_what_has_no_place_is_an_error_that_names_it(tmp_path: Path) -> None:
         load_official(small(), tmp_path / "gone.pth")
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_sam_v1_checkpoints_load_into_transformers_sam(tmp_path: Path) -> None:
     pair = {"segmenter": "sam-nano", "segmenter_library": "transformers"}

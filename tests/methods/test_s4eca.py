@@ -314,6 +314,7 @@ def test_swin_size() -> None:
     assert round(100 * adapters / trunks, 1) == 2.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["tiny", "lite"])
 def test_frozen_weights_load(variant: str) -> None:
     if variant == "lite":

@@ -134,6 +134,7 @@ def test_wrong_words_are_one_line(words: tuple[str, ...], said: str, capsys: pyt
     assert printed.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_sample_adds_what_a_larger_batch_shows() -> None:
     plan = Plan({"train": 1}, 1, 3, 3, 1, False)
     found, sample_bytes = batch_costs(lambda: built("detris", "tiny"), adamw, plan, False)

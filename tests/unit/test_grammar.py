@@ -36,6 +36,7 @@ def seen(scene):
     return [Seen(thing.category, frozenset({thing.colour}), thing.mask) for thing in scene.objects]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 10**9))
 def test_every_expression_fits_its_object_alone_in_a_second_opinion(seed):
@@ -106,6 +107,7 @@ def test_relations():
     assert "the car to the right of the pool" in said
 
 
+@pytest.mark.slow
 def test_wordings_kinds_and_referents_are_varied():
     scenes = list(sample_scenes(range(1000, 1300)))
     found = [(scene, e) for scene in scenes for e in expressions(scene, np.random.default_rng(scene.seed))]

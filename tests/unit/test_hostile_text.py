@@ -24,6 +24,8 @@ from rrsis_bench.results import record
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.seal import sealed
 
+pytestmark = pytest.mark.slow
+
 TEXTS = (
     "=1+1", "=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(A1)", "\t=1+1", "\r=1+1", "\n=1+1", "  =1+1", "\uff1d1+1",
     "[click](javascript:alert(1))", "![x](data:image/svg+xml;base64,AAAA)", "<javascript:alert(1)>", "[a]: data:x",

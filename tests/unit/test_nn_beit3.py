@@ -33,6 +33,7 @@ def inputs(batch: int = 2, length: int = 7, image_size: int = 64) -> tuple[Tenso
     return images, ids, torch.arange(length)[None] < torch.tensor([4, 7])[:batch, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "image_size", "expected"),
     [("base", 224, 220_987_392), ("base", 320, 221_144_064), ("large", 224, 672_702_464)],

@@ -91,6 +91,7 @@ def test_channels_last_maps_give_the_same() -> None:
     torch.testing.assert_close(conv_of_enlarged(conv, last[0], (8, 12), False, last[1]), wanted, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_compiler_sees_one_graph() -> None:
     conv = nn.Conv2d(7, 4, 3, padding=1, bias=False).double()
     coarse, beside = torch.randn(2, 5, 4, 6, dtype=torch.float64), torch.randn(2, 2, 8, 12, dtype=torch.float64)

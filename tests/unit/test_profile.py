@@ -26,6 +26,7 @@ def tiny() -> Method:
     return build_method("s4eca", "tiny", config.variant_options("s4eca", "tiny"), pretrained=False)[0]
 
 
+@pytest.mark.slow
 def test_published_size_of_s4eca_without_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["profile", "--method", "s4eca", "--variant", "base", "--meta"]) == 0
     out = capsys.readouterr().out
@@ -35,6 +36,7 @@ def test_published_size_of_s4eca_without_weights(capsys: pytest.CaptureFixture[s
     assert "multiply-add = 2" in out
 
 
+@pytest.mark.slow
 def test_json_holds_the_same_figures(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["profile", "--method", "s4eca", "--meta", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

@@ -48,6 +48,7 @@ def test_which_files_there_are(results):
     assert {"index.html", "README.md"} <= names
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(results, tmp_path):
     words = ["leaderboard", "--results", str(results), "--out", str(tmp_path)]
     subprocess.run([sys.executable, "-m", "rrsis_bench", *words], check=True, capture_output=True)

@@ -69,6 +69,7 @@ def test_splits_share_no_scene_nor_pixels(items):
         assert all(len(part) >= 50 for part in kinds.values())
 
 
+@pytest.mark.slow
 def test_a_category_alone_does_not_solve_them(items):
     scenes = {item.image_key: item for item in items}
     seed_of = {}
