@@ -57,8 +57,8 @@ coverage: $(STAMP) ## run the fast tests, and report the lines of rrsis_bench an
 test-parity: $(STAMP) ## compare the published sizes with the full-size golden fixtures (needs them on disk)
 	$(BIN)/python -m pytest -m parity
 
-test-training: $(STAMP) ## train every method for minutes on the tiny split, and compare the scores with the golden files
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/regression
+test-training: $(STAMP) ## train every method for minutes, and compare the scores on the tiny split with the golden files
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m training
 
 test-slurm: $(STAMP) ## test the slurm launcher with a real single-node SLURM (installs SLURM; needs root on Debian)
 	sh tests/slurm/run.sh $(BIN)/python
