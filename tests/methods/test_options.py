@@ -214,6 +214,6 @@ def test_types_are_described_in_words() -> None:
 def test_the_traps_of_yaml_are_refused() -> None:
     """A bare `no` is false, and 1e-4 is text."""
     written = yaml.safe_load("{loss: no, adapter_dropout: 1e-4}")
-    for option, said in (("loss", "not False"), ("adapter_dropout", "1.0e-4")):
+    for option, said in (("loss", "not false"), ("adapter_dropout", "1.0e-4")):
         with pytest.raises(UsageError, match=said):
             build("s4eca", **{option: written[option]})
