@@ -45,7 +45,8 @@ def build_options(method: str, kind: type[Any], values: Mapping[str, Any]) -> An
             raise UsageError(f"{method} has no option '{name}'.{did_you_mean(name, list(known))}")
         if not allows(hints[name], value):
             raise UsageError(
-                f"{method}: option '{name}' must be {describe(hints[name])}, not {_shown(value)}.{_hint(hints[name], value)}"
+                f"{method}: option '{name}' must be {describe(hints[name])}, not {_shown(value)}."
+                f"{_hint(hints[name], value)}"
             )
     for name, field in known.items():
         if name not in values and _is_required(field):
