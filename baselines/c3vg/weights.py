@@ -69,7 +69,7 @@ _MODULES: dict[str, str] = {
 for _official, _ours in _STACKS.items():
     _MODULES |= _of_stack(_official, _ours)
 
-_RELEASED = NameMap("C3VG", {**_MODULES, **_IDLE}, {})
+RELEASED = NameMap("C3VG", {**_MODULES, **_IDLE}, {})
 
 
 def convert(official: Mapping[str, Tensor], network: nn.Module, keep_idle: bool) -> dict[str, Tensor]:
@@ -84,7 +84,7 @@ def convert(official: Mapping[str, Tensor], network: nn.Module, keep_idle: bool)
         MissingResourceError: a name has no place; the message names the first few.
     """
     placed = {name: value for name, value in official.items() if name != SCALE}
-    converted = _RELEASED.convert(placed, network)
+    converted = RELEASED.convert(placed, network)
     if SCALE in official:
         converted["idle.logit_scale"] = official[SCALE]
     return {name: value for name, value in converted.items() if keep_idle or not name.startswith("idle.")}
