@@ -115,8 +115,8 @@ def corner_cells(boxes: Tensor, side: int) -> Tensor:
 
 def _corners(boxes: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     """Top left and bottom right corners (B, 2) in units of 1 / scale."""
-    low, high = (to_xyxy(boxes.detach()) * scale).split(2, -1)
-    return low, high
+    corners = to_xyxy(boxes.detach()) * scale
+    return corners[..., :2], corners[..., 2:]
 
 
 def _between(first: Tensor, last: Tensor, side: int) -> Tensor:

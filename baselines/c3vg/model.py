@@ -154,7 +154,7 @@ class C3VG(Method):
         """
         words, padding = self.words(states.words), ~mask
         side = self.options.image_size // 16
-        maps = self.places(states.patches.transpose(1, 2).unflatten(2, (side, side)))
+        maps = self.places(states.patches.transpose(1, 2).reshape(len(mask), -1, side, side))
         sentence, code = self.sentence(words, mask), self.place_code(maps)
         asking = (self.query(states.sentence) + self.query_position.weight)[:, None]
         nothing = torch.zeros_like(asking)
