@@ -33,6 +33,7 @@ BUILT_IN: Mapping[str, str] = {
     "crobim": "baselines.crobim:CroBIM",
     "pslgsam": "baselines.pslgsam:PSLGSAM",
     "rs2sam2": "baselines.rs2sam2:RS2SAM2",
+    "dicor": "baselines.dicor:DiCoR",
     "clipseg": "baselines.clipseg:CLIPSeg",
     "sam3": "baselines.sam3:SAM3",
     "groundedsam": "baselines.groundedsam:GroundedSAM",

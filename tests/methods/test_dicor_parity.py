@@ -74,7 +74,7 @@ def check_network(name: str, keys: str, options: dict[str, Any]) -> set[str]:
         best = torch.gather(found.centres, 1, winner.expand(-1, 1, 2))[:, 0]
         for part, value in {
             "evidence_logit": response,
-            "cand_up": response.sigmoid(),
+            "cand_up": ranking.glow,
             "cand_maps": found.maps,
             "cand_centers": found.centres,
             "cand_valid": found.valid,
@@ -197,6 +197,7 @@ def test_guide_targets_and_losses_are_the_released_ones(parts: Stored) -> None:
     of_response, of_winner = response_loss(response, wanted), winner_loss(ranking.scores, best, used)
     for name, value in {
         "evidence_logit": response,
+        "cand_up": ranking.glow,
         "cand_maps": ranking.found.maps,
         "cand_centers": ranking.found.centres,
         "cand_valid": ranking.found.valid,
