@@ -86,7 +86,7 @@ def pick(response: Tensor, rule: PickRule) -> Candidates:
         centres.append(torch.cat([row, column], 1) * there)
         valid.append(good[:, 0])
         work = torch.where(apart <= rule.radius**2, lowest, work)
-    stacked = torch.stack(maps, 1).unflatten(2, (height, width))
+    stacked = torch.stack(maps, 1).view(len(values), -1, height, width)
     return Candidates(stacked, torch.stack(centres, 1), torch.stack(valid, 1))
 
 

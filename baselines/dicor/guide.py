@@ -7,6 +7,7 @@ of the ranker.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +90,7 @@ class Ranking:
 
     def detached(self) -> Ranking:
         """The same ranking without gradients."""
-        parts = {name: x.detach() for name, x in vars(self).items() if isinstance(x, Tensor)}
+        parts: dict[str, Any] = {name: x.detach() for name, x in vars(self).items() if isinstance(x, Tensor)}
         return replace(self, **parts)
 
     def prior(self) -> Tensor:

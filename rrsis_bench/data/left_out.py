@@ -1,7 +1,7 @@
 """Lists of images that a paper's loader leaves out of all splits. No torch.
 
-`data.leave_out` names a list; by default nothing is left out. A score on fewer samples belongs beside that paper's alone,
-and a result states how many samples of its split were left out.
+`data.leave_out` names a list; by default nothing is left out. A score on fewer samples compares with that
+paper's alone. A result states how many samples of its split were left out.
 """
 
 from __future__ import annotations
