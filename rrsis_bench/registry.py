@@ -34,6 +34,7 @@ BUILT_IN: Mapping[str, str] = {
     "crobim": "baselines.crobim:CroBIM",
     "pslgsam": "baselines.pslgsam:PSLGSAM",
     "rs2sam2": "baselines.rs2sam2:RS2SAM2",
+    "dicor": "baselines.dicor:DiCoR",
     "c3vg": "baselines.c3vg:C3VG",
     "clipseg": "baselines.clipseg:CLIPSeg",
     "sam3": "baselines.sam3:SAM3",

@@ -135,7 +135,7 @@ def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
     if cli.trainer.is_global_zero:
         name = cli.model.protocols[0].name
         data = cli.datamodule
-        split = scored_split(data.dataset, data.select_on, data.n_skipped(data.select_on))
+        split = scored_split(data.dataset, data.select_on, data.skipped(data.select_on))
         print_scores(split, {name: cli.model.latest_scores})
     return 0
 
@@ -250,7 +250,7 @@ def _score(
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
     )
     record.write_run(folder, result, table, text, gallery.text_of(shown or {}))
-    split = scored_split(data.dataset, "test", data.n_skipped("test"))
+    split = scored_split(data.dataset, "test", data.skipped("test"))
     print_scores(split, {name: true.of(protocols.get(name)) for name in names})
     if result["status"] == "partial":
         print(f"only {len(table)} of {whole} samples of the test split were scored: no board shows this result")
