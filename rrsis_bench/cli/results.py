@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrsis_bench.cli._words import as_int, as_path
+from rrsis_bench.data.empty_truth import REASON
 from rrsis_bench.errors import DriftError, UsageError
 from rrsis_bench.kinds import SEED, whole
 from rrsis_bench.metrics.protocols import of_masks
@@ -175,7 +176,8 @@ def _score(args: argparse.Namespace) -> int:
         raise
     result = folder.result()
     n_skipped = sum(result["dataset"]["n_skipped"].values())
-    print_scores(f"{scored_split(args.dataset, args.split, n_skipped)}: {args.method}", values(result))
+    rule = result["dataset"].get(REASON, "skip")
+    print_scores(f"{scored_split(args.dataset, args.split, n_skipped, rule)}: {args.method}", values(result))
     print(f"not scored by {', '.join(external.left_out())}: these protocols need logits, not binary masks")
     print(f"files: {folder}/ ({', '.join(folder.written())})")
     return 0

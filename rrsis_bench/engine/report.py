@@ -74,7 +74,7 @@ def dataset_block(
         "source": configured.get("source") or data.dataset,
         "synthetic": synthetic,
         "content_hash": data.test_dataset.manifest.take(indices.tolist()).content_hash(data.root),
-        "n_skipped": empty_truth.skipped(data.n_skipped("test")),
+        **empty_truth.skipped(data.n_skipped("test"), data.empty_truth),
     }
 
 

@@ -62,10 +62,13 @@ def _split(values: NDArray[Any], names: list[str]) -> dict[str, NDArray[np.int64
 
 def breakdown(table: SampleTable, protocol: Protocol) -> dict[str, dict[str, dict[str, float | None]]]:
     """Score every part under a protocol: breakdown -> part -> metric -> value (None for NaN)."""
-    counts = table.view(protocol.view.name)
+    counts, found = table.view(protocol.view.name), groups(table)
+    if protocol.generalised:  # what is not there has no size
+        sized = {name: rows[counts[rows, 0] > 0] for name, rows in found["size"].items()}
+        found["size"] = {name: rows for name, rows in sized.items() if len(rows)}
     return {
         kind: {name: plain(scores(counts[rows], protocol)) for name, rows in parts.items()}
-        for kind, parts in groups(table).items()
+        for kind, parts in found.items()
     }
 
 
