@@ -126,7 +126,7 @@ class SampleTable:
 
     def rows(self, index: NDArray[np.int64]) -> SampleTable:
         """The table of some rows (M,), in ascending order."""
-        names = {name: tuple(getattr(self, name)[i] for i in index) for name in _IDENTITY}
+        names: dict[str, Any] = {name: tuple(getattr(self, name)[i] for i in index) for name in _IDENTITY}
         arrays = ("lengths", "height", "width", "position", "relation", "counts")
         return replace(self, **names, **{name: getattr(self, name)[index] for name in arrays})
 
