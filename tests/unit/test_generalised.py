@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.results import make_result, make_table, write
-from rrsis_bench.boards.board import collect
+from rrsis_bench.boards.board import collect, make_board
 from rrsis_bench.boards.tables import print_scores, scored_split, values
 from rrsis_bench.cli import main
 from rrsis_bench.engine.task import Scored
@@ -139,6 +139,7 @@ def test_the_rule_is_kept_by_check_rescore_compare_and_boards(tmp_path, capsys):
     entries, warnings = collect(tmp_path)
     assert warnings == []
     assert {len(entry.counts.sample_id) for entry in entries} == {len(table) - 3}
+    assert make_board("smoke", entries).tables[0].n_samples == (len(table) - 3,)
     words = ["results", "compare", *(str(folder) for folder in folders)]
     for protocol, n, titles in ((DEFAULT, len(table) - 3, METRICS), (NAME, len(table), GENERALISED)):
         assert main([*words, "--protocol", protocol, "--json"]) == 0
