@@ -112,7 +112,7 @@ def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAM
         UsageError: see `load`; or the protocol is unknown.
         UserError: the runs have different samples, or a result fails its checks.
     """
-    get(protocol)
+    rules = get(protocol)
     here, there = load(a, protocol), load(b, protocol)
     if (here.dataset, here.split) != (there.dataset, there.split):
         raise UserError(
@@ -120,7 +120,7 @@ def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAM
             "samples can be compared."
         )
     overall = compare(here.runs, there.runs, metrics_of(protocol), resamples)
-    parts = groups(here.table)
+    parts = groups(here.table, rules)
     by = {kind: _by(here.runs, there.runs, parts[kind], resamples) for kind in PARTS}
     return {
         "a": _who(here),

@@ -146,11 +146,14 @@ def test_the_rule_is_kept_by_check_rescore_compare_and_boards(tmp_path, capsys):
         found = json.loads(capsys.readouterr().out)
         assert found["n_samples"] == n
         assert set(found["overall"]) == set(titles)
+        assert sum(part["n"] for part in found["by"]["size"].values()) == len(table) - 3
     assert main([*words, "--protocol", NAME]) == 0
     assert "N-acc" in capsys.readouterr().out
     print_scores(scored_split("tiny", "test", 3, "no-target"), values(folders[0].result()))
     shown = capsys.readouterr().out
-    assert "3 samples with an empty truth scored by generalised protocols only, empty_truth: no-target" in shown
+    assert "3 samples with an empty truth scored by generalised protocols only, empty_truth: no-target" in " ".join(
+        shown.split()
+    )
     assert shown.index("Pr@.5") < shown.index("T-acc")
     assert f"{100 * folders[0].result()['metrics'][NAME]['giou']['value']:.2f}" in shown
 
