@@ -1,6 +1,7 @@
 """Why a score is what it is: what each prediction of a run is, how well it is calibrated, what other thresholds give.
 
-Everything is computed from `samples.csv.gz` and `detail.csv.gz`. Intervals resample photographs, as those of the boards.
+Everything is computed from `samples.csv.gz` and `detail.csv.gz`. Intervals resample photographs,
+as those of the boards do.
 """
 
 from __future__ import annotations

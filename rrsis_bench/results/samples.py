@@ -143,7 +143,8 @@ def text(table: SampleTable) -> str:
 def quoting(names: Iterable[str]) -> Literal[0, 2]:
     """How the writer of CSV quotes these names, so that its reader finds them again."""
     # Python 3.11's writer leaves a carriage return bare, and its reader then takes it for the end of the row.
-    return csv.QUOTE_NONNUMERIC if any("\r" in name for name in names) else csv.QUOTE_MINIMAL
+    bare = any("\r" in name for name in names)
+    return csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
 
 
 def encode(table: SampleTable) -> bytes:
