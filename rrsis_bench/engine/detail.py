@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rrsis_bench.data import masks
-from rrsis_bench.data.manifest import Manifest
+from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.metrics.detail import COLUMNS
 from rrsis_bench.metrics.detail_counts import ImageInstances, count_detail
 from rrsis_bench.metrics.metric import SampleCounts
@@ -23,22 +23,28 @@ class DetailCounter(nn.Module):
     The other instances of an image are those that other expressions of the split refer to.
 
     Args:
-        manifest: the split.
+        data: the data module; it need not be prepared before the first batch.
+        split: name of the split.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, data: ReferringDataModule, split: str) -> None:
         super().__init__()
         self.integers = SampleCounts(len(COLUMNS))
-        self._manifest = manifest
+        self._data, self._split = data, split
         self._shown: dict[str, tuple[str, str]] = {}
         self._category: dict[str, str] = {}
+        self._instances: dict[tuple[str, str], list[tuple[int, str]]] = {}
+        self._last: tuple[tuple[str, str], tuple[int, int], Tensor, list[str]] | None = None
+
+    def _read(self) -> None:
+        """Find the instances of every image in the whole split, whatever part of it is scored."""
+        self._manifest = self._data.open_split(self._split, limited=False).manifest
         instances: dict[tuple[str, str], dict[str, tuple[int, str]]] = {}
-        for place, pair in enumerate(manifest):
+        for place, pair in enumerate(self._manifest):
             self._shown[pair.sample_id], self._category[pair.sample_id] = pair.shown, pair.category
             if not pair.empty:
                 instances.setdefault(pair.shown, {}).setdefault(str(pair.rle["counts"]), (place, pair.category))
         self._instances = {shown: list(known.values()) for shown, known in instances.items() if len(known) > 1}
-        self._last: tuple[tuple[str, str], tuple[int, int], Tensor, list[str]] | None = None
 
     def add(self, logits: Tensor, batch: Batch) -> None:
         """Count a batch.
@@ -47,6 +53,8 @@ class DetailCounter(nn.Module):
             logits: (B, 1, h, w) foreground logits; they must be the tensor that is scored.
             batch: the batch with its native truths.
         """
+        if not self._shown:
+            self._read()
         of_image: dict[tuple[tuple[str, str], tuple[int, int]], list[int]] = {}
         for row, sample_id in enumerate(batch.sample_ids):
             if (shown := self._shown[sample_id]) in self._instances:
@@ -76,12 +84,12 @@ class DetailCounter(nn.Module):
             self._last = (shown, size, on_device, [category for _, category in kept])
         return self._last[2:]
 
-    def gathered(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """All samples of all processes: positions (N,) in the split, ascending, and their integers (N, D)."""
-        indices, counts = self.integers.compute()
+    def gathered(self) -> NDArray[np.int64]:
+        """The integers (N, D) of the samples of all processes, by ascending position in the split."""
+        _, counts = self.integers.compute()
         self.integers.reset()
         self._last = None
-        return indices.numpy(), counts.numpy().reshape(len(indices), len(COLUMNS))
+        return counts.numpy().reshape(-1, len(COLUMNS))
 
 
 def examples(kinds: Sequence[str], iou: NDArray[np.float64], sample_ids: Sequence[str], each: int = 3) -> list[str]:

@@ -25,6 +25,7 @@ from rrsis_bench.engine.checkpoint import (
     hash_tensors,
     strict_load,
 )
+from rrsis_bench.engine.detail import DetailCounter
 from rrsis_bench.engine.encoded import LastImage
 from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.optim import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, check_groups
@@ -55,11 +56,13 @@ class Scored:
         indices: (N,) int64 positions in the split, ascending, each once.
         counts: (N, V, 3) int64 areas of truth, prediction and intersection in each view, in pixels.
         views: the V views.
+        detail: (N, D) int64, the columns of `metrics.detail`; None unless they were counted.
     """
 
     indices: NDArray[np.int64]
     counts: NDArray[np.int64]
     views: tuple[View, ...]
+    detail: NDArray[np.int64] | None = None
 
     def of(self, protocol: Protocol) -> dict[str, float]:
         """The metrics of a protocol by name, as fractions."""
@@ -134,6 +137,7 @@ class ReferringSegmentationTask(LightningModule):
         self.last_image = LastImage()
         self.scored: Scored | None = None
         self.gallery: GalleryKeeper | None = None
+        self.detail: DetailCounter | None = None
         self.origin: dict[str, Any] = {}  # entries of checkpoints that describe the run; `engine.run.fit` sets them
         self.choosing = True  # whether the checkpoint that is being written was chosen by its validation score
         self.watch = LossWatch()
@@ -263,12 +267,15 @@ class ReferringSegmentationTask(LightningModule):
         self.counts.update(batch.indices, count(logits, batch, self.method.input_spec.image_size, views))
         if self.gallery is not None:
             self.gallery.keep(logits, batch, self.method.input_spec.image_size)
+        if self.detail is not None:
+            self.detail.add(logits, batch)
 
     def _finish(self, views: tuple[View, ...]) -> Scored:
         indices, counts = self.counts.compute()
         self.counts.reset()
         self.last_image = LastImage()
-        return Scored(indices.cpu().numpy(), counts.cpu().numpy(), views)
+        detail = None if self.detail is None else self.detail.gathered()
+        return Scored(indices.cpu().numpy(), counts.cpu().numpy(), views, detail)
 
     def on_validation_start(self) -> None:
         """In training, call the method's `calibrate` with the batches of val, if the method defines it."""
