@@ -25,21 +25,9 @@ from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import RunRequest
 from rrsis_bench.run.resolve import resolve
 
-_KEYS = (
-    "methods",
-    "datasets",
-    "seeds",
-    "variants",
-    "trainer",
-    "protocol",
-    "recipe",
-    "flags",
-    "cells",
-    "slurm",
-    "detail",
-)
-_CELL_KEYS = ("method", "dataset", "datasets", "variant", "seeds", "trainer", "protocol", "recipe", "flags")
 _CHOICES = ("trainer", "protocol", "recipe")
+_KEYS = ("methods", "datasets", "seeds", "variants", *_CHOICES, "flags", "cells", "slurm", "detail")
+_CELL_KEYS = ("method", "dataset", "datasets", "variant", "seeds", *_CHOICES, "flags")
 _GROUPS = ("model", "data", "trainer", "checkpoint_every_n_steps")
 
 
