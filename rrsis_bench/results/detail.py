@@ -89,7 +89,8 @@ class Detail:
         counted = {split: len(part) for split, part in self.parts()}
         return {"sha256": hashlib.sha256(text(self).encode("utf-8")).hexdigest(), "n": counted}
 
-    def _parts(self) -> list[tuple[str, SplitDetail]]:
+    def parts(self) -> list[tuple[str, SplitDetail]]:
+        """The splits by name, test first."""
         return [(name, part) for name, part in zip(_SPLITS, (self.test, self.val), strict=True) if part is not None]
 
 
