@@ -18,8 +18,8 @@ from rrsis_bench.nn.layers.recompute import recompute
 INNER = ("lavt", "s4eca")
 NAMES = [name for name in sorted(registry.method_targets()) if overrides(method_class(name), "checkpoint_activations")]
 METHODS = [pytest.param(name, marks=() if name in INNER else pytest.mark.slow) for name in NAMES]
-IN_FLOAT32 = ("rsrefseg2",)
-"""Library networks that do not run in float64; `test_rsrefseg2.py` compares them in float32."""
+IN_FLOAT32 = ("groundedsam", "rsrefseg2")
+"""Library networks that do not run in float64; the contract compares them in float32."""
 
 
 def built(name: str) -> Method:
@@ -101,3 +101,18 @@ def test_batch_norm_counts_a_batch_once() -> None:
     frozen = Counted().eval()
     recompute([frozen])
     assert "forward" in vars(frozen)
+
+
+@pytest.mark.slow
+def test_the_published_encoders_of_pslgsam_keep_their_gradients() -> None:
+    small = {"encoders": "resnet50+roberta", "dual_weights": "", "text_width": 32, "text_layers": 2, "text_heads": 2}
+    options = config.variant_options("pslgsam", "tiny") | small | {"text_vocabulary": 64, "text_positions": 32}
+    torch.manual_seed(0)
+    method = registry.load_class("pslgsam").from_options(options).double()
+    again = copy.deepcopy(method)
+    again.checkpoint_activations()
+    wanted, found = trained(method)[0], trained(again)[0]
+    assert any(name.startswith("grounder.front.image.layer2") for name in wanted)
+    assert wanted.keys() == found.keys()
+    for key, value in wanted.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-9, atol=1e-12, msg=key)
