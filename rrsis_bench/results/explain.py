@@ -20,7 +20,7 @@ from rrsis_bench.errors import UsageError
 from rrsis_bench.metrics.areas import divide
 from rrsis_bench.metrics.protocols import NATIVE
 from rrsis_bench.results.breakdown import groups
-from rrsis_bench.results.detail import Detail, read_detail
+from rrsis_bench.results.detail import Detail, SplitDetail, read_detail
 from rrsis_bench.results.samples import SampleTable, read_samples
 from rrsis_bench.run.folder import RESULT, RunFolder
 from rrsis_bench.stats import calibration
@@ -126,8 +126,8 @@ def explain(run: Explained, resamples: int = RESAMPLES) -> dict[str, Any]:
         "miou": iou,
         **_at_threshold(part.hist, threshold, iou),
         "miou_oracle": calibration.oracle(part.hist),
-        "boundary_iou": divide(*part.column("edge_inter", "edge_union").T, "one_if_both_empty"),
-        "box_iou": divide(*part.column("box_inter", "box_union").T, "one_if_both_empty"),
+        "boundary_iou": _ratio(part, "edge_inter", "edge_union"),
+        "box_iou": _ratio(part, "box_inter", "box_union"),
         "peak_hit": part.column("peak_hit").astype(np.float64),
     }
     one_hot = (run.kinds[:, None] == np.arange(len(KINDS))).astype(np.float64)
@@ -159,6 +159,10 @@ def explain(run: Explained, resamples: int = RESAMPLES) -> dict[str, Any]:
         "reliability": calibration.reliability(part.hist.sum(axis=0)),
         "notes": [NO_OTHERS] * (not run.detail.has_others) + [NO_VAL] * (threshold is None),
     }
+
+
+def _ratio(part: SplitDetail, inter: str, union: str) -> NDArray[np.float64]:
+    return divide(part.column(inter), part.column(union), "one_if_both_empty")
 
 
 def _at_threshold(
