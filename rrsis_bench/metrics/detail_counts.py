@@ -112,8 +112,8 @@ def _boxes(masks: Tensor) -> Tensor:
     """Tight boxes (..., 4) of masks (..., H, W): top, left, bottom, right, the ends exclusive; zeros if empty."""
     ends = []
     for axis in (-1, -2):
-        touched = masks.any(dim=axis)
-        line, some, length = touched.to(torch.uint8), touched.any(dim=-1), touched.shape[-1]
+        line = masks.view(torch.uint8).amax(dim=axis)  # many times as fast as `any` on a CPU
+        some, length = line.amax(dim=-1) > 0, line.shape[-1]
         first, last = line.argmax(dim=-1), length - line.flip(-1).argmax(dim=-1)
         ends += [first, torch.where(some, last, 0)]
     top, bottom, left, right = ends

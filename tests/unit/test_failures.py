@@ -44,7 +44,7 @@ def kind(truth, pred, others):
         ([RIVAL, (slice(0, 3), slice(0, 10))], [RIVAL], "wrong instance"),
         ([(slice(0, 10), slice(0, 30))], [RIVAL], "spread"),
         ([(slice(0, 40), slice(0, 40))], [RIVAL], "spread"),
-        ([(slice(0, 3), slice(0, 10)), (slice(0, 10), slice(20, 24)), (slice(12, 20), slice(0, 10))], [RIVAL], "rough"),
+        ([(slice(0, 3), slice(0, 10)), (slice(0, 10), slice(20, 26)), (slice(12, 20), slice(0, 10))], [RIVAL], "rough"),
         ([LOT], [LOT], "wrong instance"),  # the parking lot around the vehicle
         ([(slice(0, 16), slice(0, 16))], [LOT], "wrong instance"),
         ([(slice(0, 10), slice(0, 21))], [(slice(0, 40), slice(0, 40))], "rough"),  # too large, in a vast field
