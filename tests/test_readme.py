@@ -45,6 +45,7 @@ PROOF = {
     "rrsis-bench results table SWEEP.yaml": "no file",
     "rrsis-bench weights prefetch --method lavt": "offline",
     "rrsis-bench results compare runs/A runs/B": "no file",
+    "rrsis-bench results explain runs/A": "no file",
     "rrsis-bench results score predictions.jsonl --dataset rrsisd --split test --method mine": "no file",
 }
 

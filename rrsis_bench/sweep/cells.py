@@ -75,6 +75,9 @@ def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
         where = _difference_from_file(cell) or (_dropped(state.config, cell.config) if ours and state else None)
         if where is not None:
             return Verdict("outdated", where)
+    if cell.request.detail and "detail" not in result:
+        add = f"{cell.folder.command('test')} --detail --overwrite"
+        return Verdict("outdated", f"scored without detail; add it without a new training: {add}")
     block = cell.config["data"]
     known = ours and state is not None and state.data_state and state.data_state == data.state(block)
     if not known and data.content(block) not in {None, result["dataset"].get("content_hash")}:

@@ -25,9 +25,9 @@ from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import RunRequest
 from rrsis_bench.run.resolve import resolve
 
-_KEYS = ("methods", "datasets", "seeds", "variants", "trainer", "protocol", "recipe", "flags", "cells", "slurm")
-_CELL_KEYS = ("method", "dataset", "datasets", "variant", "seeds", "trainer", "protocol", "recipe", "flags")
 _CHOICES = ("trainer", "protocol", "recipe")
+_KEYS = ("methods", "datasets", "seeds", "variants", *_CHOICES, "flags", "cells", "slurm", "detail")
+_CELL_KEYS = ("method", "dataset", "datasets", "variant", "seeds", *_CHOICES, "flags")
 _GROUPS = ("model", "data", "trainer", "checkpoint_every_n_steps")
 
 
@@ -153,6 +153,9 @@ class _Reader:
         self.seeds = self._seeds(loaded, [0])
         self.datasets = self._names(loaded, "datasets", "")
         self.flags = self._flags(loaded, "")
+        self.detail = loaded.get("detail", False)
+        if not isinstance(self.detail, bool):
+            raise self._error(f"detail is true or false, not {shown(self.detail)}")
 
     def cells(self) -> Iterator[Cell]:
         """Yield the cells of the grid, then the named cells."""
@@ -209,7 +212,9 @@ class _Reader:
             usual = RunFolder.of(dataset, method, label, seed)
             relative = usual.path.relative_to(runs_root())
             out = None if self.runs is None else self.runs / relative
-            request = RunRequest(method, dataset, variant, seed=seed, values=values, out=out, **chosen)
+            request = RunRequest(
+                method, dataset, variant, seed=seed, values=values, out=out, detail=self.detail, **chosen
+            )
             try:
                 run = resolve(request)
             except UsageError as error:

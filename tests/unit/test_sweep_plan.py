@@ -86,6 +86,7 @@ def test_all_methods_by_name_of_the_sweep() -> None:
 @pytest.mark.parametrize(
     ("content", "hint"),
     [
+        ({"detail": "all"}, "detail is true or false"),
         ({"method": ["lavt"]}, "unknown key 'method'. Did you mean 'methods'"),
         ({"methods": ["lvat"]}, "Did you mean 'lavt'"),
         ({"datasets": ["tny"]}, "Did you mean 'tiny'"),
