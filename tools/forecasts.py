@@ -11,7 +11,9 @@ import argparse
 import json
 import re
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +55,9 @@ class Stored:
         # Data sets differ in the number of samples; a step that costs the same is run once.
         same = json.dumps([model, replace(plan, samples={}, epochs=0).__dict__], sort_keys=True, default=str)
         if same not in self._computed:
-            try:
-                self._computed[same] = cost_of(cell.config, plan)
-            except UsageError:
-                self._computed[same] = None
+            # In a process of its own: libraries keep tensors of one network, which another's fake tensors do not fit.
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                self._computed[same] = pool.submit(computed, cell.config, plan).result()
         found = self._computed[same]
         step, sample = (None, None) if found is None else (asdict(found[0]), found[1])
         self.entries[key_of(cell)] = {"plan": asdict(plan), "step": step, "sample_bytes": sample}
@@ -72,6 +73,14 @@ class Stored:
         if entry is None or entry["step"] is None:
             return None
         return Plan(**entry["plan"]), StepCost(**entry["step"]), float(entry["sample_bytes"])
+
+
+def computed(config: Mapping[str, Any], plan: Plan) -> tuple[StepCost, float] | None:
+    """What `cost_of` returns; None if the step cannot be forecast."""
+    try:
+        return cost_of(config, plan)
+    except UsageError:
+        return None
 
 
 def key_of(cell: Cell) -> str:
