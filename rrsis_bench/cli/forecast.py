@@ -108,7 +108,7 @@ def cost_of(config: Mapping[str, Any], plan: Plan) -> tuple[StepCost, float]:
 
     Args:
         config: the resolved configuration of the run.
-        plan: how it trains.
+        plan: how it trains; without an epoch it is only scored.
 
     Raises:
         UsageError: the values of tensors decide what a step computes.
@@ -121,7 +121,8 @@ def cost_of(config: Mapping[str, Any], plan: Plan) -> tuple[StepCost, float]:
     model = config["model"]
 
     def build() -> Method:
-        return build_method(model["method"], model["variant"], model.get("options") or {}, pretrained=False)[0]
+        method = build_method(model["method"], model["variant"], model.get("options") or {}, pretrained=False)[0]
+        return method if plan.epochs else method.requires_grad_(False)
 
     try:
         return batch_costs(build, _optimizer(model), plan, bool(model["activation_checkpointing"]))
