@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `test`."""
     validation.add_arguments(parser)
     parser.add_argument(
-        "--weights", metavar="official|FILE", help="the paper's own checkpoint, in place of --run and --ckpt"
+        "--weights",
+        metavar="official|FILE",
+        help="the paper's own checkpoint, in place of --run and --ckpt; a file, or hub:OWNER/REPO/FILE",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a result that the folder holds")
     add_detail_argument(parser)

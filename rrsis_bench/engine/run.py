@@ -29,6 +29,7 @@ from rrsis_bench.engine.trainer import TrainerCLI, build_cli
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics import protocols
 from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.weights.refs import WeightRef, on_disk, resolve
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.counts import scored_by
 from rrsis_bench.results.provenance import Start, provenance
@@ -202,9 +203,10 @@ def _load_official(task: ReferringSegmentationTask, weights: str) -> None:
             f"the suite cannot fetch the official weights of {name}. If the authors released a file (rrsis-bench "
             f"methods show {name}), get it by hand and name it: --weights FILE."
         )
-    if not Path(weights).is_file():
+    ref = WeightRef.parse(weights)
+    if not (ref.hub or ref.package) and on_disk(ref) is None:
         raise UsageError(f"--weights: there is no file {weights}.")
-    task.method.load_official(Path(weights))
+    task.method.load_official(resolve(ref))
 
 
 def _score(
