@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from lightning.pytorch import Trainer
 
+from rrsis_bench.data import empty_truth
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.engine import report
@@ -13,7 +14,7 @@ from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.results import gallery
 from rrsis_bench.results.detail import Detail, SplitDetail
-from rrsis_bench.results.explain import kinds_of, native_iou
+from rrsis_bench.results.explain import kinds_of, native_iou, of_referents
 from rrsis_bench.stats.failures import KINDS
 
 
@@ -36,7 +37,8 @@ def further_detail(
     data.setup("test")
     test = _split_detail(scored, data.test_dataset)
     table = report.sample_table(scored, data.test_dataset)
-    kinds = [KINDS[k] for k in kinds_of(table, Detail(test))]
+    table, known = of_referents(table, Detail(test), empty_truth.stated(data.empty_truth))
+    kinds = [KINDS[k] for k in kinds_of(table, known)]
     shown: dict[str, str] = {}
     loader = data.scoring_dataloader("test", examples(kinds, native_iou(table), table.sample_id))
     if loader is not None:

@@ -61,6 +61,15 @@ class SplitDetail:
         found: NDArray[np.int64] = self.values[:, places]
         return found[:, 0] if len(names) == 1 else found
 
+    def rows(self, index: Sequence[int]) -> SplitDetail:
+        """Some samples, by ascending positions."""
+        places = np.array(index, np.int64)
+        return SplitDetail(tuple(self.sample_id[k] for k in places), self.wording[places], self.values[places])
+
+    def targeted(self) -> SplitDetail:
+        """The samples that have a target: whose histogram holds pixels inside the truth."""
+        return self.rows(np.flatnonzero(self.hist[:, BINS:].any(axis=1)).tolist())
+
     @property
     def hist(self) -> NDArray[np.int64]:
         """(N, 2 * BINS) pixels outside and inside the truth, by bin of probability."""
@@ -83,6 +92,11 @@ class Detail:
     def has_others(self) -> bool:
         """Whether any image of the test split is known to hold several instances."""
         return bool(self.test.column("n_other").any())
+
+    def targeted(self) -> Detail:
+        """The samples that have a target; no val where none of its samples has one."""
+        val = None if self.val is None else self.val.targeted()
+        return Detail(self.test.targeted(), val if val is not None and len(val) else None)
 
     def block(self) -> dict[str, Any]:
         """The block `detail` of a result: sha256 of the uncompressed table, and the numbers of samples."""

@@ -18,8 +18,9 @@ from rrsis_bench import terminal
 from rrsis_bench.data.wording import WORDINGS
 from rrsis_bench.errors import UsageError
 from rrsis_bench.metrics.areas import divide
-from rrsis_bench.metrics.protocols import NATIVE
+from rrsis_bench.metrics.protocols import DEFAULT, NATIVE
 from rrsis_bench.results.breakdown import groups
+from rrsis_bench.results.counts import scored_by
 from rrsis_bench.results.detail import Detail, SplitDetail, read_detail
 from rrsis_bench.results.samples import SampleTable, read_samples
 from rrsis_bench.run.folder import RESULT, RunFolder
@@ -28,6 +29,7 @@ from rrsis_bench.stats.bootstrap import LEVEL, RESAMPLES, SEED, percentile_inter
 from rrsis_bench.stats.failures import KINDS, MEANING, attribute
 
 NO_OTHERS = "no image is known to hold several instances: no prediction counts as spread or on a wrong instance"
+NO_TARGET = "samples without a target are left out: {}; the protocol generalised-v1 scores them"
 NO_VAL = "the data set has no val split to choose a threshold on"
 
 MEASURES: Mapping[str, str] = {
@@ -85,14 +87,26 @@ def kinds_of(table: SampleTable, detail: Detail) -> NDArray[np.int64]:
     return attribute(table.view(NATIVE.name), detail.test.column("other_most", "other_area", "other_covered"))
 
 
+def of_referents(table: SampleTable, detail: Detail, dataset: Mapping[str, Any]) -> tuple[SampleTable, Detail]:
+    """The samples that `native-v1` scores: kinds of failure and thresholds speak of a referent that is there.
+
+    Args:
+        table: a run's samples.
+        detail: their detail.
+        dataset: the `dataset` block of the run's result; by its rule `no-target`, some samples have no referent.
+    """
+    known = scored_by(table, DEFAULT, dataset)
+    return (table, detail) if known is table else (known, detail.targeted())
+
+
 def load(path: Path) -> Explained:
-    """Read a run that was scored with detail.
+    """Read a run that was scored with detail. Samples without a target are left out, as `native-v1` leaves them out.
 
     Args:
         path: a run folder, or its `result.json`.
 
     Raises:
-        UsageError: there is no result, or it was scored without detail.
+        UsageError: there is no result, it was scored without detail, or no sample has a target.
         UserError: a file of the run fails its checks.
     """
     if not path.exists():
@@ -103,6 +117,9 @@ def load(path: Path) -> Explained:
     result = folder.result()
     table = read_samples(folder, result["samples_sha256"])
     detail = read_detail(folder, result, table)
+    table, detail = of_referents(table, detail, result["dataset"])
+    if not len(table):
+        raise UsageError(f"{folder}: no sample has a target, so there is no referent to find or to miss.")
     return Explained(folder, result, table, detail, kinds_of(table, detail))
 
 
@@ -144,6 +161,9 @@ def explain(run: Explained, resamples: int = RESAMPLES) -> dict[str, Any]:
         measures[name] = _entry(whole, None if drawn is None else measure(drawn[1][0]))
     counted = np.bincount(run.kinds, minlength=len(KINDS))
     dataset = run.result["dataset"]
+    left_out = dataset["n_samples"] - len(table)
+    notes = [NO_TARGET.format(left_out)] * (left_out > 0)
+    notes += [NO_OTHERS] * (not run.detail.has_others) + [NO_VAL] * (threshold is None)
     return {
         "name": run.name,
         "folder": run.folder.path.as_posix(),
@@ -157,7 +177,7 @@ def explain(run: Explained, resamples: int = RESAMPLES) -> dict[str, Any]:
         "measures": {name: measures[name] for name in MEASURES if name in measures},
         "threshold": threshold,
         "reliability": calibration.reliability(part.hist.sum(axis=0)),
-        "notes": [NO_OTHERS] * (not run.detail.has_others) + [NO_VAL] * (threshold is None),
+        "notes": notes,
     }
 
 

@@ -17,6 +17,7 @@ from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.detail import BINS, COLUMNS, OTHERS
 from rrsis_bench.results import record
 from rrsis_bench.results.detail import Detail, SplitDetail, encode, parse, text
+from rrsis_bench.results.explain import explain, load
 from rrsis_bench.results.samples import SampleTable
 from rrsis_bench.run.folder import RunFolder
 
@@ -97,3 +98,26 @@ def test_explaining_fits_80_columns_and_cuts_nothing(others, tmp_path, monkeypat
     numbers = re.findall(r"[-+]?\d+\.\d+", whole.out)
     assert sorted(re.findall(r"[-+]?\d+\.\d+", seen)) == sorted(numbers)
     assert "…" not in seen + whole.out
+
+
+def test_samples_without_a_target_are_neither_right_nor_missed(tmp_path):
+    table = make_table(30)
+    counts = table.counts.copy()
+    counts[:4, :, 0] = counts[:4, :, 2] = 0
+    counts[:2, :, 1] = 0
+    table = replace(table, counts=counts)
+    found = {}
+    for name, samples in (("whole", table), ("rest", table.rows(np.arange(4, 30)))):
+        folder, detail = RunFolder(tmp_path / name / "seed0"), detail_of(table)
+        detail = Detail(detail.test.rows(range(30 - len(samples), 30)), detail.val)
+        said = {"n_skipped": {"empty_truth": 4}, "empty_truth": "no-target"}
+        record.write_run(
+            folder, make_result(samples, said=said, detail=detail.block()), samples, "a: 1\n", detail=detail
+        )
+        found[name] = explain(load(folder.path), 50)
+        found[name].pop("folder")
+    assert found["whole"]["notes"][0].startswith("samples without a target are left out: 4;")
+    assert not [note for note in found["rest"]["notes"] if "target" in note]
+    assert {**found["whole"], "notes": []} == {**found["rest"], "notes": []}
+    scored = make_result(table, said=said)["metrics"]["native-v1"]["miou"]["value"]
+    assert found["whole"]["measures"]["miou"]["value"] == pytest.approx(scored, abs=1e-12)
