@@ -22,6 +22,7 @@ from rrsis_bench.data.manifest import Manifest, write_manifest
 from rrsis_bench.data.pixels import PixelRule
 from rrsis_bench.data.sources import create
 from rrsis_bench.data.state import FileState, identity_of
+from rrsis_bench.data.tables import container
 from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_you_mean
 from rrsis_bench.files import prove_writable, write_text
 
@@ -151,7 +152,8 @@ def ensure_manifest(located: Located, force: bool = False) -> Path:
             f"{located.source.info.title} in {located.root}: files changed while they were read; "
             f"run the command again when nothing writes there."
         )
-    lines = sorted({f"{pair.image}\0{contents.get(pair.image, '')}\n" for pair in pairs})
+    # An image in a cell stands and falls with the file that holds it.
+    lines = sorted({f"{pair.image}\0{contents.get(container(pair.image), '')}\n" for pair in pairs})
     write_text(_images_path(path), hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest() + "\n")
     write_manifest(path, pairs)
     _remove_unused(located.dataset, path)

@@ -17,6 +17,7 @@ SOURCES: Mapping[str, str] = {
     "refsegrs": "rrsis_bench.data.sources.refsegrs:RefSegRS",
     "risbench": "rrsis_bench.data.sources.risbench:RISBench",
     "manifest": "rrsis_bench.data.sources.manifest_file:ManifestFile",
+    "parquet": "rrsis_bench.data.sources.tables:TableFiles",
     "coco": "rrsis_bench.data.sources.coco:CocoInstances",
     "synthetic": "rrsis_bench.data.sources.synthetic:Synthetic",
 }
