@@ -47,6 +47,13 @@ class RRSISD(ScannedSource):
         counts={"train": 12181, "val": 1740, "test": 3481},
         kind="benchmark",
         classes=CATEGORIES,
+        steps=(
+            "open https://drive.google.com/drive/folders/1Xqi3Am2Vgm4a5tHqiV9tfaqKNovcuK3A (about 5 GB), or "
+            "https://pan.baidu.com/s/1yZatV2w_bSXIP9QBv2lCrA with the code sjoe\n"
+            "fetch refs(unc).p and instances.json into {root}/rrsisd\n"
+            "fetch JPEGImages.zip and unpack it; the images are {root}/images/rrsisd/JPEGImages/00001.jpg and so on\n"
+            "check: rrsis-bench data verify rrsisd"
+        ),
     )
 
     def key_files(self, root: Path) -> list[Path]:
