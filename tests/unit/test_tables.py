@@ -49,6 +49,7 @@ def pair_of(tmp_path: Path, form: str, *faults: str) -> tuple[Any, Path, Any, Pa
 @pytest.mark.parametrize("form", FORMS)
 def test_a_copy_gives_the_pairs_and_hashes_of_its_folder(form: str, tmp_path: Path) -> None:
     source, folder, other, copy = pair_of(tmp_path, form, "duplicate")
+    assert [f.check for f in other.verify(copy)].count("slow-pages") == (3 if form == "zstd" else 0)
     made = [(one, root, list(one.prepare(root))) for one, root in ((source, folder), (other, copy))]
     facts = [
         [(p.sample_id, p.image_id, p.split, p.text, p.category, p.width, p.height, p.rle, p.empty) for p in pairs]

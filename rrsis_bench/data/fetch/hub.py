@@ -120,9 +120,9 @@ def fetch(offer: Offer, file: HubFile, folder: Path) -> str:
     """
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers, disable_progress_bars, logging
+    from huggingface_hub.utils import build_hf_headers, disable_progress_bars, logging  # type: ignore[attr-defined]
 
-    logging.set_verbosity_error()  # the client would report each of its own attempts
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # the client would report each of its attempts
     if not sys.stderr.isatty():
         disable_progress_bars()
     target, part = folder / "files" / file.name, folder / "parts" / file.digest

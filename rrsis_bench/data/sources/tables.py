@@ -21,7 +21,7 @@ from rrsis_bench.data import fake
 from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.pixels import encoded
 from rrsis_bench.data.sources.base import Finding, ListedPair, MaskRead, Report, read_mask_file, require
-from rrsis_bench.data.tables import require_pyarrow, table_files
+from rrsis_bench.data.tables import reads_alone, require_pyarrow, table_files
 from rrsis_bench.data.verify import ScannedSource
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
 
@@ -147,6 +147,9 @@ def scan(
         if not columns["split"] and of_file is None:
             report(Finding("error", name, f"no part of the path names a split ({', '.join(_SPLITS)})", "format"))
             continue
+        if not reads_alone(file, columns["image"]):
+            slow = "each image takes the time of its row group; write the file without compression, or as arrow"
+            report(Finding("info", name, slow, "slow-pages"))
         for number, row in enumerate(_rows(file, name, columns, report)):
             said = row["split"]
             split = of_file or _SPLITS.get((said or "").lower())

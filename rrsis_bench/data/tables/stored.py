@@ -55,6 +55,20 @@ def is_cell(path: Path) -> bool:
     return path.parents[1].suffix in SUFFIXES and path.parents[1].is_file()
 
 
+def reads_alone(file: Path, column: str) -> bool:
+    """Whether a cell is read alone. If not, each takes the time of its whole row group.
+
+    Args:
+        file: a parquet or arrow file.
+        column: a column of bytes that it has.
+    """
+    if file.suffix == ".arrow":
+        return True
+    from rrsis_bench.data.tables.parquet import ParquetCells
+
+    return ParquetCells(file).one_by_one(column)
+
+
 def container(name: str) -> str:
     """The name of the file that holds a cell, or the name itself if it names no cell."""
     file, _, _ = name.rpartition("/")[0].rpartition("/")
