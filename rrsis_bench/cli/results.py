@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrsis_bench.cli._words import as_int, as_path
+from rrsis_bench.data.empty_truth import REASON
 from rrsis_bench.errors import DriftError, UsageError
 from rrsis_bench.kinds import SEED, whole
 from rrsis_bench.metrics.protocols import of_masks
@@ -174,8 +175,9 @@ def _score(args: argparse.Namespace) -> int:
             print(f"rrsis-bench: bad prediction: {problem}", file=sys.stderr)
         raise
     result = folder.result()
-    n_skipped = sum(result["dataset"]["n_skipped"].values())
-    print_scores(f"{scored_split(args.dataset, args.split, n_skipped)}: {args.method}", values(result))
+    scored = result["dataset"]
+    split = scored_split(args.dataset, args.split, scored["n_skipped"], scored.get(REASON, "skip"))
+    print_scores(f"{split}: {args.method}", values(result))
     print(f"not scored by {', '.join(external.left_out())}: these protocols need logits, not binary masks")
     print(f"files: {folder}/ ({', '.join(folder.written())})")
     return 0

@@ -25,7 +25,7 @@ BLOCKS = ("variant", "info", "data", "model", "trainer")
 SETTINGS = (
     "dataset", "source", "root", "batch_size", "eval_batch_size", "global_batch", "num_workers", "seed", "augment",
     "generator", "source_options", "manifest", "permute_expressions", "limit", "select_on", "pixels",
-    "empty_truth", "expressions_per_image",
+    "empty_truth", "expressions_per_image", "leave_out",
 )  # fmt: skip
 """What its `data` block may hold: the arguments of `ReferringDataModule`, named here because that one needs torch."""
 
@@ -66,8 +66,12 @@ def describe(name: str, source: str | None = None) -> SourceInfo:
 
 
 def benchmarks() -> list[str]:
-    """Names of the benchmarks among the suite's own sources, in their order."""
-    return [name for name in SOURCES if describe(name).kind == "benchmark"]
+    """Names of the benchmarks among the suite's own sources whose splits have published sizes, in their order.
+
+    They have a board before anyone has a result for it; the others get theirs with the first result.
+    """
+    known = {name: describe(name) for name in SOURCES}
+    return [name for name, info in known.items() if info.kind == "benchmark" and info.counts]
 
 
 def _from_source(name: str, data: Mapping[str, Any]) -> SourceInfo:

@@ -19,7 +19,7 @@ from rrsis_bench.boards.tables import print_scores, scored_split
 from rrsis_bench.config import Config
 from rrsis_bench.data.dataset import why_not_permuted
 from rrsis_bench.engine import report
-from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, selection_split
+from rrsis_bench.engine.checkpoint import ENTRY, read, selection_split
 from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.resume import Interrupted, LastCheckpoint
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
@@ -28,6 +28,7 @@ from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics import protocols
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.results import gallery, record
+from rrsis_bench.results.counts import scored_by
 from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.run.differences import changes
 from rrsis_bench.run.folder import RunFolder
@@ -77,7 +78,7 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
     config = yaml.safe_load(cli.config_text())
     task.origin = {"run": uuid.uuid4().hex, "config": config, "accepted_changes": []}
     if checkpoint is not None:
-        content = _read_for(task, checkpoint)
+        content = task.read_checkpoint(checkpoint)
         data.prepare_data()
         task.origin |= _continued(content, checkpoint, config, data.identity(), accept_changes)
     with folder.hold() if trainer.is_global_zero else contextlib.nullcontext():
@@ -94,17 +95,6 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
         selected_on = data.select_on if folder.best.is_file() else "none"
         with _interruptible(f"the training is done; {again}"):
             return _score(cli, folder, folder.checkpoint(), selected_on, training, started, kind="retrained")
-
-
-def _read_for(task: ReferringSegmentationTask, checkpoint: Path) -> dict[str, Any]:
-    """The content of a checkpoint, found sound and of this network before any data set is prepared.
-
-    Raises:
-        UserError: see `read` and `check_identity`.
-    """
-    content = read(checkpoint)
-    check_identity(content, task.method_name, task.variant, task.options, checkpoint)
-    return content
 
 
 def _continued(
@@ -140,13 +130,13 @@ def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
     if run.zero_shot:
         _check_published(cli.model)
     if checkpoint is not None:
-        _read_for(cli.model, checkpoint)
+        cli.model.read_checkpoint(checkpoint)  # before any data set is prepared
     with _interruptible("nothing was written."):
         cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if cli.trainer.is_global_zero:
         name = cli.model.protocols[0].name
         data = cli.datamodule
-        split = scored_split(data.dataset, data.select_on, data.n_skipped(data.select_on))
+        split = scored_split(data.dataset, data.select_on, data.skipped(data.select_on), data.empty_truth)
         print_scores(split, {name: cli.model.latest_scores})
     return 0
 
@@ -160,7 +150,7 @@ def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
         kind = "zero-shot"
         _check_published(cli.model)
     if checkpoint is not None:
-        content = _read_for(cli.model, checkpoint)
+        content = cli.model.read_checkpoint(checkpoint)
         training = _whole_training(content, checkpoint)
         selected_on = selection_split(content, checkpoint)
     if weights is not None:
@@ -238,11 +228,14 @@ def _score(
     data.setup("test")
     table = report.sample_table(true, data.test_dataset)
     names = [protocol.name for protocol in task.protocols]
-    control = None
-    if permuted is not None:
-        control = record.language_control(table, report.sample_table(permuted, data.test_dataset), names[0])
     configured = cli.config["data"]
     synthetic = configured.get("generator") is not None
+    block = report.dataset_block(configured, data, synthetic, true.indices)
+    control = None
+    if permuted is not None:
+        other = report.sample_table(permuted, data.test_dataset)
+        here, there = (scored_by(one, names[0], block) for one in (table, other))
+        control = record.language_control(here, there, names[0])
     text = cli.config_text()
     changed = (training or {}).get("accepted_changes")
     whole = len(data.open_split("test", limited=False).manifest)
@@ -250,7 +243,7 @@ def _score(
         status="changed" if changed else "complete" if len(table) == whole else "partial",
         kind="smoke" if synthetic and kind != "zero-shot" else kind,
         method=report.method_block(task),
-        dataset=report.dataset_block(configured, data, synthetic, true.indices),
+        dataset=block,
         samples=table,
         protocols=names,
         selected_on=selected_on,
@@ -261,7 +254,7 @@ def _score(
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
     )
     record.write_run(folder, result, table, text, gallery.text_of(shown or {}))
-    split = scored_split(data.dataset, "test", data.n_skipped("test"))
+    split = scored_split(data.dataset, "test", data.skipped("test"), data.empty_truth)
     print_scores(split, {name: true.of(protocols.get(name)) for name in names})
     if result["status"] == "partial":
         print(f"only {len(table)} of {whole} samples of the test split were scored: no board shows this result")

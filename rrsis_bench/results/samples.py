@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, Literal
@@ -124,6 +124,12 @@ class SampleTable:
         counts: Counts = self.counts[:, self.views.index(name)]
         return counts
 
+    def rows(self, index: NDArray[np.int64]) -> SampleTable:
+        """The table of some rows (M,), in ascending order."""
+        names: dict[str, Any] = {name: tuple(getattr(self, name)[i] for i in index) for name in _IDENTITY}
+        arrays = ("lengths", "height", "width", "position", "relation", "counts")
+        return replace(self, **names, **{name: getattr(self, name)[index] for name in arrays})
+
 
 def _area_columns(view: str) -> list[str]:
     return [name if view == NATIVE.name else f"{name}@{view}" for name in _AREAS]
@@ -134,8 +140,8 @@ def text(table: SampleTable) -> str:
     stream = io.StringIO(newline="")
     names = (*table.sample_id, *table.image_id, *table.category)
     # Python 3.11's writer leaves a carriage return bare, and its reader then takes it for the end of the row.
-    quoting = csv.QUOTE_NONNUMERIC if any("\r" in name for name in names) else csv.QUOTE_MINIMAL
-    writer = csv.writer(stream, lineterminator="\n", quoting=quoting)
+    bare = any("\r" in name for name in names)
+    writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL)
     areas = [column for view in table.views for column in _area_columns(view)]
     writer.writerow([*_IDENTITY, f"n_{table.unit}", *_SIZES, *areas, *_WORDING])
     writer.writerows(_rows(table))
