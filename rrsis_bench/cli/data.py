@@ -138,6 +138,7 @@ def _fetch(args: argparse.Namespace) -> int:
     from rrsis_bench.data.fetch import into as fetching
     from rrsis_bench.data.fetch.archives import is_archive
     from rrsis_bench.data.prepare import folder, locate
+    from rrsis_bench.data.tables import is_table, require_pyarrow
 
     data = {**settings(args.name), **({} if args.root is None else {"root": str(args.root)})}
     if data.get("generator"):
@@ -156,8 +157,11 @@ def _fetch(args: argparse.Namespace) -> int:
     offer = hub.look(repository, args.revision)
     if fetching.is_fetched(offer, root):
         print(f"{root} holds {repository}@{offer.revision} already.")
+        fetching.tidy(root)
     else:
         kept, archives = fetching.arrived(offer, root), any(is_archive(file.name) for file in offer.files)
+        if not archives and any(is_table(file.name) for file in offer.files):
+            require_pyarrow(hub.page(repository))  # before gigabytes arrive that only it can read
         terminal.say(f"{args.name}: {info.title}")
         terminal.say(f"from     {hub.page(repository)}, revision {offer.revision}")
         said = f" (the repository says: {offer.licence})" if offer.licence else ""

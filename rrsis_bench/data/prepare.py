@@ -163,7 +163,8 @@ def ensure_manifest(located: Located, force: bool = False) -> Path:
             f"run the command again when nothing writes there."
         )
     # An image in a cell stands and falls with the file that holds it.
-    lines = sorted({f"{pair.image}\0{contents.get(container(pair.image), '')}\n" for pair in pairs})
+    hashes = {pair.image: contents.get(pair.image) or contents.get(container(pair.image), "") for pair in pairs}
+    lines = sorted(f"{image}\0{content}\n" for image, content in hashes.items())
     write_text(_images_path(path), hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest() + "\n")
     _note_origin(located, path, identity_of(contents))
     write_manifest(path, pairs)

@@ -100,7 +100,11 @@ def serve(hub: Hub) -> Iterator[Hub]:
             self.wfile.write(content[: hub.cut])
             hub.cut, hub.down, self.close_connection = None, True, True
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *given: Any) -> None:
+            """A client that stops in the middle of a file is no error of the server."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     hub.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)

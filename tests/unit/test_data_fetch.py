@@ -20,9 +20,13 @@ from helpers.limits import file_size_limit
 from rrsis_bench.cli import main
 from rrsis_bench.data.fetch import archives, into
 from rrsis_bench.data.fetch.archives import unpack
+from rrsis_bench.data.manifest import Manifest
+from rrsis_bench.data.masks import decode
 from rrsis_bench.data.prepare import ensure_manifest, locate, manifest_origin
 from rrsis_bench.data.sources import create
+from rrsis_bench.data.tables import stored
 from rrsis_bench.errors import UserError
+from rrsis_bench.results.external import External, score_predictions
 
 FETCH = ["data", "fetch", "refsegrs", "--repo", "owner/set"]
 
@@ -36,6 +40,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             if path.is_file():
                 archive.write(path, f"RefSegRS/{path.relative_to(tmp_path / 'made')}")
         archive.writestr("__MACOSX/._x", "clutter")
+        archive.writestr("LICENSE.txt", "beside the folder")
     for folder in ("CACHE", "RUNS", "DATA"):
         monkeypatch.setenv(f"RRSIS_{folder}", str(tmp_path / folder.lower()))
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the client waits a second before it tries again
@@ -67,7 +72,8 @@ def test_a_data_set_is_fetched_verified_and_recorded(
     root = tmp_path / "data/refsegrs"
     held = files(root)
     record = json.loads(held.pop("rrsis-origin.json"))
-    assert held == {**files(tmp_path / "made"), "README.md": hub.files["README.md"]}
+    beside = {"README.md": hub.files["README.md"], "LICENSE.txt": b"beside the folder"}
+    assert held == {**files(tmp_path / "made"), **beside}
     assert list(root.parent.iterdir()) == [root], "nothing is left beside the folder"
     wanted = {name: sha256(hub.files[name]).hexdigest() for name in ("RefSegRS.zip", "README.md")}
     assert (record["files"], record["revision"]) == (wanted, hub.commit)
@@ -77,11 +83,18 @@ def test_a_data_set_is_fetched_verified_and_recorded(
     assert known is not None
     assert str(known) == f"owner/set@{hub.commit}"
     assert known.files == wanted
-    # Once more: nothing is fetched.
-    asked = len(hub.ranges)
+    # A result says it, too.
+    masks = {pair.sample_id: decode(pair.rle) for pair in Manifest.open(ensure_manifest(here), "test")}
+    result = score_predictions(masks, "refsegrs", External("someone")).result()
+    assert result["dataset"]["revision"] == f"owner/set@{hub.commit}"
+    # Once more: nothing is fetched, and what a killed process left is removed.
+    asked, left = len(hub.ranges), root.parent / ".refsegrs.fetch/files/RefSegRS.zip"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(hub.files["RefSegRS.zip"])
     assert main([*FETCH, "--yes"]) == 0
     assert "already" in capsys.readouterr().out
     assert len(hub.ranges) == asked
+    assert list(root.parent.iterdir()) == [root]
     # Files that a user corrects are no longer those of the revision.
     (root / "images/1.tif").write_bytes((root / "images/2.tif").read_bytes())
     assert manifest_origin(ensure_manifest(here)) is None
@@ -113,6 +126,35 @@ def test_an_interrupted_file_is_continued_by_the_next_call(
     assert "0.01 MB have arrived" in capsys.readouterr().out.replace("\n", " ")
     assert hub.ranges == [("RefSegRS.zip", 0), ("RefSegRS.zip", 6000), ("README.md", 0)]
     assert files(tmp_path / "made").items() <= files(tmp_path / "data/refsegrs").items()
+
+
+def test_nothing_of_another_revision_is_laid_out(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = hub.files.pop("RefSegRS.zip")
+    hub.files |= {"old/notes.txt": b"of the old revision", "RefSegRS.zip": packed}
+    hub.cut = 6000
+    assert main([*FETCH, "--yes"]) == 3
+    staging = tmp_path / "data/.refsegrs.fetch"
+    assert {"files/old/notes.txt", "files/README.md"} <= files(staging).keys()
+    del hub.files["old/notes.txt"]
+    hub.files["README.md"], hub.commit, hub.down = b"# RefSegR2\n", "b" * 40, False
+    assert main([*FETCH, "--yes"]) == 0
+    assert hub.ranges[-1][1] == 6000, "a file of the same content is continued"
+    root = tmp_path / "data/refsegrs"
+    held = files(root)
+    assert held["README.md"] == b"# RefSegR2\n"
+    assert not (root / "old").exists()
+    assert set(json.loads(held["rrsis-origin.json"])["files"]) == {"README.md", "RefSegRS.zip"}
+
+
+def test_a_linked_folder_stays_a_link(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    disk, link = tmp_path / "disk/set", tmp_path / "data/refsegrs"
+    disk.mkdir(parents=True)
+    link.parent.mkdir()
+    link.symlink_to(disk)
+    assert main([*FETCH, "--yes"]) == 0
+    assert link.is_symlink()
+    assert (disk / "images/1.tif").is_file()
+    assert [*link.parent.iterdir(), *disk.parent.iterdir()] == [link, disk], "fetched beside the folder, on its disk"
 
 
 def test_a_wrong_digest_is_refused_and_fetched_anew(
@@ -154,9 +196,15 @@ def test_refusals_of_the_hub_are_one_line(hub: Hub, capsys: pytest.CaptureFixtur
     assert "Check the revision (--revision)." in one_line(capsys)
     assert main([*FETCH[:-1], "owner/other", "--yes"]) == 3
     assert "Check the name" in one_line(capsys)
+    asked, hub.gated = len(hub.ranges), False
+    hub.stated["RefSegRS.zip"] = "../../../escaped"
+    assert main([*FETCH, "--yes"]) == 1
+    assert "'RefSegRS.zip'" in one_line(capsys)
+    hub.stated.clear()
     hub.files["../escaped"] = b"x"
     assert main([*FETCH, "--yes"]) == 1
     assert "'../escaped'" in one_line(capsys)
+    assert len(hub.ranges) == asked
 
 
 def test_no_connection_is_one_line(
@@ -197,6 +245,27 @@ def test_a_parquet_copy_needs_no_unpacking(hub: Hub, tmp_path: Path, capsys: pyt
     assert main(["data", "fetch", "risbench", "--repo", "owner/set", "--yes"]) == 0
     assert "ok: 0 errors" in capsys.readouterr().out
     assert files(tmp_path / "data/risbench").keys() == {*hub.files, "rrsis-origin.json"}
+
+
+def test_a_copy_with_other_columns_is_kept_and_its_origin_known(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    create("parquet").write_fake(tmp_path / "copy", 3, 0, size=32)
+    hub.files = {}
+    for path in sorted((tmp_path / "copy").iterdir()):
+        pq.write_table(pq.read_table(path).rename_columns(["picture", "mask", "phrase"]), path)
+        hub.files[f"data/{path.name}"] = path.read_bytes()
+    words = ["data", "fetch", "risbench", "--repo", "owner/set", "--yes"]
+    with monkeypatch.context() as bare:
+        bare.setattr(stored, "find_spec", lambda name: None)
+        assert main(words) == 3
+    assert "pip install 'rrsis-bench[parquet]'" in one_line(capsys)
+    assert hub.ranges == [], "pyarrow is asked for before gigabytes are"
+    assert main(words) == 3
+    assert "has no column 'image' (image); it has: picture, mask, phrase." in one_line(capsys)
+    named = {"dataset": "risbench", "source_options": {"columns": {"image": "picture"}}}
+    assert str(manifest_origin(ensure_manifest(locate(named)))) == f"owner/set@{hub.commit}"
 
 
 def test_data_sets_that_are_not_on_the_hub(

@@ -22,7 +22,8 @@ from rrsis_bench.errors import MissingResourceError, UsageError
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 snappy = pytest.importorskip("rrsis_bench.data.tables.snappy")
-ParquetCells = pytest.importorskip("rrsis_bench.data.tables.parquet").ParquetCells
+parquet = pytest.importorskip("rrsis_bench.data.tables.parquet")
+ParquetCells = parquet.ParquetCells
 
 FORMS = ("snappy", "none", "zstd", "stream", "file", "binary")
 FAULTS = (
@@ -125,6 +126,54 @@ def test_blocks_that_depend_on_each_other_are_not_taken_apart() -> None:
     assert snappy.block_starts(memoryview(data), size) is None
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["snappy", "none", "zstd", "stream", "file"])
+def test_damage_is_a_finding_or_one_line(form: str, tmp_path: Path) -> None:
+    """Bytes are overwritten all over a file: nothing but an error of the suite, and no crash, comes of it."""
+    _, _, source, copy = pair_of(tmp_path, form)
+    file = next(path for path in copy.rglob("*") if path.is_file() and "train" in path.as_posix())
+    whole, rng = file.read_bytes(), np.random.default_rng(0)
+    outcomes: set[bool] = set()
+    for place in rng.integers(0, len(whole) - 8, 40).tolist():
+        file.write_bytes(whole[:place] + rng.bytes(8) + whole[place + 8 :])
+        try:
+            outcomes.add(any(one.severity == "error" for one in source.verify(copy)))
+        except MissingResourceError:
+            outcomes.add(True)
+    assert True in outcomes
+
+
+def test_row_groups_that_are_read_whole_are_forgotten(tmp_path: Path) -> None:
+    for number in range(3):
+        table = pa.table({"image": pa.array([bytes([number, row]) * 50 for row in range(8)], pa.binary())})
+        pq.write_table(table, tmp_path / f"{number}.parquet", row_group_size=2, compression="zstd")
+    for _ in range(2):
+        for number, row in ((number, row) for number in range(3) for row in range(8)):
+            with open_stored(tmp_path / f"{number}.parquet/image/{row}") as stream:
+                assert stream.read() == bytes([number, row]) * 50
+        assert len(parquet._WHOLE) <= parquet._KEPT
+
+
+def test_worker_processes_read_the_samples_of_the_folder(tmp_path: Path) -> None:
+    from torch.utils.data import DataLoader
+
+    from rrsis_bench.data.dataset import ReferringDataset
+    from rrsis_bench.types import InputSpec
+
+    source, folder, other, copy = pair_of(tmp_path, "zstd")
+    loaded = []
+    for one, root in ((source, folder), (other, copy)):
+        write_manifest(root / "listing.jsonl", one.prepare(root))
+        data = ReferringDataset(Manifest.open(root / "listing.jsonl"), root, InputSpec((64, 64), "tiny", 20))
+        loaded.append(list(DataLoader(data, batch_size=None, num_workers=2)))
+    assert len(loaded[0]) == 12
+    for ours, theirs in zip(*loaded, strict=True):
+        assert ours.sample_id == theirs.sample_id
+        assert ours.text == theirs.text
+        assert np.array_equal(ours.image, theirs.image)
+        assert np.array_equal(ours.mask, theirs.mask)
+
+
 def test_a_changed_file_is_another_data_set(tmp_path: Path) -> None:
     _, folder, _, copy = pair_of(tmp_path, "snappy")
     here = locate({"dataset": "risbench", "root": str(copy)})
@@ -149,6 +198,20 @@ def test_rows_without_a_name_are_known_by_split_and_number(tmp_path: Path) -> No
     file = tmp_path / "set/val-00000-of-00001.parquet"
     pq.write_table(pq.read_table(file), file, row_group_size=1)
     assert [pair.sample_id for pair in source.prepare(tmp_path / "set")] == names
+
+
+def test_file_names_that_repeat_or_have_no_suffix(tmp_path: Path) -> None:
+    create("parquet").write_fake(tmp_path / "fake", 2, 0, size=32)
+    rows = pq.read_table(tmp_path / "fake/test-00000-of-00001.parquet").to_pylist()
+    names = ["P1.5", "P1.6", "a/same.png", "b/same.png"]
+    (tmp_path / "set").mkdir()
+    for split, at in (("train", 0), ("test", 2)):
+        own = [{**row, "file": name} for row, name in zip(rows, names[at : at + 2], strict=True)]
+        pq.write_table(pa.Table.from_pylist(own), tmp_path / f"set/{split}.parquet")
+    source = create("parquet", columns={"name": "file"})
+    assert [pair.sample_id for pair in source.prepare(tmp_path / "set")] == ["P1.5", "P1.6", "same", "same#2"]
+    repeated = [finding for finding in source.verify(tmp_path / "set") if finding.check == "duplicate-id"]
+    assert [(finding.severity, finding.file) for finding in repeated] == [("warning", "test.parquet#1")]
 
 
 def test_splits_by_column_and_texts_that_are_no_text(tmp_path: Path) -> None:
@@ -178,11 +241,22 @@ def test_wrong_columns_files_and_a_missing_extra_are_one_line(tmp_path: Path, mo
     assert "\n" not in str(raised.value)
     with pytest.raises(UsageError, match="Did you mean 'mask'"):
         create("refsegrs", columns={"msk": "seg"})
+    for wrong in ("image", 3, {"mask": "a/b"}, {"mask": 3}):
+        with pytest.raises(UsageError, match=r"source_options\.columns"):
+            create("refsegrs", columns=wrong)
+    words = pa.table({"image": ["a.png"], "mask": [1], "phrase": ["a ship"], "pixels": [[1, 2]], "b": [{"x": b"1"}]})
+    (tmp_path / "words").mkdir()
+    pq.write_table(words, tmp_path / "words/test.parquet")
+    for column in words.column_names:
+        with pytest.raises(
+            MissingResourceError, match=rf"column '{column}' \(image\) holds .*, not image files; it has:"
+        ):
+            create("risbench", columns={"image": column}).key_files(tmp_path / "words")
     with pytest.raises(MissingResourceError, match=r"column 'image' \(text\) holds struct.*, not text; it has: image,"):
         list(create("risbench", columns={"text": "image"}).prepare(root))
     file = sorted(root.iterdir())[0]
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(MissingResourceError, match="damaged, truncated or no parquet file"):
+    with pytest.raises(MissingResourceError, match="damaged, truncated or of another format"):
         create("risbench").key_files(root)
     monkeypatch.setattr(stored, "find_spec", lambda name: None)
     with pytest.raises(MissingResourceError, match=r"needs pyarrow: pip install 'rrsis-bench\[parquet\]'"):

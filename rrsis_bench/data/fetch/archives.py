@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import stat
 import tarfile
@@ -15,7 +16,7 @@ from rrsis_bench.errors import MissingResourceError, UserError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _CLUTTER = "__MACOSX"
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError)
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
 
 _Member = tuple[str, int, Callable[[], IO[bytes] | None]]
 """Name, size in bytes, and what opens it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from dataclasses import dataclass
 from hashlib import sha1, sha256
@@ -17,6 +18,8 @@ from rrsis_bench.nn.weights.refs import MissingDownloadError, check_connection, 
 _AT_ONCE = 1 << 20  # bytes
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS})
 _KEPT = "What has arrived is kept, and the same command continues."
+_HEX = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+"""A commit or a digest. Digests become names of files: nothing else may."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def look(repository: str, revision: str | None = None) -> Offer:
 
     Raises:
         MissingDownloadError: no connection, no such repository or revision, or it is gated.
-        UserError: the repository names a file outside of itself, or states neither size nor digest of a file.
+        UserError: the repository names a file outside of itself, or states no commit, or no size or digest of a file.
     """
     from huggingface_hub import HfApi
 
@@ -91,17 +94,20 @@ def look(repository: str, revision: str | None = None) -> Offer:
         info = api.dataset_info(repository, revision=revision, files_metadata=True, timeout=30)
     except Exception as error:  # the client raises its own, httpx' and OS errors
         raise _unreachable(f"data set {page(repository)}", error, "") from error
+    if not _HEX.fullmatch(str(info.sha)):
+        raise UserError(f"{page(repository)} states no commit ({info.sha!r}); nothing was fetched.")
     files = []
     for sibling in info.siblings or []:
         if any(part.startswith(".") and part != ".." for part in sibling.rfilename.split("/")):
             continue
         known = sibling.lfs.sha256 if sibling.lfs is not None else ""
-        if not is_inside(sibling.rfilename) or sibling.size is None or not (known or sibling.blob_id):
+        stated = _HEX.fullmatch(known or sibling.blob_id or "") is not None and sibling.size is not None
+        if not is_inside(sibling.rfilename) or not stated:
             raise UserError(
                 f"{page(repository)} names the file {sibling.rfilename!r}, which lies outside of it or has no size or "
                 "digest; nothing was fetched. Tell its owner, or name another copy: --repo OWNER/NAME."
             )
-        files.append(HubFile(sibling.rfilename, sibling.size, known, sibling.blob_id or ""))
+        files.append(HubFile(sibling.rfilename, int(sibling.size or 0), known, sibling.blob_id or ""))
     licence = getattr(info.card_data, "license", None) or ""
     said = ", ".join(map(str, licence)) if isinstance(licence, list) else str(licence)
     return Offer(repository, str(info.sha), said, tuple(files))
@@ -129,7 +135,9 @@ def fetch(offer: Offer, file: HubFile, folder: Path) -> str:
     try:
         for path in (target, part):
             path.parent.mkdir(parents=True, exist_ok=True)
-        if not target.is_file():
+        # A file of the same name may be that of another revision, whose fetching stopped.
+        kept = _digests(target) if target.is_file() else ("", "")
+        if file.digest not in kept:
             with part.open("ab") as stream:
                 if stream.tell() > file.size:
                     stream.truncate(0)
@@ -142,12 +150,13 @@ def fetch(offer: Offer, file: HubFile, folder: Path) -> str:
                     displayed_filename=file.name,
                 )  # fmt: skip
             os.replace(part, target)
-        found, blob = _digests(target)
+            kept = _digests(target)
     except Exception as error:  # the client raises its own, httpx' and OS errors
         if isinstance(error, OSError) and error.errno in _DISK:
             raise refused(part, error, _KEPT) from error
         raise _unreachable(f"'{file.name}' of {page(offer.repository)}", error, _KEPT) from error
-    if file.digest not in {found, blob}:
+    found, blob = kept
+    if file.digest not in kept:
         target.unlink()
         kind, other = ("sha256", found) if file.sha256 else ("git SHA-1", blob)
         raise MissingResourceError(

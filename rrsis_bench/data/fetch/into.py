@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from rrsis_bench.data.fetch.hub import Offer, fetch, page
 from rrsis_bench.data.fetch.origin import Origin
 from rrsis_bench.data.sources.base import Source
 from rrsis_bench.data.state import FileState
+from rrsis_bench.data.tables import table_files
 from rrsis_bench.errors import MissingResourceError, UserError
 from rrsis_bench.files import make_folder, refused
 
@@ -55,9 +57,14 @@ def is_fetched(offer: Offer, root: Path) -> bool:
 
 def arrived(offer: Offer, root: Path) -> int:
     """Bytes of an offer that an interrupted call left beside the folder."""
-    staging = _staging(root)
-    paths = [(staging / "files" / file.name, staging / "parts" / file.digest) for file in offer.files]
-    return sum(path.stat().st_size for pair in paths for path in pair if path.is_file())
+    staging, found = _staging(root), 0
+    for file in offer.files:
+        whole, part = staging / "files" / file.name, staging / "parts" / file.digest
+        if whole.is_file() and whole.stat().st_size == file.size:
+            found += file.size
+        elif part.is_file():
+            found += min(part.stat().st_size, file.size)
+    return found
 
 
 def needed(offer: Offer, root: Path) -> int:
@@ -87,9 +94,18 @@ def into(offer: Offer, root: Path, source: Source) -> Origin:
         raise UserError(
             f"{page(offer.repository)} needs {sized(want)} of disk, and {root} has {sized(there)} free. {_ELSEWHERE}"
         )
+    root = root.resolve()  # a link to a folder on another disk stays: what it leads to is replaced
     staging = _staging(root)
     make_folder(staging)
     with _alone(staging):
+        refuse_users_files(root)
+        if is_fetched(offer, root) and (held := origin.read(root)) is not None:  # meanwhile, by another process
+            shutil.rmtree(staging, ignore_errors=True)
+            return held
+        try:
+            _remove_others(offer, staging)
+        except OSError as error:
+            raise refused(staging, error, "") from error
         digests = {file.name: fetch(offer, file, staging) for file in offer.files}
         try:
             made = _laid_out(staging, source)
@@ -104,13 +120,22 @@ def into(offer: Offer, root: Path, source: Source) -> Origin:
     return record
 
 
+def tidy(root: Path) -> None:
+    """Remove what a call left beside a folder that is complete; a process that was killed at its end leaves a lot."""
+    staging = _staging(root)
+    if staging.is_dir():
+        with contextlib.suppress(UserError), _alone(staging):
+            shutil.rmtree(staging, ignore_errors=True)
+
+
 def sized(count: int) -> str:
     """A number of bytes for people."""
     return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
 
 
 def _staging(root: Path) -> Path:
-    return root.absolute().with_name(f".{root.name}.fetch")
+    place = root.resolve()
+    return place.with_name(f".{place.name}.fetch")
 
 
 @contextmanager
@@ -124,16 +149,34 @@ def _alone(staging: Path) -> Iterator[None]:
         raise UserError(f"another process fetches into {staging}; wait for it.") from error
 
 
+def _remove_others(offer: Offer, staging: Path) -> None:
+    """Remove what a call for another repository or revision left: it would be laid out among the offer's files."""
+    files, parts = staging / "files", staging / "parts"
+    wanted = {path for file in offer.files for path in (files / file.name, parts / file.digest)} | {staging / "lock"}
+    for path in sorted(staging.rglob("*"), reverse=True):
+        if path.is_dir():
+            with contextlib.suppress(OSError):  # not empty
+                path.rmdir()
+        elif path not in wanted:
+            path.unlink()
+
+
 def _laid_out(staging: Path, source: Source) -> Path:
     """The folder that becomes the data set's: the files, with archives unpacked in place of themselves."""
     files, content = staging / "files", staging / "content"
     archives = [path for path in sorted(files.rglob("*")) if path.is_file() and is_archive(path.name)]
-    if not archives:
-        return _top(files, source)
-    shutil.rmtree(content, ignore_errors=True)
     for archive in archives:
         unpack(archive, content)
-    made = _top(content, source)
+    whole = content if archives else files
+    made = _top(whole, source)
+    for above in made.parents:
+        if not above.is_relative_to(whole):
+            break
+        for path in above.iterdir():  # files beside the folder, such as a licence
+            if path.is_file() and not (made / path.name).exists():
+                os.replace(path, made / path.name)
+    if not archives:
+        return made
     for path in sorted(files.rglob("*")):
         target = made / path.relative_to(files)
         if path.is_file() and path not in archives and not target.exists():
@@ -158,7 +201,8 @@ def _places(folder: Path, source: Source) -> tuple[Path, ...]:
     try:
         return tuple(source.key_files(folder))
     except MissingResourceError:
-        return ()
+        # A copy whose columns have other names, which the data set's file may name later.
+        return tuple(table_files(folder))
 
 
 def _identity(made: Path, staging: Path, source: Source) -> str:

@@ -21,6 +21,7 @@ from rrsis_bench.data import fake
 from rrsis_bench.data.info import SPLITS, SourceInfo
 from rrsis_bench.data.pixels import encoded
 from rrsis_bench.data.sources.base import Finding, ListedPair, MaskRead, Report, read_mask_file, require
+from rrsis_bench.data.sources.ids import Claims
 from rrsis_bench.data.tables import reads_alone, require_pyarrow, table_files
 from rrsis_bench.data.verify import ScannedSource
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
@@ -29,6 +30,7 @@ COLUMNS = {"image": "image", "mask": "mask", "text": "phrase", "split": "", "cat
 """What a row holds -> the name of its column, as copies of RISBench have it; "" where no column is read."""
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val"}
 _SPLITS |= {"test": "test", "testing": "test"}
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"})
 
 
 class TableFiles(ScannedSource):
@@ -96,35 +98,40 @@ def known_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
         columns: those that differ from `COLUMNS`.
 
     Raises:
-        UsageError: a key that stands for no column, or a name that is no text.
+        UsageError: a key that stands for no column, or a name that is no text, or has a slash: cells have paths.
     """
+    if not isinstance(columns, Mapping | None):
+        raise UsageError(f"source_options.columns must name columns, such as {{image: picture}}, not {columns!r}.")
     for key, name in (columns or {}).items():
         if key not in COLUMNS:
             raise UsageError(f"source_options.columns: there is no '{key}'.{did_you_mean(str(key), list(COLUMNS))}")
-        if not isinstance(name, str) or not name:
-            raise UsageError(f"source_options.columns.{key} must be the name of a column, not {name!r}.")
+        if not isinstance(name, str) or not name or "/" in name or "\\" in name:
+            raise UsageError(
+                f"source_options.columns.{key} must be the name of a column, without a slash, not {name!r}."
+            )
     return {**COLUMNS, **(columns or {})}
 
 
 def checked(files: list[Path], columns: Mapping[str, str]) -> list[Path]:
-    """The files, if each has the columns.
+    """The files, if each has the columns, and bytes in those of images and masks.
 
     Args:
         files: parquet or arrow files.
         columns: what a row holds -> the name of its column.
 
     Raises:
-        MissingResourceError: pyarrow is missing, a file cannot be read, or it lacks a column.
+        MissingResourceError: pyarrow is missing, a file cannot be read, or lacks a column, or has none of bytes.
     """
     require_pyarrow(f"{files[0]}")
     for file in files:
-        held = _opened(file, _schema)
+        schema = _opened(file, _schema)
+        held = f"it has: {', '.join(schema.names) or 'none'}. Name the column in the data set's file, or"
         for key, name in columns.items():
-            if name and name not in held:
-                raise MissingResourceError(
-                    f"{file} has no column '{name}' ({key}); it has: {', '.join(held) or 'none'}. Name the column "
-                    f"in the data set's file, or to fit and test: --data.source_options='{{columns: {{{key}: NAME}}}}'."
-                )
+            remedy = f"{held} to fit and test: --data.source_options='{{columns: {{{key}: NAME}}}}'."
+            if name and schema.get_field_index(name) < 0:
+                raise MissingResourceError(f"{file} has no column '{name}' ({key}); {remedy}")
+            if key in {"image", "mask"} and not _holds_bytes(kind := schema.field(name).type):
+                raise MissingResourceError(f"{file}: column '{name}' ({key}) holds {kind}, not image files; {remedy}")
     return files
 
 
@@ -141,6 +148,7 @@ def scan(
         report: receives what is wrong with the listing.
     """
     listed: dict[str, list[tuple[Path, int, dict[str, str | None]]]] = {split: [] for split in SPLITS}
+    claims = Claims("file", report, "warning")
     for file in table_files(root):
         name = file.relative_to(root).as_posix()
         of_file = None if columns["split"] else split_of(name)
@@ -166,6 +174,9 @@ def scan(
             if text is None:
                 continue
             named = PurePosixPath((row["name"] or "").replace("\\", "/")).name
+            if named:
+                claims.claim(named, f"{name}#{number}")
+                named = named if PurePosixPath(named).suffix.lower() in _SUFFIXES else f"{named}.png"
             cell = f"{name}/{columns['mask']}/{number}"
             yield ListedPair(
                 sample_id=PurePosixPath(named).stem if named else f"{split}-{at}",
@@ -208,25 +219,33 @@ def _rows(file: Path, name: str, columns: Mapping[str, str], report: Report) -> 
 
 
 def _opened(file: Path, read: Callable[[Path], Any]) -> Any:
+    import pyarrow as pa
+
     try:
         return read(file)
-    except OSError as error:
-        reason = error.strerror or "file is damaged or truncated"
+    except (OSError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or "file is damaged, truncated or of another format"
         raise MissingResourceError(f"{file} cannot be read ({reason}); fetch it again.") from error
 
 
-def _schema(file: Path) -> list[str]:
+def _schema(file: Path) -> Any:
     if file.suffix == ".arrow":
         from rrsis_bench.data.tables.arrow import read_table
 
-        return list(read_table(file).column_names)
-    import pyarrow as pa
+        return read_table(file).schema
     import pyarrow.parquet as pq
 
-    try:
-        return list(pq.read_schema(file).names)
-    except pa.ArrowInvalid as error:
-        raise OSError(None, "file is damaged, truncated or no parquet file") from error
+    return pq.read_schema(file)
+
+
+def _holds_bytes(kind: Any) -> bool:
+    """Whether a type is that of bytes, or a struct with a field `bytes` of them."""
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        place = kind.get_field_index("bytes")
+        return place >= 0 and _holds_bytes(kind.field(place).type)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
 
 
 def _words(file: Path, columns: Mapping[str, str]) -> dict[str, list[bytes | None]]:
@@ -235,11 +254,11 @@ def _words(file: Path, columns: Mapping[str, str]) -> dict[str, list[bytes | Non
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    from rrsis_bench.data.tables.arrow import proven, read_table
+
     names = {key: columns[key] for key in ("text", "split", "category", "name") if columns[key]}
     image = columns["image"]
     if file.suffix == ".arrow":
-        from rrsis_bench.data.tables.arrow import read_table
-
         table: Any = read_table(file)
     else:
         path = f"{image}.path" if pa.types.is_struct(pq.read_schema(file).field(image).type) else None
@@ -253,10 +272,10 @@ def _words(file: Path, columns: Mapping[str, str]) -> dict[str, list[bytes | Non
     held: dict[str, list[bytes | None]] = {}
     for key, column in words.items():
         try:
-            held[key] = column.cast(pa.binary()).to_pylist()
+            held[key] = proven(column.cast(pa.binary())).to_pylist()
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise MissingResourceError(
                 f"{file}: column '{columns[key] or image}' ({key}) holds {column.type}, not text; it has: "
-                f"{', '.join(_schema(file))}. Name another column in source_options.columns."
+                f"{', '.join(_schema(file).names)}. Name another column in source_options.columns."
             ) from error
     return held

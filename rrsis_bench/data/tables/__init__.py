@@ -11,6 +11,6 @@ pages    where a cell lies within a column of a parquet file
 snappy   parts of a page that is compressed by snappy
 """
 
-from rrsis_bench.data.tables.stored import container, open_stored, reads_alone, require_pyarrow, table_files
+from rrsis_bench.data.tables.stored import container, is_table, open_stored, reads_alone, require_pyarrow, table_files
 
-__all__ = ["container", "open_stored", "reads_alone", "require_pyarrow", "table_files"]
+__all__ = ["container", "is_table", "open_stored", "reads_alone", "require_pyarrow", "table_files"]

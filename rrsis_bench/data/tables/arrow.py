@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+
+_DAMAGED = "file is damaged, truncated or no arrow file"
 
 
 def read_table(file: Path) -> Any:
@@ -22,8 +25,21 @@ def read_table(file: Path) -> Any:
         mapped.seek(0)
     try:
         return pa.ipc.open_stream(mapped).read_all()
-    except pa.ArrowInvalid as error:
-        raise OSError(None, "file is damaged, truncated or no arrow file") from error
+    except pa.ArrowException as error:
+        raise OSError(None, _DAMAGED) from error
+
+
+def proven(column: Any) -> Any:
+    """A column of bytes, whose places in the file are checked: pyarrow follows wrong ones out of the file.
+
+    Raises:
+        OSError: the file is damaged.
+    """
+    try:
+        column.validate(full=True)
+    except pa.ArrowException as error:
+        raise OSError(None, _DAMAGED) from error
+    return column
 
 
 class ArrowCells:
@@ -36,10 +52,13 @@ class ArrowCells:
 
     def cell(self, column: str, row: int) -> bytes | None:
         """See `stored.Cells`."""
-        value = self._column(column)[row]
-        value = value["bytes"] if pa.types.is_struct(value.type) and value.is_valid else value
-        data: bytes | None = value.as_py()
+        data: bytes | None = self._column(column)[row].as_py()
         return data
 
     def _find(self, column: str) -> Any:
-        return self._table.column(column)
+        found = self._table.column(column)
+        if pa.types.is_struct(found.type):
+            for chunk in found.chunks:
+                proven(chunk.field("bytes"))
+            return pc.struct_field(found, "bytes")
+        return proven(found)

@@ -7,12 +7,12 @@ The format: github.com/apache/parquet-format, README.md, Encodings.md and parque
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 _DATA, _DICTIONARY = 0, 2
-_PLAIN, _PLAIN_DICTIONARY, _RLE_DICTIONARY = 0, 2, 8
+_PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8
 _HEAD = 1 << 16  # bytes that a page header has at most: its statistics hold values of up to 4 KiB
 
 Read = Callable[[int, int], bytes]
@@ -41,7 +41,7 @@ class Page:
 
 
 def find_values(
-    read: Read, decompress: Callable[[bytes, int], bytes], start: int, stop: int, depth: int
+    read: Read, decompress: Callable[[bytes, int], bytes], start: int, stop: int, depth: int, rows: int
 ) -> tuple[list[Page], list[Value | None]]:
     """Find every value of a column in one row group.
 
@@ -51,6 +51,7 @@ def find_values(
         start: first byte of the row group's column.
         stop: the byte after its last one.
         depth: the column's largest definition level: how many of its fields may be null.
+        rows: of the row group.
 
     Returns:
         the pages, and for each row the place of its value; None for null.
@@ -68,22 +69,26 @@ def find_values(
         kind = header[1]
         if kind == _DICTIONARY:
             content = decompress(read(page.start, page.stored), page.size)
-            entries = list(_plain(content, 0, header[7][1], len(pages)))
+            entries = _plain(content, 0, header[7][1], len(pages))
             pages.append(page)
         elif kind == _DATA:
             count, encoding = header[5][1], header[5][2]
+            if count > rows:
+                raise UnknownLayoutError
             content = decompress(read(page.start, page.stored), page.size)
             at, levels = 0, [depth] * count
             if depth:
+                if header[5][3] != _RLE:
+                    raise UnknownLayoutError
                 at = 4 + int.from_bytes(content[:4], "little")
                 levels = _hybrid(content[4:at], depth.bit_length(), count)
             present = sum(level == depth for level in levels)
             if encoding == _PLAIN:
-                found = _plain(content, at, present, len(pages))
+                found = iter(_plain(content, at, present, len(pages)))
                 pages.append(page)
             elif encoding in {_PLAIN_DICTIONARY, _RLE_DICTIONARY}:
                 numbers = _hybrid(content[at + 1 :], content[at], present) if present else []
-                found = (entries[number] for number in numbers)
+                found = iter([entries[number] for number in numbers])
             else:
                 raise UnknownLayoutError
             values += [next(found) if level == depth else None for level in levels]
@@ -92,12 +97,16 @@ def find_values(
     return pages, values
 
 
-def _plain(content: bytes, at: int, count: int, page: int) -> Iterator[Value]:
-    """Byte arrays one after another, each behind its length in four bytes."""
+def _plain(content: bytes, at: int, count: int, page: int) -> list[Value]:
+    """Byte arrays one after another, each behind its length in four bytes. They fill the rest of the page."""
+    values: list[Value] = []
     for _ in range(count):
         begin = at + 4
         at = begin + int.from_bytes(content[at:begin], "little")
-        yield page, begin, at
+        values.append((page, begin, at))
+    if at != len(content):
+        raise UnknownLayoutError
+    return values
 
 
 def _hybrid(data: bytes, width: int, count: int) -> list[int]:

@@ -17,7 +17,11 @@ import pyarrow.parquet as pq
 from rrsis_bench.data.tables import snappy
 from rrsis_bench.data.tables.pages import Page, UnknownLayoutError, Value, find_values
 
-_KEPT = 4  # row groups that could only be read whole
+_KEPT = 4
+_WHOLE: OrderedDict[tuple[int, int, int], tuple[ParquetCells, Any]] = OrderedDict()
+"""The last columns of row groups that could only be read whole, of all files together: a copy may have hundreds."""
+_WHOLE_LOCK = Lock()
+_DAMAGED = "file is damaged, truncated or no parquet file"
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class ParquetCells:
             with pq.ParquetFile(file) as opened:
                 self._metadata, self._schema = opened.metadata, opened.schema
         except pa.ArrowInvalid as error:
-            raise OSError(None, "file is damaged, truncated or no parquet file") from error
+            raise OSError(None, _DAMAGED) from error
         self._names = [self._schema.column(at).path for at in range(len(self._schema))]
         sizes = (self._metadata.row_group(at).num_rows for at in range(self._metadata.num_row_groups))
         self._ends = list(accumulate(sizes))
@@ -57,7 +61,6 @@ class ParquetCells:
             self._content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         self._lock = Lock()
         self._groups: dict[tuple[int, int], _Group | None] = {}
-        self._whole: OrderedDict[tuple[int, int], Any] = OrderedDict()
 
     def cell(self, column: str, row: int) -> bytes | None:
         """See `stored.Cells`."""
@@ -68,10 +71,13 @@ class ParquetCells:
         place = row - (self._ends[group - 1] if group else 0)
         with self._lock:
             known = self._group(group, index)
+        try:
             if known is None:
                 return self._from_whole(group, index, place)
-        value = known.values[place]
-        return None if value is None else self._read_value(known, value)
+            value = known.values[place]
+            return None if value is None else self._read_value(known, value)
+        except (pa.ArrowException, OverflowError) as error:
+            raise OSError(None, _DAMAGED) from error
 
     def one_by_one(self, column: str) -> bool:
         """Whether cells of the first row group are read alone. If not, each takes the time of its whole row group."""
@@ -88,7 +94,7 @@ class ParquetCells:
         if (group, index) not in self._groups:
             try:
                 self._groups[group, index] = self._find(group, index)
-            except UnknownLayoutError:
+            except Exception:  # another layout, or damage of any kind: pyarrow is to say what is wrong with the file
                 self._groups[group, index] = None
         return self._groups[group, index]
 
@@ -105,12 +111,13 @@ class ParquetCells:
         start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
 
         def decompress(content: bytes, size: int) -> bytes:
+            if size > chunk.total_uncompressed_size:
+                raise UnknownLayoutError
             return pa.decompress(content, size, "snappy", asbytes=True) if packed else content  # type: ignore[no-any-return]
 
-        pages, values = find_values(
-            self._read, decompress, start, start + chunk.total_compressed_size, column.max_definition_level
-        )
-        if len(values) != self._metadata.row_group(group).num_rows:
+        rows, stop = self._metadata.row_group(group).num_rows, start + chunk.total_compressed_size
+        pages, values = find_values(self._read, decompress, start, stop, column.max_definition_level, rows)
+        if len(values) != rows:
             raise UnknownLayoutError
         blocks: list[list[int] | None] = []
         for page in pages:
@@ -133,12 +140,15 @@ class ParquetCells:
         return content[begin - first * snappy.BLOCK : end - first * snappy.BLOCK]
 
     def _from_whole(self, group: int, index: int, place: int) -> bytes | None:
-        if (group, index) not in self._whole:
-            with pq.ParquetFile(self._file) as opened:
-                table = opened.read_row_group(group, [self._names[index]], use_threads=False)
-            column = table.column(0)
-            self._whole[group, index] = column.flatten()[0] if pa.types.is_struct(column.type) else column
-            if len(self._whole) > _KEPT:
-                self._whole.popitem(last=False)
-        data: bytes | None = self._whole[group, index][place].as_py()
-        return data
+        key = (id(self), group, index)  # the entry keeps the object, and so its id
+        with _WHOLE_LOCK:
+            if key not in _WHOLE:
+                while len(_WHOLE) >= _KEPT:
+                    _WHOLE.popitem(last=False)
+                with pq.ParquetFile(self._file) as opened:
+                    table = opened.read_row_group(group, [self._names[index]], use_threads=False)
+                column = table.column(0)
+                _WHOLE[key] = (self, column.flatten()[0] if pa.types.is_struct(column.type) else column)
+            _WHOLE.move_to_end(key)
+            data: bytes | None = _WHOLE[key][1][place].as_py()
+            return data

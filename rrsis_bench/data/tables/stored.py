@@ -30,7 +30,7 @@ def open_stored(path: Path) -> BinaryIO:
 
     Raises:
         FileNotFoundError: there is neither; or the cell is empty.
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is damaged.
     """
     try:
         return path.open("rb")
@@ -72,7 +72,12 @@ def reads_alone(file: Path, column: str) -> bool:
 def container(name: str) -> str:
     """The name of the file that holds a cell, or the name itself if it names no cell."""
     file, _, _ = name.rpartition("/")[0].rpartition("/")
-    return file if file.endswith(SUFFIXES) else name
+    return file if is_table(file) else name
+
+
+def is_table(name: str) -> bool:
+    """Whether a file's name is that of a parquet or arrow file."""
+    return name.endswith(SUFFIXES)
 
 
 def table_files(root: Path) -> list[Path]:
@@ -83,7 +88,7 @@ def table_files(root: Path) -> list[Path]:
     return sorted(
         path
         for path in root.rglob("*")
-        if path.suffix in SUFFIXES
+        if is_table(path.name)
         and not path.name.startswith("cache-")
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
         and path.is_file()
