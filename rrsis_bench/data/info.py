@@ -31,6 +31,7 @@ class SourceInfo:
         counts: published number of pairs per split; empty where nothing is published.
         kind: what the data set is to the field.
         classes: class names, lower case; empty where the data set has no list of them.
+        notes: what a user should know before the first run, a sentence each.
         hub: the data set's repository on the Hugging Face hub, `OWNER/NAME`, which `data fetch` fetches; "" if none.
         steps: how a user gets it by hand, one step a line, where no repository is known; `{root}` is its folder.
     """
@@ -43,5 +44,6 @@ class SourceInfo:
     counts: Mapping[str, int] = field(default_factory=dict)
     kind: Kind = "own"
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     hub: str = ""
     steps: str = ""

@@ -29,6 +29,10 @@ class RefSegRS(LineSource):
         kind="benchmark",
         classes=CATEGORIES,
         hub="JessicaYuan/RefSegRS",
+        notes=(
+            "Each expression has its own copy of the photograph.",
+            "The val ids 4497, 1489 and 25 are one photograph and one mask with three texts.",
+        ),
     )
     images = "images"
     masks = "masks"
