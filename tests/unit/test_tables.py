@@ -129,12 +129,20 @@ def test_blocks_that_depend_on_each_other_are_not_taken_apart() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["snappy", "none", "zstd", "stream", "file"])
 def test_damage_is_a_finding_or_one_line(form: str, tmp_path: Path) -> None:
-    """Bytes are overwritten all over a file: nothing but an error of the suite, and no crash, comes of it."""
-    _, _, source, copy = pair_of(tmp_path, form)
+    """Bytes are overwritten in the heads of pages, in lengths, and all over a file: no crash comes of it."""
+    _, folder, source, copy = pair_of(tmp_path, form)
     file = next(path for path in copy.rglob("*") if path.is_file() and "train" in path.as_posix())
     whole, rng = file.read_bytes(), np.random.default_rng(0)
     outcomes: set[bool] = set()
-    for place in rng.integers(0, len(whole) - 8, 40).tolist():
+    places: list[int] = rng.integers(0, len(whole) - 8, 25).tolist()
+    if file.suffix == ".parquet":
+        chunk = pq.ParquetFile(file).metadata.row_group(0).column(0)
+        start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+        places += range(start, start + 40, 3)
+    else:
+        length = (folder / "img_rgb" / source.file_name(1, "train")).stat().st_size
+        places += [whole.index(length.to_bytes(4, "little")) + at for at in (0, 2, 4)]
+    for place in places:
         file.write_bytes(whole[:place] + rng.bytes(8) + whole[place + 8 :])
         try:
             outcomes.add(any(one.severity == "error" for one in source.verify(copy)))
