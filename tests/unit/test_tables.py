@@ -16,8 +16,9 @@ from rrsis_bench.data.manifest import Manifest, write_manifest
 from rrsis_bench.data.pixels import encoded, read_rgb
 from rrsis_bench.data.prepare import ensure_manifest, images_sha256, locate
 from rrsis_bench.data.sources import create
-from rrsis_bench.data.tables import open_stored, stored
+from rrsis_bench.data.tables import open_stored, pages, stored
 from rrsis_bench.errors import MissingResourceError, UsageError
+from rrsis_bench.run.folder import RunFolder
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -151,6 +152,17 @@ def test_damage_is_a_finding_or_one_line(form: str, tmp_path: Path) -> None:
     assert True in outcomes
 
 
+def test_a_damaged_cell_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": pa.array([bytes(9000)], pa.binary())}), file, compression="zstd")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:4] + bytes(60) + whole[64:])
+    with pytest.raises(OSError, match="damaged"):
+        open_stored(file / "image/0")
+    with pytest.raises(pages.UnknownLayoutError):
+        pages._plain(b"\x01\0\0\0a" + b"?", 0, 1, 0)
+
+
 def test_row_groups_that_are_read_whole_are_forgotten(tmp_path: Path) -> None:
     for number in range(3):
         table = pa.table({"image": pa.array([bytes([number, row]) * 50 for row in range(8)], pa.binary())})
@@ -160,6 +172,18 @@ def test_row_groups_that_are_read_whole_are_forgotten(tmp_path: Path) -> None:
             with open_stored(tmp_path / f"{number}.parquet/image/{row}") as stream:
                 assert stream.read() == bytes([number, row]) * 50
         assert len(parquet._WHOLE) <= parquet._KEPT
+
+
+@pytest.mark.slow
+def test_a_run_on_a_copy_has_the_scores_of_its_folder(tmp_path: Path) -> None:
+    _, folder, _, copy = pair_of(tmp_path, "snappy")
+    words = ["fit", "--method", "prior-text", "--variant", "tiny", "--dataset", "risbench", "--data.num_workers=0"]
+    results = []
+    for root in (folder, copy):
+        assert main([*words, f"--data.root={root}", "--out", str(tmp_path / f"{root.name}-run")]) == 0
+        results.append(RunFolder(tmp_path / f"{root.name}-run").result())
+    assert results[0]["metrics"] == results[1]["metrics"]
+    assert results[0]["dataset"] == results[1]["dataset"]
 
 
 def test_worker_processes_read_the_samples_of_the_folder(tmp_path: Path) -> None:
@@ -285,6 +309,10 @@ def test_masks_and_images_in_cells_follow_the_rules_of_files(tmp_path: Path) -> 
             open_stored(tmp_path / "a.parquet" / missing)
     with pytest.raises(OSError):  # noqa: PT011
         open_stored(tmp_path / "none.parquet/image/0")
+    (tmp_path / "folder.parquet/image").mkdir(parents=True)
+    (tmp_path / "folder.parquet/image/0").write_bytes(b"a file of its own")
+    with open_stored(tmp_path / "folder.parquet/image/0") as stream:
+        assert stream.read() == b"a file of its own"
 
 
 def test_the_verbs_read_a_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

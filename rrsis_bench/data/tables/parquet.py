@@ -52,8 +52,8 @@ class ParquetCells:
         try:
             with pq.ParquetFile(file) as opened:
                 self._metadata, self._schema = opened.metadata, opened.schema
-        except pa.ArrowInvalid as error:
-            raise OSError(None, _DAMAGED) from error
+        except (OSError, pa.ArrowException) as error:
+            raise _disk_error(error) from error
         self._names = [self._schema.column(at).path for at in range(len(self._schema))]
         sizes = (self._metadata.row_group(at).num_rows for at in range(self._metadata.num_row_groups))
         self._ends = list(accumulate(sizes))
@@ -76,8 +76,8 @@ class ParquetCells:
                 return self._from_whole(group, index, place)
             value = known.values[place]
             return None if value is None else self._read_value(known, value)
-        except (pa.ArrowException, OverflowError) as error:
-            raise OSError(None, _DAMAGED) from error
+        except (OSError, pa.ArrowException, OverflowError) as error:
+            raise _disk_error(error) from error
 
     def one_by_one(self, column: str) -> bool:
         """Whether cells of the first row group are read alone. If not, each takes the time of its whole row group."""
@@ -152,3 +152,8 @@ class ParquetCells:
             _WHOLE.move_to_end(key)
             data: bytes | None = _WHOLE[key][1][place].as_py()
             return data
+
+
+def _disk_error(error: Exception) -> OSError:
+    """The system's reason, or damage: pyarrow raises both, in several lines."""
+    return OSError(getattr(error, "errno", None), getattr(error, "strerror", None) or _DAMAGED)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO, Protocol
 
 from rrsis_bench.errors import MissingResourceError
@@ -32,27 +33,23 @@ def open_stored(path: Path) -> BinaryIO:
         FileNotFoundError: there is neither; or the cell is empty.
         OSError: the file cannot be read, or is damaged.
     """
-    try:
+    place, row = os.path.split(path)
+    file, column = os.path.split(place)
+    if not (row.isdecimal() and is_table(file)):
         return path.open("rb")
-    except (FileNotFoundError, NotADirectoryError):
-        if not is_cell(path):
-            raise
-    file = path.parents[1]
-    state = file.stat()
     try:
-        data = _open(file, state.st_size, state.st_mtime_ns).cell(path.parent.name, int(path.name))
+        state = os.stat(file)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
+    if not S_ISREG(state.st_mode):  # a folder with such a name
+        return path.open("rb")
+    try:
+        data = _open(file, state.st_size, state.st_mtime_ns).cell(column, int(row))
     except (KeyError, IndexError) as error:
         raise FileNotFoundError(path) from error
     if data is None:
         raise FileNotFoundError(path)
     return BytesIO(data)
-
-
-def is_cell(path: Path) -> bool:
-    """Whether a path names a cell of an existing parquet or arrow file."""
-    if not path.name.isdecimal() or len(path.parts) < 3:
-        return False
-    return path.parents[1].suffix in SUFFIXES and path.parents[1].is_file()
 
 
 def reads_alone(file: Path, column: str) -> bool:
@@ -109,13 +106,13 @@ def require_pyarrow(what: str) -> None:
 
 
 @lru_cache(_OPEN)
-def _open(file: Path, size: int, changed: int) -> Cells:
+def _open(file: str, size: int, changed: int) -> Cells:
     """The file in one state: a file that was replaced is opened again."""
-    require_pyarrow(os.fspath(file))
-    if file.suffix == ".arrow":
+    require_pyarrow(file)
+    if file.endswith(".arrow"):
         from rrsis_bench.data.tables.arrow import ArrowCells
 
-        return ArrowCells(file)
+        return ArrowCells(Path(file))
     from rrsis_bench.data.tables.parquet import ParquetCells
 
-    return ParquetCells(file)
+    return ParquetCells(Path(file))
