@@ -84,6 +84,7 @@ def test(
     weights: Path | str | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
+    perturb: str | None = None,
 ) -> dict[str, Any]:
     """Score a checkpoint on the test split and write the result.
 
@@ -102,6 +103,8 @@ def test(
         weights: `official`, or the file of a paper's own checkpoint, to score in place of one of this suite.
         out: folder for the result; None for the run folder. `weights` needs it.
         overwrite: replace a result that the folder holds.
+        perturb: `NAME` or `NAME:SEVERITY` of a perturbation (`rrsis-bench data perturbations`); the result then lies in
+            `perturb/<name>-<severity>` under the run folder.
 
     Returns:
         the content of `result.json`.
@@ -112,7 +115,9 @@ def test(
     request = RunRequest(
         method, dataset, variant, trainer, recipe, protocol, seed, _paths(config), values or {}, _path(run), _path(out)
     )
-    return test_run(request, _path(ckpt), None if weights is None else str(weights), overwrite).result()
+    named = () if perturb is None else (perturb,)
+    (folder,) = test_run(request, _path(ckpt), None if weights is None else str(weights), overwrite, named)
+    return folder.result()
 
 
 def fit_run(
@@ -149,13 +154,27 @@ def validate_run(request: RunRequest, ckpt: Path | None = None) -> None:
 
 
 def test_run(
-    request: RunRequest, ckpt: Path | None = None, weights: str | None = None, overwrite: bool = False
-) -> RunFolder:
+    request: RunRequest,
+    ckpt: Path | None = None,
+    weights: str | None = None,
+    overwrite: bool = False,
+    perturb: Sequence[str] = (),
+) -> list[RunFolder]:
     """Score a checkpoint on the test split and write the result; see `test`.
 
+    Args:
+        request: what to score.
+        ckpt: a checkpoint; None for the run's best.
+        weights: `official` or a file, in place of a run or checkpoint.
+        overwrite: replace results that the folders hold.
+        perturb: perturbations to score under, each one a result; none for the split itself.
+
     Returns:
-        the folder of the result.
+        the folder of each result.
     """
+    from rrsis_bench.data.perturb.table import choices
+
+    asked = choices(perturb)
     if weights is None:
         run, checkpoint = _with_checkpoint(request, ckpt)
     else:
@@ -164,15 +183,18 @@ def test_run(
         if request.out is None:
             raise UsageError("--weights: say where the result goes with --out DIR.")
         run, checkpoint = _resolved(request), None
+    folders = [run.folder.perturbed(choice.label) for choice in asked] or [run.folder]
     if is_first_process():
-        run.folder.check_usable()
-        if run.folder.is_finished and not overwrite:
-            raise UsageError(f"{run.folder} already holds a result; pass --overwrite, or another --out.")
-        run.folder.prove_writable()
+        for folder in (run.folder, *folders):
+            folder.check_usable()
+        for folder in folders:
+            if folder.is_finished and not overwrite:
+                raise UsageError(f"{folder} already holds a result; pass --overwrite, or another --out.")
+            folder.prove_writable()
     from rrsis_bench.engine.run import test as score_test
 
-    score_test(run, checkpoint, weights)
-    return run.folder
+    score_test(run, checkpoint, weights, asked)
+    return folders
 
 
 def _with_checkpoint(request: RunRequest, ckpt: Path | None) -> tuple[ResolvedRun, Path | None]:

@@ -19,10 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", metavar="official|FILE", help="the paper's own checkpoint, in place of --run and --ckpt"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a result that the folder holds")
+    parser.add_argument(
+        "--perturb",
+        action="append",
+        default=[],
+        metavar="NAME[:1-5]",
+        help="score the split perturbed (rrsis-bench data perturbations), filed under the run folder; repeatable",
+    )
 
 
 def run(args: argparse.Namespace, flags: Sequence[str]) -> int:
     """Score on test, write the result, print the table."""
     if not shows_all_values(args, flags):
-        api.test_run(request_of(args, flags), args.ckpt, args.weights, args.overwrite)
+        api.test_run(request_of(args, flags), args.ckpt, args.weights, args.overwrite, args.perturb)
     return 0

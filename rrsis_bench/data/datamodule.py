@@ -13,10 +13,11 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from rrsis_bench.data.collate import collate
-from rrsis_bench.data.dataset import ReferringDataset, permuted
+from rrsis_bench.data.dataset import ReferringDataset, permuted, perturbed
 from rrsis_bench.data.empty_truth import rule
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
+from rrsis_bench.data.perturb.table import Choice
 from rrsis_bench.data.prepare import ensure_manifest, images_sha256, locate
 from rrsis_bench.data.sampler import ImageSampler, ResumableLoader, ResumableSampler
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
@@ -36,6 +37,9 @@ class ReferringDataModule(LightningDataModule):
         manifest_path: its manifest, once prepared.
         language_control: the engine sets it to score the test split with permuted expressions. Other than
             `permute_expressions`, it leaves the other splits alone, which may have no such permutation.
+        perturbation: the engine sets it to score the test split perturbed.
+        n_left_out: how many samples of the test split the perturbation leaves out, once set up.
+        n_unchanged: how many expressions a perturbation of words leaves as they are, once set up.
     """
 
     input_spec: InputSpec
@@ -46,6 +50,9 @@ class ReferringDataModule(LightningDataModule):
     root: Path
     manifest_path: Path
     language_control: bool = False
+    perturbation: Choice | None = None
+    n_left_out: int = 0
+    n_unchanged: int = 0
 
     def __init__(
         self,
@@ -154,6 +161,9 @@ class ReferringDataModule(LightningDataModule):
         self.test_dataset = self.open_split("test")
         if self.language_control:
             self.test_dataset = permuted(self.test_dataset, self.seed)
+        if self.perturbation is not None:
+            made = perturbed(self.test_dataset, self.perturbation)
+            self.test_dataset, self.n_left_out, self.n_unchanged = made
         # Counting before the workers exist leaves them the tokens of all expressions.
         if stage == "fit" and self._place()[0] == 0 and (cut := self.train_dataset.cut()):
             share = f"{cut:,} of {len(self.train_dataset):,} ({cut / len(self.train_dataset):.1%})"

@@ -78,6 +78,32 @@ def dataset_block(
     }
 
 
+def beside(data: ReferringDataModule) -> dict[str, dict[str, Any]]:
+    """The block of a result that no ordinary board takes: `perturbation`; empty for an ordinary result."""
+    choice = data.perturbation
+    if choice is None:
+        return {}
+    block: dict[str, Any] = {"name": choice.name, "severity": choice.severity, "version": choice.of.version}
+    return {"perturbation": {**block, "n_left_out": data.n_left_out, "n_unchanged": data.n_unchanged}}
+
+
+def beside_words(data: ReferringDataModule) -> str:
+    """What the title of a perturbed split's scores adds; "" for the split itself."""
+    choice = data.perturbation
+    if choice is None:
+        return ""
+    severity = f", severity {choice.severity}" if choice.of.graded else ""
+    counted = [
+        f"{count:,} of its samples {what}"
+        for count, what in (
+            (data.n_left_out, "left out: their words cannot be turned"),
+            (data.n_unchanged, "unchanged"),
+        )
+        if count
+    ]
+    return f", {choice.name}{severity}" + (f" ({'; '.join(counted)})" if counted else "")
+
+
 def training_block(task: ReferringSegmentationTask, trainer: Trainer, seconds: float) -> dict[str, Any]:
     """The `training` block of a result, for the training so far.
 

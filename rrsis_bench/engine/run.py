@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from rrsis_bench.boards.render.cells import percent
 from rrsis_bench.boards.tables import print_scores, scored_split
 from rrsis_bench.config import Config
 from rrsis_bench.data.dataset import why_not_permuted
+from rrsis_bench.data.perturb.table import Choice
 from rrsis_bench.engine import report
 from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, selection_split
 from rrsis_bench.engine.gallery import GalleryKeeper
@@ -151,8 +152,15 @@ def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
     return 0
 
 
-def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
-    """Score a checkpoint, a paper's own weights or a zero-shot variant on test, write and print the result."""
+def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None, perturbations: Sequence[Choice] = ()) -> int:
+    """Score a checkpoint, a paper's own weights or a zero-shot variant on test, write and print the result.
+
+    Args:
+        run: the resolved run.
+        checkpoint: the checkpoint to score; None for official weights and zero-shot variants.
+        weights: `official`, or the file of a paper's own weights; None to score the checkpoint.
+        perturbations: score the split under each of them; if there is none, score the split itself.
+    """
     started = Start()
     cli = build_cli(run)
     kind, selected_on, training = "retrained", "none", None
@@ -168,8 +176,13 @@ def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
         # The configuration of a method's official variant states `select_on: test` if its authors chose on test.
         selected_on = "test" if cli.datamodule.select_on == "test" else "none"
         _load_official(cli.model, weights)
-    with _interruptible("nothing was written; run the command again."):
-        return _score(cli, run.folder, checkpoint, selected_on, training, started, kind)
+    for choice in perturbations or (None,):
+        folder = run.folder if choice is None else run.folder.perturbed(choice.label)
+        cli.datamodule.perturbation = choice
+        with _interruptible(f"nothing was written to {folder}; run the command again."):
+            _score(cli, folder, checkpoint, selected_on, training, started, kind)
+        checkpoint = None  # the network holds it now
+    return 0
 
 
 def _check_published(task: ReferringSegmentationTask) -> None:
@@ -226,10 +239,11 @@ def _score(
 ) -> int:
     """Score on test, run the language control, write and print the result."""
     task, data, trainer = cli.model, cli.datamodule, cli.trainer
-    task.gallery = GalleryKeeper(data.dataset)
+    changed_by = data.perturbation
+    task.gallery = GalleryKeeper(data.dataset if changed_by is None else "")
     true = _test(cli, checkpoint)
     shown, task.gallery = task.gallery.gathered(), None
-    reason = why_not_permuted(list(data.test_dataset.manifest))
+    reason = why_not_permuted(list(data.test_dataset.manifest)) if changed_by is None else "a perturbed split"
     data.language_control = True
     permuted = _test(cli, None) if reason is None else None
     data.language_control = False
@@ -245,7 +259,7 @@ def _score(
     synthetic = configured.get("generator") is not None
     text = cli.config_text()
     changed = (training or {}).get("accepted_changes")
-    whole = len(data.open_split("test", limited=False).manifest)
+    whole = len(data.open_split("test", limited=False).manifest) - data.n_left_out
     result = record.build_result(
         status="changed" if changed else "complete" if len(table) == whole else "partial",
         kind="smoke" if synthetic and kind != "zero-shot" else kind,
@@ -259,9 +273,10 @@ def _score(
         language_control=control,
         no_language_control=reason,
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
+        beside=report.beside(data),
     )
     record.write_run(folder, result, table, text, gallery.text_of(shown or {}))
-    split = scored_split(data.dataset, "test", data.n_skipped("test"))
+    split = scored_split(data.dataset, "test", data.n_skipped("test")) + report.beside_words(data)
     print_scores(split, {name: true.of(protocols.get(name)) for name in names})
     if result["status"] == "partial":
         print(f"only {len(table)} of {whole} samples of the test split were scored: no board shows this result")

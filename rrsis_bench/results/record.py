@@ -76,6 +76,7 @@ def build_result(
     language_control: Mapping[str, Any] | None = None,
     no_language_control: str | None = None,
     provenance: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Result:
     """Make a result from the integers of a split.
 
@@ -95,6 +96,7 @@ def build_result(
         language_control: what the function `language_control` returned; None if there is none.
         no_language_control: why the language control could not be made, if it could not.
         provenance: what `provenance.provenance` returned.
+        beside: the block `perturbation` of a result that no ordinary board takes; None for an ordinary result.
 
     Returns:
         the result with its checksum.
@@ -131,6 +133,7 @@ def build_result(
         "efficiency": _optional(efficiency),
         "provenance": dict(provenance or {}),
         **({} if no_language_control is None else {"no_language_control": no_language_control}),
+        **{name: dict(block) for name, block in (beside or {}).items()},
     }
     return sealed(result)
 

@@ -25,6 +25,7 @@ from rrsis_bench.run.state import State
 
 RESULT, SAMPLES, CONFIG = "result.json", "samples.csv.gz", "config.yaml"
 METRICS, GALLERY, MARK = "metrics.csv", "gallery.json", ".rrsis_run.json"
+PERTURBED = "perturb"
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 STATE, LOG, JOB = "cell.json", "cell.log", "cell.job"
 _BOOKKEEPING = (STATE, LOG, JOB, locks.FILE, locks.GUARD, locks.SEEN)
@@ -103,6 +104,10 @@ class RunFolder:
     def job_path(self) -> Path:
         """The file that names the scheduler's job of a queued cell."""
         return self.path / JOB
+
+    def perturbed(self, label: str) -> RunFolder:
+        """The folder of the run's result under a perturbation, `perturb/<name>-<severity>`."""
+        return RunFolder(self.path / PERTURBED / label)
 
     # --- what is in it ------------------------------------------------------------------------------------------
 
@@ -323,6 +328,8 @@ class RunFolder:
         target.mkdir()
         for path in found:
             path.rename(target / (f"{path.name}.replaced" if path.name == RESULT else path.name))
+        for path in find([target]):  # results filed under the run
+            path.rename(path.with_name(f"{RESULT}.replaced"))
         return target
 
     def command(self, verb: str) -> str:
