@@ -16,8 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from rrsis_bench.boards import published
+from rrsis_bench.boards.beside import ROBUSTNESS, BesideTable, clean_folder, robustness_tables, why_not_under
 from rrsis_bench.boards.published import Published, PublishedCost, PublishedRow
-from rrsis_bench.boards.rows import NEEDED, RANKED_BY, Entry, Table, cost_tables, score_tables
+from rrsis_bench.boards.rows import NEEDED, RANKED_BY, Entry, Table, cost_tables, ordinary, score_tables
 from rrsis_bench.data.catalogue import benchmarks, describe
 from rrsis_bench.data.info import Kind
 from rrsis_bench.errors import UserError
@@ -38,6 +39,9 @@ NOTICES: Mapping[Kind, str] = {
 }
 """What a page says above its tables, by the kind of its data set."""
 
+NOTICE_ROBUST = (
+    "What perturbations of images and words take from a score. Tables of drawn scenes say nothing about real imagery."
+)
 NOTHING = Published({}, ())
 
 
@@ -52,7 +56,8 @@ class Board:
         tables: of what was measured.
         published: what is published on the data set.
         costs: what is published of methods' costs; on the efficiency board only.
-        layout: whether the tables show scores or costs.
+        layout: what the tables show.
+        beside: tables of results that no ordinary board takes.
         pictures: row name -> sample id -> COCO RLE counts, for the gallery.
         made: when its results were made, and by which versions; "" without results.
     """
@@ -63,14 +68,15 @@ class Board:
     tables: tuple[Table, ...]
     published: tuple[PublishedRow, ...] = ()
     costs: tuple[PublishedCost, ...] = ()
-    layout: Literal["scores", "costs"] = "scores"
+    layout: Literal["scores", "costs", "robustness"] = "scores"
+    beside: tuple[BesideTable, ...] = ()
     pictures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     made: str = ""
 
     @property
     def measured(self) -> int:
         """Number of measured rows."""
-        return sum(len(table.rows) for table in self.tables)
+        return sum(len(table.rows) for table in (*self.tables, *self.beside))
 
 
 def runs_folder(results: Path) -> Path:
@@ -115,7 +121,18 @@ def collect(results: Path) -> tuple[list[Entry], list[str]]:
                 _pictures(run, result, warnings),
             )
         )
-    return runs, warnings
+    return _placed(runs, warnings), warnings
+
+
+def _placed(runs: Sequence[Entry], warnings: list[str]) -> list[Entry]:
+    """Leave out, and name in the warnings, the results under perturbations that do not belong to the one above them."""
+    clean = {run.folder: run for run in ordinary(runs)}
+    kept = []
+    for run in runs:
+        reason = why_not_under(run, clean.get(clean_folder(run) or "")) if "perturbation" in run.result else None
+        warnings += [] if reason is None else [reason]
+        kept += [run] if reason is None else []
+    return kept
 
 
 def _pictures(folder: RunFolder, result: Mapping[str, Any], warnings: list[str]) -> Mapping[str, str]:
@@ -142,7 +159,7 @@ def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -
         _ = (result["method"]["variant"], result["metrics"][DEFAULT][RANKED_BY]["value"], result["samples_sha256"])
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a complete result: {error} is missing. Test the run again.") from error
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == EFFICIENCY:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in (EFFICIENCY, ROBUSTNESS):
         raise UserError(f"{path}: '{name}' cannot name a data set. Test the run again under another name.")
     # <dataset>/<method>@<variant>/seed<k>
     if len(folder.parts) >= 3 and re.fullmatch(r"seed\d+", folder.name) and folder.parts[-3] != name:
@@ -159,11 +176,11 @@ def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING) -> list[Bo
         numbers: what is published, from `published.read`.
     """
     by_name: dict[str, list[Entry]] = defaultdict(list)
-    for run in runs:
+    for run in ordinary(runs):
         dataset = run.result["dataset"]
         synthetic = is_synthetic(dataset)
         misplaced = run.result["kind"] != "zero-shot" and synthetic != (run.result["kind"] == SMOKE)
-        if misplaced or (not synthetic and dataset["name"] in (SMOKE, EFFICIENCY)):
+        if misplaced or (not synthetic and dataset["name"] in (SMOKE, EFFICIENCY, ROBUSTNESS)):
             continue  # `collect` has refused and named it; a caller's own list gets no further either.
         by_name[SMOKE if synthetic else dataset["name"]].append(run)
     # A benchmark has a board before anyone has a result for it.
@@ -171,7 +188,16 @@ def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING) -> list[Bo
     others = sorted(set(by_name) - set(first))
     boards = [make_board(name, by_name[name], numbers) for name in (*first, *others)]
     real = [run for name, members in by_name.items() if name != SMOKE for run in members]
-    return [*boards, make_board(EFFICIENCY, real, numbers)]
+    return [*boards, make_board(EFFICIENCY, real, numbers), *_beside(runs)]
+
+
+def _beside(runs: Sequence[Entry]) -> list[Board]:
+    """The boards of results that no ordinary board takes, as far as there are any."""
+    tables = tuple(robustness_tables(runs))
+    if not tables:
+        return []
+    made = _made([run for run in runs if "perturbation" in run.result])
+    return [Board(ROBUSTNESS, "Robustness", NOTICE_ROBUST, (), layout="robustness", beside=tables, made=made)]
 
 
 def make_board(name: str, runs: Sequence[Entry] = (), numbers: Published = NOTHING) -> Board:

@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-verbs of `data` and their options."""
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
     words.add_parser("list", help="all data sets: title, kind, published sizes, folder", allow_abbrev=False)
+    perturbations = words.add_parser(
+        "perturbations", help="all perturbations that `test --perturb` takes", allow_abbrev=False
+    )
+    perturbations.add_argument(
+        "--page", type=as_path, metavar="DIR", help="write robustness.md with examples, and robustness.jpg, there"
+    )
     for word, summary in (
         ("prepare", "write the manifest that training and testing read"),
         ("verify", "check every file and name each defect; exit code 3 if there are errors"),
@@ -53,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the sub-verb."""
     if args.word == "list":
         return _list()
+    if args.word == "perturbations":
+        return _perturbations(args)
     located = _locate(args)
     words = {"prepare": _prepare, "verify": _verify, "stats": _stats, "show": _show}
     return words[args.word](located, args)
@@ -87,6 +95,26 @@ def _list() -> int:
         table.add_row(name, info.title, info.kind, *counts, found)
     terminal.show(table)
     terminal.say("\nWhere to get a data set, and what its folder must hold: rrsis-bench data verify NAME")
+    return 0
+
+
+def _perturbations(args: argparse.Namespace) -> int:
+    from rich.table import Table
+
+    from rrsis_bench.data.perturb import page
+    from rrsis_bench.data.perturb.table import PERTURBATIONS
+
+    if args.page is not None:
+        for path in page.write(args.page):
+            print(f"wrote {path}")
+        return 0
+    table = Table(box=None, pad_edge=False)
+    for head in ("name", "changes", "severities", "version", "what it does"):
+        table.add_column(head)
+    for one in PERTURBATIONS.values():
+        changes = {"image": "image", "words": "words", "turn": "image and words"}[one.kind]
+        table.add_row(one.name, changes, "1-5" if one.graded else "", str(one.version), one.what)
+    terminal.show(table)
     return 0
 
 

@@ -152,7 +152,7 @@ def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
     return 0
 
 
-def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None, perturbations: Sequence[Choice] = ()) -> int:
+def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None, perturbations: Sequence[Choice]) -> int:
     """Score a checkpoint, a paper's own weights or a zero-shot variant on test, write and print the result.
 
     Args:

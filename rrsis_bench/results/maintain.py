@@ -22,7 +22,7 @@ from rrsis_bench.results.samples import SampleTable, encode, read_samples
 from rrsis_bench.results.schema import violations
 from rrsis_bench.results.upgrade import Upgrader
 from rrsis_bench.run import seal
-from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.folder import RunFolder, find
 
 
 def check(path: Path) -> list[str]:
@@ -213,7 +213,7 @@ def _stripped(value: Any) -> Any:
 def export(run: Path, to: Path) -> Path:
     """Copy a run's files to `<to>/<dataset>/<method>@<variant>/seed<k>`, without host names and absolute paths.
 
-    The copy replaces an earlier result of the same seed.
+    The copy replaces an earlier result of the same seed. Results filed under the run are copied with it.
 
     Returns:
         the folder written.
@@ -234,6 +234,8 @@ def export(run: Path, to: Path) -> Path:
     result = seal.read(path)
     method, dataset = result["method"], result["dataset"]
     target = RunFolder.of(dataset["name"], method["name"], method["variant"], _seed(result, path), to)
+    if block := result.get("perturbation"):
+        target = target.perturbed(f"{block['name']}-{block['severity']}")
     if target.is_finished and target.result_path.resolve() == path.resolve():
         raise UserError(f"{run} is already in its place under {to}.")
     config = strip_paths(source.config_path.read_text(encoding="utf-8"))
@@ -244,6 +246,9 @@ def export(run: Path, to: Path) -> Path:
         cleaned["provenance"]["config_sha256"] = sha256_text(config)
     pictures = gallery.text_of(gallery.read(source, dataset, table))
     record.write_run(target, {**cleaned, "metrics": result["metrics"]}, table, config, pictures, mark=False)
+    for beside in find([source.path]):
+        if beside != source.result_path:
+            export(beside.parent, to)
     return target.path
 
 
@@ -251,5 +256,6 @@ def _seed(result: seal.Result, path: Path) -> int:
     seed = (result.get("training") or {}).get("seed")
     if isinstance(seed, int):
         return seed
-    named = re.fullmatch(r"seed(\d+)", PurePosixPath(path.resolve().parent.as_posix()).name)
+    above = [folder.name for folder in PurePosixPath(path.resolve().as_posix()).parents][:3]  # or one filed under a run
+    named = next(filter(None, (re.fullmatch(r"seed(\d+)", name) for name in above)), None)
     return int(named.group(1)) if named else 0

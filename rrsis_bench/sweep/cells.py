@@ -80,8 +80,28 @@ def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
         return Verdict("outdated", f"the test split of {cell.dataset} has changed since")
     seconds = state.seconds if ours and state is not None else (result.get("training") or {}).get("seconds")
     first = result["metrics"][result["protocols"][0]]
+    if left := unscored(cell):
+        return Verdict("interrupted", f"not scored under {', '.join(left)} yet")
     scores = (first["miou"]["value"], first["oiou"]["value"])
     return Verdict("done", "", seconds, scores if None not in scores else None)
+
+
+def unscored(cell: Cell) -> list[str]:
+    """The cell's perturbations without a sound result of their present version."""
+    if not cell.perturb:
+        return []
+    from rrsis_bench.data.perturb.table import choices
+
+    found = []
+    for name, choice in zip(cell.perturb, choices(cell.perturb), strict=True):
+        folder = cell.folder.perturbed(choice.label)
+        try:
+            block = folder.result(brief=True).get("perturbation") if folder.is_finished else None
+        except UserError:
+            block = None
+        if block is None or block["version"] != choice.of.version:
+            found.append(name)
+    return found
 
 
 def _difference_from_file(cell: Cell) -> str | None:

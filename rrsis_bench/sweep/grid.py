@@ -3,7 +3,7 @@
 `configs/sweeps/README.md` documents the keys of the file.
 
 A named cell has the variant `<variant>+<name>`, so that its runs and rows differ from the method's own. It takes data
-sets, seeds, trainer, protocol, recipe and flags from the sweep unless it states its own.
+sets, seeds, trainer, protocol, recipe, flags and perturb from the sweep unless it states its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,20 @@ from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import RunRequest
 from rrsis_bench.run.resolve import resolve
 
-_KEYS = ("methods", "datasets", "seeds", "variants", "trainer", "protocol", "recipe", "flags", "cells", "slurm")
-_CELL_KEYS = ("method", "dataset", "datasets", "variant", "seeds", "trainer", "protocol", "recipe", "flags")
+_KEYS = (
+    "methods",
+    "datasets",
+    "seeds",
+    "variants",
+    "trainer",
+    "protocol",
+    "recipe",
+    "flags",
+    "perturb",
+    "cells",
+    "slurm",
+)
+_CELL_KEYS = ("method", "dataset", "datasets", "variant", "seeds", "trainer", "protocol", "recipe", "flags", "perturb")
 _CHOICES = ("trainer", "protocol", "recipe")
 _GROUPS = ("model", "data", "trainer", "checkpoint_every_n_steps")
 
@@ -40,12 +52,14 @@ class Cell:
         request: the request that `fit` gets.
         folder: the run folder.
         config: the configuration that the request resolves to.
+        perturb: perturbations to score the run under, as `test --perturb` takes them.
     """
 
     name: str
     request: RunRequest
     folder: RunFolder
     config: Config
+    perturb: tuple[str, ...] = ()
 
     @property
     def dataset(self) -> str:
@@ -72,6 +86,11 @@ class Cell:
         """The words of the cell's command line after `rrsis-bench`."""
         return ("fit", *self.request.choice_words(), "--resume", "auto", *self.request.value_words())
 
+    def perturb_words(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The words of the command line that scores the trained run under perturbations."""
+        asked = (word for name in names for word in ("--perturb", name))
+        return ("test", "--run", str(self.folder), *asked, "--overwrite")
+
     @property
     def config_hash(self) -> str:
         """sha256 of the configuration."""
@@ -84,6 +103,7 @@ class Cell:
             "request": self.request.to_json(),
             "folder": str(self.folder),
             "config": self.config,
+            "perturb": list(self.perturb),
         }
         return json.dumps(plain, default=str)
 
@@ -92,7 +112,7 @@ class Cell:
         """The cell whose `to_json` gave a text."""
         plain = json.loads(text)
         request, folder = RunRequest.from_json(plain["request"]), RunFolder(Path(plain["folder"]))
-        return cls(plain["name"], request, folder, plain["config"])
+        return cls(plain["name"], request, folder, plain["config"], tuple(plain["perturb"]))
 
 
 @dataclass(frozen=True)
@@ -153,6 +173,7 @@ class _Reader:
         self.seeds = self._seeds(loaded, [0])
         self.datasets = self._names(loaded, "datasets", "")
         self.flags = self._flags(loaded, "")
+        self.perturb = self._perturb(loaded, "", ())
 
     def cells(self) -> Iterator[Cell]:
         """Yield the cells of the grid, then the named cells."""
@@ -165,7 +186,9 @@ class _Reader:
         for dataset in self.datasets:
             for method in methods:
                 for variant in variants[method]:
-                    yield from self._seeded(method, dataset, variant, "", self.loaded, self.flags, self.seeds)
+                    yield from self._seeded(
+                        method, dataset, variant, "", self.loaded, self.flags, self.seeds, self.perturb
+                    )
         for name, cell in self.mapping(self.loaded, "cells").items():
             yield from self._named(str(name), cell)
 
@@ -185,9 +208,8 @@ class _Reader:
         flags = {**self.flags, **self._flags(cell, where)}
         for dataset in datasets:
             variant = cell.get("variant")
-            yield from self._seeded(
-                str(cell["method"]), dataset, variant, name, inherited, flags, self._seeds(cell, self.seeds)
-            )
+            seeds, perturb = self._seeds(cell, self.seeds), self._perturb(cell, where, self.perturb)
+            yield from self._seeded(str(cell["method"]), dataset, variant, name, inherited, flags, seeds, perturb)
 
     def _seeded(
         self,
@@ -198,6 +220,7 @@ class _Reader:
         choices: Mapping[str, Any],
         flags: Mapping[str, Any],
         seeds: list[int],
+        perturb: tuple[str, ...],
     ) -> Iterator[Cell]:
         if variant is None:
             data = config.load_yaml(config.find("datasets", dataset))
@@ -214,7 +237,9 @@ class _Reader:
                 run = resolve(request)
             except UsageError as error:
                 raise UsageError(f"{self.path}: {error}") from error
-            yield Cell(relative.as_posix(), request, run.folder, run.config)
+            if perturb and int(run.config["trainer"].get("num_nodes") or 1) > 1:
+                raise self._error("perturb: a cell on several nodes is scored by hand, with test --perturb")
+            yield Cell(relative.as_posix(), request, run.folder, run.config, perturb)
 
     def _variants(self, methods: list[str]) -> dict[str, list[Any]]:
         asked = self.loaded.get("variants")
@@ -241,6 +266,19 @@ class _Reader:
         if not good or not all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in value):
             raise self._error(f"seeds must be a list of whole numbers from 0, not {shown(value)}")
         return list(value)
+
+    def _perturb(self, block: Mapping[str, Any], where: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        names = self._names(block, "perturb", where)
+        if "perturb" not in block:
+            return default
+        if names:
+            from rrsis_bench.data.perturb.table import choices
+
+            try:
+                choices(names)
+            except UsageError as error:
+                raise self._error(f"{_join(where, 'perturb')}: {error}") from error
+        return tuple(names)
 
     def _flags(self, block: Mapping[str, Any], where: str) -> dict[str, Any]:
         flags = self.mapping(block, "flags", where)
