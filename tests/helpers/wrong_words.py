@@ -262,6 +262,12 @@ fit --method lavt --trainer.accumulate_grad_batches=3 --data.global_batch=16
 fit --method lavt --resume file.txt
 test --ckpt file.txt --method lavt
 test --weights no.pth --method lavt --out run
+test --run ready --perturb hase
+test --run ready --perturb haze:9
+test --run ready --perturb mirror:2
+test --run ready --perturb haze --perturb haze:3
+test --run no --perturb haze
+data perturbations --page file.txt
 test --weights official --method lavt --out run
 validate --ckpt file.txt --method lavt
 methods check lavt --variant huge

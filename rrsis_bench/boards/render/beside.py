@@ -15,8 +15,8 @@ LEGENDS: Mapping[str, str] = {
         "mIoU in percent under `native-v1`, mean over seeds: clean, and under each perturbation with its severity "
         "(`name:severity`, see docs/robustness.md). Drop: the mean over the perturbations of 1 - perturbed / clean, "
         "both on the same samples; 95 %: its bootstrap interval over photographs. #: rank group by the drop, the "
-        "smallest first; methods whose difference from the best of their group is no more than chance share a rank. The board "
-        "says what a method loses, not how good it is: a method that scores low clean has little to lose."
+        "smallest first; methods whose difference from the best of their group is no more than chance share a rank. "
+        "The board says what a method loses, not how good it is: a method that scores low clean has little to lose."
     ),
 }
 """Layout of a board -> what its columns mean."""

@@ -95,7 +95,7 @@ def cloud(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
 def low_sun(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """A low sun: light of 0.8 to 0.3 of the day's, and bluer, since the sky gives more of it."""
     light = _SUN[severity - 1]
-    gains = np.array([light * (0.85 + 0.15 * light), light, light + 0.25 * light * (1 - light)], np.float32)
+    gains = np.array([light * (0.85 + 0.15 * light), light, light + 0.5 * light * (1 - light)], np.float32)
     return _rounded(image * gains)
 
 

@@ -133,7 +133,7 @@ FRAMES: Mapping[int, tuple[str, ...]] = {
 CLAUSE_FRAMES: Mapping[int, tuple[str, ...]] = {
     1: ("please segment this: {}",),
     2: ("can you segment what I mean, please? {}",),
-    3: ("could you please outline what the next sentence is about? {}",),
+    3: ("could you please outline what this sentence is about? {}",),
     4: ("I would be grateful if you could outline what I describe now. {}",),
     5: ("hello, I hope you are well. Would you be so kind as to mark what I describe now? {} Thank you very much.",),
 }
