@@ -76,7 +76,7 @@ class Board:
     @property
     def measured(self) -> int:
         """Number of measured rows."""
-        return sum(len(table.rows) for table in (*self.tables, *self.beside))
+        return sum(len(table.rows) for table in self.tables) + sum(len(table.rows) for table in self.beside)
 
 
 def runs_folder(results: Path) -> Path:

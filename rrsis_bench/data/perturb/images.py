@@ -134,4 +134,5 @@ def _smooth(size: tuple[int, ...], cells: tuple[int, ...], rng: np.random.Genera
 
 
 def _rounded(values: NDArray[Any]) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    rounded: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return rounded
