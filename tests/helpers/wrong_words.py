@@ -267,7 +267,6 @@ test --run ready --perturb haze:9
 test --run ready --perturb mirror:2
 test --run ready --perturb haze --perturb haze:3
 test --run no --perturb haze
-data perturbations --page file.txt
 test --weights official --method lavt --out run
 validate --ckpt file.txt --method lavt
 methods check lavt --variant huge
