@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,13 +86,15 @@ def test(
     out: Path | str | None = None,
     overwrite: bool = False,
     perturb: str | None = None,
+    exclude_overlap: Path | str | None = None,
 ) -> dict[str, Any]:
     """Score a checkpoint on the test split and write the result.
 
     Args:
         run: run folder of `fit`; None if `ckpt` or `weights` names the checkpoint, or for a zero-shot variant.
         method: registry name; None for the run's.
-        dataset: name of the data set; None for the run's, else `tiny`.
+        dataset: name of the data set; None for the run's, else `tiny`. With `run`, another data set than its own gives
+            a result in `on/<dataset>` under the run folder.
         variant: name of the method's variant; None for the run's, else the data set's default.
         trainer: name of the trainer preset.
         recipe: name of the method's recipe.
@@ -105,6 +108,7 @@ def test(
         overwrite: replace a result that the folder holds.
         perturb: `NAME` or `NAME:SEVERITY` of a perturbation (`rrsis-bench data perturbations`); the result then lies in
             `perturb/<name>-<severity>` under the run folder.
+        exclude_overlap: a list of `rrsis-bench data overlap`; test images with a twin in the training are left out.
 
     Returns:
         the content of `result.json`.
@@ -116,7 +120,8 @@ def test(
         method, dataset, variant, trainer, recipe, protocol, seed, _paths(config), values or {}, _path(run), _path(out)
     )
     named = () if perturb is None else (perturb,)
-    (folder,) = test_run(request, _path(ckpt), None if weights is None else str(weights), overwrite, named)
+    weights = None if weights is None else str(weights)
+    (folder,) = test_run(request, _path(ckpt), weights, overwrite, named, _path(exclude_overlap))
     return folder.result()
 
 
@@ -159,6 +164,7 @@ def test_run(
     weights: str | None = None,
     overwrite: bool = False,
     perturb: Sequence[str] = (),
+    exclude_overlap: Path | None = None,
 ) -> list[RunFolder]:
     """Score a checkpoint on the test split and write the result; see `test`.
 
@@ -168,13 +174,18 @@ def test_run(
         weights: `official` or a file, in place of a run or checkpoint.
         overwrite: replace results that the folders hold.
         perturb: perturbations to score under, each one a result; none for the split itself.
+        exclude_overlap: a list of near-duplicates to leave out; None for none.
 
     Returns:
         the folder of each result.
     """
     from rrsis_bench.data.perturb.table import choices
+    from rrsis_bench.run.transfer import transferred
 
     asked = choices(perturb)
+    request, transfer = transferred(request, exclude_overlap)
+    if asked and transfer is not None:
+        raise UsageError("--perturb is scored on the run's own data set; leave --dataset and --exclude-overlap out.")
     if weights is None:
         run, checkpoint = _with_checkpoint(request, ckpt)
     else:
@@ -183,6 +194,8 @@ def test_run(
         if request.out is None:
             raise UsageError("--weights: say where the result goes with --out DIR.")
         run, checkpoint = _resolved(request), None
+    if transfer is not None:
+        run = replace(run, folder=run.folder.elsewhere(transfer.label(run.config["data"]["dataset"])))
     folders = [run.folder.perturbed(choice.label) for choice in asked] or [run.folder]
     if is_first_process():
         for folder in (run.folder, *folders):
@@ -193,7 +206,7 @@ def test_run(
             folder.prove_writable()
     from rrsis_bench.engine.run import test as score_test
 
-    score_test(run, checkpoint, weights, asked)
+    score_test(run, checkpoint, weights, asked, transfer)
     return folders
 
 

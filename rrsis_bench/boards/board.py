@@ -16,9 +16,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from rrsis_bench.boards import published
-from rrsis_bench.boards.beside import ROBUSTNESS, BesideTable, clean_folder, robustness_tables, why_not_under
+from rrsis_bench.boards.beside import (
+    ROBUSTNESS,
+    TRANSFER,
+    BesideTable,
+    clean_folder,
+    robustness_tables,
+    transfer_tables,
+    why_not_under,
+)
 from rrsis_bench.boards.published import Published, PublishedCost, PublishedRow
-from rrsis_bench.boards.rows import NEEDED, RANKED_BY, Entry, Table, cost_tables, ordinary, score_tables
+from rrsis_bench.boards.rows import BESIDE, NEEDED, RANKED_BY, Entry, Table, cost_tables, ordinary, score_tables
 from rrsis_bench.data.catalogue import benchmarks, describe
 from rrsis_bench.data.info import Kind
 from rrsis_bench.errors import UserError
@@ -41,6 +49,10 @@ NOTICES: Mapping[Kind, str] = {
 
 NOTICE_ROBUST = (
     "What perturbations of images and words take from a score. Tables of drawn scenes say nothing about real imagery."
+)
+NOTICE_TRANSFER = "What a run scores on other data sets than its own."
+NOTICE_DRAWN = (
+    "Some of these are drawn scenes: their numbers show that the suite works, and say nothing of real imagery."
 )
 NOTHING = Published({}, ())
 
@@ -68,7 +80,7 @@ class Board:
     tables: tuple[Table, ...]
     published: tuple[PublishedRow, ...] = ()
     costs: tuple[PublishedCost, ...] = ()
-    layout: Literal["scores", "costs", "robustness"] = "scores"
+    layout: Literal["scores", "costs", "robustness", "transfer"] = "scores"
     beside: tuple[BesideTable, ...] = ()
     pictures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     made: str = ""
@@ -125,11 +137,11 @@ def collect(results: Path) -> tuple[list[Entry], list[str]]:
 
 
 def _placed(runs: Sequence[Entry], warnings: list[str]) -> list[Entry]:
-    """Leave out, and name in the warnings, the results under perturbations that do not belong to the one above them."""
+    """Leave out, and name in the warnings, the results filed under a run that do not belong to it."""
     clean = {run.folder: run for run in ordinary(runs)}
     kept = []
     for run in runs:
-        reason = why_not_under(run, clean.get(clean_folder(run) or "")) if "perturbation" in run.result else None
+        reason = None if run.folder in clean else why_not_under(run, clean.get(clean_folder(run) or ""))
         warnings += [] if reason is None else [reason]
         kept += [run] if reason is None else []
     return kept
@@ -159,7 +171,7 @@ def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -
         _ = (result["method"]["variant"], result["metrics"][DEFAULT][RANKED_BY]["value"], result["samples_sha256"])
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a complete result: {error} is missing. Test the run again.") from error
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in (EFFICIENCY, ROBUSTNESS):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in (EFFICIENCY, ROBUSTNESS, TRANSFER):
         raise UserError(f"{path}: '{name}' cannot name a data set. Test the run again under another name.")
     # <dataset>/<method>@<variant>/seed<k>
     if len(folder.parts) >= 3 and re.fullmatch(r"seed\d+", folder.name) and folder.parts[-3] != name:
@@ -180,7 +192,7 @@ def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING) -> list[Bo
         dataset = run.result["dataset"]
         synthetic = is_synthetic(dataset)
         misplaced = run.result["kind"] != "zero-shot" and synthetic != (run.result["kind"] == SMOKE)
-        if misplaced or (not synthetic and dataset["name"] in (SMOKE, EFFICIENCY, ROBUSTNESS)):
+        if misplaced or (not synthetic and dataset["name"] in (SMOKE, EFFICIENCY, ROBUSTNESS, TRANSFER)):
             continue  # `collect` has refused and named it; a caller's own list gets no further either.
         by_name[SMOKE if synthetic else dataset["name"]].append(run)
     # A benchmark has a board before anyone has a result for it.
@@ -193,11 +205,16 @@ def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING) -> list[Bo
 
 def _beside(runs: Sequence[Entry]) -> list[Board]:
     """The boards of results that no ordinary board takes, as far as there are any."""
-    tables = tuple(robustness_tables(runs))
-    if not tables:
-        return []
-    made = _made([run for run in runs if "perturbation" in run.result])
-    return [Board(ROBUSTNESS, "Robustness", NOTICE_ROBUST, (), layout="robustness", beside=tables, made=made)]
+    perturbed, moved = ([run for run in runs if block in run.result] for block in BESIDE)
+    found = []
+    if tables := tuple(robustness_tables(runs)):
+        made = _made(perturbed)
+        found += [Board(ROBUSTNESS, "Robustness", NOTICE_ROBUST, (), layout="robustness", beside=tables, made=made)]
+    if tables := tuple(transfer_tables(runs)):
+        drawn = any(is_synthetic(run.result["dataset"]) for run in moved)
+        notice = f"{NOTICE_TRANSFER}{' ' + NOTICE_DRAWN if drawn else ''}"
+        found += [Board(TRANSFER, "Transfer", notice, (), layout="transfer", beside=tables, made=_made(moved))]
+    return found
 
 
 def make_board(name: str, runs: Sequence[Entry] = (), numbers: Published = NOTHING) -> Board:

@@ -25,7 +25,7 @@ from rrsis_bench.stats.ranks import Placement, rank_groups
 RANKED_BY = "miou"
 """Metric, under `native-v1`, that orders and ranks the rows of a table."""
 
-BESIDE = ("perturbation",)
+BESIDE = ("perturbation", "transfer")
 """Blocks of a result that no ordinary table takes."""
 
 NEEDED = {

@@ -33,6 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     perturbations.add_argument(
         "--page", type=as_path, metavar="DIR", help="write robustness.md with examples, and robustness.jpg, there"
     )
+    overlap = words.add_parser(
+        "overlap", help="list images of two data sets, or of one, that look alike", allow_abbrev=False
+    )
+    overlap.add_argument("a", metavar="A", help="a data set, such as the one that a run was trained on")
+    overlap.add_argument("b", metavar="B", help="the other one; A again for the splits of one data set")
+    overlap.add_argument("--out", type=as_path, metavar="FILE", help="list to write (default: ./overlap-A-B.jsonl)")
+    overlap.add_argument(
+        "--pictures", type=as_path, metavar="FILE", help="picture of the first pairs to write, such as pairs.jpg"
+    )
     for word, summary in (
         ("prepare", "write the manifest that training and testing read"),
         ("verify", "check every file and name each defect; exit code 3 if there are errors"),
@@ -61,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
         return _list()
     if args.word == "perturbations":
         return _perturbations(args)
+    if args.word == "overlap":
+        return _overlap(args)
     located = _locate(args)
     words = {"prepare": _prepare, "verify": _verify, "stats": _stats, "show": _show}
     return words[args.word](located, args)
@@ -115,6 +126,34 @@ def _perturbations(args: argparse.Namespace) -> int:
         changes = {"image": "image", "words": "words", "turn": "image and words"}[one.kind]
         table.add_row(one.name, changes, "1-5" if one.graded else "", str(one.version), one.what)
     terminal.show(table)
+    return 0
+
+
+def _overlap(args: argparse.Namespace) -> int:
+    from rrsis_bench.data import overlap
+    from rrsis_bench.data.catalogue import settings
+    from rrsis_bench.data.pixels import ImageError, encoded
+    from rrsis_bench.data.prepare import locate
+    from rrsis_bench.files import prove_writable, write_bytes, write_text
+
+    out: Path = args.out or Path(f"overlap-{args.a}-{args.b}.jsonl")
+    prove_writable(out, *([args.pictures] if args.pictures else []))
+    located = {name: locate(settings(name)) for name in dict.fromkeys((args.a, args.b))}
+    hashed = {name: overlap.hashed(one) for name, one in located.items()}
+    found = overlap.twins(hashed[args.a], hashed[args.b])
+    for (here, there), count in overlap.tally(found).items():
+        print(f"{args.a} {here} - {args.b} {there}: {count:,} pairs")
+    if not found:
+        print(f"no image of {args.a} looks like another one of {args.b}")
+    write_text(out, overlap.text_of(args.a, args.b, overlap.DISTANCE, found))
+    print(f"wrote {out}")
+    if args.pictures and found:
+        drawn = overlap.picture(found, {name: one.root for name, one in located.items()})
+        try:
+            write_bytes(args.pictures, encoded(args.pictures.suffix, drawn))
+        except ImageError as error:
+            raise UsageError(f"--pictures {args.pictures}: {error}.") from error
+        print(f"wrote {args.pictures}")
     return 0
 
 

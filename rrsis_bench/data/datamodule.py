@@ -12,6 +12,7 @@ from typing import Any
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from rrsis_bench.data.categories import Transfer
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import ReferringDataset, permuted, perturbed
 from rrsis_bench.data.empty_truth import rule
@@ -39,6 +40,8 @@ class ReferringDataModule(LightningDataModule):
             `permute_expressions`, it leaves the other splits alone, which may have no such permutation.
         perturbation: the engine sets it to score the test split perturbed.
         n_left_out: how many samples of the test split the perturbation leaves out, once set up.
+        transfer: the engine sets it to score a run of another data set, or to leave near-duplicates out.
+        n_excluded: how many samples of the test split are left out as near-duplicates, once set up.
         n_unchanged: how many expressions a perturbation of words leaves as they are, once set up.
     """
 
@@ -53,6 +56,8 @@ class ReferringDataModule(LightningDataModule):
     perturbation: Choice | None = None
     n_left_out: int = 0
     n_unchanged: int = 0
+    transfer: Transfer | None = None
+    n_excluded: int = 0
 
     def __init__(
         self,
@@ -159,6 +164,8 @@ class ReferringDataModule(LightningDataModule):
         self.train_dataset = self.open_split("train", training=True)
         self.val_dataset = self.open_split(self.select_on)
         self.test_dataset = self.open_split("test")
+        if self.transfer is not None and self.transfer.overlap is not None:
+            self.n_excluded = self._leave_out(self.transfer.overlap.images)
         if self.language_control:
             self.test_dataset = permuted(self.test_dataset, self.seed)
         if self.perturbation is not None:
@@ -171,6 +178,17 @@ class ReferringDataModule(LightningDataModule):
             print(f"{share} training expressions are longer than {length} tokens and lose their end", flush=True)
         if stage == "fit" and self._place()[0] == 0 and (empty := locate(self._config).empty(self.manifest_path)):
             print(f"rrsis-bench: warning: {empty}", file=sys.stderr, flush=True)
+
+    def _leave_out(self, images: frozenset[str]) -> int:
+        """Leave the samples of some photographs out of the test split.
+
+        Returns:
+            how many these are.
+        """
+        manifest = self.test_dataset.manifest
+        kept = [place for place, pair in enumerate(manifest) if pair.image_id not in images]
+        self.test_dataset.manifest = manifest.take(kept)
+        return len(manifest) - len(kept)
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint says of its data: names, limits, the sha256 of the manifest and that of all images."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rrsis_bench import registry
 from rrsis_bench.cost.profile import Precision, efficiency
 from rrsis_bench.data import empty_truth
+from rrsis_bench.data.categories import split_of
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
@@ -79,8 +80,15 @@ def dataset_block(
 
 
 def beside(data: ReferringDataModule) -> dict[str, dict[str, Any]]:
-    """The block of a result that no ordinary board takes: `perturbation`; empty for an ordinary result."""
-    choice = data.perturbation
+    """The block of a result that no ordinary board takes: `perturbation` or `transfer`; empty for an ordinary one."""
+    choice, transfer = data.perturbation, data.transfer
+    if transfer is not None:
+        parts = split_of((pair.category for pair in data.test_dataset.manifest), transfer.classes)
+        shared, unseen = (None, None) if parts is None else parts
+        found: dict[str, Any] = {"trained_on": transfer.trained_on, "shared": shared, "unseen": unseen}
+        if transfer.overlap is not None:
+            found["excluded"] = {"n_samples": data.n_excluded, "list_sha256": transfer.overlap.sha256}
+        return {"transfer": found}
     if choice is None:
         return {}
     block: dict[str, Any] = {"name": choice.name, "severity": choice.severity, "version": choice.of.version}
@@ -88,8 +96,13 @@ def beside(data: ReferringDataModule) -> dict[str, dict[str, Any]]:
 
 
 def beside_words(data: ReferringDataModule) -> str:
-    """What the title of a perturbed split's scores adds; "" for the split itself."""
+    """What the title of the scores adds for a result that no ordinary board takes; "" for any other."""
     choice = data.perturbation
+    if data.transfer is not None:
+        block = beside(data)["transfer"]
+        common = "" if block["shared"] or block["unseen"] is None else ", no class in common: all are unseen"
+        out = f", {data.n_excluded:,} near-duplicates left out" if "excluded" in block else ""
+        return f", trained on {block['trained_on']}{common}{out}"
     if choice is None:
         return ""
     severity = f", severity {choice.severity}" if choice.of.graded else ""

@@ -17,6 +17,7 @@ import yaml
 from rrsis_bench.boards.render.cells import percent
 from rrsis_bench.boards.tables import print_scores, scored_split
 from rrsis_bench.config import Config
+from rrsis_bench.data.categories import Transfer
 from rrsis_bench.data.dataset import why_not_permuted
 from rrsis_bench.data.perturb.table import Choice
 from rrsis_bench.engine import report
@@ -152,7 +153,13 @@ def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
     return 0
 
 
-def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None, perturbations: Sequence[Choice]) -> int:
+def test(
+    run: ResolvedRun,
+    checkpoint: Path | None,
+    weights: str | None,
+    perturbations: Sequence[Choice],
+    transfer: Transfer | None,
+) -> int:
     """Score a checkpoint, a paper's own weights or a zero-shot variant on test, write and print the result.
 
     Args:
@@ -160,6 +167,7 @@ def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None, perturb
         checkpoint: the checkpoint to score; None for official weights and zero-shot variants.
         weights: `official`, or the file of a paper's own weights; None to score the checkpoint.
         perturbations: score the split under each of them; if there is none, score the split itself.
+        transfer: what makes this a run on another data set, or one without near-duplicates; None for neither.
     """
     started = Start()
     cli = build_cli(run)
@@ -176,6 +184,7 @@ def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None, perturb
         # The configuration of a method's official variant states `select_on: test` if its authors chose on test.
         selected_on = "test" if cli.datamodule.select_on == "test" else "none"
         _load_official(cli.model, weights)
+    cli.datamodule.transfer = transfer
     for choice in perturbations or (None,):
         folder = run.folder if choice is None else run.folder.perturbed(choice.label)
         cli.datamodule.perturbation = choice
@@ -239,11 +248,13 @@ def _score(
 ) -> int:
     """Score on test, run the language control, write and print the result."""
     task, data, trainer = cli.model, cli.datamodule, cli.trainer
-    changed_by = data.perturbation
-    task.gallery = GalleryKeeper(data.dataset if changed_by is None else "")
+    changed_by = data.perturbation or data.transfer
+    task.gallery = GalleryKeeper("" if changed_by else data.dataset)
     true = _test(cli, checkpoint)
     shown, task.gallery = task.gallery.gathered(), None
-    reason = why_not_permuted(list(data.test_dataset.manifest)) if changed_by is None else "a perturbed split"
+    reason = (
+        "a run elsewhere, or a perturbed split" if changed_by else why_not_permuted(list(data.test_dataset.manifest))
+    )
     data.language_control = True
     permuted = _test(cli, None) if reason is None else None
     data.language_control = False
@@ -259,7 +270,7 @@ def _score(
     synthetic = configured.get("generator") is not None
     text = cli.config_text()
     changed = (training or {}).get("accepted_changes")
-    whole = len(data.open_split("test", limited=False).manifest) - data.n_left_out
+    whole = len(data.open_split("test", limited=False).manifest) - data.n_left_out - data.n_excluded
     result = record.build_result(
         status="changed" if changed else "complete" if len(table) == whole else "partial",
         kind="smoke" if synthetic and kind != "zero-shot" else kind,

@@ -233,8 +233,12 @@ def export(run: Path, to: Path) -> Path:
         raise UserError(f"{problems[0]} A result that fails its check is not exported.")
     result = seal.read(path)
     method, dataset = result["method"], result["dataset"]
-    target = RunFolder.of(dataset["name"], method["name"], method["variant"], _seed(result, path), to)
-    if block := result.get("perturbation"):
+    transfer, block = result.get("transfer"), result.get("perturbation")
+    filed = dataset["name"] if transfer is None else transfer["trained_on"]
+    target = RunFolder.of(filed, method["name"], method["variant"], _seed(result, path), to)
+    if transfer is not None:
+        target = target.elsewhere(source.path.name)
+    if block is not None:
         target = target.perturbed(f"{block['name']}-{block['severity']}")
     if target.is_finished and target.result_path.resolve() == path.resolve():
         raise UserError(f"{run} is already in its place under {to}.")

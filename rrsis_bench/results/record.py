@@ -96,7 +96,8 @@ def build_result(
         language_control: what the function `language_control` returned; None if there is none.
         no_language_control: why the language control could not be made, if it could not.
         provenance: what `provenance.provenance` returned.
-        beside: the block `perturbation` of a result that no ordinary board takes; None for an ordinary result.
+        beside: the block `perturbation` or `transfer` of a result that no ordinary board takes; None for an
+            ordinary result.
 
     Returns:
         the result with its checksum.

@@ -25,7 +25,7 @@ from rrsis_bench.run.state import State
 
 RESULT, SAMPLES, CONFIG = "result.json", "samples.csv.gz", "config.yaml"
 METRICS, GALLERY, MARK = "metrics.csv", "gallery.json", ".rrsis_run.json"
-PERTURBED = "perturb"
+PERTURBED, ELSEWHERE = "perturb", "on"
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 STATE, LOG, JOB = "cell.json", "cell.log", "cell.job"
 _BOOKKEEPING = (STATE, LOG, JOB, locks.FILE, locks.GUARD, locks.SEEN)
@@ -108,6 +108,10 @@ class RunFolder:
     def perturbed(self, label: str) -> RunFolder:
         """The folder of the run's result under a perturbation, `perturb/<name>-<severity>`."""
         return RunFolder(self.path / PERTURBED / label)
+
+    def elsewhere(self, label: str) -> RunFolder:
+        """The folder of the run's result on another data set, `on/<dataset>`."""
+        return RunFolder(self.path / ELSEWHERE / label)
 
     # --- what is in it ------------------------------------------------------------------------------------------
 

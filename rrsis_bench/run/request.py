@@ -29,6 +29,7 @@ class RunRequest:
         run: a run folder whose saved configuration takes the place of the names' configuration.
         out: the run folder to write; None for the usual one.
         logger: a further logger (`wandb`), or None.
+        elsewhere: with `run`, another data set to score the run on; None for its own.
     """
 
     method: str | None = None
@@ -43,6 +44,7 @@ class RunRequest:
     run: Path | None = None
     out: Path | None = None
     logger: str | None = None
+    elsewhere: str | None = None
 
     def choice_words(self) -> list[str]:
         """The command line's words for all fields but `values`."""

@@ -25,6 +25,7 @@ from typing import Any
 
 from rrsis_bench import config
 from rrsis_bench.config import Config, flat, merge
+from rrsis_bench.data.catalogue import settings
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.kinds import TEXT, shown
 from rrsis_bench.metrics import protocols
@@ -99,6 +100,8 @@ def resolve(request: RunRequest) -> ResolvedRun:
         label = typed["variant"] or _last(files, _PLACES["variant"]) or names["variant"]
         merged = merge(merged, {"model": {"method": names["method"], "variant": label}})
         merged = merge(merged, {"data": {"dataset": names["dataset"]}})
+    if request.elsewhere is not None:
+        merged = {**merged, "data": _data_elsewhere(merged["data"], request.elsewhere)}
     merged = merge(merged, values)
     if request.seed is not None:
         merged = merge(merged, {"seed_everything": request.seed})
@@ -305,6 +308,12 @@ def _seeded_data(merged: Config, saved: Config, stated: Sequence[Config]) -> Con
     apart = any(_at(content, ("data", "seed")) is not None for content in stated)
     apart |= saved != {} and _at(saved, ("data", "seed")) not in {None, saved.get("seed_everything")}
     return merged if apart else merge(merged, {"data": {"seed": seed}})
+
+
+def _data_elsewhere(own: Config, name: str) -> Config:
+    """The `data` block of another data set, read as the run reads its own."""
+    kept = {key: own[key] for key in ("batch_size", "eval_batch_size", "num_workers", "seed") if key in own}
+    return {**kept, **settings(name)}
 
 
 def _usual_folder(request: RunRequest, merged: Config) -> RunFolder:

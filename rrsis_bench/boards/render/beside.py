@@ -1,4 +1,4 @@
-"""Columns and CSV of the boards whose rows are plain values: robustness."""
+"""Columns and CSV of the boards whose rows are plain values: robustness and transfer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,60 @@ LEGENDS: Mapping[str, str] = {
         "smallest first; methods whose difference from the best of their group is no more than chance share a rank. "
         "The board says what a method loses, not how good it is: a method that scores low clean has little to lose."
     ),
+    "transfer": (
+        "mIoU in percent under `native-v1`, mean over seeds. Trained on: the run's own data set; each other column is a "
+        "data set that it was tested on. Δ: the difference in points to the same method trained on the tested data set, "
+        "paired over the same samples, with its 95 % bootstrap interval over photographs; empty where that is not "
+        "measured. Shared and unseen: the samples whose class the training has, and has not, compared by a table of "
+        "synonyms. Without overlap: near-duplicates of the training's images are left out."
+    ),
 }
 """Layout of a board -> what its columns mean."""
 
 
-def columns(table: BesideTable) -> list[Column]:
-    """List the columns of a table."""
+_RUNS = Column(
+    "runs",
+    "runs",
+    lambda row: " ".join(folder.rpartition("/")[2] for folder in row["runs"]),
+    lambda row: None,
+    left=True,
+    printed=False,
+    folders=lambda row: row["runs"],
+)
+
+
+def columns(table: BesideTable, layout: str) -> list[Column]:
+    """List the columns of a table on a board of a layout."""
+    return _transfer(table) if layout == "transfer" else _robustness(table)
+
+
+def _transfer(table: BesideTable) -> list[Column]:
+    named = [
+        Column("method", "method", lambda row: row["name"], lambda row: row["name"].lower(), left=True),
+        Column("trained_on", "trained on", lambda row: row["trained_on"], lambda row: row["trained_on"], left=True),
+    ]
+    return [*named, *(column for label in table.labels for column in _tested(label)), _RUNS]
+
+
+def _tested(label: str) -> list[Column]:
+    def points(row: Mapping[str, Any]) -> str:
+        value, interval = row["differences"].get(label), row["intervals"].get(label)
+        spread = "" if interval is None else f" ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})"
+        return "" if value is None else f"{100 * value:+.2f}{spread}"
+
+    def part(name: str) -> Column:
+        title = f"{label} {name}"
+        return Column(title, title, lambda row: percent(row[name].get(label)), lambda row: row[name].get(label))
+
+    return [
+        Column(label, label, lambda row: percent(row["scores"].get(label)), lambda row: row["scores"].get(label)),
+        Column(f"{label} Δ", f"{label} Δ", points, lambda row: row["differences"].get(label)),
+        part("shared"),
+        part("unseen"),
+    ]
+
+
+def _robustness(table: BesideTable) -> list[Column]:
     return [
         Column("rank", "#", lambda row: "" if row["rank"] is None else str(row["rank"]), lambda row: row["rank"]),
         Column("method", "method", lambda row: row["name"], lambda row: row["name"].lower(), left=True),
@@ -32,15 +80,7 @@ def columns(table: BesideTable) -> list[Column]:
         Column("interval", "95 %", _interval, lambda row: row["interval"] and row["interval"][0]),
         *(_score(label) for label in table.labels),
         Column("seeds", "seeds", lambda row: str(row["n_seeds"]), lambda row: row["n_seeds"]),
-        Column(
-            "runs",
-            "runs",
-            lambda row: " ".join(folder.rpartition("/")[2] for folder in row["runs"]),
-            lambda row: None,
-            left=True,
-            printed=False,
-            folders=lambda row: row["runs"],
-        ),
+        _RUNS,
     ]
 
 

@@ -56,7 +56,8 @@ def views(board: Board) -> tuple[TableView, ...]:
     """Make a board's tables: measured ones first, then published ones. All formats ask for the same ones."""
     found = [_measured_view(table, board) for table in board.tables]
     found += [
-        _view(table.caption, partial(beside.columns, table), table.rows, table.remarks, True) for table in board.beside
+        _view(table.caption, partial(beside.columns, table, board.layout), table.rows, table.remarks, True)
+        for table in board.beside
     ]
     splits = sorted(
         {row.split for row in board.published},
