@@ -15,11 +15,16 @@ def values(result: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     return {protocol: {name: block[name]["value"] for name in names} for protocol, block in result["metrics"].items()}
 
 
-def scored_split(dataset: str, split: str, n_skipped: int) -> str:
-    """Name the scored split, and how many of its samples the rule `empty_truth: skip` leaves out."""
-    samples = "1 sample" if n_skipped == 1 else f"{n_skipped:,} samples"
-    left_out = f" ({samples} with an empty truth not scored, empty_truth: skip)" if n_skipped else ""
-    return f"{dataset} {split}{left_out}"
+def scored_split(dataset: str, split: str, n_skipped: Mapping[str, int]) -> str:
+    """Name the scored split, and how many of its samples are not scored, for each reason."""
+    reasons = {
+        "empty_truth": "with an empty truth not scored, empty_truth: skip",
+        "leave_out": "left out, data.leave_out",
+    }
+    counted = [
+        f"{count:,} sample{'' if count == 1 else 's'} {reasons[why]}" for why, count in n_skipped.items() if count
+    ]
+    return f"{dataset} {split} ({'; '.join(counted)})" if counted else f"{dataset} {split}"
 
 
 def print_scores(title: str, scores: Mapping[str, Mapping[str, float | None]]) -> None:

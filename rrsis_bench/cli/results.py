@@ -174,8 +174,8 @@ def _score(args: argparse.Namespace) -> int:
             print(f"rrsis-bench: bad prediction: {problem}", file=sys.stderr)
         raise
     result = folder.result()
-    n_skipped = sum(result["dataset"]["n_skipped"].values())
-    print_scores(f"{scored_split(args.dataset, args.split, n_skipped)}: {args.method}", values(result))
+    split = scored_split(args.dataset, args.split, result["dataset"]["n_skipped"])
+    print_scores(f"{split}: {args.method}", values(result))
     print(f"not scored by {', '.join(external.left_out())}: these protocols need logits, not binary masks")
     print(f"files: {folder}/ ({', '.join(folder.written())})")
     return 0

@@ -12,10 +12,11 @@ from typing import Any
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from rrsis_bench.data import left_out
 from rrsis_bench.data.categories import Transfer
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import ReferringDataset, permuted, perturbed
-from rrsis_bench.data.empty_truth import rule
+from rrsis_bench.data.empty_truth import rule, skipped
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.perturb.table import Choice
@@ -79,6 +80,7 @@ class ReferringDataModule(LightningDataModule):
         select_on: str = "val",
         empty_truth: str | None = None,
         expressions_per_image: int | None = None,
+        leave_out: str | None = None,
     ) -> None:
         """Keep the settings; `prepare_data` and `setup` read the data set.
 
@@ -106,6 +108,7 @@ class ReferringDataModule(LightningDataModule):
             expressions_per_image: keep up to this many expressions of an image together in the order of training, for
                 a method that encodes the image once for all of them. Augmentations are then drawn for each image.
                 None for an order of single samples.
+            leave_out: name of a list of images that a paper's loader leaves out of all splits (`dicor`); None for none.
         """
         super().__init__()
         if select_on not in ("val", "test"):
@@ -115,6 +118,7 @@ class ReferringDataModule(LightningDataModule):
         self.global_batch, self.num_workers, self.seed = global_batch, num_workers, seed
         self.augment, self.permute_expressions, self.limit = augment, permute_expressions, limit or {}
         self.expressions_per_image = expressions_per_image
+        self.leave_out = leave_out
         self._manifest_sha256: str | None = None
         self._config: Mapping[str, Any] = {
             "dataset": dataset,
@@ -196,6 +200,7 @@ class ReferringDataModule(LightningDataModule):
             with self.manifest_path.open("rb") as stream:
                 self._manifest_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         named = {"dataset": self.dataset, "source": self._config["source"], "limit": dict(self.limit)}
+        named |= {"leave_out": self.leave_out} if self.leave_out else {}
         return {**named, "manifest_sha256": self._manifest_sha256, "images_sha256": images_sha256(self.manifest_path)}
 
     def open_split(self, split: str, training: bool = False, limited: bool = True) -> ReferringDataset:
@@ -206,7 +211,8 @@ class ReferringDataModule(LightningDataModule):
             training: augment, and leave the native truth out.
             limited: obey `limit`; False opens the whole split.
         """
-        opened = Manifest.open(self.manifest_path, split, self.empty_truth)
+        whole = Manifest.open(self.manifest_path, split, self.empty_truth)
+        opened = left_out.remaining(whole, self.leave_out, self._config["source"])
         if limited and split in self.limit:
             opened = opened.head(self.limit[split])
         per_image = self.expressions_per_image is not None
@@ -217,6 +223,12 @@ class ReferringDataModule(LightningDataModule):
         """How many samples of a split are left out because their true mask is empty."""
         empty = Manifest.open(self.manifest_path, split).n_empty
         return empty if self.empty_truth == "skip" else 0
+
+    def skipped(self, split: str) -> dict[str, int]:
+        """How many samples of a split are left out, by the reason; empty if none is."""
+        whole = Manifest.open(self.manifest_path, split, self.empty_truth)
+        listed = len(whole) - len(left_out.remaining(whole, self.leave_out, self._config["source"]))
+        return {**skipped(self.n_skipped(split)), **({left_out.REASON: listed} if listed else {})}
 
     def train_dataloader(self) -> ResumableLoader:
         """The shuffled, resumable training loader. It drops the last, smaller batch unless that is the only one."""

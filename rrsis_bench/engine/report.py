@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from rrsis_bench import registry
 from rrsis_bench.cost.profile import Precision, efficiency
-from rrsis_bench.data import empty_truth
 from rrsis_bench.data.categories import split_of
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
@@ -75,7 +74,7 @@ def dataset_block(
         "source": configured.get("source") or data.dataset,
         "synthetic": synthetic,
         "content_hash": data.test_dataset.manifest.take(indices.tolist()).content_hash(data.root),
-        "n_skipped": empty_truth.skipped(data.n_skipped("test")),
+        "n_skipped": data.skipped("test"),
     }
 
 

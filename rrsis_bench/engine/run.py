@@ -21,7 +21,7 @@ from rrsis_bench.data.categories import Transfer
 from rrsis_bench.data.dataset import why_not_permuted
 from rrsis_bench.data.perturb.table import Choice
 from rrsis_bench.engine import report
-from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, selection_split
+from rrsis_bench.engine.checkpoint import ENTRY, read, selection_split
 from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.resume import Interrupted, LastCheckpoint
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
@@ -79,7 +79,7 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
     config = yaml.safe_load(cli.config_text())
     task.origin = {"run": uuid.uuid4().hex, "config": config, "accepted_changes": []}
     if checkpoint is not None:
-        content = _read_for(task, checkpoint)
+        content = task.read_checkpoint(checkpoint)
         data.prepare_data()
         task.origin |= _continued(content, checkpoint, config, data.identity(), accept_changes)
     with folder.hold() if trainer.is_global_zero else contextlib.nullcontext():
@@ -96,17 +96,6 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
         selected_on = data.select_on if folder.best.is_file() else "none"
         with _interruptible(f"the training is done; {again}"):
             return _score(cli, folder, folder.checkpoint(), selected_on, training, started, kind="retrained")
-
-
-def _read_for(task: ReferringSegmentationTask, checkpoint: Path) -> dict[str, Any]:
-    """The content of a checkpoint, found sound and of this network before any data set is prepared.
-
-    Raises:
-        UserError: see `read` and `check_identity`.
-    """
-    content = read(checkpoint)
-    check_identity(content, task.method_name, task.variant, task.options, checkpoint)
-    return content
 
 
 def _continued(
@@ -142,13 +131,13 @@ def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
     if run.zero_shot:
         _check_published(cli.model)
     if checkpoint is not None:
-        _read_for(cli.model, checkpoint)
+        cli.model.read_checkpoint(checkpoint)  # before any data set is prepared
     with _interruptible("nothing was written."):
         cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if cli.trainer.is_global_zero:
         name = cli.model.protocols[0].name
         data = cli.datamodule
-        split = scored_split(data.dataset, data.select_on, data.n_skipped(data.select_on))
+        split = scored_split(data.dataset, data.select_on, data.skipped(data.select_on))
         print_scores(split, {name: cli.model.latest_scores})
     return 0
 
@@ -176,7 +165,7 @@ def test(
         kind = "zero-shot"
         _check_published(cli.model)
     if checkpoint is not None:
-        content = _read_for(cli.model, checkpoint)
+        content = cli.model.read_checkpoint(checkpoint)
         training = _whole_training(content, checkpoint)
         selected_on = selection_split(content, checkpoint)
     if weights is not None:
@@ -287,7 +276,7 @@ def _score(
         beside=report.beside(data),
     )
     record.write_run(folder, result, table, text, gallery.text_of(shown or {}))
-    split = scored_split(data.dataset, "test", data.n_skipped("test")) + report.beside_words(data)
+    split = scored_split(data.dataset, "test", data.skipped("test")) + report.beside_words(data)
     print_scores(split, {name: true.of(protocols.get(name)) for name in names})
     if result["status"] == "partial":
         print(f"only {len(table)} of {whole} samples of the test split were scored: no board shows this result")

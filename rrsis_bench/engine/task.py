@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from rrsis_bench.engine.checkpoint import (
     check_identity,
     frozen_names,
     hash_tensors,
+    read_for,
     strict_load,
 )
 from rrsis_bench.engine.encoded import LastImage
@@ -127,7 +129,7 @@ class ReferringSegmentationTask(LightningModule):
             self.method.checkpoint_activations()
         if compile:
             self.method.compile()
-        # A checkpoint lacks the frozen tensors, which Lightning's strict loading would refuse.
+        # A checkpoint may lack the frozen tensors, which Lightning's strict loading would refuse.
         # `on_load_checkpoint` checks every other tensor.
         self.strict_loading = False
         self.counts = SampleCounts()
@@ -146,7 +148,7 @@ class ReferringSegmentationTask(LightningModule):
         self._while_testing = ExitStack()
 
     def load_frozen_weights(self) -> None:
-        """Load the base weights if the method has frozen tensors, which no checkpoint holds."""
+        """Load the base weights if the method has frozen tensors: a checkpoint lacks those of base weights."""
         if self._frozen:
             self.weights = dict(self.method.load_pretrained())
             self._frozen_sha256 = hash_tensors(self.method.state_dict(), self._frozen)
@@ -317,9 +319,13 @@ class ReferringSegmentationTask(LightningModule):
 
     # --- checkpoints --------------------------------------------------------------------------------------------
 
+    def read_checkpoint(self, path: Path) -> dict[str, Any]:
+        """Read a checkpoint of this method, variant and options; see `read_for`."""
+        return read_for(path, self.method_name, self.variant, self.options)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remove the frozen tensors, and add the entry that describes the checkpoint."""
-        frozen = {PREFIX + name for name in self._frozen}
+        """Remove the frozen tensors that base weights hold, and add the entry that describes the checkpoint."""
+        frozen = {PREFIX + name for name in self._frozen} if self.weights else set()
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {
             key: value for key, value in state.items() if key.startswith(PREFIX) and key not in frozen
@@ -330,7 +336,7 @@ class ReferringSegmentationTask(LightningModule):
             "variant": self.variant,
             "options": self.options,
             "weights": self.weights,
-            "frozen_sha256": self._frozen_sha256,
+            "frozen_sha256": self._frozen_sha256 if frozen else "",
             **self.origin,
             **self._selection(),
         }

@@ -62,6 +62,7 @@ NATIVE = View("native", "native", "bilinear", 0.5)
 LAVT_480 = View("480", (480, 480), "bilinear-corners", 0.5)
 DETRIS_WARP = View("warp35", "native", "bicubic-probability", 0.35)
 RS2SAM2_1024 = View("1024", (1024, 1024), "bilinear", 0.5)
+C3VG_320 = View("320", (320, 320), "bilinear-corners", 0.5)
 
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
@@ -76,6 +77,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol("paper-detris-v1", DETRIS_WARP, ">", "zero"),
         # The released test script of RS2-SAM2: argmax of (1 - m, m), which is the sign of its logit 2 m - 1.
         Protocol("paper-rs2sam2-v1", RS2SAM2_1024, ">=", "zero"),
+        # The released test script of C3VG. It counts a probability of exactly 0.5 as foreground.
+        Protocol("paper-c3vg-v1", C3VG_320, ">=", "zero"),
     )
 }
 

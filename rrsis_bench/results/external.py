@@ -99,6 +99,8 @@ def score_predictions(
     if folder.is_finished and not overwrite:
         raise UsageError(f"{folder} already holds a result; pass --overwrite, or another --seed or --out.")
     folder.prove_writable()
+    if configured.get("leave_out"):
+        raise UsageError("predictions of another framework are scored on the whole split; leave data.leave_out out.")
     located = locate(configured)
     path = ensure_manifest(located)
     manifest = Manifest.open(path, split, located.empty_truth)

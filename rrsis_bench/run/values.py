@@ -97,6 +97,7 @@ KINDS: Mapping[str, Kind] = {
     "data.select_on": one_of("val", "test"),
     "data.empty_truth": one_of("skip", "keep") | NULL,
     "data.expressions_per_image": whole(2) | NULL,
+    "data.leave_out": TEXT | NULL,
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.strategy": TEXT,
     "trainer.devices": Kind(

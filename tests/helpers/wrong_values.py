@@ -50,6 +50,7 @@ WRONG: dict[str, list[str]] = {
     "data.empty_truth": ["1", "skipp", "[skip]"],
     "data.expressions_per_image": ["1", "0", "few", "1.5"],
     "data.select_on": ["train", "1"],
+    "data.leave_out": ["1", "[dicor]"],
     "trainer.accelerator": ["gpuu", "1", "null"],
     "trainer.strategy": ["1", "null"],
     "trainer.devices": ["0", "-2", "abc", "[]", "[0, 0]", "[-1]", "1.5", "true", "null"],

@@ -161,6 +161,8 @@ results score dir --method '' --dataset tiny
 methods
 methods find lavt
 methods list lavt
+methods list --al
+methods show s2rm
 methods show
 methods show lavtt
 methods check

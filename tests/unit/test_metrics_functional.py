@@ -107,6 +107,7 @@ def test_iou_exactly_on_a_threshold(name, fraction, scale):
         ("paper-rsrefseg2-v1", math.nan),
         ("paper-detris-v1", 0.0),
         ("paper-rs2sam2-v1", 0.0),
+        ("paper-c3vg-v1", 0.0),
     ],
 )
 def test_both_empty(name, iou):

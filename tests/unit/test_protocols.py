@@ -20,7 +20,7 @@ from rrsis_bench.results.maintain import check
 from rrsis_bench.results.samples import read_samples
 from rrsis_bench.run.folder import RunFolder
 
-ORDER = ["native-v1", "paper-lavt480-v1", "paper-rsrefseg2-v1", "paper-detris-v1", "paper-rs2sam2-v1"]
+ORDER = ["native-v1", "paper-lavt480-v1", "paper-rsrefseg2-v1", "paper-detris-v1", "paper-rs2sam2-v1", "paper-c3vg-v1"]
 
 
 def protocols_of(*choice, **named) -> list[str]:
