@@ -1,4 +1,4 @@
-"""`rrsis-bench data`: list, prepare, verify, count and show data sets."""
+"""`rrsis-bench data`: list, prepare, verify, count, show and audit data sets."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("verify", "check every file and name each defect; exit code 3 if there are errors"),
         ("stats", "count splits, categories, sizes and words"),
         ("show", "draw one pair into a PNG file and print the pair's entry in the manifest"),
+        ("audit", "write a page of samples on which methods agree with each other and not with the truth"),
     ):
         sub = words.add_parser(
             word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
@@ -58,6 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--index", type=as_int(whole(0)), default=0, help="position in the split (default: 0)")
             sub.add_argument("--split", default="test", choices=SPLITS, help="default: test")
             sub.add_argument("--out", type=as_path, help="file to write (default: ./NAME-SPLIT-INDEX.png)")
+        if word == "audit":
+            sub.add_argument(
+                "--run", nargs="+", type=as_path, required=True, help="run folders of two different methods or more"
+            )
+            sub.add_argument("--split", default="test", choices=SPLITS, help="default: test")
+            sub.add_argument("--out", type=as_path, help="page to write (default: ./NAME-SPLIT-audit.html)")
+            sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
         if word == "prepare":
             sub.add_argument("--force", action="store_true", help="read all files again, even if none has changed")
         if word == "verify":
@@ -72,20 +80,46 @@ def run(args: argparse.Namespace) -> int:
         return _perturbations(args)
     if args.word == "overlap":
         return _overlap(args)
+    if args.word == "audit":
+        return _audit(args)
     located = _locate(args)
     words = {"prepare": _prepare, "verify": _verify, "stats": _stats, "show": _show}
     return words[args.word](located, args)
 
 
-def _locate(args: argparse.Namespace) -> Located:
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
     from rrsis_bench.data.catalogue import settings
-    from rrsis_bench.data.prepare import locate
 
     data = settings(args.name)
     for option in ("root", "manifest"):
         if getattr(args, option) is not None:
             data[option] = str(getattr(args, option))
-    return locate(data)
+    return data
+
+
+def _locate(args: argparse.Namespace) -> Located:
+    from rrsis_bench.data.prepare import locate
+
+    return locate(_settings(args))
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from rrsis_bench.files import prove_writable, write_text
+    from rrsis_bench.run.folder import RunFolder
+
+    data, runs = _settings(args), [RunFolder(path) for path in dict.fromkeys(args.run)]
+    out: Path = args.out or Path(f"{args.name}-{args.split}-audit.html")
+    if out.suffix != ".html":
+        raise UsageError(f"--out {out}: the page is an HTML file; give its name the suffix .html.")
+    prove_writable(out)
+    from rrsis_bench.engine.audit import audit, page
+
+    found = audit(runs, data, args.split, args.device)
+    write_text(out, page(found, args.name, args.split))
+    counted = f"{len(found.candidates):,} of {found.n_samples:,} samples"
+    print(f"{args.name} {args.split}: {counted} are candidates for a wrong mask or an ambiguous expression")
+    print(f"page: {out}")
+    return 0
 
 
 def _list() -> int:

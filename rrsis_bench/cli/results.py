@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrsis_bench.cli._words import as_int, as_path
+from rrsis_bench.data.empty_truth import REASON
 from rrsis_bench.errors import DriftError, UsageError
 from rrsis_bench.kinds import SEED, whole
 from rrsis_bench.metrics.protocols import of_masks
@@ -174,7 +175,8 @@ def _score(args: argparse.Namespace) -> int:
             print(f"rrsis-bench: bad prediction: {problem}", file=sys.stderr)
         raise
     result = folder.result()
-    split = scored_split(args.dataset, args.split, result["dataset"]["n_skipped"])
+    scored = result["dataset"]
+    split = scored_split(args.dataset, args.split, scored["n_skipped"], scored.get(REASON, "skip"))
     print_scores(f"{split}: {args.method}", values(result))
     print(f"not scored by {', '.join(external.left_out())}: these protocols need logits, not binary masks")
     print(f"files: {folder}/ ({', '.join(folder.written())})")

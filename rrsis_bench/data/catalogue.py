@@ -66,8 +66,12 @@ def describe(name: str, source: str | None = None) -> SourceInfo:
 
 
 def benchmarks() -> list[str]:
-    """Names of the benchmarks among the suite's own sources, in their order."""
-    return [name for name in SOURCES if describe(name).kind == "benchmark"]
+    """Names of the benchmarks among the suite's own sources whose splits have published sizes, in their order.
+
+    They have a board before anyone has a result for it; the others get theirs with the first result.
+    """
+    known = {name: describe(name) for name in SOURCES}
+    return [name for name, info in known.items() if info.kind == "benchmark" and info.counts]
 
 
 def _from_source(name: str, data: Mapping[str, Any]) -> SourceInfo:

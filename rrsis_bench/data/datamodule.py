@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning import LightningDataModule
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from rrsis_bench.data import left_out
@@ -105,6 +107,7 @@ class ReferringDataModule(LightningDataModule):
             select_on: split that training validates on; its best score chooses the checkpoint. `test` only repeats
                 a paper that selected on test; the result states the split.
             empty_truth: `skip` (also None) leaves out samples whose true mask is empty, in all splits; `keep` does not.
+                `no-target` is for generalised data sets; see `rrsis_bench.data.empty_truth`.
             expressions_per_image: keep up to this many expressions of an image together in the order of training, for
                 a method that encodes the image once for all of them. Augmentations are then drawn for each image.
                 None for an order of single samples.
@@ -220,9 +223,15 @@ class ReferringDataModule(LightningDataModule):
         return permuted(made, self.seed) if self.permute_expressions and len(made) else made
 
     def n_skipped(self, split: str) -> int:
-        """How many samples of a split are left out because their true mask is empty."""
+        """How many samples of a split `native-v1` leaves out because their true mask is empty."""
         empty = Manifest.open(self.manifest_path, split).n_empty
-        return empty if self.empty_truth == "skip" else 0
+        return 0 if self.empty_truth == "keep" else empty
+
+    def targeted(self, dataset: ReferringDataset) -> NDArray[np.bool_] | None:
+        """Tell which samples of a split (N,) have a target, if only generalised protocols score the others, or None."""
+        if self.empty_truth != "no-target":
+            return None
+        return np.array([not pair.empty for pair in dataset.manifest], np.bool_)
 
     def skipped(self, split: str) -> dict[str, int]:
         """How many samples of a split are left out, by the reason; empty if none is."""

@@ -75,6 +75,7 @@ def dataset_block(
         "synthetic": synthetic,
         "content_hash": data.test_dataset.manifest.take(indices.tolist()).content_hash(data.root),
         "n_skipped": data.skipped("test"),
+        **empty_truth.stated(data.empty_truth),
     }
 
 

@@ -30,6 +30,7 @@ from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics import protocols
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.results import gallery, record
+from rrsis_bench.results.counts import scored_by
 from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.run.differences import changes
 from rrsis_bench.run.folder import RunFolder
@@ -137,7 +138,7 @@ def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
     if cli.trainer.is_global_zero:
         name = cli.model.protocols[0].name
         data = cli.datamodule
-        split = scored_split(data.dataset, data.select_on, data.skipped(data.select_on))
+        split = scored_split(data.dataset, data.select_on, data.skipped(data.select_on), data.empty_truth)
         print_scores(split, {name: cli.model.latest_scores})
     return 0
 
@@ -252,11 +253,14 @@ def _score(
     data.setup("test")
     table = report.sample_table(true, data.test_dataset)
     names = [protocol.name for protocol in task.protocols]
-    control = None
-    if permuted is not None:
-        control = record.language_control(table, report.sample_table(permuted, data.test_dataset), names[0])
     configured = cli.config["data"]
     synthetic = configured.get("generator") is not None
+    block = report.dataset_block(configured, data, synthetic, true.indices)
+    control = None
+    if permuted is not None:
+        other = report.sample_table(permuted, data.test_dataset)
+        here, there = (scored_by(one, names[0], block) for one in (table, other))
+        control = record.language_control(here, there, names[0])
     text = cli.config_text()
     changed = (training or {}).get("accepted_changes")
     whole = len(data.open_split("test", limited=False).manifest) - data.n_left_out - data.n_excluded
@@ -264,7 +268,7 @@ def _score(
         status="changed" if changed else "complete" if len(table) == whole else "partial",
         kind="smoke" if synthetic and kind != "zero-shot" else kind,
         method=report.method_block(task),
-        dataset=report.dataset_block(configured, data, synthetic, true.indices),
+        dataset=block,
         samples=table,
         protocols=names,
         selected_on=selected_on,
@@ -276,7 +280,7 @@ def _score(
         beside=report.beside(data),
     )
     record.write_run(folder, result, table, text, gallery.text_of(shown or {}))
-    split = scored_split(data.dataset, "test", data.skipped("test")) + report.beside_words(data)
+    split = scored_split(data.dataset, "test", data.skipped("test"), data.empty_truth) + report.beside_words(data)
     print_scores(split, {name: true.of(protocols.get(name)) for name in names})
     if result["status"] == "partial":
         print(f"only {len(table)} of {whole} samples of the test split were scored: no board shows this result")

@@ -38,7 +38,7 @@ from rrsis_bench.methods.build import build_method
 from rrsis_bench.metrics import functional
 from rrsis_bench.metrics.areas import Areas
 from rrsis_bench.metrics.counts import count
-from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.definitions import metrics_of
 from rrsis_bench.metrics.metric import SampleCounts
 from rrsis_bench.metrics.protocols import Protocol, View
 from rrsis_bench.metrics.protocols import get as get_protocol
@@ -57,24 +57,34 @@ class Scored:
         indices: (N,) int64 positions in the split, ascending, each once.
         counts: (N, V, 3) int64 areas of truth, prediction and intersection in each view, in pixels.
         views: the V views.
+        targeted: (N,) whether every protocol scores a sample; the generalised ones score all. None: every one does.
     """
 
     indices: NDArray[np.int64]
     counts: NDArray[np.int64]
     views: tuple[View, ...]
+    targeted: NDArray[np.bool_] | None = None
+
+    def _scored(self, protocol: Protocol) -> NDArray[np.int64]:
+        counts = self.counts[:, self.views.index(protocol.view)]
+        return counts if self.targeted is None or protocol.generalised else counts[self.targeted]
 
     def of(self, protocol: Protocol) -> dict[str, float]:
         """The metrics of a protocol by name, as fractions."""
-        return functional.scores(self.counts[:, self.views.index(protocol.view)], protocol)
+        return functional.scores(self._scored(protocol), protocol)
 
     def choosing(self, protocol: Protocol) -> dict[str, float]:
         """The metrics that choose a checkpoint: as `of`, but over samples whose IoU is a number; none is NaN.
 
-        A protocol may give an empty union no IoU. One such sample would make a mean NaN, and NaN chooses nothing.
+        A protocol may give an empty union no IoU. One such sample would make a mean NaN, and NaN chooses nothing. A
+        score over no samples, such as N-acc where every sample has a target, is 0.
         """
-        counts = self.counts[:, self.views.index(protocol.view)]
-        numbers = ~np.isnan(Areas(counts, protocol).iou)
-        return functional.scores(counts[numbers], protocol) if numbers.any() else dict.fromkeys(METRICS, 0.0)
+        counts = self._scored(protocol)
+        if len(counts):
+            counts = counts[~np.isnan(Areas(counts, protocol).iou)]
+        if not len(counts):
+            return dict.fromkeys(metrics_of(protocol), 0.0)
+        return {name: 0.0 if np.isnan(value) else value for name, value in functional.scores(counts, protocol).items()}
 
 
 class ReferringSegmentationTask(LightningModule):
@@ -266,11 +276,13 @@ class ReferringSegmentationTask(LightningModule):
         if self.gallery is not None:
             self.gallery.keep(logits, batch, self.method.input_spec.image_size)
 
-    def _finish(self, views: tuple[View, ...]) -> Scored:
+    def _finish(self, views: tuple[View, ...], split: str) -> Scored:
         indices, counts = self.counts.compute()
         self.counts.reset()
         self.last_image = LastImage()
-        return Scored(indices.cpu().numpy(), counts.cpu().numpy(), views)
+        places, data = indices.cpu().numpy(), getattr(self.trainer, "datamodule", None)
+        targeted = data.targeted(getattr(data, f"{split}_dataset")) if isinstance(data, ReferringDataModule) else None
+        return Scored(places, counts.cpu().numpy(), views, None if targeted is None else targeted[places])
 
     def on_validation_start(self) -> None:
         """In training, call the method's `calibrate` with the batches of val, if the method defines it."""
@@ -300,16 +312,16 @@ class ReferringSegmentationTask(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/<metric>` of the first protocol."""
-        self._log_scores("val", self._finish(self.views[:1]))
+        self._log_scores("val", self._finish(self.views[:1], "val"))
 
     def on_test_epoch_end(self) -> None:
         """Store the integers for the result, and log `test/<metric>` of the first protocol."""
-        self.scored = self._finish(self.views)
+        self.scored = self._finish(self.views, "test")
         self._log_scores("test", self.scored)
 
     def _log_scores(self, split: str, scored: Scored) -> None:
         found = scored.choosing(self.protocols[0]) if split == "val" else scored.of(self.protocols[0])
-        scores = {name: value for name, value in found.items() if name in METRICS}
+        scores = {name: value for name, value in found.items() if name in metrics_of(self.protocols[0])}
         if self.monitor not in scores:
             raise UsageError(
                 f"model.monitor: there is no metric '{self.monitor}'.{did_you_mean(self.monitor, list(scores))}"

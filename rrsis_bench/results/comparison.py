@@ -12,10 +12,10 @@ import numpy as np
 
 from rrsis_bench import terminal
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.metrics.definitions import METRICS, Metric, shown
+from rrsis_bench.metrics.definitions import Metric, metrics_of, shown
 from rrsis_bench.metrics.protocols import DEFAULT, get
 from rrsis_bench.results.breakdown import PARTS, groups
-from rrsis_bench.results.counts import run_counts
+from rrsis_bench.results.counts import run_counts, scored_by
 from rrsis_bench.results.samples import SampleTable, read_samples
 from rrsis_bench.run.folder import RESULT, RunFolder
 from rrsis_bench.stats.bootstrap import LEVEL, RESAMPLES, SEED
@@ -75,7 +75,7 @@ def load(path: Path, protocol: str = DEFAULT) -> MethodRuns:
     for file in files:
         folder = RunFolder(file.parent)
         result = folder.result()
-        samples = read_samples(folder, result["samples_sha256"])
+        samples = scored_by(read_samples(folder, result["samples_sha256"]), protocol, result["dataset"])
         table = table or samples
         method, dataset = result["method"], result["dataset"]
         key = (f"{method['name']}@{method['variant']}", dataset["name"], dataset["split"])
@@ -112,15 +112,15 @@ def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAM
         UsageError: see `load`; or the protocol is unknown.
         UserError: the runs have different samples, or a result fails its checks.
     """
-    get(protocol)
+    rules = get(protocol)
     here, there = load(a, protocol), load(b, protocol)
     if (here.dataset, here.split) != (there.dataset, there.split):
         raise UserError(
             f"{a} is on {here.dataset} {here.split}, {b} on {there.dataset} {there.split}: only results on the same "
             "samples can be compared."
         )
-    overall = compare(here.runs, there.runs, METRICS, resamples)
-    parts = groups(here.table)
+    overall = compare(here.runs, there.runs, metrics_of(protocol), resamples)
+    parts = groups(here.table, rules)
     by = {kind: _by(here.runs, there.runs, parts[kind], resamples) for kind in PARTS}
     return {
         "a": _who(here),
@@ -145,7 +145,7 @@ def _by(
     a: Sequence[RunCounts], b: Sequence[RunCounts], parts: Mapping[str, Any], resamples: int
 ) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    names = [metric.name for metric in shown("headline")]
+    names = [metric.name for metric in shown("headline", a[0].protocol)]
     raw: dict[str, dict[str, float]] = {name: {} for name in names}
     for part, rows in parts.items():
         index = np.asarray(rows)
@@ -178,9 +178,9 @@ def show(found: Mapping[str, Any]) -> None:
     for title in ("metric", "A", "B", "A - B", "95 %", "p"):
         table.add_column(title, justify="left" if title == "metric" else "right")
     for metric, value in found["overall"].items():
-        table.add_row(METRICS[metric].title, *_cells(value), _p(value["p"]))
+        table.add_row(metrics_of(found["protocol"])[metric].title, *_cells(value), _p(value["p"]))
     terminal.show(table)
-    headline = shown("headline")
+    headline = shown("headline", found["protocol"])
     for kind, parts in found["by"].items():
         if terminal.fits(whole := _by_part(kind, parts, headline)):
             terminal.show(whole)

@@ -52,7 +52,7 @@ def check(path: Path) -> list[str]:
         return found
     try:
         table = read_samples(folder, result["samples_sha256"])
-        again = record.score_block(table, result["protocols"])
+        again = record.score_block(table, result["protocols"], result["dataset"])
     except UserError as error:
         return [str(error)]
     if (table.unit == "tokens") != (result["schema"] == 1):
@@ -118,7 +118,7 @@ def rescored(path: Path, upgrader: Upgrader | None = None) -> Rescored:
     """
     result = seal.read(path)
     table = read_samples(RunFolder(path.parent), result["samples_sha256"])
-    again = record.score_block(table, result["protocols"])
+    again = record.score_block(table, result["protocols"], result["dataset"])
     same = difference(result["metrics"], _plain(again)) is None
     scored = result if same else seal.sealed({**result, "metrics": again})
     if result["schema"] == seal.SCHEMA_VERSION:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from rrsis_bench.metrics import protocols as rules
-from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.definitions import metrics_of, monitored
 from rrsis_bench.metrics.functional import scores
 from rrsis_bench.results import samples as table_file
 from rrsis_bench.results.breakdown import breakdown, plain
+from rrsis_bench.results.counts import scored_by
 from rrsis_bench.results.samples import SampleTable
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.seal import SCHEMA_VERSION, Result, check_kind, is_synthetic, sealed
@@ -28,13 +30,15 @@ def language_control(table: SampleTable, permuted: SampleTable, protocol: str = 
 
     Returns:
         `protocol`, `n`, `miou` and `oiou` with permuted expressions, and `miou_ratio` and `oiou_ratio`: these scores
-        over the true ones (None if the true score is 0 or NaN).
+        over the true ones (None if the true score is 0 or NaN). A generalised protocol's gIoU and cIoU stand in place
+        of mIoU and oIoU, whose formulas they share.
     """
     view = rules.get(protocol).view.name
     true, control = (scores(part.view(view), protocol) for part in (table, permuted))
     block: dict[str, Any] = {"protocol": protocol, "n": int(control["n"])}
     for name in ("miou", "oiou"):
-        block |= plain({name: control[name], f"{name}_ratio": _ratio(control[name], true[name])})
+        own = monitored(name, protocol)
+        block |= plain({name: control[own], f"{name}_ratio": _ratio(control[own], true[own])})
     return block
 
 
@@ -42,19 +46,35 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.nan
 
 
-def score_block(table: SampleTable, protocols: Iterable[str]) -> dict[str, Any]:
+def score_block(
+    table: SampleTable, protocols: Iterable[str], dataset: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """The `metrics` block: protocol -> metric -> value and interval, `n`, `n_empty`, and the breakdowns `by`.
 
     A value that is NaN becomes None. An interval that cannot be computed is None.
+
+    Args:
+        table: the samples.
+        protocols: names of the protocols.
+        dataset: the result's `dataset` block; it says which protocols score samples without a target.
     """
     names = list(dict.fromkeys(protocols))
+    block: dict[str, Any] = dict.fromkeys(names)
+    for generalised in (False, True):
+        of_kind = [name for name in names if rules.get(name).generalised == generalised]
+        if of_kind:
+            block |= _scored(scored_by(table, of_kind[0], dataset), of_kind)
+    return block
+
+
+def _scored(table: SampleTable, names: Sequence[str]) -> dict[str, Any]:
     counts = {name: table.view(rules.get(name).view.name) for name in names}
     spread = bootstrap.intervals(counts, table.image_id)
     block: dict[str, Any] = {}
     for name in names:
         values = plain(scores(counts[name], name))
         entry: dict[str, Any] = {"n": values["n"], "n_empty": values["n_empty"]}
-        for metric in METRICS:
+        for metric in metrics_of(name):
             interval = spread[name][metric]
             entry[metric] = {"value": values[metric], "interval": None if interval is None else list(interval)}
         entry["by"] = breakdown(table, rules.get(name))
@@ -121,7 +141,7 @@ def build_result(
         },
         "protocols": names,
         "selected_on": selected_on,
-        "metrics": score_block(samples, names),
+        "metrics": score_block(samples, names, dataset),
         "bootstrap": {
             "unit": "image",
             "resamples": bootstrap.RESAMPLES,

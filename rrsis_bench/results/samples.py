@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, Literal
@@ -123,6 +123,12 @@ class SampleTable:
             raise UserError(f"the samples hold no view '{name}'.{did_you_mean(name, list(self.views))}")
         counts: Counts = self.counts[:, self.views.index(name)]
         return counts
+
+    def rows(self, index: NDArray[np.int64]) -> SampleTable:
+        """The table of some rows (M,), in ascending order."""
+        names: dict[str, Any] = {name: tuple(getattr(self, name)[i] for i in index) for name in _IDENTITY}
+        arrays = ("lengths", "height", "width", "position", "relation", "counts")
+        return replace(self, **names, **{name: getattr(self, name)[index] for name in arrays})
 
 
 def _area_columns(view: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rrsis_bench import config
 from rrsis_bench.errors import UserError
+from rrsis_bench.metrics.definitions import monitored
 from rrsis_bench.run.lock import Holder, describe
 from rrsis_bench.run.state import State
 from rrsis_bench.sweep.data_state import DataStates
@@ -79,10 +80,11 @@ def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
     if not known and data.content(block) not in {None, result["dataset"].get("content_hash")}:
         return Verdict("outdated", f"the test split of {cell.dataset} has changed since")
     seconds = state.seconds if ours and state is not None else (result.get("training") or {}).get("seconds")
-    first = result["metrics"][result["protocols"][0]]
     if left := unscored(cell):
         return Verdict("interrupted", f"not scored under {', '.join(left)} yet")
-    scores = (first["miou"]["value"], first["oiou"]["value"])
+    chosen_by = result["protocols"][0]
+    first = result["metrics"][chosen_by]
+    scores = (first[monitored("miou", chosen_by)]["value"], first[monitored("oiou", chosen_by)]["value"])
     return Verdict("done", "", seconds, scores if None not in scores else None)
 
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 SCORE = "results score dir --method m --dataset tiny"
 PREDICT = "predict --run dir --image file.txt --text ship"
 WITHOUT_TORCH = f"""
+data audit
+data audit tiny
+data audit moon --run dir
+data audit tiny --run
+data audit tiny --run no --out page.png
+data audit tiny --run no --split dev
 nothing
 fitt --method lavt
 --method lavt

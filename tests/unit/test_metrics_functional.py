@@ -20,7 +20,7 @@ from rrsis_bench.metrics.functional import (
 )
 from rrsis_bench.metrics.protocols import PROTOCOLS, get
 
-NAMES = sorted(PROTOCOLS)
+NAMES = sorted(name for name, one in PROTOCOLS.items() if not one.generalised)
 STRICT = {"paper-rsrefseg2-v1", "paper-detris-v1"}
 
 

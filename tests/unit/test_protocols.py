@@ -104,7 +104,7 @@ def test_a_further_protocol_is_counted_written_read_and_scored(toy: Protocol, tm
     assert np.array_equal(again.counts, table.counts)
     assert check(folder.result_path) == []
     metrics = folder.result()["metrics"]
-    assert set(metrics) == {*ORDER, "toy-v1"}
+    assert set(metrics) == {*ORDER, "generalised-v1", "toy-v1"}
     assert metrics["toy-v1"]["miou"]["value"] != metrics[DEFAULT]["miou"]["value"]
 
 
