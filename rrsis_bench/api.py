@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,21 +165,13 @@ def test_run(
     perturb: Sequence[str] = (),
     exclude_overlap: Path | None = None,
 ) -> list[RunFolder]:
-    """Score a checkpoint on the test split and write the result; see `test`.
-
-    Args:
-        request: what to score.
-        ckpt: a checkpoint; None for the run's best.
-        weights: `official` or a file, in place of a run or checkpoint.
-        overwrite: replace results that the folders hold.
-        perturb: perturbations to score under, each one a result; none for the split itself.
-        exclude_overlap: a list of near-duplicates to leave out; None for none.
+    """Score a checkpoint on the test split and write the result; see `test`. Each perturbation gives a result.
 
     Returns:
         the folder of each result.
     """
     from rrsis_bench.data.perturb.table import choices
-    from rrsis_bench.run.transfer import transferred
+    from rrsis_bench.run.transfer import filed, transferred
 
     asked = choices(perturb)
     request, transfer = transferred(request, exclude_overlap)
@@ -194,12 +185,9 @@ def test_run(
         if request.out is None:
             raise UsageError("--weights: say where the result goes with --out DIR.")
         run, checkpoint = _resolved(request), None
-    if transfer is not None:
-        run = replace(run, folder=run.folder.elsewhere(transfer.label(run.config["data"]["dataset"])))
-    folders = [run.folder.perturbed(choice.label) for choice in asked] or [run.folder]
+    run, folders = filed(run, asked, transfer)
     if is_first_process():
-        for folder in (run.folder, *folders):
-            folder.check_usable()
+        run.folder.check_usable()
         for folder in folders:
             if folder.is_finished and not overwrite:
                 raise UsageError(f"{folder} already holds a result; pass --overwrite, or another --out.")

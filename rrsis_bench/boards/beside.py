@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from rrsis_bench.boards.rows import RANKED_BY, Entry, card_of, over_seeds
+from rrsis_bench.boards.rows import RANKED_BY, Entry, card_of, n_scored, over_seeds
 from rrsis_bench.metrics.protocols import DEFAULT
 from rrsis_bench.run.folder import ELSEWHERE, PERTURBED
-from rrsis_bench.run.seal import KINDS
+from rrsis_bench.run.seal import KINDS, training_of
 from rrsis_bench.stats.drops import SeedRuns, relative_drops
 from rrsis_bench.stats.paired import Difference, RunCounts, compare, why_not_paired
 
@@ -48,7 +48,7 @@ def why_not_under(entry: Entry, clean: Entry | None) -> str | None:
     """Say why a result cannot stand beside the ordinary result it is filed under; None if it can."""
     if clean is None:
         return f"the result of {entry.folder} has no result of the split itself above it. Test the run too."
-    if entry.result["method"] != clean.result["method"] or _training(entry) != _training(clean):
+    if entry.result["method"] != clean.result["method"] or training_of(entry.result) != training_of(clean.result):
         return f"{entry.folder} is not of the training whose result lies above it. Test the run under it again."
     transfer = entry.result.get("transfer")
     if transfer is not None and transfer["trained_on"] != clean.result["dataset"]["name"]:
@@ -59,11 +59,6 @@ def why_not_under(entry: Entry, clean: Entry | None) -> str | None:
         if any(areas.get(sample_id) != area for sample_id, area in here):
             return f"{entry.folder} is of other samples than the result above it. Test both again."
     return None
-
-
-def _training(entry: Entry) -> dict[str, Any]:
-    """What a result says of its training, without its time, which a later test counts to the end of the training."""
-    return {key: value for key, value in (entry.result.get("training") or {}).items() if key != "seconds"}
 
 
 def label_of(block: Mapping[str, Any]) -> str:
@@ -128,7 +123,7 @@ def _table(
     rows.sort(key=lambda row: (row["drop"] is None, row["drop"] or 0.0, row["method"], row["variant"]))
     short = [row["name"] for row in rows if row["drop"] is None]
     remarks = [f"Not scored under every perturbation, and without a mean: {', '.join(short)}."] if short else []
-    samples = " or ".join(f"{count:,}" for count in sorted({run.result["dataset"]["n_samples"] for run in members}))
+    samples = " or ".join(f"{count:,}" for count in sorted({n_scored(run.result) for run in members}))
     caption = f"{key[0]}, {key[2]} split, {KINDS[key[1]]} ({samples} samples)"
     return BesideTable(caption, tuple(labels), tuple(rows), tuple(remarks))
 
@@ -150,22 +145,27 @@ def transfer_tables(runs: Sequence[Entry]) -> list[BesideTable]:
     diagonal: dict[tuple[str, str], dict[str, list[Entry]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         method, tested = run.result["method"], str(run.result["dataset"]["name"])
-        key = (str(method["name"]), str(method["variant"]).partition("+")[0])
+        key = (str(method["name"]), str(method["variant"]))  # a named cell of a sweep is a method of its own
         if "transfer" in run.result:
             excluded = " without overlap" if "excluded" in run.result["transfer"] else ""
             cells[*key, run.result["transfer"]["trained_on"]][tested + excluded].append(run)
-        elif "perturbation" not in run.result and run.result["dataset"]["split"] == "test":
+        elif "perturbation" not in run.result and run.result["dataset"]["split"] == "test" and _trained_here(run):
             diagonal[key][tested].append(run)
     if not cells:
         return []
     for name, variant, trained in list(cells):
         # The row of each tested data set shows its own diagonal, and each row its own too.
-        tested = {one.partition(" ")[0] for one in cells[name, variant, trained]}
-        for dataset in (tested | {trained}) & diagonal[name, variant].keys():
+        on = {label.partition(" ")[0] for label in cells[name, variant, trained]} | {trained}
+        for dataset in on & diagonal[name, variant].keys():
             cells[name, variant, dataset][dataset] = diagonal[name, variant][dataset]
     rows = [_transfer_row(key, found, diagonal[key[:2]]) for key, found in sorted(cells.items())]
     labels = tuple(sorted({label for row in rows for label in row["scores"]}))
     return [BesideTable("trained on (rows), tested on (columns), test splits", labels, tuple(rows))]
+
+
+def _trained_here(run: Entry) -> bool:
+    """Whether a result is of this suite's training on the data set that is tested."""
+    return run.result["kind"] in ("retrained", "smoke")
 
 
 def _transfer_row(
@@ -173,7 +173,11 @@ def _transfer_row(
 ) -> dict[str, Any]:
     found = [run for group in cells.values() for run in group]
     row: dict[str, Any] = {**card_of(found[0].result["method"]), "trained_on": key[2]}
-    differences = {label: _against(group, diagonal.get(label.partition(" ")[0], ())) for label, group in cells.items()}
+    elsewhere = {label: label.partition(" ")[0] for label in cells if label.partition(" ")[0] != key[2]}
+    differences = {
+        label: _against(group, diagonal.get(elsewhere[label], ())) if label in elsewhere else None
+        for label, group in cells.items()
+    }
     return {
         **row,
         "n_seeds": {label: len(group) for label, group in cells.items()},
@@ -192,7 +196,7 @@ def _transfer_row(
 def _against(runs: Sequence[Entry], own: Sequence[Entry]) -> Difference | None:
     """The paired difference to the runs that were trained on the tested data set; None where there are none."""
     here, there = ([run.counts for run in group if run.counts is not None] for group in (runs, own))
-    if not here or not there or "transfer" not in runs[0].result:
+    if not here or not there:
         return None
     kept = [_only(run, set(here[0].sample_id)) for run in there]  # near-duplicates may be left out here
     if any(why_not_paired(here[0], run) is not None for run in (*here[1:], *kept)):

@@ -216,7 +216,8 @@ def _beside(runs: Sequence[Entry]) -> list[Board]:
         made = _made(perturbed)
         found += [Board(ROBUSTNESS, "Robustness", NOTICE_ROBUST, (), layout="robustness", beside=tables, made=made)]
     if tables := tuple(transfer_tables(runs)):
-        drawn = any(is_synthetic(run.result["dataset"]) for run in moved)
+        names = [{"name": run.result["transfer"]["trained_on"]} for run in moved]
+        drawn = any(is_synthetic(one) for one in (*names, *(run.result["dataset"] for run in moved)))
         notice = f"{NOTICE_TRANSFER}{' ' + NOTICE_DRAWN if drawn else ''}"
         found += [Board(TRANSFER, "Transfer", notice, (), layout="transfer", beside=tables, made=_made(moved))]
     return found

@@ -151,7 +151,7 @@ def score_tables(runs: Iterable[Entry], published: Mapping[str, Sequence[Publish
             dataset=name,
             split=split,
             kind=KINDS[kind],
-            n_samples=tuple(sorted({_n_scored(run.result) for run in members})),
+            n_samples=tuple(sorted({n_scored(run.result) for run in members})),
             contents=tuple(sorted({str(run.result["dataset"].get("content_hash") or "") for run in members} - {""})),
             rows=_score_rows(members, published.get(name, ()), split),
         )
@@ -162,7 +162,7 @@ def score_tables(runs: Iterable[Entry], published: Mapping[str, Sequence[Publish
     ]
 
 
-def _n_scored(result: Mapping[str, Any]) -> int:
+def n_scored(result: Mapping[str, Any]) -> int:
     """Number of samples that the table's protocol scores."""
     dataset = result["dataset"]
     return int(result["metrics"][DEFAULT]["n"] if only_generalised(dataset) else dataset["n_samples"])

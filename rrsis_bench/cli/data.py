@@ -179,7 +179,7 @@ def _overlap(args: argparse.Namespace) -> int:
         print(f"{args.a} {here} - {args.b} {there}: {count:,} pairs")
     if not found:
         print(f"no image of {args.a} looks like another one of {args.b}")
-    write_text(out, overlap.text_of(args.a, args.b, overlap.DISTANCE, found))
+    write_text(out, overlap.text_of(hashed[args.a], hashed[args.b], found))
     print(f"wrote {out}")
     if args.pictures and found:
         drawn = overlap.picture(found, {name: one.root for name, one in located.items()})

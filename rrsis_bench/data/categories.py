@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from rrsis_bench.data.catalogue import describe
@@ -76,14 +76,22 @@ class Transfer:
     """A run that is scored on another data set than its own, or on its own without near-duplicates.
 
     Attributes:
-        trained_on: name of the run's own data set.
-        classes: classes of its training; None if they are not known.
+        own: the `data` block of the run's own configuration.
         overlap: what to leave out; None for nothing.
     """
 
-    trained_on: str
-    classes: tuple[str, ...] | None = None
+    own: Mapping[str, Any]
     overlap: Overlap | None = None
+
+    @property
+    def trained_on(self) -> str:
+        """Name of the run's own data set."""
+        return str(self.own["dataset"])
+
+    @cached_property
+    def classes(self) -> tuple[str, ...] | None:
+        """Classes of the run's training; None if they are not known. Reads the training split once."""
+        return trained_on(self.own)
 
     def label(self, dataset: str) -> str:
         """The folder of the result, under `on/`."""

@@ -24,7 +24,7 @@ from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.perturb.table import Choice
 from rrsis_bench.data.prepare import ensure_manifest, images_sha256, locate
 from rrsis_bench.data.sampler import ImageSampler, ResumableLoader, ResumableSampler
-from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
+from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_you_mean
 from rrsis_bench.types import Batch, InputSpec
 
 
@@ -171,11 +171,14 @@ class ReferringDataModule(LightningDataModule):
         self.train_dataset = self.open_split("train", training=True)
         self.val_dataset = self.open_split(self.select_on)
         self.test_dataset = self.open_split("test")
-        if self.transfer is not None and self.transfer.overlap is not None:
-            self.n_excluded = self._leave_out(self.transfer.overlap.images)
         if self.language_control:
             self.test_dataset = permuted(self.test_dataset, self.seed)
         if self.perturbation is not None:
+            if self.perturbation.of.of_one and self.empty_truth == "no-target":
+                raise UsageError(
+                    f"--perturb {self.perturbation.name}: expressions of {self.dataset} may mean several objects, and "
+                    "an article may tell which; leave this perturbation out."
+                )
             made = perturbed(self.test_dataset, self.perturbation)
             self.test_dataset, self.n_left_out, self.n_unchanged = made
         # Counting before the workers exist leaves them the tokens of all expressions.
@@ -185,17 +188,6 @@ class ReferringDataModule(LightningDataModule):
             print(f"{share} training expressions are longer than {length} tokens and lose their end", flush=True)
         if stage == "fit" and self._place()[0] == 0 and (empty := locate(self._config).empty(self.manifest_path)):
             print(f"rrsis-bench: warning: {empty}", file=sys.stderr, flush=True)
-
-    def _leave_out(self, images: frozenset[str]) -> int:
-        """Leave the samples of some photographs out of the test split.
-
-        Returns:
-            how many these are.
-        """
-        manifest = self.test_dataset.manifest
-        kept = [place for place, pair in enumerate(manifest) if pair.image_id not in images]
-        self.test_dataset.manifest = manifest.take(kept)
-        return len(manifest) - len(kept)
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint says of its data: names, limits, the sha256 of the manifest and that of all images."""
@@ -216,11 +208,28 @@ class ReferringDataModule(LightningDataModule):
         """
         whole = Manifest.open(self.manifest_path, split, self.empty_truth)
         opened = left_out.remaining(whole, self.leave_out, self._config["source"])
+        if split == "test" and self.transfer is not None:
+            opened = self._without_twins(opened, self.transfer)
         if limited and split in self.limit:
             opened = opened.head(self.limit[split])
         per_image = self.expressions_per_image is not None
         made = ReferringDataset(opened, self.root, self.input_spec, training, self.augment, self.seed, per_image)
         return permuted(made, self.seed) if self.permute_expressions and len(made) else made
+
+    def _without_twins(self, opened: Manifest, transfer: Transfer) -> Manifest:
+        """The test split without near-duplicates of the training's images; `n_excluded` counts the samples left out.
+
+        Raises:
+            UserError: no sample is left, or the list is of another state of the data set.
+        """
+        if transfer.overlap is None:
+            return opened
+        transfer.overlap.check(self.dataset, images_sha256(self.manifest_path))
+        left = opened.take([at for at, pair in enumerate(opened) if pair.image_id not in transfer.overlap.images])
+        if not len(left):
+            raise UserError("--exclude-overlap leaves no sample of the test split: nothing to score.")
+        self.n_excluded = len(opened) - len(left)
+        return left
 
     def n_skipped(self, split: str) -> int:
         """How many samples of a split `native-v1` leaves out because their true mask is empty."""

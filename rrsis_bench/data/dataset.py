@@ -301,8 +301,10 @@ def perturbed(dataset: ReferringDataset, choice: Choice) -> tuple[ReferringDatas
         the split, the number of samples that it leaves out, and that of samples that the perturbation does not change.
 
     Raises:
-        UserError: no sample is left.
+        UserError: no sample is left, or the expressions of the split are permuted.
     """
+    if dataset.text_from is not None:  # a permutation counts positions of the whole split
+        raise UserError("a run with data.permute_expressions is not scored perturbed; leave one of the two out.")
     texts = [choice.text(pair.text, pair.sample_id, dataset.seed) for pair in dataset.manifest]
     kept = [place for place, text in enumerate(texts) if text is not None]
     if not kept:

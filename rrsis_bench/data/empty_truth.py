@@ -55,7 +55,7 @@ def told(counts: Mapping[str, int], chosen: EmptyTruth) -> str:
 
 
 def skipped(count: int) -> dict[str, int]:
-    """What a result's `n_skipped` holds for this rule: the reason and its number of samples, empty if none was skipped."""
+    """What a result's `n_skipped` holds for this rule: the reason and its number of samples; empty if none is."""
     return {REASON: count} if count else {}
 
 

@@ -2,7 +2,8 @@
 
 The hash is the usual one of 64 bits (the signs of the 8 x 8 lowest frequencies of a 32 x 32 DCT about their median, as
 in pHash), made by `cv2.dct`: neither ImageHash nor OpenCV's `img_hash` is among the suite's packages. Flat images share
-hashes by chance, so that a pair must look alike too: the thumbnails' correlation is at least `ALIKE`.
+hashes by chance: a pair must look alike too, with a correlation of the thumbnails of at least `ALIKE`. Another size,
+JPEG and small changes of colour are seen through; a crop, a turn and a mirrored copy are not found.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from numpy.typing import NDArray
 
 from rrsis_bench.data.manifest import Manifest, Pair
 from rrsis_bench.data.pixels import PixelRule, read_rgb
-from rrsis_bench.data.prepare import Located, ensure_manifest
-from rrsis_bench.errors import UsageError
+from rrsis_bench.data.prepare import Located, ensure_manifest, images_sha256
+from rrsis_bench.errors import UsageError, UserError
 
 FORMAT = 1
 DISTANCE = 8
@@ -69,11 +70,15 @@ class Hashed:
     """The images of a data set.
 
     Attributes:
+        dataset: its name.
+        images_sha256: over paths and contents of all its images.
         seen: N images; one that several splits show stands once for each.
         bits: (N,) uint64 hashes.
         thumbs: (N, 1024) float32 thumbnails of mean 0 and length 1; zeros for a flat image.
     """
 
+    dataset: str
+    images_sha256: str
     seen: tuple[Seen, ...]
     bits: NDArray[np.uint64]
     thumbs: NDArray[np.float32]
@@ -98,11 +103,12 @@ def hashed(located: Located) -> Hashed:
     Raises:
         MissingResourceError: an image is missing or damaged.
     """
+    path = ensure_manifest(located)
     pairs: dict[tuple[str, str], Pair] = {}
-    for pair in Manifest.open(ensure_manifest(located), empty_truth="keep"):
+    for pair in Manifest.open(path, empty_truth="keep"):
         pairs.setdefault((pair.split, pair.image), pair)
     thumbs: dict[str, NDArray[np.float32]] = {}
-    for _, pair in pairs.items():
+    for pair in pairs.values():
         if pair.image not in thumbs:
             thumbs[pair.image] = thumbnail(read_rgb(located.root / pair.image, PixelRule.from_config(pair.pixels)))
     seen = tuple(Seen(located.dataset, pair.split, pair.image_id, pair.image) for pair in pairs.values())
@@ -110,7 +116,8 @@ def hashed(located: Located) -> Hashed:
     flat = np.stack([thumbs[one.image].ravel() for one in seen])
     flat = flat - flat.mean(axis=1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
-    return Hashed(seen, bits, np.divide(flat, length, out=np.zeros_like(flat), where=length > 1e-3))
+    alike = np.divide(flat, length, out=np.zeros_like(flat), where=length > 1e-3)
+    return Hashed(located.dataset, images_sha256(path), seen, bits, alike)
 
 
 def twins(a: Hashed, b: Hashed, distance: int = DISTANCE) -> list[Twins]:
@@ -138,9 +145,10 @@ def tally(found: Sequence[Twins]) -> dict[tuple[str, str], int]:
     return dict(sorted(Counter((pair.a.split, pair.b.split) for pair in found).items()))
 
 
-def text_of(a: str, b: str, distance: int, found: Sequence[Twins]) -> str:
+def text_of(a: Hashed, b: Hashed, found: Sequence[Twins]) -> str:
     """The list as JSON lines: what was compared, then a pair a line."""
-    head = {"format": FORMAT, "a": a, "b": b, "distance": distance}
+    images = {one.dataset: one.images_sha256 for one in (a, b)}
+    head = {"format": FORMAT, "a": a.dataset, "b": b.dataset, "distance": DISTANCE, "images_sha256": images}
     return "".join(json.dumps(line) + "\n" for line in (head, *map(asdict, found)))
 
 
@@ -151,10 +159,28 @@ class Overlap:
     Attributes:
         images: ids of the tested data set's test images with a twin in the training or validation split.
         sha256: of the file.
+        images_sha256: data set -> sha256 over its images, when the list was made.
     """
 
     images: frozenset[str]
     sha256: str
+    images_sha256: Mapping[str, str]
+
+    def check(self, dataset: str, images: str) -> None:
+        """Check that the list is of the images that a data set holds.
+
+        Args:
+            dataset: name of the data set.
+            images: the sha256 over its images.
+
+        Raises:
+            UserError: it is of others.
+        """
+        if self.images_sha256[dataset] != images:
+            raise UserError(
+                f"--exclude-overlap: the images of {dataset} are not those that the list was made from; make it again: "
+                f"rrsis-bench data overlap {' '.join((*self.images_sha256, dataset)[:2])}."
+            )
 
 
 def read_overlap(path: Path, tested: str, trained: str) -> Overlap:
@@ -172,19 +198,22 @@ def read_overlap(path: Path, tested: str, trained: str) -> Overlap:
         content = path.read_bytes()
         head, *lines = [json.loads(line) for line in content.decode("utf-8").splitlines()]
         datasets, version = {str(head["a"]), str(head["b"])}, head["format"]
+        states = {name: str(head["images_sha256"][name]) for name in (str(head["a"]), str(head["b"]))}
         sides = [(line["a"], line["b"]) for line in lines]
         sides += [(b, a) for a, b in sides]
         images = frozenset(str(one["image_id"]) for one, other in sides if _leaks(one, other, tested, trained))
     except OSError as error:
         raise UsageError(f"--exclude-overlap: cannot read {path}: {error.strerror or error}.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"--exclude-overlap {path} is no list that `rrsis-bench data overlap` wrote.") from error
-    if version != FORMAT or datasets != {tested, trained}:
+    if version != FORMAT:
+        raise UsageError(f"--exclude-overlap {path} was written by another version of the suite; make it again.")
+    if datasets != {tested, trained}:
         raise UsageError(
             f"--exclude-overlap {path} compares {' and '.join(sorted(datasets))}; write the list that is needed: "
             f"rrsis-bench data overlap {trained} {tested}."
         )
-    return Overlap(images, hashlib.sha256(content).hexdigest())
+    return Overlap(images, hashlib.sha256(content).hexdigest(), states)
 
 
 def _leaks(one: Mapping[str, Any], other: Mapping[str, Any], tested: str, trained: str) -> bool:

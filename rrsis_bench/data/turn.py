@@ -6,7 +6,8 @@
 3. Relations turn with them: "to the left of the dam" becomes "above the dam", and "above" becomes "to the right of".
 4. "right" stays where it only strengthens another word, as in `mirror`.
 5. An expression with another word of height or direction has no turned form: "under", "on top of", "facing left",
-   "up"; for a quarter turn also rows, columns, and a compound of a side such as "left-hand".
+   "up", "highest", "in the front", "the lower deck"; one whose left is its own, "the left wing"; for a quarter turn
+   also rows, columns, and a compound of a side such as "left-hand".
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ _WHOLE = r"(?:the |this )?(?:whole |entire )?(?:image|picture|photo|photograph|s
 
 _REFUSED = re.compile(
     r"\b(?:up|upwards?|down|downwards?|upside|on (?:the )?top of (?!" + _WHOLE + r")|under|underneath|beneath|behind|"
-    r"in front of|overhead|(?:lower|higher|upper) than|higher|facing|faces|pointing|points|headed|heading|oriented|"
-    r"directed|above[\s-]ground|below[\s-]ground|clockwise)\b",
+    r"front|rear|back|foreground|background|overhead|(?:lower|upper) than|high(?:er|est)|lowest|"
+    r"facing|faces|pointing|points|headed|heading|oriented|"
+    r"directed|(?:upper|lower|top|bottom)[\s-](?:decks?|levels?|stor(?:e?y|ies|eys)|floors?)|"
+    r"(?:left|right)[\s-](?:wings?|banks?|lanes?|turns?)|above[\s-]ground|below[\s-]ground|clockwise)\b",
     re.IGNORECASE,
 )
 _REFUSED_IN_QUARTERS = re.compile(
     r"\b(?:rows?|columns?|lines?|right[\s-]+(?:above|below)|(?:left|right)[\s-]?hand(?:ed)?)\b"
-    r"|\b(?:above|below)\s*(?:$|[.,;:!?])",
+    r"|\b(?:above|below)\s*(?:$|[.,;:!?]|(?:to|on|at|in|of)\b)",
     re.IGNORECASE,
 )
 _HARMLESS = re.compile(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rrsis_bench import registry
 from rrsis_bench.cost.profile import Precision, efficiency
+from rrsis_bench.data import empty_truth
 from rrsis_bench.data.categories import split_of
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
@@ -100,7 +101,7 @@ def beside_words(data: ReferringDataModule) -> str:
     choice = data.perturbation
     if data.transfer is not None:
         block = beside(data)["transfer"]
-        common = "" if block["shared"] or block["unseen"] is None else ", no class in common: all are unseen"
+        common = _common(block["shared"], block["unseen"])
         out = f", {data.n_excluded:,} near-duplicates left out" if "excluded" in block else ""
         return f", trained on {block['trained_on']}{common}{out}"
     if choice is None:
@@ -115,6 +116,15 @@ def beside_words(data: ReferringDataModule) -> str:
         if count
     ]
     return f", {choice.name}{severity}" + (f" ({'; '.join(counted)})" if counted else "")
+
+
+def _common(shared: list[str] | None, unseen: list[str] | None) -> str:
+    """What the title says where no score of shared classes can be given."""
+    if shared is None or unseen is None:
+        return ", whose classes are not known"
+    if not shared and not unseen:
+        return "; the samples have no classes to compare"
+    return "" if shared else "; no class in common, all are unseen"
 
 
 def training_block(task: ReferringSegmentationTask, trainer: Trainer, seconds: float) -> dict[str, Any]:

@@ -167,6 +167,7 @@ def test(
         _check_published(cli.model)
     if checkpoint is not None:
         content = cli.model.read_checkpoint(checkpoint)
+        _check_data(content, checkpoint, cli.datamodule.dataset, transfer)
         training = _whole_training(content, checkpoint)
         selected_on = selection_split(content, checkpoint)
     if weights is not None:
@@ -182,6 +183,23 @@ def test(
             _score(cli, folder, checkpoint, selected_on, training, started, kind)
         checkpoint = None  # the network holds it now
     return 0
+
+
+def _check_data(content: dict[str, Any], checkpoint: Path, dataset: str, transfer: Transfer | None) -> None:
+    """Check that a result will say what its checkpoint was trained on.
+
+    Raises:
+        UsageError: it was trained on another data set, and the result would pass as one of this data set.
+        UserError: a list of near-duplicates is of other images than those of the training.
+    """
+    trained = content[ENTRY].get("data") or {}
+    if transfer is None and trained.get("dataset") not in (None, dataset):
+        raise UsageError(
+            f"{checkpoint} was trained on {trained['dataset']}, not on {dataset}; score its run elsewhere with "
+            f"test --run DIR --dataset {dataset}."
+        )
+    if transfer is not None and transfer.overlap is not None and trained.get("images_sha256") is not None:
+        transfer.overlap.check(transfer.trained_on, trained["images_sha256"])
 
 
 def _check_published(task: ReferringSegmentationTask) -> None:
@@ -242,9 +260,8 @@ def _score(
     task.gallery = GalleryKeeper("" if changed_by else data.dataset)
     true = _test(cli, checkpoint)
     shown, task.gallery = task.gallery.gathered(), None
-    reason = (
-        "a run elsewhere, or a perturbed split" if changed_by else why_not_permuted(list(data.test_dataset.manifest))
-    )
+    reason = "only an ordinary test has a language control" if changed_by else None
+    reason = reason or why_not_permuted(list(data.test_dataset.manifest))
     data.language_control = True
     permuted = _test(cli, None) if reason is None else None
     data.language_control = False
@@ -263,7 +280,7 @@ def _score(
         control = record.language_control(here, there, names[0])
     text = cli.config_text()
     changed = (training or {}).get("accepted_changes")
-    whole = len(data.open_split("test", limited=False).manifest) - data.n_left_out - data.n_excluded
+    whole = len(data.open_split("test", limited=False).manifest) - data.n_left_out
     result = record.build_result(
         status="changed" if changed else "complete" if len(table) == whole else "partial",
         kind="smoke" if synthetic and kind != "zero-shot" else kind,

@@ -22,7 +22,7 @@ from rrsis_bench.results.samples import SampleTable, encode, read_samples
 from rrsis_bench.results.schema import violations
 from rrsis_bench.results.upgrade import Upgrader
 from rrsis_bench.run import seal
-from rrsis_bench.run.folder import RunFolder, find
+from rrsis_bench.run.folder import ELSEWHERE, PERTURBED, RunFolder, find
 
 
 def check(path: Path) -> list[str]:
@@ -228,7 +228,8 @@ def export(run: Path, to: Path) -> Path:
     path = source.result_path if run.is_dir() else run
     if not path.is_file():
         raise UsageError(f"{run} holds no {path.name}: test the run first ({source.command('test')}).")
-    problems = check(path)
+    with_it = [one for place in (PERTURBED, ELSEWHERE) for one in find([source.path / place]) if one.is_file()]
+    problems = [problem for one in (path, *with_it) for problem in check(one)]
     if problems:
         raise UserError(f"{problems[0]} A result that fails its check is not exported.")
     result = seal.read(path)
@@ -250,9 +251,8 @@ def export(run: Path, to: Path) -> Path:
         cleaned["provenance"]["config_sha256"] = sha256_text(config)
     pictures = gallery.text_of(gallery.read(source, dataset, table))
     record.write_run(target, {**cleaned, "metrics": result["metrics"]}, table, config, pictures, mark=False)
-    for beside in find([source.path]):
-        if beside != source.result_path:
-            export(beside.parent, to)
+    for one in with_it:
+        export(one.parent, to)
     return target.path
 
 

@@ -88,7 +88,7 @@ def resolve(request: RunRequest) -> ResolvedRun:
         saved = _choosing(RunFolder(request.run).config())
         names = {name: _stem(_at(saved, place)) for name, place in _PLACES.items()}
         _refuse_another(request, typed, names)
-        lower, left_out = saved, []
+        lower, left_out = saved if request.elsewhere is None else _elsewhere(saved, request.elsewhere), []
     for path, content in files:
         _refuse_mixture(typed, path, content)
         lower = merge(lower, content)
@@ -102,8 +102,6 @@ def resolve(request: RunRequest) -> ResolvedRun:
         label = typed["variant"] or _last(files, _PLACES["variant"]) or names["variant"]
         merged = merge(merged, {"model": {"method": names["method"], "variant": label}})
         merged = merge(merged, {"data": {"dataset": names["dataset"]}})
-    if request.elsewhere is not None:
-        merged = {**merged, "data": _data_elsewhere(merged["data"], request.elsewhere)}
     merged = merge(merged, values)
     if request.seed is not None:
         merged = merge(merged, {"seed_everything": request.seed})
@@ -316,10 +314,13 @@ def _seeded_data(merged: Config, saved: Config, stated: Sequence[Config]) -> Con
     return merged if apart else merge(merged, {"data": {"seed": seed}})
 
 
-def _data_elsewhere(own: Config, name: str) -> Config:
-    """The `data` block of another data set, read as the run reads its own."""
-    kept = {key: own[key] for key in ("batch_size", "eval_batch_size", "num_workers", "seed") if key in own}
-    return {**kept, **settings(name)}
+def _elsewhere(saved: Config, name: str) -> Config:
+    """A saved configuration with another data set and the protocols that score it; batches stay those of the run."""
+    own, stated = saved["data"], config.load_yaml(config.find("datasets", name)).get("model") or {}
+    kept: Config = {key: own[key] for key in ("batch_size", "eval_batch_size", "num_workers", "seed") if key in own}
+    model = {key: value for key, value in saved["model"].items() if key != "monitor"}  # nothing is chosen here
+    model |= {"select_by": stated.get("select_by"), "score_by": protocols.ALL}
+    return {**saved, "data": {**kept, **settings(name)}, "model": model}
 
 
 def _usual_folder(request: RunRequest, merged: Config) -> RunFolder:

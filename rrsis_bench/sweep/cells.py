@@ -10,6 +10,7 @@ from rrsis_bench import config
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.definitions import monitored
 from rrsis_bench.run.lock import Holder, describe
+from rrsis_bench.run.seal import training_of
 from rrsis_bench.run.state import State
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.grid import Cell
@@ -89,19 +90,24 @@ def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
 
 
 def unscored(cell: Cell) -> list[str]:
-    """The cell's perturbations without a sound result of their present version."""
+    """The cell's perturbations without a sound result of their present version and of the run's present training."""
     if not cell.perturb:
         return []
     from rrsis_bench.data.perturb.table import choices
 
+    try:
+        clean = training_of(cell.folder.result(brief=True)) if cell.folder.is_finished else None
+    except UserError:
+        clean = None
     found = []
     for name, choice in zip(cell.perturb, choices(cell.perturb), strict=True):
         folder = cell.folder.perturbed(choice.label)
         try:
-            block = folder.result(brief=True).get("perturbation") if folder.is_finished else None
+            result = folder.result(brief=True) if folder.is_finished else {}
         except UserError:
-            block = None
-        if block is None or block["version"] != choice.of.version:
+            result = {}
+        sound = (result.get("perturbation") or {}).get("version") == choice.of.version
+        if not sound or training_of(result) != clean:
             found.append(name)
     return found
 

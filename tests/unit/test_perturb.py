@@ -113,6 +113,24 @@ def test_synonyms_follow_number_article_and_case(before: str, after: str) -> Non
 
 
 @pytest.mark.parametrize(
+    "kept",
+    [
+        "the plane whose nose points to the left", "the trailer attached to the truck", "the dark blue car",
+        "the tank closest to the top", "the court with a roof on the left", "the ship turning to the left of the pier",
+    ],
+)  # fmt: skip
+def test_word_order_leaves_a_place_that_belongs_to_a_part(kept: str) -> None:
+    assert Choice("word-order", 1).text(kept, "", 0) == kept
+
+
+def test_typos_leave_words_whose_slips_may_be_other_words() -> None:
+    for sample in range(20):
+        assert Choice("typos", 5).text("the lake beside the pond, partly covered", str(sample), 0) == (
+            "the lake beside the pond, partly covered"
+        )
+
+
+@pytest.mark.parametrize(
     ("before", "quarters", "after"),
     [
         ("the ship on the left", 1, "the ship at the top"),
@@ -136,9 +154,12 @@ def test_synonyms_follow_number_article_and_case(before: str, after: str) -> Non
             for text in (
                 "the car under the bridge", "the tank with a white top", "a plane facing left", "the third car",
                 "the car on top of the roof", "the ship left by the pier", "die Brücke links und größer",
+                "the lowest tank", "the left wing of the plane", "the lower deck", "the car in the front",
             )
         ),
         ("the top row", 1, None),
+        ("the ship above to the right", 1, None),
+        ("the ship above to the right", 2, "the ship below to the left"),
         ("on the left-hand side", 1, None),
         ("the ship above", 1, None),
     ],
@@ -185,6 +206,7 @@ def test_turned_expressions_are_true_of_turned_scenes(choice: Choice) -> None:
     assert placed > 0.3 * turned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [one.name for one in PERTURBATIONS.values() if one.kind == "image"])
 def test_images_are_repeatable_and_worse_with_severity(name: str) -> None:
     scene = draw_scene(3, 96)

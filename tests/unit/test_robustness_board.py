@@ -11,8 +11,9 @@ from helpers.results import make_result, make_table, write
 from rrsis_bench.boards.board import build_boards, collect
 from rrsis_bench.boards.leaderboard import FORMATS, pages
 from rrsis_bench.boards.rows import score_tables
-from rrsis_bench.errors import UsageError
+from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.results import record
+from rrsis_bench.results.comparison import comparison
 from rrsis_bench.results.maintain import check, export
 from rrsis_bench.results.samples import SampleTable
 from rrsis_bench.run.folder import RunFolder
@@ -46,6 +47,7 @@ def file(folder: Path, table: SampleTable, name: str, seed: int = 0, version: in
     return made
 
 
+@pytest.mark.slow
 def test_a_board_of_its_own_and_no_other(tmp_path: Path) -> None:
     for method, share in (("lavt", 0.9), ("rmsin", 0.4)):
         for seed in (0, 1):
@@ -158,6 +160,22 @@ def test_export_copies_what_is_filed_under_a_run(tmp_path: Path) -> None:
     assert export(made.path, tmp_path / "out") == target.perturbed("haze-3").path
 
 
+def test_nothing_is_exported_beside_a_damaged_result(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", table=make_table(12))
+    made = file(folder, make_table(12), "haze")
+    made.samples_path.unlink()
+    with pytest.raises(UserError, match="not exported"):
+        export(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_comparison_says_what_a_result_was_perturbed_by(tmp_path: Path) -> None:
+    folder = write(tmp_path, table=make_table(12))
+    made = file(folder, make_table(12), "haze")
+    found = comparison(folder, made.path, resamples=50)
+    assert (found["a"]["name"], found["b"]["name"]) == ("lavt@tiny", "lavt@tiny under haze:3")
+
+
 def test_an_old_run_takes_its_perturbed_results_with_it(tmp_path: Path) -> None:
     folder = write(tmp_path, table=make_table(12))
     file(folder, make_table(12), "haze")
@@ -178,7 +196,10 @@ def test_a_sweep_scores_its_cells_under_perturbations(tmp_path: Path) -> None:
     assert unscored(cell) == ["haze:3", "mirror"]
     assert unscored(plain) == []
     table = make_table(12)
-    file(cell.folder.path, table, "haze")
+    record.write_run(cell.folder, make_result(table, training={"seed": 0, "seconds": 1.0}), table, "a: 1\n")
+    file(cell.folder.path, table, "haze", training={"seed": 0, "steps": 7})  # of an earlier training
+    assert unscored(cell) == ["haze:3", "mirror"]
+    file(cell.folder.path, table, "haze", training={"seed": 0, "seconds": 2.0})
     assert unscored(cell) == ["mirror"]
     file(cell.folder.path, table, "haze", version=9)
     assert unscored(cell) == ["haze:3", "mirror"]

@@ -31,6 +31,7 @@ class Perturbation:
         what: what it does, for the documentation.
         version: raised when its outcome changes; results state it.
         graded: whether it has severities 1 to 5; without, its severity is 1.
+        of_one: whether it keeps only what names one object: "red ships" and "the red ship" may differ by an article.
         pixels: (image, severity, generator) -> image, for the kind `image`.
         text: (expression, severity, generator) -> expression, for the kind `words`.
         turned: expression -> turned expression or None, for the kind `turn`.
@@ -42,6 +43,7 @@ class Perturbation:
     what: str
     version: int = 1
     graded: bool = True
+    of_one: bool = False
     pixels: Callable[[images.Pixels, int, np.random.Generator], images.Pixels] | None = None
     text: Callable[[str, int, np.random.Generator], str] | None = None
     turned: Callable[[str], str | None] | None = None
@@ -82,7 +84,8 @@ _ALL = (
     ),
     Perturbation("typos", "words", "a slip in up to as many words as the severity", text=words.typos),
     Perturbation("case", "words", "capital letters, more with each severity", text=words.case),
-    Perturbation("no-articles", "words", "a fifth of the articles dropped for each severity", text=words.articles),
+    Perturbation("no-articles", "words", "a fifth of the articles dropped for each severity", of_one=True,
+                 text=words.articles),
     Perturbation("spelling", "words", "British for American spelling, and the reverse", graded=False,
                  text=words.spelling),
     Perturbation("synonyms", "words", "another name for each class", graded=False, text=words.synonyms),

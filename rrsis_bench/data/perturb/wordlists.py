@@ -93,6 +93,9 @@ SIZES = frozenset(
     ]
 )  # fmt: skip
 
+COMMON = frozenset(["located", "situated", "positioned", "surrounded", "connected"])
+"""Words besides the names of classes that get slips."""
+
 REAL_WORDS = frozenset(
     [
         "aea", "area", "areas", "ares", "baking", "bal", "bals", "ban", "bank", "bar", "bare", "barge", "bat", "bias",
@@ -142,7 +145,7 @@ CLAUSE_FRAMES: Mapping[int, tuple[str, ...]] = {
 SENTENCES = (
     "The weather was calm that day.",
     "The file was opened twice.",
-    "Two people checked the data.",
+    "The data was checked with care.",
     "Nobody was in a hurry.",
     "It took a few minutes to load.",
     "The sensor worked as expected.",

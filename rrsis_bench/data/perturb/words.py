@@ -21,8 +21,7 @@ _COMMAND = re.compile(
 _PUT = r"(?:situated|located|positioned|seen|placed|found|parked|standing|lying)"
 _ORDERED = re.compile(
     rf"^(?P<noun>(?:the|a|an)\s+[\w\s-]+?)\s+(?P<place>(?:{_PUT}\s+)?"
-    r"(?:on|at|in|to|near|next|above|below|beside|between)\s+"
-    r"(?:the|to|a|an)\s+[\w\s-]+?)(?P<end>[.\s]*)$",
+    r"(?:(?:on|at|in|near|above|below|beside|between)\s+(?:the|a|an)|next\s+to|to\s+the)\s+[\w\s-]+?)(?P<end>[.\s]*)$",
     re.IGNORECASE,
 )
 _ABOVE = re.compile(
@@ -34,26 +33,45 @@ _ATTRIBUTE = re.compile(
     r"bottommost)\s+(?P<noun>[\w\s-]+?)(?P<end>[.\s]*)$",
     re.IGNORECASE,
 )
-_BREAKS = re.compile(r"\b(?:and|or|but|that|which|who|is|are|of which|where|while)\b|,", re.IGNORECASE)
+_BREAKS = re.compile(
+    r"\b(?:and|or|but|that|which|who|whose|is|are|has|have|where|while|with|than|from)\b|,"
+    r"|\b(?!next\b)\w+\s+to\b(?!\s+the\s+(?:(?:far|upper|lower|top|bottom)[\s-]+)?(?:left|right|north|south|east|west)\s+of\b)"
+    r"|\b(?!situated|located|positioned|placed)(?:\w+ing|\w+ed|clos\w+|near\w*|adjacent|parallel)\s+to\b",
+    re.IGNORECASE,
+)
+"""Words by which a place may belong to a part of the phrase: moved, it would say something else."""
+_SHADE = re.compile(r"dark|light|bright", re.IGNORECASE)
+
+
+@cache
+def _names_of_classes() -> frozenset[str]:
+    """The words of the classes' names and synonyms, and their plurals."""
+    names = [*class_names("any"), *(name for found in lists.SYNONYMS.values() for name in found)]
+    singles = {word for name in names for word in name.split()}
+    singles |= {_plural(word) for word in singles}
+    return frozenset(singles)
 
 
 @cache
 def vocabulary() -> frozenset[str]:
     """Words that a typo must not give: names of classes, places, colours, sizes and closed classes."""
-    names = [*class_names("any"), *(name for found in lists.SYNONYMS.values() for name in found)]
-    singles = {word for name in names for word in name.split()}
-    singles |= {_plural(word) for word in singles}
     closed = PREPOSITIONS | DETERMINERS | STOPS
-    return frozenset(singles | closed | lists.PLACES | lists.COLOURS | lists.SIZES | lists.REAL_WORDS)
+    return _names_of_classes() | closed | lists.PLACES | lists.COLOURS | lists.SIZES | lists.REAL_WORDS
+
+
+@cache
+def _slipping() -> frozenset[str]:
+    kept = lists.PLACES | lists.COLOURS | lists.SIZES | PREPOSITIONS | STOPS
+    return frozenset(word for word in (_names_of_classes() | lists.COMMON) - kept if len(word) > 3)
 
 
 def typos(text: str, severity: int, rng: np.random.Generator) -> str:
     """Slips in up to `severity` words: a neighbouring key, or a letter dropped, never the first or last letter.
 
-    Words of place, colour and size stay, since a slip may turn one into another. No slip gives a known word.
+    Names of classes and a few common words get them: their slips are known not to be other words, as "lake" becomes
+    "lame". Words of place, colour and size stay, since a slip may turn one into another.
     """
-    kept = lists.PLACES | lists.COLOURS | lists.SIZES | PREPOSITIONS | STOPS
-    found = [one for one in _WORD.finditer(text) if len(one[0]) > 3 and one[0].lower() not in kept]
+    found = [one for one in _WORD.finditer(text) if one[0].lower() in _slipping()]
     hit = {int(place): _slip(found[int(place)][0], rng) for place in rng.permutation(len(found))[:severity]}
     for place in sorted(hit, reverse=True):
         text = text[: found[place].start()] + hit[place] + text[found[place].end() :]
@@ -152,7 +170,8 @@ def order(text: str, severity: int, rng: np.random.Generator) -> str:
         noun, place = noun[0].lower() + noun[1:], (place[0].upper() if upper else place[0]) + place[1:]
         return f"{place}, {noun}{found['end']}"
     found = _ATTRIBUTE.match(text)
-    if found and not _BREAKS.search(text) and not PREPOSITIONS & set(text.lower().split()):
+    shade = found and _SHADE.fullmatch(found["attribute"]) and found["noun"].split()[0].lower() in lists.COLOURS
+    if found and not shade and not _BREAKS.search(text) and not PREPOSITIONS & set(text.lower().split()):
         superlative = re.search(r"(?:est|most)$", found["attribute"], re.IGNORECASE)
         the = "the " if superlative else ""
         return f"{found['article']} {found['noun']} that is {the}{found['attribute'].lower()}{found['end']}"
