@@ -242,7 +242,7 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self} is a file, not a folder; choose another --out.")
-        found = self.content()
+        found = [path for path in self.content() if path.name not in (PERTURBED, ELSEWHERE)]
         if found and not self.is_ours():
             raise UsageError(
                 f"{self} holds files that rrsis-bench did not write ({found[0].name}), and a run is not mixed with "

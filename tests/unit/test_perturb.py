@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rrsis_bench.data.datamodule import ReferringDataModule
+from rrsis_bench.data.dataset import ReferringDataset
+from rrsis_bench.data.masks import encode
 from rrsis_bench.data.perturb import page, words
 from rrsis_bench.data.perturb import wordlists as lists
 from rrsis_bench.data.perturb.table import PERTURBATIONS, SEVERITIES, Choice, chosen
+from rrsis_bench.data.pixels import read_rgb, write_image
 from rrsis_bench.data.sources import SOURCES, create
 from rrsis_bench.data.synthetic.grammar import candidates
 from rrsis_bench.data.synthetic.scenes import Scene, draw_scene, seed_range
 from rrsis_bench.data.turn import turn_text
-from rrsis_bench.errors import UsageError
+from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.types import InputSpec
 
 ROOT = Path(__file__).parents[2]
 CHOICES = [Choice(one.name, k) for one in PERTURBATIONS.values() for k in (SEVERITIES if one.graded else (1,))]
@@ -224,6 +231,72 @@ def test_images_are_repeatable_and_worse_with_severity(name: str) -> None:
     assert errors[0] > 0.5
     assert errors == sorted(errors)
     assert (image == before).all()
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferringDataModule]:
+    """The test split of a data set of drawn scenes whose images are no squares, two expressions for some."""
+    root = tmp_path_factory.mktemp("split")
+    rng = np.random.default_rng(0)
+    lines = []
+    for number in range(11):
+        image, mask = rng.integers(0, 255, (40, 64, 3), np.uint8), np.zeros((40, 64), np.uint8)
+        mask[4:14, 4 * number : 4 * number + 9] = 1
+        name = f"{number // 2}.png"
+        if not (root / name).is_file():
+            write_image(root / name, image)
+        text = ("the ship on the left", "the third ship", "the tennis court near the dam")[number % 3]
+        place = "test" if number < 7 else "train" if number % 2 else "val"
+        lines.append({"image": name, "rle": encode(mask), "text": text, "category": "ship", "split": place})
+    (root / "pairs.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RRSIS_CACHE", str(root / "cache"))
+        data = ReferringDataModule("own", source="manifest", manifest=str(root / "pairs.jsonl"), seed=3)
+        data.input_spec = InputSpec((32, 32), "tiny", 16)
+        yield data
+
+
+def perturbed_split(data: ReferringDataModule, text: str | None) -> ReferringDataset:
+    data.perturbation = None if text is None else chosen(text)
+    data.setup("test")
+    return data.test_dataset
+
+
+def test_a_method_gets_the_perturbed_image_mask_and_words(split: ReferringDataModule) -> None:
+    clean = perturbed_split(split, None)
+    before = {item.sample_id: item for item in clean.__getitems__(range(len(clean)))}
+    for name in ("turn-90", "mirror", "haze:4", "typos:3"):
+        choice, there = chosen(name), perturbed_split(split, name)
+        alone = [there[place] for place in range(len(there))]
+        together = there.__getitems__(range(len(there))[::-1])[::-1]
+        for one, other in zip(alone, together, strict=True):
+            was = before[one.sample_id]
+            assert (one.image == other.image).all()
+            pixels = choice.image(
+                read_rgb(split.root / there.manifest[one.index].image), there.manifest[one.index].shown, 3
+            )
+            assert one.image == pytest.approx(there._input(pixels))
+            assert (one.image != was.image).any() == (choice.of.kind != "words")
+            assert one.truth is not None
+            assert was.truth is not None
+            turned = {"turn-90": np.rot90(was.truth, -1), "mirror": was.truth[:, ::-1]}.get(name, was.truth)
+            assert (one.truth == turned).all()
+            assert one.text == choice.text(was.text, one.sample_id, 3)
+            assert one.tokens == there._tokenize(one.text)
+        assert there.sample(0).text == alone[0].text
+        left_out = sum("third" in item.text for item in before.values()) if choice.of.kind == "turn" else 0
+        assert (split.n_left_out, len(there)) == (left_out, len(clean) - left_out)
+    assert len(perturbed_split(split, "spelling")) == split.n_unchanged == len(clean)
+
+
+def test_what_would_be_scored_wrongly_is_refused(split: ReferringDataModule) -> None:
+    split.permute_expressions = True
+    with pytest.raises(UserError, match="permute_expressions"):
+        perturbed_split(split, "haze")
+    split.permute_expressions, split.empty_truth = False, "no-target"
+    with pytest.raises(UsageError, match="several objects"):
+        perturbed_split(split, "no-articles")
+    split.empty_truth = "skip"
 
 
 def test_draws_depend_on_seed_and_sample() -> None:

@@ -20,11 +20,11 @@ LEGENDS: Mapping[str, str] = {
     ),
     "transfer": (
         "mIoU in percent under `native-v1`, mean over seeds. Trained on: the run's own data set. Each further column "
-        "is a data set that the run was tested on. Δ: the difference in points from the same method and variant trained "
-        "on the tested data set, paired over the same samples, with its 95 % bootstrap interval over photographs; "
-        "empty where that is not measured. Shared and unseen: the samples whose class the training has, and has not, "
-        "compared by a table of synonyms; samples without a class are in neither. Without overlap: near-duplicates of "
-        "the training's images are left out."
+        "is a data set that the run was tested on. Δ: the difference in points from the same method and variant, "
+        "trained on the tested data set, paired over the same samples, with its 95 % bootstrap interval over "
+        "photographs; empty where that is not measured. Shared and unseen: the samples whose class the training has, "
+        "and has not, compared by a table of synonyms; samples without a class are in neither. Without overlap: near-"
+        "duplicates of the training's images are left out."
     ),
 }
 """Layout of a board -> what its columns mean."""
