@@ -38,6 +38,7 @@ def fit(
     resume: Path | str | None = None,
     overwrite: bool = False,
     accept_changes: bool = False,
+    detail: bool = False,
 ) -> dict[str, Any]:
     """Train a method, test its best checkpoint, write the result.
 
@@ -56,6 +57,7 @@ def fit(
         resume: `auto` to continue from the folder's last checkpoint, or the checkpoint to continue from.
         overwrite: move a run that the folder holds aside, and start anew.
         accept_changes: continue even if data or settings have changed since the run began.
+        detail: store the samples' detail, too, for `rrsis-bench results explain`.
 
     Returns:
         the content of `result.json`.
@@ -64,7 +66,7 @@ def fit(
         UserError: whatever error `rrsis-bench fit` would print.
     """
     names = (method, dataset, variant, trainer, recipe, protocol)
-    request = RunRequest(*names, seed, _paths(config), values or {}, out=_path(out), logger=logger)
+    request = RunRequest(*names, seed, _paths(config), values or {}, out=_path(out), logger=logger, detail=detail)
     return fit_run(request, resume, overwrite, accept_changes).result()
 
 
@@ -84,6 +86,7 @@ def test(
     weights: Path | str | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
+    detail: bool = False,
     perturb: str | None = None,
     exclude_overlap: Path | str | None = None,
 ) -> dict[str, Any]:
@@ -105,6 +108,7 @@ def test(
         weights: `official`, or the file of a paper's own checkpoint, to score in place of one of this suite.
         out: folder for the result; None for the run folder. `weights` needs it.
         overwrite: replace a result that the folder holds.
+        detail: store the samples' detail, too, for `rrsis-bench results explain`.
         perturb: `NAME` or `NAME:SEVERITY` of a perturbation (`rrsis-bench data perturbations`); the result then lies in
             `perturb/<name>-<severity>` under the run folder.
         exclude_overlap: a list of `rrsis-bench data overlap`; test images with a twin in the training are left out.
@@ -115,9 +119,8 @@ def test(
     Raises:
         UserError: whatever error `rrsis-bench test` would print.
     """
-    request = RunRequest(
-        method, dataset, variant, trainer, recipe, protocol, seed, _paths(config), values or {}, _path(run), _path(out)
-    )
+    names = (method, dataset, variant, trainer, recipe, protocol)
+    request = RunRequest(*names, seed, _paths(config), values or {}, _path(run), _path(out), detail=detail)
     named = () if perturb is None else (perturb,)
     weights = None if weights is None else str(weights)
     (folder,) = test_run(request, _path(ckpt), weights, overwrite, named, _path(exclude_overlap))
@@ -177,6 +180,8 @@ def test_run(
     request, transfer = transferred(request, exclude_overlap)
     if asked and transfer is not None:
         raise UsageError("--perturb is scored on the run's own data set; leave --dataset and --exclude-overlap out.")
+    if request.detail and (asked or transfer is not None):
+        raise UsageError("--detail is of the run's own split as it is; leave it out, or test the run apart.")
     if weights is None:
         run, checkpoint = _with_checkpoint(request, ckpt)
     else:

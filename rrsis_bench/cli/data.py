@@ -26,7 +26,9 @@ STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-verbs of `data` and their options."""
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
-    words.add_parser("list", help="all data sets: title, kind, published sizes, folder", allow_abbrev=False)
+    words.add_parser(
+        "list", help="all data sets: title, kind, published sizes, folder, licence, what to know", allow_abbrev=False
+    )
     perturbations = words.add_parser(
         "perturbations", help="all perturbations that `test --perturb` takes", allow_abbrev=False
     )
@@ -128,10 +130,11 @@ def _list() -> int:
     from rrsis_bench.data.catalogue import describe, settings
 
     table = Table(box=None, pad_edge=False)
+    known = {name: describe(name) for name in config.names("datasets")}
     for head in ("name", "data set", "kind", *SPLITS, "found"):
         table.add_column(head, justify="right" if head in SPLITS else "left")
-    for name in config.names("datasets"):
-        data, info = settings(name), describe(name)
+    for name, info in known.items():
+        data = settings(name)
         root = Path(str(data["root"])).expanduser() if data.get("root") else paths.data_root() / name
         found = str(root) if root.is_dir() else f"no: {root}"
         if data.get("generator"):
@@ -139,6 +142,11 @@ def _list() -> int:
         counts = [f"{info.counts[split]:,}" if split in info.counts else "" for split in SPLITS]
         table.add_row(name, info.title, info.kind, *counts, found)
     terminal.show(table)
+    for name, info in known.items():
+        if info.licence or info.notes:
+            terminal.say(f"\n{name}: licence: {info.licence or 'not known'}")
+        for note in info.notes:
+            terminal.say(f"  {note}", "    ")
     terminal.say("\nWhere to get a data set, and what its folder must hold: rrsis-bench data verify NAME")
     return 0
 

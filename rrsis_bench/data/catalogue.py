@@ -119,10 +119,11 @@ def _checked_info(path: Path, info: dict[str, Any]) -> dict[str, Any]:
                 split in SPLITS and type(count) is int and count >= 0 for split, count in value.items()
             ):
                 raise UsageError(f"{path}: info.counts must give numbers of pairs for {', '.join(SPLITS)}.")
-        elif key == "classes":
+        elif key in {"classes", "notes"}:
             if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-                raise UsageError(f"{path}: info.classes must be a list of names.")
-            info = {**info, "classes": tuple(one.lower() for one in value)}
+                what = "names" if key == "classes" else "sentences"
+                raise UsageError(f"{path}: info.{key} must be a list of {what}.")
+            info = {**info, key: tuple(one.lower() if key == "classes" else one for one in value)}
         elif not isinstance(value, str):
             raise UsageError(f"{path}: info.{key} must be text, not {value!r}.")
     return info

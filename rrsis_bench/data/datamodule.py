@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -267,6 +267,22 @@ class ReferringDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         """The loader of the test split; image by image, each sample once."""
         return self._eval_loader(self.test_dataset, "test")
+
+    def scoring_dataloader(self, split: str, sample_ids: Collection[str] | None = None) -> DataLoader[Batch] | None:
+        """A loader of any split, image by image, each sample once.
+
+        Args:
+            split: `train`, `val` or `test`.
+            sample_ids: read only these samples; None for all.
+
+        Returns:
+            the loader; None where there is no sample, or where expressions are permuted within a part of a split.
+        """
+        dataset = self.open_split(split)
+        if sample_ids is not None:
+            places = [k for k, pair in enumerate(dataset.manifest) if pair.sample_id in sample_ids]
+            dataset.manifest = dataset.manifest.take(places if dataset.text_from is None else [])
+        return self._eval_loader(dataset, split) if len(dataset) else None
 
     def _eval_loader(self, dataset: ReferringDataset, split: str) -> DataLoader[Batch]:
         sampler = ImageSampler(self._filled(dataset, split).images, *self._place())

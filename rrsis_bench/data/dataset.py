@@ -25,7 +25,7 @@ from rrsis_bench.data.pixels import ImageError, PixelRule, RefusedImageError, re
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.data.transforms import Augment, Augmenter, normalise, resize_image
 from rrsis_bench.data.verify import sizes_agree
-from rrsis_bench.errors import MissingResourceError, UserError
+from rrsis_bench.errors import MissingResourceError, UsageError, UserError
 from rrsis_bench.nearest import resize_mask
 from rrsis_bench.types import InputSpec, Sample, Tokenized
 
@@ -301,10 +301,11 @@ def perturbed(dataset: ReferringDataset, choice: Choice) -> tuple[ReferringDatas
         the split, the number of samples that it leaves out, and that of samples that the perturbation does not change.
 
     Raises:
-        UserError: no sample is left, or the expressions of the split are permuted.
+        UserError: no sample is left.
+        UsageError: the expressions of the split are permuted.
     """
     if dataset.text_from is not None:  # a permutation counts positions of the whole split
-        raise UserError("a run with data.permute_expressions is not scored perturbed; leave one of the two out.")
+        raise UsageError("a run with data.permute_expressions is not scored perturbed; leave one of the two out.")
     texts = [choice.text(pair.text, pair.sample_id, dataset.seed) for pair in dataset.manifest]
     kept = [place for place, text in enumerate(texts) if text is not None]
     if not kept:

@@ -22,6 +22,8 @@ from rrsis_bench.data.dataset import why_not_permuted
 from rrsis_bench.data.perturb.table import Choice
 from rrsis_bench.engine import report
 from rrsis_bench.engine.checkpoint import ENTRY, read, selection_split
+from rrsis_bench.engine.detail import DetailCounter
+from rrsis_bench.engine.further import further_detail
 from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.resume import Interrupted, LastCheckpoint
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
@@ -29,6 +31,7 @@ from rrsis_bench.engine.trainer import TrainerCLI, build_cli
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics import protocols
 from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.weights.refs import WeightRef, on_disk, resolve
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.counts import scored_by
 from rrsis_bench.results.provenance import Start, provenance
@@ -240,9 +243,10 @@ def _load_official(task: ReferringSegmentationTask, weights: str) -> None:
             f"the suite cannot fetch the official weights of {name}. If the authors released a file (rrsis-bench "
             f"methods show {name}), get it by hand and name it: --weights FILE."
         )
-    if not Path(weights).is_file():
+    ref = WeightRef.parse(weights)
+    if not (ref.hub or ref.package) and on_disk(ref) is None:
         raise UsageError(f"--weights: there is no file {weights}.")
-    task.method.load_official(Path(weights))
+    task.method.load_official(resolve(ref))
 
 
 def _score(
@@ -258,13 +262,15 @@ def _score(
     task, data, trainer = cli.model, cli.datamodule, cli.trainer
     changed_by = data.perturbation or data.transfer
     task.gallery = GalleryKeeper("" if changed_by else data.dataset)
+    task.detail = DetailCounter(data, "test") if cli.detail else None
     true = _test(cli, checkpoint)
-    shown, task.gallery = task.gallery.gathered(), None
+    shown, task.gallery, task.detail = task.gallery.gathered(), None, None
     reason = "only an ordinary test has a language control" if changed_by else None
     reason = reason or why_not_permuted(list(data.test_dataset.manifest))
     data.language_control = True
     permuted = _test(cli, None) if reason is None else None
     data.language_control = False
+    detail, examples = further_detail(task, data, trainer, true) if cli.detail else (None, None)
     if not trainer.is_global_zero:
         return 0
     data.setup("test")
@@ -294,9 +300,11 @@ def _score(
         language_control=control,
         no_language_control=reason,
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
+        detail=None if detail is None else detail.block(),
         beside=report.beside(data),
     )
-    record.write_run(folder, result, table, text, gallery.text_of(shown or {}))
+    pictures = gallery.text_of(shown or {})
+    record.write_run(folder, result, table, text, pictures, detail=detail, examples=examples)
     split = scored_split(data.dataset, "test", data.skipped("test"), data.empty_truth) + report.beside_words(data)
     print_scores(split, {name: true.of(protocols.get(name)) for name in names})
     if result["status"] == "partial":

@@ -27,6 +27,7 @@ from rrsis_bench.engine.checkpoint import (
     read_for,
     strict_load,
 )
+from rrsis_bench.engine.detail import DetailCounter
 from rrsis_bench.engine.encoded import LastImage
 from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.optim import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, check_groups
@@ -58,12 +59,14 @@ class Scored:
         counts: (N, V, 3) int64 areas of truth, prediction and intersection in each view, in pixels.
         views: the V views.
         targeted: (N,) whether every protocol scores a sample; the generalised ones score all. None: every one does.
+        detail: (N, D) int64, the columns of `metrics.detail`; None unless they were counted.
     """
 
     indices: NDArray[np.int64]
     counts: NDArray[np.int64]
     views: tuple[View, ...]
     targeted: NDArray[np.bool_] | None = None
+    detail: NDArray[np.int64] | None = None
 
     def _scored(self, protocol: Protocol) -> NDArray[np.int64]:
         counts = self.counts[:, self.views.index(protocol.view)]
@@ -146,6 +149,7 @@ class ReferringSegmentationTask(LightningModule):
         self.last_image = LastImage()
         self.scored: Scored | None = None
         self.gallery: GalleryKeeper | None = None
+        self.detail: DetailCounter | None = None
         self.origin: dict[str, Any] = {}  # entries of checkpoints that describe the run; `engine.run.fit` sets them
         self.choosing = True  # whether the checkpoint that is being written was chosen by its validation score
         self.watch = LossWatch()
@@ -275,6 +279,8 @@ class ReferringSegmentationTask(LightningModule):
         self.counts.update(batch.indices, count(logits, batch, self.method.input_spec.image_size, views))
         if self.gallery is not None:
             self.gallery.keep(logits, batch, self.method.input_spec.image_size)
+        if self.detail is not None:
+            self.detail.add(logits, batch)
 
     def _finish(self, views: tuple[View, ...], split: str) -> Scored:
         indices, counts = self.counts.compute()
@@ -282,7 +288,8 @@ class ReferringSegmentationTask(LightningModule):
         self.last_image = LastImage()
         places, data = indices.cpu().numpy(), getattr(self.trainer, "datamodule", None)
         targeted = data.targeted(getattr(data, f"{split}_dataset")) if isinstance(data, ReferringDataModule) else None
-        return Scored(places, counts.cpu().numpy(), views, None if targeted is None else targeted[places])
+        detail = None if self.detail is None else self.detail.gathered()
+        return Scored(places, counts.cpu().numpy(), views, None if targeted is None else targeted[places], detail)
 
     def on_validation_start(self) -> None:
         """In training, call the method's `calibrate` with the batches of val, if the method defines it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 TOO_FEW = "too few photographs"
+FEWEST_IN_PART = 10
+"""The least number of photographs of a part of the split that is tested; below, a part is too few to tell."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAM
         "n_samples": len(here.table),
         "n_images": len(set(here.table.image_id)),
         "bootstrap": {"unit": "image", "resamples": resamples, "seed": SEED, "level": LEVEL},
-        "test": {"unit": "image", "fewest": FEWEST, "exact_up_to": EXACT_UP_TO},
+        "test": {"unit": "image", "fewest": FEWEST, "fewest_in_part": FEWEST_IN_PART, "exact_up_to": EXACT_UP_TO},
         "overall": {metric: _plain(value) for metric, value in overall.items()},
         "by": by,
     }
@@ -151,6 +153,8 @@ def _by(
     for part, rows in parts.items():
         index = np.asarray(rows)
         differences = compare([run.rows(index) for run in a], [run.rows(index) for run in b], names, resamples)
+        if len({a[0].image_id[row] for row in index}) < FEWEST_IN_PART:
+            differences = {name: replace(value, interval=None, p=None) for name, value in differences.items()}
         found[part] = {"n": len(index), **{metric: _plain(value) for metric, value in differences.items()}}
         for metric, value in differences.items():
             if value.p is not None:
@@ -191,7 +195,8 @@ def show(found: Mapping[str, Any]) -> None:
     terminal.say(
         "* in the tables by part: Holm-adjusted p of that breakdown is below 0.05. p: two-sided, paired by photograph, "
         f"exact for {EXACT_UP_TO} or fewer, else from {found['bootstrap']['resamples']:,} resamples.\n"
-        f"{TOO_FEW}: with fewer than {FEWEST}, chance alone could explain any difference."
+        f"{TOO_FEW}: a part of fewer than {FEWEST_IN_PART} is too few to tell. With fewer than {FEWEST}, chance alone "
+        "could explain any difference."
     )
 
 
@@ -204,7 +209,7 @@ def _by_part(kind: str, parts: Mapping[str, Any], metrics: Sequence[Metric]) -> 
         table.add_column(title, justify="left" if title == kind else "right")
     for part, entry in parts.items():
         values = [entry[metric.name] for metric in metrics]
-        cells = [cell for value in values for cell in _cells(value, value["p_holm"])]
+        cells = [cell for value in values for cell in _cells(value, value["p_holm"], FEWEST_IN_PART)]
         table.add_row(part, str(entry["n"]), *cells)
     return table
 
@@ -213,8 +218,8 @@ def _named(entry: Mapping[str, Any]) -> str:
     return f"{entry['name']} ({entry['folder']}, {entry['seeds']} seed{'s' if entry['seeds'] > 1 else ''})"
 
 
-def _cells(value: Mapping[str, Any], p_holm: float | None = None) -> list[str]:
-    interval = TOO_FEW if value["n_images"] < FEWEST else ""
+def _cells(value: Mapping[str, Any], p_holm: float | None = None, fewest: int = FEWEST) -> list[str]:
+    interval = TOO_FEW if value["n_images"] < fewest else ""
     if value["interval"] is not None:
         interval = "{:+.2f} {:+.2f}".format(*(100 * x for x in value["interval"]))
     star = "*" if p_holm is not None and p_holm < 1 - LEVEL else ""

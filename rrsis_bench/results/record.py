@@ -11,12 +11,14 @@ from typing import Any
 from rrsis_bench.metrics import protocols as rules
 from rrsis_bench.metrics.definitions import metrics_of, monitored
 from rrsis_bench.metrics.functional import scores
+from rrsis_bench.results import detail as detail_file
 from rrsis_bench.results import samples as table_file
 from rrsis_bench.results.breakdown import breakdown, plain
 from rrsis_bench.results.counts import scored_by
+from rrsis_bench.results.detail import Detail
 from rrsis_bench.results.samples import SampleTable
-from rrsis_bench.run.folder import RunFolder
-from rrsis_bench.run.seal import SCHEMA_VERSION, Result, check_kind, is_synthetic, sealed
+from rrsis_bench.run.folder import DETAIL, EXAMPLES, GALLERY, RunFolder
+from rrsis_bench.run.seal import DETAIL_VERSION, SCHEMA_VERSION, Result, check_kind, is_synthetic, sealed
 from rrsis_bench.stats import bootstrap
 
 
@@ -96,6 +98,7 @@ def build_result(
     language_control: Mapping[str, Any] | None = None,
     no_language_control: str | None = None,
     provenance: Mapping[str, Any] | None = None,
+    detail: Mapping[str, Any] | None = None,
     beside: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Result:
     """Make a result from the integers of a split.
@@ -116,6 +119,7 @@ def build_result(
         language_control: what the function `language_control` returned; None if there is none.
         no_language_control: why the language control could not be made, if it could not.
         provenance: what `provenance.provenance` returned.
+        detail: the block `detail`; None if the samples were scored without detail.
         beside: the block `perturbation` or `transfer` of a result that no ordinary board takes; None for an
             ordinary result.
 
@@ -128,7 +132,7 @@ def build_result(
     check_kind(kind, dataset)
     names = list(dict.fromkeys(protocols))
     result: Result = {
-        "schema": SCHEMA_VERSION,
+        "schema": SCHEMA_VERSION if detail is None else DETAIL_VERSION,
         "kind": kind,
         "status": status,
         "method": dict(method),
@@ -154,6 +158,7 @@ def build_result(
         "efficiency": _optional(efficiency),
         "provenance": dict(provenance or {}),
         **({} if no_language_control is None else {"no_language_control": no_language_control}),
+        **({} if detail is None else {"detail": dict(detail)}),
         **{name: dict(block) for name, block in (beside or {}).items()},
     }
     return sealed(result)
@@ -175,6 +180,11 @@ def write_run(
     config_yaml: str,
     gallery: str | None = None,
     mark: bool = True,
+    detail: Detail | None = None,
+    examples: str | None = None,
 ) -> None:
     """Write the files of a run; see `RunFolder.write_result`."""
-    folder.write_result(dict(result), table_file.encode(samples), config_yaml, gallery, mark)
+    table = None if detail is None else detail_file.encode(detail)
+    further = {GALLERY: gallery, DETAIL: table, EXAMPLES: examples}
+    known = {name: content for name, content in further.items() if content is not None}
+    folder.write_result(dict(result), table_file.encode(samples), config_yaml, known, mark)

@@ -56,6 +56,7 @@ class ResolvedRun:
         logger: a further logger (`wandb`), or None.
         notes: sentences that name values of the user's files which a typed preset replaces.
         typed: dotted keys of the values that the user typed.
+        detail: store the samples' detail when the run is scored on test.
     """
 
     config: Config
@@ -63,6 +64,7 @@ class ResolvedRun:
     logger: str | None = None
     notes: tuple[str, ...] = ()
     typed: tuple[str, ...] = ()
+    detail: bool = False
 
     @property
     def zero_shot(self) -> bool:
@@ -118,7 +120,7 @@ def resolve(request: RunRequest) -> ResolvedRun:
     keys = tuple(flat(values))
     check_effect(merged, keys)
     folder = RunFolder(request.out) if request.out is not None else _usual_folder(request, merged)
-    return ResolvedRun(merged, folder, request.logger, tuple(notes), keys)
+    return ResolvedRun(merged, folder, request.logger, tuple(notes), keys, request.detail)
 
 
 def nested(values: Mapping[str, Any]) -> Config:

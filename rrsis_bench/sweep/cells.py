@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -74,8 +75,13 @@ def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
     ours = state is not None and state.result_sha256 == result["sha256"]
     if state is None or not ours or state.config_hash != cell.config_hash:
         where = _difference_from_file(cell) or (_dropped(state.config, cell.config) if ours and state else None)
+        if where is None and ours and state and cell.weights and shlex.quote(cell.weights) not in state.command:
+            where = "another file of the authors' weights was scored"
         if where is not None:
             return Verdict("outdated", where)
+    if cell.request.detail and "detail" not in result:
+        add = f"{cell.folder.command('test')} --detail --overwrite"
+        return Verdict("outdated", f"scored without detail; add it without a new training: {add}")
     block = cell.config["data"]
     known = ours and state is not None and state.data_state and state.data_state == data.state(block)
     if not known and data.content(block) not in {None, result["dataset"].get("content_hash")}:

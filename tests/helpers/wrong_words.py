@@ -133,6 +133,11 @@ results compare no no
 results compare dir dir
 results compare file.txt file.txt
 results compare dir dir --protocol native
+results explain
+results explain no
+results explain dir
+results explain file.txt
+results explain dir --out ''
 results table
 results table no
 results table no.yaml

@@ -121,6 +121,8 @@ def test_a_run_elsewhere_is_filed_under_the_run(
     named = ("--ckpt", str(folder.checkpoint()), "--method", "prior-image", "--dataset", "otherset")
     assert "was trained on toyset, not on otherset" in refusal(capsys, *named)
     assert "own data set" in refusal(capsys, *words[1:5], "--perturb", "haze")
+    assert "--detail is of the run's own split" in refusal(capsys, *words[1:5], "--detail")
+    assert "--detail is of the run's own split" in refusal(capsys, *words[1:3], "--detail", "--perturb", "haze")
     other = next((root / "data" / "otherset").rglob("*.jpg"))
     shutil.copy(sorted((root / "data" / "otherset").rglob("*.jpg"))[-1], other)
     capsys.readouterr()

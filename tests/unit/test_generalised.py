@@ -149,7 +149,7 @@ def test_the_rule_is_kept_by_check_rescore_compare_and_boards(tmp_path, capsys):
         assert sum(part["n"] for part in found["by"]["size"].values()) == len(table) - 3
     assert main([*words, "--protocol", NAME]) == 0
     assert "N-acc" in capsys.readouterr().out
-    print_scores(scored_split("tiny", "test", 3, "no-target"), values(folders[0].result()))
+    print_scores(scored_split("tiny", "test", {"empty_truth": 3}, "no-target"), values(folders[0].result()))
     shown = capsys.readouterr().out
     assert "3 samples with an empty truth scored by generalised protocols only, empty_truth: no-target" in " ".join(
         shown.split()

@@ -205,7 +205,7 @@ def test_a_sweep_scores_its_cells_under_perturbations(tmp_path: Path) -> None:
     assert unscored(cell) == ["haze:3", "mirror"]
     fit, test = command_line(cell).split(" && ")
     assert " fit " in fit
-    assert test.endswith("--perturb haze:3 --perturb mirror --overwrite")
+    assert test.endswith(" --overwrite --perturb haze:3 --perturb mirror")
     for bad, message in (("[hase]", "Did you mean 'haze'"), ("[haze:9]", "from 1 to 5"), ("[haze, haze:3]", "twice")):
         path.write_text(f"methods: [lavt]\ndatasets: [tiny]\nperturb: {bad}\n")
         with pytest.raises(UsageError, match=message):

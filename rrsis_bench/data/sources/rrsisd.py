@@ -39,11 +39,15 @@ class RRSISD(ReferSource):
         title="RRSIS-D",
         paper="Liu et al., Rotated Multi-Scale Interaction Network for Referring RS Image Segmentation, CVPR 2024",
         where="Google Drive folder 1Xqi3Am2Vgm4a5tHqiV9tfaqKNovcuK3A (linked from github.com/Lsan2401/RMSIN)",
-        licence="none stated; DIOR imagery, academic use",
+        licence="none stated; its DIOR images are CC BY-NC 4.0",
         layout=f"{REFS}, {INSTANCES}, {IMAGES}/00001.jpg ...",
         counts={"train": 12181, "val": 1740, "test": 3481},
         kind="benchmark",
         classes=CATEGORIES,
+        notes=(
+            "Of the objects in an annotation file, only one has a mask.",
+            "RISBench shares images of DIOR: who trains on one and tests on the other tests on training images.",
+        ),
     )
     refs = REFS
     instances = INSTANCES
