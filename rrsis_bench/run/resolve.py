@@ -320,8 +320,8 @@ def _elsewhere(saved: Config, name: str) -> Config:
     """A saved configuration with another data set and the protocols that score it; batches stay those of the run."""
     own, stated = saved["data"], config.load_yaml(config.find("datasets", name)).get("model") or {}
     kept: Config = {key: own[key] for key in ("batch_size", "eval_batch_size", "num_workers", "seed") if key in own}
-    model = {key: value for key, value in saved["model"].items() if key != "monitor"}  # nothing is chosen here
-    model |= {"select_by": stated.get("select_by"), "score_by": protocols.ALL}
+    # Nothing is chosen here; the metric must only be one of the protocol's.
+    model = {**saved["model"], "monitor": "miou", "select_by": stated.get("select_by"), "score_by": protocols.ALL}
     return {**saved, "data": {**kept, **settings(name)}, "model": model}
 
 

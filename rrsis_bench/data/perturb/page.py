@@ -34,6 +34,8 @@ does. `--perturb` may be repeated, and a sweep takes `perturb: [haze:3, synonyms
   same perturbed image; all severities share their draws: a worse image is the same one, worse.
 - Turns and the mirror change the words of place too. A sample whose words cannot be turned is left out, and the result
   counts it (`n_left_out`). `n_unchanged` counts expressions that a perturbation of words leaves as they are.
+- Where an expression may mean several objects, `no-articles` is refused: "red ships" is not "the red ships".
+- `--detail`, `--dataset` and `--exclude-overlap` do not go with `--perturb`.
 - Results state the perturbation's version, which is raised when its outcome changes.
 - Words are perturbed by rules and tables for English. Tokenizers with a short limit may cut the end of long requests.
 """
