@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,12 @@ def test_a_sweep_scores_its_cells_under_perturbations(tmp_path: Path) -> None:
     fit, test = command_line(cell).split(" && ")
     assert " fit " in fit
     assert test.endswith(" --overwrite --perturb haze:3 --perturb mirror")
+    released = replace(cell, weights="file.pth", request=replace(cell.request, detail=True))
+    words = released.perturb_words(["mirror"])
+    assert words[0] == "test"
+    assert "--detail" in released.words
+    assert "--detail" not in words
+    assert (words[words.index("--weights") + 1], words[-1]) == ("file.pth", "mirror")
     for bad, message in (("[hase]", "Did you mean 'haze'"), ("[haze:9]", "from 1 to 5"), ("[haze, haze:3]", "twice")):
         path.write_text(f"methods: [lavt]\ndatasets: [tiny]\nperturb: {bad}\n")
         with pytest.raises(UsageError, match=message):
