@@ -87,13 +87,16 @@ def test(
     out: Path | str | None = None,
     overwrite: bool = False,
     detail: bool = False,
+    perturb: str | None = None,
+    exclude_overlap: Path | str | None = None,
 ) -> dict[str, Any]:
     """Score a checkpoint on the test split and write the result.
 
     Args:
         run: run folder of `fit`; None if `ckpt` or `weights` names the checkpoint, or for a zero-shot variant.
         method: registry name; None for the run's.
-        dataset: name of the data set; None for the run's, else `tiny`.
+        dataset: name of the data set; None for the run's, else `tiny`. With `run`, another data set than its own gives
+            a result in `on/<dataset>` under the run folder.
         variant: name of the method's variant; None for the run's, else the data set's default.
         trainer: name of the trainer preset.
         recipe: name of the method's recipe.
@@ -106,6 +109,9 @@ def test(
         out: folder for the result; None for the run folder. `weights` needs it.
         overwrite: replace a result that the folder holds.
         detail: store the samples' detail, too, for `rrsis-bench results explain`.
+        perturb: `NAME` or `NAME:SEVERITY` of a perturbation (`rrsis-bench data perturbations`); the result then lies in
+            `perturb/<name>-<severity>` under the run folder.
+        exclude_overlap: a list of `rrsis-bench data overlap`; test images with a twin in the training are left out.
 
     Returns:
         the content of `result.json`.
@@ -115,7 +121,10 @@ def test(
     """
     names = (method, dataset, variant, trainer, recipe, protocol)
     request = RunRequest(*names, seed, _paths(config), values or {}, _path(run), _path(out), detail=detail)
-    return test_run(request, _path(ckpt), None if weights is None else str(weights), overwrite).result()
+    named = () if perturb is None else (perturb,)
+    weights = None if weights is None else str(weights)
+    (folder,) = test_run(request, _path(ckpt), weights, overwrite, named, _path(exclude_overlap))
+    return folder.result()
 
 
 def fit_run(
@@ -152,13 +161,27 @@ def validate_run(request: RunRequest, ckpt: Path | None = None) -> None:
 
 
 def test_run(
-    request: RunRequest, ckpt: Path | None = None, weights: str | None = None, overwrite: bool = False
-) -> RunFolder:
-    """Score a checkpoint on the test split and write the result; see `test`.
+    request: RunRequest,
+    ckpt: Path | None = None,
+    weights: str | None = None,
+    overwrite: bool = False,
+    perturb: Sequence[str] = (),
+    exclude_overlap: Path | None = None,
+) -> list[RunFolder]:
+    """Score a checkpoint on the test split and write the result; see `test`. Each perturbation gives a result.
 
     Returns:
-        the folder of the result.
+        the folder of each result.
     """
+    from rrsis_bench.data.perturb.table import choices
+    from rrsis_bench.run.transfer import filed, transferred
+
+    asked = choices(perturb)
+    request, transfer = transferred(request, exclude_overlap)
+    if asked and transfer is not None:
+        raise UsageError("--perturb is scored on the run's own data set; leave --dataset and --exclude-overlap out.")
+    if request.detail and (asked or transfer is not None):
+        raise UsageError("--detail is of the run's own split as it is; leave it out, or test the run apart.")
     if weights is None:
         run, checkpoint = _with_checkpoint(request, ckpt)
     else:
@@ -167,15 +190,17 @@ def test_run(
         if request.out is None:
             raise UsageError("--weights: say where the result goes with --out DIR.")
         run, checkpoint = _resolved(request), None
+    run, folders = filed(run, asked, transfer)
     if is_first_process():
         run.folder.check_usable()
-        if run.folder.is_finished and not overwrite:
-            raise UsageError(f"{run.folder} already holds a result; pass --overwrite, or another --out.")
-        run.folder.prove_writable()
+        for folder in folders:
+            if folder.is_finished and not overwrite:
+                raise UsageError(f"{folder} already holds a result; pass --overwrite, or another --out.")
+            folder.prove_writable()
     from rrsis_bench.engine.run import test as score_test
 
-    score_test(run, checkpoint, weights)
-    return run.folder
+    score_test(run, checkpoint, weights, asked, transfer)
+    return folders
 
 
 def _with_checkpoint(request: RunRequest, ckpt: Path | None) -> tuple[ResolvedRun, Path | None]:

@@ -37,6 +37,7 @@ PROOF = {
     "rrsis-bench data verify rrsisd": "missing",
     "rrsis-bench fit --method lavt --dataset rrsisd --trainer gpu": "missing",
     "rrsis-bench test --run runs/rrsisd/lavt@base/seed0 --overwrite": "no run",
+    "rrsis-bench test --run runs/rrsisd/lavt@base/seed0 --perturb haze:3": "no run",
     'rrsis-bench predict --run runs/rrsisd/lavt@base/seed0 --image scene.png --text "the white airplane on the left"': (
         "no run"
     ),

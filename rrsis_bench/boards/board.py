@@ -18,8 +18,17 @@ from typing import Any, Literal
 import numpy as np
 
 from rrsis_bench.boards import published
+from rrsis_bench.boards.beside import (
+    ROBUSTNESS,
+    TRANSFER,
+    BesideTable,
+    clean_folder,
+    robustness_tables,
+    transfer_tables,
+    why_not_under,
+)
 from rrsis_bench.boards.published import Published, PublishedCost, PublishedRow
-from rrsis_bench.boards.rows import NEEDED, RANKED_BY, Entry, Table, cost_tables, score_tables
+from rrsis_bench.boards.rows import BESIDE, NEEDED, RANKED_BY, Entry, Table, cost_tables, ordinary, score_tables
 from rrsis_bench.data.catalogue import benchmarks, describe
 from rrsis_bench.data.empty_truth import only_generalised
 from rrsis_bench.data.info import Kind
@@ -41,6 +50,13 @@ NOTICES: Mapping[Kind, str] = {
 }
 """What a page says above its tables, by the kind of its data set."""
 
+NOTICE_ROBUST = (
+    "What perturbations of images and words take from a score. Tables of drawn scenes say nothing about real imagery."
+)
+NOTICE_TRANSFER = "What a run scores on other data sets than its own."
+NOTICE_DRAWN = (
+    "Some of these are drawn scenes: their numbers show that the suite works, and say nothing of real imagery."
+)
 NOTHING = Published({}, ())
 
 
@@ -55,7 +71,8 @@ class Board:
         tables: of what was measured.
         published: what is published on the data set.
         costs: what is published of methods' costs; on the efficiency board only.
-        layout: whether the tables show scores or costs.
+        layout: what the tables show.
+        beside: tables of results that no ordinary board takes.
         pictures: row name -> sample id -> COCO RLE counts, for the gallery.
         made: when its results were made, and by which versions; "" without results.
     """
@@ -66,14 +83,15 @@ class Board:
     tables: tuple[Table, ...]
     published: tuple[PublishedRow, ...] = ()
     costs: tuple[PublishedCost, ...] = ()
-    layout: Literal["scores", "costs"] = "scores"
+    layout: Literal["scores", "costs", "robustness", "transfer"] = "scores"
+    beside: tuple[BesideTable, ...] = ()
     pictures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     made: str = ""
 
     @property
     def measured(self) -> int:
         """Number of measured rows."""
-        return sum(len(table.rows) for table in self.tables)
+        return sum(len(table.rows) for table in self.tables) + sum(len(table.rows) for table in self.beside)
 
 
 def runs_folder(results: Path) -> Path:
@@ -120,7 +138,18 @@ def collect(results: Path) -> tuple[list[Entry], list[str]]:
                 _pictures(run, result, warnings),
             )
         )
-    return runs, warnings
+    return _placed(runs, warnings), warnings
+
+
+def _placed(runs: Sequence[Entry], warnings: list[str]) -> list[Entry]:
+    """Leave out, and name in the warnings, the results filed under a run that do not belong to it."""
+    clean = {run.folder: run for run in ordinary(runs)}
+    kept = []
+    for run in runs:
+        reason = None if run.folder in clean else why_not_under(run, clean.get(clean_folder(run) or ""))
+        warnings += [] if reason is None else [reason]
+        kept += [run] if reason is None else []
+    return kept
 
 
 def _pictures(folder: RunFolder, result: Mapping[str, Any], warnings: list[str]) -> Mapping[str, str]:
@@ -147,7 +176,7 @@ def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -
         _ = (result["method"]["variant"], result["metrics"][DEFAULT][RANKED_BY]["value"], result["samples_sha256"])
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a complete result: {error} is missing. Test the run again.") from error
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == EFFICIENCY:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in (EFFICIENCY, ROBUSTNESS, TRANSFER):
         raise UserError(f"{path}: '{name}' cannot name a data set. Test the run again under another name.")
     # <dataset>/<method>@<variant>/seed<k>
     if len(folder.parts) >= 3 and re.fullmatch(r"seed\d+", folder.name) and folder.parts[-3] != name:
@@ -164,11 +193,11 @@ def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING) -> list[Bo
         numbers: what is published, from `published.read`.
     """
     by_name: dict[str, list[Entry]] = defaultdict(list)
-    for run in runs:
+    for run in ordinary(runs):
         dataset = run.result["dataset"]
         synthetic = is_synthetic(dataset)
         misplaced = run.result["kind"] != "zero-shot" and synthetic != (run.result["kind"] == SMOKE)
-        if misplaced or (not synthetic and dataset["name"] in (SMOKE, EFFICIENCY)):
+        if misplaced or (not synthetic and dataset["name"] in (SMOKE, EFFICIENCY, ROBUSTNESS, TRANSFER)):
             continue  # `collect` has refused and named it; a caller's own list gets no further either.
         by_name[SMOKE if synthetic else dataset["name"]].append(run)
     # A benchmark has a board before anyone has a result for it.
@@ -176,7 +205,22 @@ def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING) -> list[Bo
     others = sorted(set(by_name) - set(first))
     boards = [make_board(name, by_name[name], numbers) for name in (*first, *others)]
     real = [run for name, members in by_name.items() if name != SMOKE for run in members]
-    return [*boards, make_board(EFFICIENCY, real, numbers)]
+    return [*boards, make_board(EFFICIENCY, real, numbers), *_beside(runs)]
+
+
+def _beside(runs: Sequence[Entry]) -> list[Board]:
+    """The boards of results that no ordinary board takes, as far as there are any."""
+    perturbed, moved = ([run for run in runs if block in run.result] for block in BESIDE)
+    found = []
+    if tables := tuple(robustness_tables(runs)):
+        made = _made(perturbed)
+        found += [Board(ROBUSTNESS, "Robustness", NOTICE_ROBUST, (), layout="robustness", beside=tables, made=made)]
+    if tables := tuple(transfer_tables(runs)):
+        names = [{"name": run.result["transfer"]["trained_on"]} for run in moved]
+        drawn = any(is_synthetic(one) for one in (*names, *(run.result["dataset"] for run in moved)))
+        notice = f"{NOTICE_TRANSFER}{' ' + NOTICE_DRAWN if drawn else ''}"
+        found += [Board(TRANSFER, "Transfer", notice, (), layout="transfer", beside=tables, made=_made(moved))]
+    return found
 
 
 def make_board(name: str, runs: Sequence[Entry] = (), numbers: Published = NOTHING) -> Board:

@@ -26,7 +26,13 @@ from rrsis_bench.stats.ranks import Placement, rank_groups
 RANKED_BY = "miou"
 """Metric, under `native-v1`, that orders and ranks the rows of a table."""
 
-NEEDED = {"kind", "method", "dataset", "metrics", "selected_on", "language_control", "efficiency", "provenance"}
+BESIDE = ("perturbation", "transfer")
+"""Blocks of a result that no ordinary table takes."""
+
+NEEDED = {
+    "kind", "method", "dataset", "metrics", "selected_on", "language_control", "efficiency", "provenance", "training",
+    *BESIDE,
+}  # fmt: skip
 """What rows read of a result; of ten thousand results, the rest would fill the memory."""
 
 EFFICIENCY = (
@@ -124,6 +130,11 @@ class Table:
     rows: tuple[Row, ...]
 
 
+def ordinary(runs: Iterable[Entry]) -> list[Entry]:
+    """Leave out the results that only boards of their own show."""
+    return [run for run in runs if not any(name in run.result for name in BESIDE)]
+
+
 def score_tables(runs: Iterable[Entry], published: Mapping[str, Sequence[PublishedRow]]) -> list[Table]:
     """Make one table for each data set, kind and split.
 
@@ -132,7 +143,7 @@ def score_tables(runs: Iterable[Entry], published: Mapping[str, Sequence[Publish
         published: data set -> published rows, to stand beside the measured ones.
     """
     parts: dict[tuple[str, int, str], list[Entry]] = defaultdict(list)
-    for run in runs:
+    for run in ordinary(runs):
         dataset = run.result["dataset"]
         parts[dataset["name"], KINDS.index(run.result["kind"]), dataset["split"]].append(run)
     return [
@@ -140,7 +151,7 @@ def score_tables(runs: Iterable[Entry], published: Mapping[str, Sequence[Publish
             dataset=name,
             split=split,
             kind=KINDS[kind],
-            n_samples=tuple(sorted({_n_scored(run.result) for run in members})),
+            n_samples=tuple(sorted({n_scored(run.result) for run in members})),
             contents=tuple(sorted({str(run.result["dataset"].get("content_hash") or "") for run in members} - {""})),
             rows=_score_rows(members, published.get(name, ()), split),
         )
@@ -151,7 +162,7 @@ def score_tables(runs: Iterable[Entry], published: Mapping[str, Sequence[Publish
     ]
 
 
-def _n_scored(result: Mapping[str, Any]) -> int:
+def n_scored(result: Mapping[str, Any]) -> int:
     """Number of samples that the table's protocol scores."""
     dataset = result["dataset"]
     return int(result["metrics"][DEFAULT]["n"] if only_generalised(dataset) else dataset["n_samples"])
@@ -164,7 +175,7 @@ def _split_order(split: str) -> tuple[int, str]:
 def cost_tables(runs: Iterable[Entry]) -> list[Table]:
     """Make one table of costs for each kind; the runs of a variant on all data sets are one row."""
     parts: dict[int, dict[tuple[str, str], list[Entry]]] = defaultdict(lambda: defaultdict(list))
-    for run in runs:
+    for run in ordinary(runs):
         if run.result.get("efficiency"):
             method = run.result["method"]
             parts[KINDS.index(run.result["kind"])][method["name"], method["variant"]].append(run)
@@ -307,6 +318,13 @@ def _paper(method: Mapping[str, Any]) -> str:
     """Address of a method's paper or page: as its result says, else as its card does."""
     known = method.get("url") or (_installed_card(method["name"]).get("paper") if method.get("target") else None)
     return str(known) if re.match(r"https?://[^\s/]", str(known)) else ""
+
+
+def card_of(method: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's row in a table of plain values: its names and the address of its paper."""
+    card = _card(method)
+    title = f"{card['title'] or method['name']} ({method['variant']})"
+    return {"name": title, "method": method["name"], "variant": method["variant"], "paper": _paper(method)}
 
 
 def _card(method: Mapping[str, Any]) -> dict[str, str | None]:

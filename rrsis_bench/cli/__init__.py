@@ -98,7 +98,7 @@ def _dispatch(words: list[str]) -> int:
         raise UsageError(f"unknown verb '{verb}'.{did_you_mean(verb, list(VERBS))}")
     module_name, summary = VERBS[verb]
     module = import_module(module_name)
-    parser = Parser(prog=f"rrsis-bench {verb}", description=summary[0].upper() + summary[1:] + ".", allow_abbrev=False)
+    parser = Parser(prog=f"rrsis-bench {verb}", description=summary[0].upper() + summary[1:] + ".")
     module.add_arguments(parser)
     try:
         if getattr(module, "PASSES_ON", False):

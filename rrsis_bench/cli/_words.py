@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from rrsis_bench.errors import UsageError, did_you_mean, nearest
 from rrsis_bench.kinds import Kind
@@ -16,6 +16,10 @@ _Number = TypeVar("_Number", int, float)
 
 class Parser(argparse.ArgumentParser):
     """argparse with the errors of this project: one line, raised as `UsageError`."""
+
+    def __init__(self, **settings: Any) -> None:
+        """Take the settings of argparse but `allow_abbrev`, which would read `--al` as `--all`."""
+        super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with argparse's message in plain words."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rrsis_bench import config, paths, terminal
 from rrsis_bench.cli._words import as_int, as_path
 from rrsis_bench.data.info import SPLITS
-from rrsis_bench.errors import MissingResourceError, UsageError, UserError
+from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.kinds import whole
 
 if TYPE_CHECKING:
@@ -26,8 +26,17 @@ STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-verbs of `data` and their options."""
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
-    words.add_parser(
-        "list", help="all data sets: title, kind, published sizes, folder, licence, what to know", allow_abbrev=False
+    words.add_parser("list", help="all data sets: title, kind, published sizes, folder, licence, what to know")
+    perturbations = words.add_parser("perturbations", help="all perturbations that `test --perturb` takes")
+    perturbations.add_argument(
+        "--page", type=as_path, metavar="DIR", help="write robustness.md with examples, and robustness.jpg, there"
+    )
+    overlap = words.add_parser("overlap", help="list images of two data sets, or of one, that look alike")
+    overlap.add_argument("a", metavar="A", help="a data set, such as the one that a run was trained on")
+    overlap.add_argument("b", metavar="B", help="the other one; A again for the splits of one data set")
+    overlap.add_argument("--out", type=as_path, metavar="FILE", help="list to write (default: ./overlap-A-B.jsonl)")
+    overlap.add_argument(
+        "--pictures", type=as_path, metavar="FILE", help="picture of the first pairs to write, such as pairs.jpg"
     )
     for word, summary in (
         ("fetch", "fetch a data set from the Hugging Face hub and verify it, or say how to get it by hand"),
@@ -37,9 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("show", "draw one pair into a PNG file and print the pair's entry in the manifest"),
         ("audit", "write a page of samples on which methods agree with each other and not with the truth"),
     ):
-        sub = words.add_parser(
-            word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
-        )
+        sub = words.add_parser(word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         sub.add_argument("name", metavar="NAME", help="a data set that `rrsis-bench data list` names")
         sub.add_argument("--root", type=as_path, help="the data set's folder (default: that of its configuration)")
         if word != "fetch":
@@ -70,7 +77,15 @@ def run(args: argparse.Namespace) -> int:
     if args.word == "list":
         return _list()
     if args.word == "fetch":
-        return _fetch(args)
+        from rrsis_bench.cli import _fetch
+
+        found = _fetch.fetch(args)
+        args.quiet = True
+        return found if isinstance(found, int) else _verify(found, args)
+    if args.word == "perturbations":
+        return _perturbations(args)
+    if args.word == "overlap":
+        return _overlap(args)
     if args.word == "audit":
         return _audit(args)
     located = _locate(args)
@@ -140,67 +155,52 @@ def _list() -> int:
     return 0
 
 
-def _fetch(args: argparse.Namespace) -> int:
-    from rrsis_bench.data.catalogue import settings
-    from rrsis_bench.data.fetch import hub
-    from rrsis_bench.data.fetch import into as fetching
-    from rrsis_bench.data.fetch.archives import is_archive
-    from rrsis_bench.data.prepare import folder, locate
-    from rrsis_bench.data.tables import is_table, require_pyarrow
+def _perturbations(args: argparse.Namespace) -> int:
+    from rich.table import Table
 
-    data = {**settings(args.name), **({} if args.root is None else {"root": str(args.root)})}
-    if data.get("generator"):
-        print(f"{args.name} is drawn on first use; there is nothing to fetch.")
+    from rrsis_bench.data.perturb import page
+    from rrsis_bench.data.perturb.table import PERTURBATIONS
+
+    if args.page is not None:
+        for path in page.write(args.page):
+            print(f"wrote {path}")
         return 0
-    located, root = locate(data), folder(data)
-    info = located.source.info
-    repository = args.repo or info.hub
-    if info.kind == "own" and not repository:
-        raise UsageError(f"{args.name} stands for your own files; fetch a copy of the hub with --repo OWNER/NAME.")
-    if not repository:
-        return _by_hand(located)
-    if not args.yes and not sys.stdin.isatty():
-        raise UsageError("data fetch asks before it fetches, and there is no terminal: pass --yes.")
-    fetching.refuse_users_files(root)
-    offer = hub.look(repository, args.revision)
-    if fetching.is_fetched(offer, root):
-        print(f"{root} holds {repository}@{offer.revision} already.")
-        fetching.tidy(root)
-    else:
-        kept, archives = fetching.arrived(offer, root), any(is_archive(file.name) for file in offer.files)
-        if not archives and any(is_table(file.name) for file in offer.files):
-            require_pyarrow(hub.page(repository))  # before gigabytes arrive that only it can read
-        terminal.say(f"{args.name}: {info.title}")
-        terminal.say(f"from     {hub.page(repository)}, revision {offer.revision}")
-        said = f" (the repository says: {offer.licence})" if offer.licence else ""
-        terminal.say(f"licence  {info.licence}{said}", " " * 9)
-        here = f", of which {fetching.sized(kept)} have arrived" if kept else ""
-        more = ", and as much again or more to unpack" if archives else ""
-        terminal.say(f"size     {len(offer.files)} files, {fetching.sized(offer.size)}{here}{more}", " " * 9)
-        terminal.say(f"into     {root} ({fetching.sized(fetching.free(root))} free)", " " * 9)
-        if not args.yes and not _agreed():
-            print("nothing was fetched.")
-            return 1
-        print(f"fetched {fetching.into(offer, root, located.source)}")
-    args.quiet = True
-    return _verify(located, args)
+    table = Table(box=None, pad_edge=False)
+    for head in ("name", "changes", "severities", "version", "what it does"):
+        table.add_column(head)
+    for one in PERTURBATIONS.values():
+        changes = {"image": "image", "words": "words", "turn": "image and words"}[one.kind]
+        table.add_row(one.name, changes, "1-5" if one.graded else "", str(one.version), one.what)
+    terminal.show(table)
+    return 0
 
 
-def _agreed() -> bool:
-    try:
-        return input("fetch it? [y/N] ").strip().lower() in {"y", "yes"}
-    except EOFError:
-        return False
+def _overlap(args: argparse.Namespace) -> int:
+    from rrsis_bench.data import overlap
+    from rrsis_bench.data.catalogue import settings
+    from rrsis_bench.data.pixels import ImageError, encoded
+    from rrsis_bench.data.prepare import locate
+    from rrsis_bench.files import prove_writable, write_bytes, write_text
 
-
-def _by_hand(located: Located) -> int:
-    """Print the steps to a data set that no repository of the hub holds."""
-    info, root = located.source.info, located.root
-    steps = info.steps or f"get it from {info.where}\n{{root}} must hold {info.layout}"
-    print(f"{info.title} (licence: {info.licence}) is not fetched by this command. By hand:")
-    for number, step in enumerate(steps.replace("{root}", str(root)).splitlines(), 1):
-        terminal.say(f"{number}. {step}", "   ")
-    return 0 if root.is_dir() else MissingResourceError.exit_code
+    out: Path = args.out or Path(f"overlap-{args.a}-{args.b}.jsonl")
+    prove_writable(out, *([args.pictures] if args.pictures else []))
+    located = {name: locate(settings(name)) for name in dict.fromkeys((args.a, args.b))}
+    hashed = {name: overlap.hashed(one) for name, one in located.items()}
+    found = overlap.twins(hashed[args.a], hashed[args.b])
+    for (here, there), count in overlap.tally(found).items():
+        print(f"{args.a} {here} - {args.b} {there}: {count:,} pairs")
+    if not found:
+        print(f"no image of {args.a} looks like another one of {args.b}")
+    write_text(out, overlap.text_of(hashed[args.a], hashed[args.b], found))
+    print(f"wrote {out}")
+    if args.pictures and found:
+        drawn = overlap.picture(found, {name: one.root for name, one in located.items()})
+        try:
+            write_bytes(args.pictures, encoded(args.pictures.suffix, drawn))
+        except ImageError as error:
+            raise UsageError(f"--pictures {args.pictures}: {error}.") from error
+        print(f"wrote {args.pictures}")
+    return 0
 
 
 def _prepare(located: Located, args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rrsis_bench import api
 from rrsis_bench.cli import validate as validation
 from rrsis_bench.cli._choices import add_detail_argument, request_of, shows_all_values
+from rrsis_bench.cli._words import as_path
 
 PASSES_ON = True
 
@@ -22,10 +23,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a result that the folder holds")
     add_detail_argument(parser)
+    parser.add_argument(
+        "--perturb",
+        action="append",
+        default=[],
+        metavar="NAME[:1-5]",
+        help="score the split perturbed (rrsis-bench data perturbations), filed under the run folder; repeatable",
+    )
+    parser.add_argument(
+        "--exclude-overlap",
+        type=as_path,
+        metavar="FILE",
+        help="leave out test images with a twin in the training data (rrsis-bench data overlap writes the list)",
+    )
 
 
 def run(args: argparse.Namespace, flags: Sequence[str]) -> int:
     """Score on test, write the result, print the table."""
     if not shows_all_values(args, flags):
-        api.test_run(request_of(args, flags), args.ckpt, args.weights, args.overwrite)
+        given = (args.ckpt, args.weights, args.overwrite, args.perturb, args.exclude_overlap)
+        api.test_run(request_of(args, flags), *given)
     return 0

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from rrsis_bench.data import left_out
+from rrsis_bench.data.categories import Transfer
 from rrsis_bench.data.collate import collate
-from rrsis_bench.data.dataset import ReferringDataset, permuted
+from rrsis_bench.data.dataset import ReferringDataset, permuted, perturbed
 from rrsis_bench.data.empty_truth import rule, skipped
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
+from rrsis_bench.data.perturb.table import Choice
 from rrsis_bench.data.prepare import ensure_manifest, images_sha256, locate
 from rrsis_bench.data.sampler import ImageSampler, ResumableLoader, ResumableSampler
-from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
+from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_you_mean
 from rrsis_bench.types import Batch, InputSpec
 
 
@@ -39,6 +41,11 @@ class ReferringDataModule(LightningDataModule):
         manifest_path: its manifest, once prepared.
         language_control: the engine sets it to score the test split with permuted expressions. Other than
             `permute_expressions`, it leaves the other splits alone, which may have no such permutation.
+        perturbation: the engine sets it to score the test split perturbed.
+        n_left_out: how many samples of the test split the perturbation leaves out, once set up.
+        transfer: the engine sets it to score a run of another data set, or to leave near-duplicates out.
+        n_excluded: how many samples of the test split are left out as near-duplicates, once set up.
+        n_unchanged: how many expressions a perturbation of words leaves as they are, once set up.
     """
 
     input_spec: InputSpec
@@ -49,6 +56,11 @@ class ReferringDataModule(LightningDataModule):
     root: Path
     manifest_path: Path
     language_control: bool = False
+    perturbation: Choice | None = None
+    n_left_out: int = 0
+    n_unchanged: int = 0
+    transfer: Transfer | None = None
+    n_excluded: int = 0
 
     def __init__(
         self,
@@ -161,6 +173,14 @@ class ReferringDataModule(LightningDataModule):
         self.test_dataset = self.open_split("test")
         if self.language_control:
             self.test_dataset = permuted(self.test_dataset, self.seed)
+        if self.perturbation is not None:
+            if self.perturbation.of.of_one and self.empty_truth == "no-target":
+                raise UsageError(
+                    f"--perturb {self.perturbation.name}: expressions of {self.dataset} may mean several objects, and "
+                    "an article may tell which; leave this perturbation out."
+                )
+            made = perturbed(self.test_dataset, self.perturbation)
+            self.test_dataset, self.n_left_out, self.n_unchanged = made
         # Counting before the workers exist leaves them the tokens of all expressions.
         if stage == "fit" and self._place()[0] == 0 and (cut := self.train_dataset.cut()):
             share = f"{cut:,} of {len(self.train_dataset):,} ({cut / len(self.train_dataset):.1%})"
@@ -188,11 +208,28 @@ class ReferringDataModule(LightningDataModule):
         """
         whole = Manifest.open(self.manifest_path, split, self.empty_truth)
         opened = left_out.remaining(whole, self.leave_out, self._config["source"])
+        if split == "test" and self.transfer is not None:
+            opened = self._without_twins(opened, self.transfer)
         if limited and split in self.limit:
             opened = opened.head(self.limit[split])
         per_image = self.expressions_per_image is not None
         made = ReferringDataset(opened, self.root, self.input_spec, training, self.augment, self.seed, per_image)
         return permuted(made, self.seed) if self.permute_expressions and len(made) else made
+
+    def _without_twins(self, opened: Manifest, transfer: Transfer) -> Manifest:
+        """The test split without near-duplicates of the training's images; `n_excluded` counts the samples left out.
+
+        Raises:
+            UserError: no sample is left, or the list is of another state of the data set.
+        """
+        if transfer.overlap is None:
+            return opened
+        transfer.overlap.check(self.dataset, images_sha256(self.manifest_path))
+        left = opened.take([at for at, pair in enumerate(opened) if pair.image_id not in transfer.overlap.images])
+        if not len(left):
+            raise UserError("--exclude-overlap leaves no sample of the test split: nothing to score.")
+        self.n_excluded = len(opened) - len(left)
+        return left
 
     def n_skipped(self, split: str) -> int:
         """How many samples of a split `native-v1` leaves out because their true mask is empty."""

@@ -20,11 +20,12 @@ from torch.utils.data import Dataset
 
 from rrsis_bench.data import masks
 from rrsis_bench.data.manifest import Manifest, Pair
+from rrsis_bench.data.perturb.table import Choice
 from rrsis_bench.data.pixels import ImageError, PixelRule, RefusedImageError, read_rgb
 from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.data.transforms import Augment, Augmenter, normalise, resize_image
 from rrsis_bench.data.verify import sizes_agree
-from rrsis_bench.errors import MissingResourceError, UserError
+from rrsis_bench.errors import MissingResourceError, UsageError, UserError
 from rrsis_bench.nearest import resize_mask
 from rrsis_bench.types import InputSpec, Sample, Tokenized
 
@@ -101,6 +102,7 @@ class ReferringDataset(Dataset[Item]):
         boxed = np.random.default_rng((seed, 0x626F78)).permutation(len(manifest))
         self._boxed = frozenset(boxed[: round(self.augment.boxes * len(manifest))].tolist())
         self.text_from: NDArray[np.int64] | None = None
+        self.perturbation: Choice | None = None
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -122,11 +124,16 @@ class ReferringDataset(Dataset[Item]):
         return np.array([first.setdefault(pair.shown, at) for at, pair in enumerate(self.manifest)], np.int64)
 
     def pair(self, index: int) -> Pair:
-        """The pair at a position, with another sample's expression where expressions are permuted."""
+        """The pair at a position, with its perturbed expression, or another sample's where expressions are permuted."""
         pair = self.manifest[index]
-        if self.text_from is None:
+        if self.text_from is not None:
+            pair = replace(pair, text=self.manifest[int(self.text_from[index])].text)
+        if self.perturbation is None:
             return pair
-        return replace(pair, text=self.manifest[int(self.text_from[index])].text)
+        text = self.perturbation.text(pair.text, pair.sample_id, self.seed)
+        if text is None:  # `perturbed` leaves these samples out
+            raise UserError(f"the expression of sample {pair.sample_id} has no form for {self.perturbation.label}.")
+        return replace(pair, text=text)
 
     def sample(self, index: int) -> Sample:
         """The pair as the data set gives it.
@@ -138,6 +145,8 @@ class ReferringDataset(Dataset[Item]):
         pair = self.pair(index)
         image = self._image(pair)
         mask = self._mask(pair, image)
+        if self.perturbation is not None:
+            image, mask = self.perturbation.image(image, pair.shown, self.seed), self.perturbation.mask(mask)
         return Sample(index, pair.sample_id, pair.image_id, image, mask, pair.text, pair.category)
 
     def __getitem__(self, index: int) -> Item:
@@ -171,6 +180,10 @@ class ReferringDataset(Dataset[Item]):
             rng = np.random.default_rng((self.seed, self.epoch, drawn_for))
             image, mask, text = self._augmenter(image, mask, text, drawn_for in self._boxed, rng)
             shown = (drawn_for, mask is not truth)  # the augmenter returns the mask itself unless it mirrors
+        elif self.perturbation is not None:
+            mask = self.perturbation.mask(mask)
+            if shown not in inputs and self.spec.reads_image:
+                image = self.perturbation.image(image, pair.shown, self.seed)
         if shown not in inputs:
             inputs[shown] = self._input(image)
         return Item(
@@ -275,6 +288,34 @@ def permuted(dataset: ReferringDataset, seed: int) -> ReferringDataset:
     shuffled = copy(dataset)
     shuffled.text_from = _order_without_clashes(codes, np.random.default_rng((seed, 0x7065726D)))
     return shuffled
+
+
+def perturbed(dataset: ReferringDataset, choice: Choice) -> tuple[ReferringDataset, int, int]:
+    """A split with perturbed images and expressions; samples whose expression cannot be turned are left out.
+
+    Args:
+        dataset: the split, not in training.
+        choice: the perturbation.
+
+    Returns:
+        the split, the number of samples that it leaves out, and that of samples that the perturbation does not change.
+
+    Raises:
+        UserError: no sample is left.
+        UsageError: the expressions of the split are permuted.
+    """
+    if dataset.text_from is not None:  # a permutation counts positions of the whole split
+        raise UsageError("a run with data.permute_expressions is not scored perturbed; leave one of the two out.")
+    texts = [choice.text(pair.text, pair.sample_id, dataset.seed) for pair in dataset.manifest]
+    kept = [place for place, text in enumerate(texts) if text is not None]
+    if not kept:
+        raise UserError(f"no expression of {dataset.manifest.path} has a form for {choice.label}: nothing to score.")
+    same = sum(text == pair.text for text, pair in zip(texts, dataset.manifest, strict=True))
+    changed = copy(dataset)
+    changed.manifest = dataset.manifest.take(kept)
+    changed.__dict__.pop("images", None)  # the positions of the whole split
+    changed.perturbation = choice
+    return changed, len(texts) - len(kept), same if choice.of.kind == "words" else 0
 
 
 def _order_without_clashes(codes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

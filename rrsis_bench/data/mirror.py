@@ -90,7 +90,7 @@ def flip_text(text: str) -> str | None:
         return None
     pieces, end = [], 0
     for found in _CONTAINS.finditer(text):
-        word = _mirrored(found[0], text[: found.start()], text[found.end() :])
+        word = mirrored_word(found[0], text[: found.start()], text[found.end() :])
         if word is None:
             return None
         pieces += [text[end : found.start()], word]
@@ -98,8 +98,8 @@ def flip_text(text: str) -> str | None:
     return "".join((*pieces, text[end:]))
 
 
-def _mirrored(word: str, before: str, after: str) -> str | None:
-    """A word that holds a side, between the text before and after it; None where its meaning is not clear."""
+def mirrored_word(word: str, before: str, after: str) -> str | None:
+    """A word that holds a side, mirrored, between the text before and after it; None where its meaning is not clear."""
     if _HARMLESS.fullmatch(word):
         return word
     parts = _SIDE.fullmatch(word) or _COMPASS.fullmatch(word)

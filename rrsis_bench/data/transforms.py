@@ -94,6 +94,22 @@ class Augment:
         return replace(cls(**RECIPES[recipe]), **given)
 
 
+def albumentation(name: str, **settings: Any) -> Any:
+    """A transform of albumentations that is always applied; `set_random_seed` and a call with `image=` use it.
+
+    Args:
+        name: its class.
+        settings: its arguments.
+    """
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    with warnings.catch_warnings():
+        # albumentations only warns of an argument it does not know, and then does something else.
+        warnings.filterwarnings("error", message=r".*(not valid for transform|[Ii]nvalid argument).*")
+        import albumentations as A
+
+        return A.Compose([getattr(A, name)(**settings, p=1.0)])
+
+
 class Augmenter:
     """Applies augmentations. All random draws come from the generator passed in, none from global state."""
 
@@ -135,19 +151,9 @@ class Augmenter:
 
     @cached_property
     def _transforms(self) -> dict[str, Any]:
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-        with warnings.catch_warnings():
-            # albumentations only warns of an argument it does not know, and then does something else.
-            warnings.filterwarnings("error", message=r".*(not valid for transform|[Ii]nvalid argument).*")
-            import albumentations as A
-
-            boxes = A.CoarseDropout(
-                num_holes_range=(20, 60), hole_height_range=(32, 32), hole_width_range=(32, 32), fill=0, p=1.0
-            )
-            jitter = A.ColorJitter(
-                brightness=(0.8, 1.2), contrast=(0.8, 1.2), saturation=(0.8, 1.2), hue=(-0.05, 0.05), p=1.0
-            )
-            return {"boxes": A.Compose([boxes]), "jitter": A.Compose([jitter])}
+        boxes = {"num_holes_range": (20, 60), "hole_height_range": (32, 32), "hole_width_range": (32, 32), "fill": 0}
+        jitter = {"brightness": (0.8, 1.2), "contrast": (0.8, 1.2), "saturation": (0.8, 1.2), "hue": (-0.05, 0.05)}
+        return {"boxes": albumentation("CoarseDropout", **boxes), "jitter": albumentation("ColorJitter", **jitter)}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"augment": self.augment}

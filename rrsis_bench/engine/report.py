@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rrsis_bench import registry
 from rrsis_bench.cost.profile import Precision, efficiency
 from rrsis_bench.data import empty_truth
+from rrsis_bench.data.categories import split_of
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.data.prepare import manifest_origin
@@ -80,6 +81,53 @@ def dataset_block(
         **empty_truth.stated(data.empty_truth),
         **({} if fetched is None else {"revision": str(fetched)}),
     }
+
+
+def beside(data: ReferringDataModule) -> dict[str, dict[str, Any]]:
+    """The block of a result that no ordinary board takes: `perturbation` or `transfer`; empty for an ordinary one."""
+    choice, transfer = data.perturbation, data.transfer
+    if transfer is not None:
+        parts = split_of((pair.category for pair in data.test_dataset.manifest), transfer.classes)
+        shared, unseen = (None, None) if parts is None else parts
+        found: dict[str, Any] = {"trained_on": transfer.trained_on, "shared": shared, "unseen": unseen}
+        if transfer.overlap is not None:
+            found["excluded"] = {"n_samples": data.n_excluded, "list_sha256": transfer.overlap.sha256}
+        return {"transfer": found}
+    if choice is None:
+        return {}
+    block: dict[str, Any] = {"name": choice.name, "severity": choice.severity, "version": choice.of.version}
+    return {"perturbation": {**block, "n_left_out": data.n_left_out, "n_unchanged": data.n_unchanged}}
+
+
+def beside_words(data: ReferringDataModule) -> str:
+    """What the title of the scores adds for a result that no ordinary board takes; "" for any other."""
+    choice = data.perturbation
+    if data.transfer is not None:
+        block = beside(data)["transfer"]
+        common = _common(block["shared"], block["unseen"])
+        out = f", {data.n_excluded:,} near-duplicates left out" if "excluded" in block else ""
+        return f", trained on {block['trained_on']}{common}{out}"
+    if choice is None:
+        return ""
+    severity = f", severity {choice.severity}" if choice.of.graded else ""
+    counted = [
+        f"{count:,} of its samples {what}"
+        for count, what in (
+            (data.n_left_out, "left out: their words cannot be turned"),
+            (data.n_unchanged, "unchanged"),
+        )
+        if count
+    ]
+    return f", {choice.name}{severity}" + (f" ({'; '.join(counted)})" if counted else "")
+
+
+def _common(shared: list[str] | None, unseen: list[str] | None) -> str:
+    """What the title says where no score of shared classes can be given."""
+    if shared is None or unseen is None:
+        return ", whose classes are not known"
+    if not shared and not unseen:
+        return "; the samples have no classes to compare"
+    return "" if shared else "; no class in common, all are unseen"
 
 
 def training_block(task: ReferringSegmentationTask, trainer: Trainer, seconds: float) -> dict[str, Any]:

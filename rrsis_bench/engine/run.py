@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,7 +17,9 @@ import yaml
 from rrsis_bench.boards.render.cells import percent
 from rrsis_bench.boards.tables import print_scores, scored_split
 from rrsis_bench.config import Config
+from rrsis_bench.data.categories import Transfer
 from rrsis_bench.data.dataset import why_not_permuted
+from rrsis_bench.data.perturb.table import Choice
 from rrsis_bench.engine import report
 from rrsis_bench.engine.checkpoint import ENTRY, read, selection_split
 from rrsis_bench.engine.detail import DetailCounter
@@ -144,8 +146,22 @@ def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
     return 0
 
 
-def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
-    """Score a checkpoint, a paper's own weights or a zero-shot variant on test, write and print the result."""
+def test(
+    run: ResolvedRun,
+    checkpoint: Path | None,
+    weights: str | None,
+    perturbations: Sequence[Choice],
+    transfer: Transfer | None,
+) -> int:
+    """Score a checkpoint, a paper's own weights or a zero-shot variant on test, write and print the result.
+
+    Args:
+        run: the resolved run.
+        checkpoint: the checkpoint to score; None for official weights and zero-shot variants.
+        weights: `official`, or the file of a paper's own weights; None to score the checkpoint.
+        perturbations: score the split under each of them; if there is none, score the split itself.
+        transfer: what makes this a run on another data set, or one without near-duplicates; None for neither.
+    """
     started = Start()
     cli = build_cli(run)
     kind, selected_on, training = "retrained", "none", None
@@ -154,6 +170,7 @@ def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
         _check_published(cli.model)
     if checkpoint is not None:
         content = cli.model.read_checkpoint(checkpoint)
+        _check_data(content, checkpoint, cli.datamodule.dataset, transfer)
         training = _whole_training(content, checkpoint)
         selected_on = selection_split(content, checkpoint)
     if weights is not None:
@@ -161,8 +178,31 @@ def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
         # The configuration of a method's official variant states `select_on: test` if its authors chose on test.
         selected_on = "test" if cli.datamodule.select_on == "test" else "none"
         _load_official(cli.model, weights)
-    with _interruptible("nothing was written; run the command again."):
-        return _score(cli, run.folder, checkpoint, selected_on, training, started, kind)
+    cli.datamodule.transfer = transfer
+    for choice in perturbations or (None,):
+        folder = run.folder if choice is None else run.folder.perturbed(choice.label)
+        cli.datamodule.perturbation = choice
+        with _interruptible(f"nothing was written to {folder}; run the command again."):
+            _score(cli, folder, checkpoint, selected_on, training, started, kind)
+        checkpoint = None  # the network holds it now
+    return 0
+
+
+def _check_data(content: dict[str, Any], checkpoint: Path, dataset: str, transfer: Transfer | None) -> None:
+    """Check that a result will say what its checkpoint was trained on.
+
+    Raises:
+        UsageError: it was trained on another data set, and the result would pass as one of this data set.
+        UserError: a list of near-duplicates is of other images than those of the training.
+    """
+    trained = content[ENTRY].get("data") or {}
+    if transfer is None and trained.get("dataset") not in (None, dataset):
+        raise UsageError(
+            f"{checkpoint} was trained on {trained['dataset']}, not on {dataset}; score its run elsewhere with "
+            f"test --run DIR --dataset {dataset}."
+        )
+    if transfer is not None and transfer.overlap is not None and trained.get("images_sha256") is not None:
+        transfer.overlap.check(transfer.trained_on, trained["images_sha256"])
 
 
 def _check_published(task: ReferringSegmentationTask) -> None:
@@ -220,10 +260,13 @@ def _score(
 ) -> int:
     """Score on test, run the language control, write and print the result."""
     task, data, trainer = cli.model, cli.datamodule, cli.trainer
-    task.gallery, task.detail = GalleryKeeper(data.dataset), DetailCounter(data, "test") if cli.detail else None
+    changed_by = data.perturbation or data.transfer
+    task.gallery = GalleryKeeper("" if changed_by else data.dataset)
+    task.detail = DetailCounter(data, "test") if cli.detail else None
     true = _test(cli, checkpoint)
     shown, task.gallery, task.detail = task.gallery.gathered(), None, None
-    reason = why_not_permuted(list(data.test_dataset.manifest))
+    reason = "only an ordinary test has a language control" if changed_by else None
+    reason = reason or why_not_permuted(list(data.test_dataset.manifest))
     data.language_control = True
     permuted = _test(cli, None) if reason is None else None
     data.language_control = False
@@ -243,7 +286,7 @@ def _score(
         control = record.language_control(here, there, names[0])
     text = cli.config_text()
     changed = (training or {}).get("accepted_changes")
-    whole = len(data.open_split("test", limited=False).manifest)
+    whole = len(data.open_split("test", limited=False).manifest) - data.n_left_out
     result = record.build_result(
         status="changed" if changed else "complete" if len(table) == whole else "partial",
         kind="smoke" if synthetic and kind != "zero-shot" else kind,
@@ -258,10 +301,11 @@ def _score(
         no_language_control=reason,
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
         detail=None if detail is None else detail.block(),
+        beside=report.beside(data),
     )
     pictures = gallery.text_of(shown or {})
     record.write_run(folder, result, table, text, pictures, detail=detail, examples=examples)
-    split = scored_split(data.dataset, "test", data.skipped("test"), data.empty_truth)
+    split = scored_split(data.dataset, "test", data.skipped("test"), data.empty_truth) + report.beside_words(data)
     print_scores(split, {name: true.of(protocols.get(name)) for name in names})
     if result["status"] == "partial":
         print(f"only {len(table)} of {whole} samples of the test split were scored: no board shows this result")

@@ -18,6 +18,7 @@ from rrsis_bench.results.breakdown import PARTS, groups
 from rrsis_bench.results.counts import run_counts, scored_by
 from rrsis_bench.results.samples import SampleTable, read_samples
 from rrsis_bench.run.folder import RESULT, RunFolder
+from rrsis_bench.run.seal import beside
 from rrsis_bench.stats.bootstrap import LEVEL, RESAMPLES, SEED
 from rrsis_bench.stats.exact import EXACT_UP_TO, FEWEST
 from rrsis_bench.stats.paired import Difference, RunCounts, compare, holm
@@ -35,7 +36,7 @@ class MethodRuns:
     """A method's runs on one data set.
 
     Attributes:
-        name: `method@variant`.
+        name: `method@variant`, and what its results were perturbed by or trained on elsewhere.
         folder: path that the user named.
         dataset: name of the data set.
         split: name of the split.
@@ -80,7 +81,7 @@ def load(path: Path, protocol: str = DEFAULT) -> MethodRuns:
         samples = scored_by(read_samples(folder, result["samples_sha256"]), protocol, result["dataset"])
         table = table or samples
         method, dataset = result["method"], result["dataset"]
-        key = (f"{method['name']}@{method['variant']}", dataset["name"], dataset["split"])
+        key = (f"{method['name']}@{method['variant']}{beside(result)}", dataset["name"], dataset["split"])
         found.setdefault(key, []).append(run_counts(samples, protocol, str(file.parent)))
     if len(found) > 1 or table is None:
         listed = "; ".join(" ".join(key) for key in sorted(found))

@@ -23,7 +23,7 @@ from rrsis_bench.results.samples import SampleTable, encode, read_samples
 from rrsis_bench.results.schema import violations
 from rrsis_bench.results.upgrade import Upgrader
 from rrsis_bench.run import seal
-from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.folder import ELSEWHERE, PERTURBED, RunFolder, find
 
 
 def check(path: Path) -> list[str]:
@@ -218,7 +218,7 @@ def _stripped(value: Any) -> Any:
 def export(run: Path, to: Path) -> Path:
     """Copy a run's files to `<to>/<dataset>/<method>@<variant>/seed<k>`, without host names and absolute paths.
 
-    The copy replaces an earlier result of the same seed.
+    The copy replaces an earlier result of the same seed. Results filed under the run are copied with it.
 
     Returns:
         the folder written.
@@ -233,12 +233,19 @@ def export(run: Path, to: Path) -> Path:
     path = source.result_path if run.is_dir() else run
     if not path.is_file():
         raise UsageError(f"{run} holds no {path.name}: test the run first ({source.command('test')}).")
-    problems = check(path)
+    with_it = [one for place in (PERTURBED, ELSEWHERE) for one in find([source.path / place]) if one.is_file()]
+    problems = [problem for one in (path, *with_it) for problem in check(one)]
     if problems:
         raise UserError(f"{problems[0]} A result that fails its check is not exported.")
     result = seal.read(path)
     method, dataset = result["method"], result["dataset"]
-    target = RunFolder.of(dataset["name"], method["name"], method["variant"], _seed(result, path), to)
+    transfer, block = result.get("transfer"), result.get("perturbation")
+    filed = dataset["name"] if transfer is None else transfer["trained_on"]
+    target = RunFolder.of(filed, method["name"], method["variant"], _seed(result, path), to)
+    if transfer is not None:
+        target = target.elsewhere(source.path.name)
+    if block is not None:
+        target = target.perturbed(f"{block['name']}-{block['severity']}")
     if target.is_finished and target.result_path.resolve() == path.resolve():
         raise UserError(f"{run} is already in its place under {to}.")
     config = strip_paths(source.config_path.read_text(encoding="utf-8"))
@@ -252,6 +259,8 @@ def export(run: Path, to: Path) -> Path:
     shown = None if detail is None else gallery.text_of(gallery.read_examples(source))
     whole = {**cleaned, "metrics": result["metrics"]}
     record.write_run(target, whole, table, config, pictures, mark=False, detail=detail, examples=shown)
+    for one in with_it:
+        export(one.parent, to)
     return target.path
 
 
@@ -259,5 +268,6 @@ def _seed(result: seal.Result, path: Path) -> int:
     seed = (result.get("training") or {}).get("seed")
     if isinstance(seed, int):
         return seed
-    named = re.fullmatch(r"seed(\d+)", PurePosixPath(path.resolve().parent.as_posix()).name)
+    above = [folder.name for folder in PurePosixPath(path.resolve().as_posix()).parents][:3]  # or one filed under a run
+    named = next(filter(None, (re.fullmatch(r"seed(\d+)", name) for name in above)), None)
     return int(named.group(1)) if named else 0

@@ -99,6 +99,7 @@ def build_result(
     no_language_control: str | None = None,
     provenance: Mapping[str, Any] | None = None,
     detail: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Result:
     """Make a result from the integers of a split.
 
@@ -119,6 +120,8 @@ def build_result(
         no_language_control: why the language control could not be made, if it could not.
         provenance: what `provenance.provenance` returned.
         detail: the block `detail`; None if the samples were scored without detail.
+        beside: the block `perturbation` or `transfer` of a result that no ordinary board takes; None for an
+            ordinary result.
 
     Returns:
         the result with its checksum.
@@ -156,6 +159,7 @@ def build_result(
         "provenance": dict(provenance or {}),
         **({} if no_language_control is None else {"no_language_control": no_language_control}),
         **({} if detail is None else {"detail": dict(detail)}),
+        **{name: dict(block) for name, block in (beside or {}).items()},
     }
     return sealed(result)
 

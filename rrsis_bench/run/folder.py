@@ -24,6 +24,7 @@ from rrsis_bench.run.state import State
 
 RESULT, SAMPLES, DETAIL, CONFIG = "result.json", "samples.csv.gz", "detail.csv.gz", "config.yaml"
 METRICS, GALLERY, EXAMPLES, MARK = "metrics.csv", "gallery.json", "examples.json", ".rrsis_run.json"
+PERTURBED, ELSEWHERE = "perturb", "on"
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 STATE, LOG, JOB = "cell.json", "cell.log", "cell.job"
 _BOOKKEEPING = (STATE, LOG, JOB, locks.FILE, locks.GUARD, locks.SEEN)
@@ -107,6 +108,14 @@ class RunFolder:
     def job_path(self) -> Path:
         """The file that names the scheduler's job of a queued cell."""
         return self.path / JOB
+
+    def perturbed(self, label: str) -> RunFolder:
+        """The folder of the run's result under a perturbation, `perturb/<name>-<severity>`."""
+        return RunFolder(self.path / PERTURBED / label)
+
+    def elsewhere(self, label: str) -> RunFolder:
+        """The folder of the run's result on another data set, `on/<dataset>`."""
+        return RunFolder(self.path / ELSEWHERE / label)
 
     # --- what is in it ------------------------------------------------------------------------------------------
 
@@ -231,7 +240,7 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self} is a file, not a folder; choose another --out.")
-        found = self.content()
+        found = [path for path in self.content() if path.name not in (PERTURBED, ELSEWHERE)]
         if found and not self.is_ours():
             raise UsageError(
                 f"{self} holds files that rrsis-bench did not write ({found[0].name}), and a run is not mixed with "
@@ -326,6 +335,8 @@ class RunFolder:
         target.mkdir()
         for path in found:
             path.rename(target / (f"{path.name}.replaced" if path.name == RESULT else path.name))
+        for path in find([target]):  # results filed under the run
+            path.rename(path.with_name(f"{RESULT}.replaced"))
         return target
 
     def command(self, verb: str) -> str:

@@ -30,6 +30,7 @@ class RunRequest:
         out: the run folder to write; None for the usual one.
         logger: a further logger (`wandb`), or None.
         detail: store the samples' detail, too, when the run is scored on test.
+        elsewhere: with `run`, another data set to score the run on; None for its own.
     """
 
     method: str | None = None
@@ -45,6 +46,7 @@ class RunRequest:
     out: Path | None = None
     logger: str | None = None
     detail: bool = False
+    elsewhere: str | None = None
 
     def choice_words(self) -> list[str]:
         """The command line's words for all fields but `values`."""

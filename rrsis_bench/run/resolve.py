@@ -25,6 +25,7 @@ from typing import Any
 
 from rrsis_bench import config
 from rrsis_bench.config import Config, flat, merge
+from rrsis_bench.data.catalogue import settings
 from rrsis_bench.data.empty_truth import REASON
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.kinds import TEXT, shown
@@ -89,7 +90,7 @@ def resolve(request: RunRequest) -> ResolvedRun:
         saved = _choosing(RunFolder(request.run).config())
         names = {name: _stem(_at(saved, place)) for name, place in _PLACES.items()}
         _refuse_another(request, typed, names)
-        lower, left_out = saved, []
+        lower, left_out = saved if request.elsewhere is None else _elsewhere(saved, request.elsewhere), []
     for path, content in files:
         _refuse_mixture(typed, path, content)
         lower = merge(lower, content)
@@ -313,6 +314,15 @@ def _seeded_data(merged: Config, saved: Config, stated: Sequence[Config]) -> Con
     apart = any(_at(content, ("data", "seed")) is not None for content in stated)
     apart |= saved != {} and _at(saved, ("data", "seed")) not in {None, saved.get("seed_everything")}
     return merged if apart else merge(merged, {"data": {"seed": seed}})
+
+
+def _elsewhere(saved: Config, name: str) -> Config:
+    """A saved configuration with another data set and the protocols that score it; batches stay those of the run."""
+    own, stated = saved["data"], config.load_yaml(config.find("datasets", name)).get("model") or {}
+    kept: Config = {key: own[key] for key in ("batch_size", "eval_batch_size", "num_workers", "seed") if key in own}
+    # Nothing is chosen here; the metric must only be one of the protocol's.
+    model = {**saved["model"], "monitor": "miou", "select_by": stated.get("select_by"), "score_by": protocols.ALL}
+    return {**saved, "data": {**kept, **settings(name)}, "model": model}
 
 
 def _usual_folder(request: RunRequest, merged: Config) -> RunFolder:

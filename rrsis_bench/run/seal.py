@@ -47,6 +47,21 @@ def check_kind(kind: str, dataset: Mapping[str, Any]) -> None:
         raise UserError(f"a result on the {what} data set '{dataset.get('name')}' cannot be of kind '{kind}'.")
 
 
+def training_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result says of its training, without its time, which a later test counts to the end of the training."""
+    return {key: value for key, value in (result.get("training") or {}).items() if key != "seconds"}
+
+
+def beside(result: Mapping[str, Any]) -> str:
+    """What a name adds for a result that is filed under a run; "" for an ordinary one."""
+    block, transfer = result.get("perturbation"), result.get("transfer")
+    if block is not None:
+        return f" under {block['name']}:{block['severity']}"
+    if transfer is None:
+        return ""
+    return f" trained on {transfer['trained_on']}{' without overlap' if 'excluded' in transfer else ''}"
+
+
 def sealed(result: Mapping[str, Any]) -> Result:
     """The result with the checksum of all its other values, which reveals a hand edit or a damaged file.
 

@@ -10,7 +10,7 @@ Shape legend: `E` entries (methods), `R` resamples.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -56,7 +56,7 @@ def rank_groups(
     Returns:
         name -> placement: ranked entries by mean, best first (ties by name), then the others by name.
     """
-    common = _common_samples(entries)
+    common = common_samples(entries)
     values = {name: means(entries[name], [metric])[metric] for name in sorted(entries)}
     order = sorted((name for name in common if not np.isnan(values[name])), key=lambda name: (-values[name], name))
     placed: dict[str, Placement] = {}
@@ -75,19 +75,32 @@ def _share(
 ) -> dict[str, Placement]:
     """Rank entries that are sorted by mean; `spread` (E, R) is None where nothing can be resampled."""
     rows = {} if spread is None else dict(zip(entries, spread, strict=True))
+
+    def p(name: str, leader: str) -> float | None:
+        return p_value(entries[name], entries[leader], metric, rows[name] - rows[leader]) if rows else None
+
+    ranks = shared_ranks(list(entries), p)
+    return {name: Placement(ranks[name], percentile_interval(rows[name]) if rows else None) for name in entries}
+
+
+def shared_ranks(order: Sequence[str], p_of: Callable[[str, str], float | None]) -> dict[str, int]:
+    """Give each entry its rank: those that cannot be told from the best of the rest share one.
+
+    Args:
+        order: names, best first.
+        p_of: the p value of "no difference" between an entry and a leader; None if there is none.
+    """
     ranks: dict[str, int] = {}
-    order, left = list(entries), list(entries)
+    left = list(order)
     while left:
         leader, others = left[0], left[1:]
         rank = 1 + len(order) - len(left)
-        p_values = {
-            name: p_value(entries[name], entries[leader], metric, rows[name] - rows[leader]) for name in others if rows
-        }
+        p_values = {name: p_of(name, leader) for name in others}
         adjusted = holm({name: p for name, p in p_values.items() if p is not None})
         group = {leader, *(name for name in others if adjusted.get(name, 1.0) > 1 - LEVEL)}
         ranks |= dict.fromkeys(group, rank)
         left = [name for name in left if name not in group]
-    return {name: Placement(ranks[name], percentile_interval(rows[name]) if rows else None) for name in order}
+    return ranks
 
 
 def _interval(runs: Sequence[RunCounts], metric: str, resamples: int, seed: int) -> Interval:
@@ -105,7 +118,7 @@ def _samples_key(run: RunCounts) -> bytes:
     return digest.digest()
 
 
-def _common_samples(entries: Mapping[str, Sequence[RunCounts]]) -> set[str]:
+def common_samples(entries: Mapping[str, Sequence[RunCounts]]) -> set[str]:
     """Name the entries whose runs were all scored on the samples that most entries were scored on."""
     keys = {name: {_samples_key(run) for run in runs} for name, runs in entries.items() if runs}
     votes = Counter(next(iter(own)) for own in keys.values() if len(own) == 1)

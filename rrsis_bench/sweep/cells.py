@@ -11,6 +11,7 @@ from rrsis_bench import config
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.definitions import monitored
 from rrsis_bench.run.lock import Holder, describe
+from rrsis_bench.run.seal import training_of
 from rrsis_bench.run.state import State
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.grid import Cell
@@ -86,10 +87,35 @@ def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
     if not known and data.content(block) not in {None, result["dataset"].get("content_hash")}:
         return Verdict("outdated", f"the test split of {cell.dataset} has changed since")
     seconds = state.seconds if ours and state is not None else (result.get("training") or {}).get("seconds")
+    if left := unscored(cell):
+        return Verdict("interrupted", f"not scored under {', '.join(left)} yet")
     chosen_by = result["protocols"][0]
     first = result["metrics"][chosen_by]
     scores = (first[monitored("miou", chosen_by)]["value"], first[monitored("oiou", chosen_by)]["value"])
     return Verdict("done", "", seconds, scores if None not in scores else None)
+
+
+def unscored(cell: Cell) -> list[str]:
+    """The cell's perturbations without a sound result of their present version and of the run's present training."""
+    if not cell.perturb:
+        return []
+    from rrsis_bench.data.perturb.table import choices
+
+    try:
+        clean = training_of(cell.folder.result(brief=True)) if cell.folder.is_finished else None
+    except UserError:
+        clean = None
+    found = []
+    for name, choice in zip(cell.perturb, choices(cell.perturb), strict=True):
+        folder = cell.folder.perturbed(choice.label)
+        try:
+            result = folder.result(brief=True) if folder.is_finished else {}
+        except UserError:
+            result = {}
+        sound = (result.get("perturbation") or {}).get("version") == choice.of.version
+        if not sound or training_of(result) != clean:
+            found.append(name)
+    return found
 
 
 def _difference_from_file(cell: Cell) -> str | None:

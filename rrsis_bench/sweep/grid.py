@@ -5,7 +5,7 @@ Each cell is a `rrsis-bench fit`, or a `rrsis-bench test` where nothing is train
 `configs/sweeps/README.md` documents the keys of the file.
 
 A named cell has the variant `<variant>+<name>`, so that its runs and rows differ from the method's own. It takes data
-sets, seeds, trainer, protocol, recipe and flags from the sweep unless it states its own.
+sets, seeds, trainer, protocol, recipe, flags and perturb from the sweep unless it states its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,20 @@ from rrsis_bench.run.request import RunRequest
 from rrsis_bench.run.resolve import resolve
 
 _CHOICES = ("trainer", "protocol", "recipe")
-_KEYS = ("methods", "datasets", "seeds", "variants", "weights", *_CHOICES, "flags", "cells", "slurm", "detail")
-_CELL_KEYS = ("method", "dataset", "datasets", "variant", "seeds", *_CHOICES, "flags")
+_KEYS = (
+    "methods",
+    "datasets",
+    "seeds",
+    "variants",
+    "weights",
+    *_CHOICES,
+    "flags",
+    "cells",
+    "slurm",
+    "detail",
+    "perturb",
+)
+_CELL_KEYS = ("method", "dataset", "datasets", "variant", "seeds", *_CHOICES, "flags", "perturb")
 _GROUPS = ("model", "data", "trainer", "checkpoint_every_n_steps")
 
 
@@ -43,6 +55,7 @@ class Cell:
         folder: the run folder.
         config: the configuration that the request resolves to.
         weights: the checkpoint of the authors that `test` scores; None for a cell that is trained or zero-shot.
+        perturb: perturbations to score the run under, as `test --perturb` takes them.
     """
 
     name: str
@@ -50,6 +63,7 @@ class Cell:
     folder: RunFolder
     config: Config
     weights: str | None = None
+    perturb: tuple[str, ...] = ()
 
     @property
     def verb(self) -> str:
@@ -84,6 +98,12 @@ class Cell:
         scored = () if self.weights is None else ("--weights", self.weights)
         return ("test", *self.request.choice_words(), *scored, "--overwrite", *self.request.value_words())
 
+    def perturb_words(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The words of the command line that scores the finished run under perturbations."""
+        words = ("test", "--run", str(self.folder), "--overwrite") if self.verb == "fit" else self.words
+        asked = (word for name in names for word in ("--perturb", name))
+        return (*(word for word in words if word != "--detail"), *asked)  # detail is of the split itself
+
     @property
     def config_hash(self) -> str:
         """sha256 of the configuration and of the name of the authors' checkpoint."""
@@ -98,6 +118,7 @@ class Cell:
             "folder": str(self.folder),
             "config": self.config,
             "weights": self.weights,
+            "perturb": list(self.perturb),
         }
         return json.dumps(plain, default=str)
 
@@ -106,7 +127,7 @@ class Cell:
         """The cell whose `to_json` gave a text."""
         plain = json.loads(text)
         request, folder = RunRequest.from_json(plain["request"]), RunFolder(Path(plain["folder"]))
-        return cls(plain["name"], request, folder, plain["config"], plain["weights"])
+        return cls(plain["name"], request, folder, plain["config"], plain["weights"], tuple(plain["perturb"]))
 
 
 @dataclass(frozen=True)
@@ -170,6 +191,7 @@ class _Reader:
         self.detail = loaded.get("detail", False)
         if not isinstance(self.detail, bool):
             raise self._error(f"detail is true or false, not {shown(self.detail)}")
+        self.perturb = self._perturb(loaded, "", ())
 
     def cells(self) -> Iterator[Cell]:
         """Yield the cells of the grid, then the named cells."""
@@ -185,7 +207,9 @@ class _Reader:
                     continue
                 weights = released[method][dataset] if released else None
                 for variant in variants[method]:
-                    yield from self._seeded(method, dataset, variant, "", self.loaded, self.flags, self.seeds, weights)
+                    yield from self._seeded(
+                        method, dataset, variant, "", self.loaded, self.flags, self.seeds, self.perturb, weights
+                    )
         for name, cell in self.mapping(self.loaded, "cells").items():
             yield from self._named(str(name), cell)
 
@@ -205,9 +229,8 @@ class _Reader:
         flags = {**self.flags, **self._flags(cell, where)}
         for dataset in datasets:
             variant = cell.get("variant")
-            yield from self._seeded(
-                str(cell["method"]), dataset, variant, name, inherited, flags, self._seeds(cell, self.seeds)
-            )
+            seeds, perturb = self._seeds(cell, self.seeds), self._perturb(cell, where, self.perturb)
+            yield from self._seeded(str(cell["method"]), dataset, variant, name, inherited, flags, seeds, perturb)
 
     def _seeded(
         self,
@@ -218,6 +241,7 @@ class _Reader:
         choices: Mapping[str, Any],
         flags: Mapping[str, Any],
         seeds: list[int],
+        perturb: tuple[str, ...],
         weights: str | None = None,
     ) -> Iterator[Cell]:
         if variant is None:
@@ -238,7 +262,9 @@ class _Reader:
                 run = resolve(request)
             except UsageError as error:
                 raise UsageError(f"{self.path}: {error}") from error
-            yield Cell(relative.as_posix(), request, run.folder, run.config, weights)
+            if perturb and int(run.config["trainer"].get("num_nodes") or 1) > 1:
+                raise self._error("perturb: a cell on several nodes is scored by hand, with test --perturb")
+            yield Cell(relative.as_posix(), request, run.folder, run.config, weights, perturb)
 
     def _variants(self, methods: list[str]) -> dict[str, list[Any]]:
         asked = self.loaded.get("variants")
@@ -276,6 +302,19 @@ class _Reader:
         if not good or not all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in value):
             raise self._error(f"seeds must be a list of whole numbers from 0, not {shown(value)}")
         return list(value)
+
+    def _perturb(self, block: Mapping[str, Any], where: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        names = self._names(block, "perturb", where)
+        if "perturb" not in block:
+            return default
+        if names:
+            from rrsis_bench.data.perturb.table import choices
+
+            try:
+                choices(names)
+            except UsageError as error:
+                raise self._error(f"{_join(where, 'perturb')}: {error}") from error
+        return tuple(names)
 
     def _flags(self, block: Mapping[str, Any], where: str) -> dict[str, Any]:
         flags = self.mapping(block, "flags", where)

@@ -22,7 +22,7 @@ from rrsis_bench.errors import UserError
 from rrsis_bench.results.provenance import utc_now
 from rrsis_bench.run.lock import TOKEN, CellLock
 from rrsis_bench.run.state import State
-from rrsis_bench.sweep.cells import judge
+from rrsis_bench.sweep.cells import judge, unscored
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.grid import Cell
 
@@ -89,7 +89,9 @@ class CellRun:
             folder.save_state(state)
             before = DataStates(compute=True).state(self.cell.config["data"])
             started = time.monotonic()
-            code = self._supervise(lock, environment)
+            code = self._supervise(lock, environment, self.cell.words)
+            if code == 0 and self._asked is None and (left := unscored(self.cell)):
+                code = self._supervise(lock, environment, self.cell.perturb_words(left))
             state.seconds = round(state.seconds + time.monotonic() - started, 1)
             if self._lost:
                 return HELD  # another process has taken the folder over: write nothing more
@@ -124,12 +126,12 @@ class CellRun:
         if self._child is not None:
             _signal(self._child.pid, signal.SIGKILL, group=True)
 
-    def _supervise(self, lock: CellLock, environment: Mapping[str, str]) -> int:
+    def _supervise(self, lock: CellLock, environment: Mapping[str, str], words: Sequence[str]) -> int:
         with self.cell.folder.log_path.open("ab") as log:
-            log.write(f"# {utc_now()} {shlex.join(['rrsis-bench', *self.cell.words])}\n".encode())
+            log.write(f"# {utc_now()} {shlex.join(['rrsis-bench', *words])}\n".encode())
             log.flush()
             self._child = subprocess.Popen(
-                [*self.command, *self.cell.words],
+                [*self.command, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -282,6 +282,22 @@ fit --method lavt --trainer.accumulate_grad_batches=3 --data.global_batch=16
 fit --method lavt --resume file.txt
 test --ckpt file.txt --method lavt
 test --weights no.pth --method lavt --out run
+test --run ready --perturb hase
+test --run ready --perturb haze:9
+test --run ready --perturb mirror:2
+test --run ready --perturb haze --perturb haze:3
+test --run no --perturb haze
+test --run ready --dataset rrsisd --perturb haze
+test --run ready --dataset moon
+test --run no --exclude-overlap file.txt
+test --run ready --exclude-overlap file.txt
+test --run ready --exclude-overlap no.jsonl
+test --method lavt --dataset tiny --exclude-overlap file.txt
+data overlap
+data overlap tiny
+data overlap tiny moon
+data overlap rrsisd refsegrs
+data overlap tiny tiny --out dir
 test --weights official --method lavt --out run
 validate --ckpt file.txt --method lavt
 methods check lavt --variant huge

@@ -13,6 +13,7 @@ from rrsis_bench.cli import fit, validate
 from rrsis_bench.cli._choices import dotted_values, request_of
 from rrsis_bench.config import Config
 from rrsis_bench.errors import UsageError
+from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import RunRequest
 from rrsis_bench.run.resolve import ResolvedRun, nested, resolve
 
@@ -345,3 +346,25 @@ def test_a_key_of_a_method_s_file_that_nothing_reads_is_refused(
     method_file(tmp_path, monkeypatch, **content)
     with pytest.raises(UsageError, match=message):
         resolve(asked("--method", "s4eca", "--dataset", "toyset"))
+
+
+@pytest.mark.parametrize(
+    ("own", "elsewhere", "first", "monitor"),
+    [("tiny", "tiny-generalised", "generalised-v1", "giou"), ("tiny-generalised", "tiny", "native-v1", "miou")],
+)
+def test_a_run_elsewhere_is_scored_by_the_protocols_of_that_data_set(
+    own: str, elsewhere: str, first: str, monitor: str, tmp_path: Path
+) -> None:
+    run = resolve(RunRequest("lavt", own, seed=4, values={"data.batch_size": 3}))
+    folder = RunFolder(tmp_path / "run")
+    folder.write_config(yaml.safe_dump(run.config))
+    there = resolve(RunRequest(run=folder.path, elsewhere=elsewhere)).config
+    assert (there["data"]["dataset"], there["data"]["generator"]) == (elsewhere, {"name": elsewhere})
+    assert (there["data"]["batch_size"], there["data"]["seed"]) == (3, 4)
+    assert (there["data"].get("empty_truth") == "no-target") == (first == "generalised-v1")
+    assert (there["model"]["protocols"][0], there["model"]["monitor"]) == (first, monitor)
+    assert ("generalised-v1" in there["model"]["protocols"]) == (first == "generalised-v1")
+    kept = {"protocols", "monitor"}
+    assert {key: value for key, value in there["model"].items() if key not in kept} == {
+        key: value for key, value in run.config["model"].items() if key not in kept
+    }

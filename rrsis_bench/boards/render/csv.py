@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rrsis_bench.boards.board import Board
+from rrsis_bench.boards.render.beside import csv_text
 from rrsis_bench.boards.render.cells import Field, sheet
 from rrsis_bench.boards.render.columns import fields
 
 
 def page(board: Board) -> str:
     """Write all tables of a board in one file; `dataset`, `split` and `kind` tell them apart."""
+    if board.beside:
+        return csv_text(board.beside)
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     known = fields()

@@ -77,7 +77,7 @@ def linked(text: str) -> Markup:
 
 def _data(board: Board) -> Markup:
     """Say where the data of a board are from; empty where nothing is known."""
-    if board.layout == "costs":
+    if board.layout != "scores":
         return Markup("")
     info = describe("tiny" if board.name == SMOKE else board.name)
     licence = f"licence: {info.licence}" if info.licence else ""

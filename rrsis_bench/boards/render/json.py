@@ -22,6 +22,7 @@ def page(board: Board) -> str:
         "tables": _lines([_table(table) for table in board.tables]),
         "published": _lines([_line(_plain(row)) for row in board.published]),
         "published_costs": _lines([_line(_plain(row)) for row in board.costs]),
+        **({"beside": _lines([_line(_plain(table)) for table in board.beside])} if board.beside else {}),
     }
     return "{\n" + ",\n".join(f"{_line(name)}: {text}" for name, text in parts.items()) + "\n}\n"
 

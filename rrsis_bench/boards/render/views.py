@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from rrsis_bench.boards.board import SMOKE, Board
 from rrsis_bench.boards.published import PublishedCost, PublishedRow
+from rrsis_bench.boards.render import beside
 from rrsis_bench.boards.render.cells import Column
 from rrsis_bench.boards.render.columns import (
     cost_columns,
@@ -54,6 +55,10 @@ class TableView:
 def views(board: Board) -> tuple[TableView, ...]:
     """Make a board's tables: measured ones first, then published ones. All formats ask for the same ones."""
     found = [_measured_view(table, board) for table in board.tables]
+    found += [
+        _view(table.caption, partial(beside.columns, table, board.layout), table.rows, table.remarks, True)
+        for table in board.beside
+    ]
     splits = sorted(
         {row.split for row in board.published},
         key=lambda name: ("test", "val").index(name) if name in ("test", "val") else 2,
@@ -87,7 +92,7 @@ def _measured_view(table: Table, board: Board) -> TableView:
 def _view(
     caption: str,
     columns: Callable[[], Sequence[Column]],
-    rows: Sequence[Row] | Sequence[PublishedRow] | Sequence[PublishedCost],
+    rows: Sequence[Row] | Sequence[PublishedRow] | Sequence[PublishedCost] | Sequence[Mapping[str, Any]],
     remarks: tuple[str, ...],
     measured: bool,
 ) -> TableView:
@@ -124,7 +129,7 @@ def status(board: Board) -> str:
 
 def legend(board: Board) -> str:
     """Say what the columns of the board's tables mean."""
-    parts = []
+    parts = [beside.LEGENDS[board.layout]] if board.beside else []
     if board.measured and board.layout == "scores":
         parts.append(
             "Percent under `native-v1`. Mean over seeds, ± standard deviation where there is more than one. "

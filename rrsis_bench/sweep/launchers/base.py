@@ -69,4 +69,5 @@ def command_line(cell: Cell) -> str:
     variables = [
         f"{name}={shlex.quote(value)}" for name, value in sorted(os.environ.items()) if name.startswith("RRSIS_")
     ]
-    return " ".join([*variables, shlex.join(["rrsis-bench", *cell.words])])
+    commands = [cell.words, *([cell.perturb_words(cell.perturb)] if cell.perturb else [])]
+    return " && ".join(" ".join([*variables, shlex.join(["rrsis-bench", *words])]) for words in commands)

@@ -1,0 +1,77 @@
+"""`data fetch`: what it shows, asks and prints. No torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from rrsis_bench import terminal
+from rrsis_bench.data.prepare import Located
+from rrsis_bench.errors import MissingResourceError, UsageError
+
+
+def fetch(args: argparse.Namespace) -> Located | int:
+    """Fetch a data set, or say how to get it by hand.
+
+    Returns:
+        the data set, which stands in its folder now and can be verified; else the exit code.
+    """
+    from rrsis_bench.data.catalogue import settings
+    from rrsis_bench.data.fetch import hub
+    from rrsis_bench.data.fetch import into as fetching
+    from rrsis_bench.data.fetch.archives import is_archive
+    from rrsis_bench.data.prepare import folder, locate
+    from rrsis_bench.data.tables import is_table, require_pyarrow
+
+    data = {**settings(args.name), **({} if args.root is None else {"root": str(args.root)})}
+    if data.get("generator"):
+        print(f"{args.name} is drawn on first use; there is nothing to fetch.")
+        return 0
+    located, root = locate(data), folder(data)
+    info = located.source.info
+    repository = args.repo or info.hub
+    if info.kind == "own" and not repository:
+        raise UsageError(f"{args.name} stands for your own files; fetch a copy of the hub with --repo OWNER/NAME.")
+    if not repository:
+        return _by_hand(located)
+    if not args.yes and not sys.stdin.isatty():
+        raise UsageError("data fetch asks before it fetches, and there is no terminal: pass --yes.")
+    fetching.refuse_users_files(root)
+    offer = hub.look(repository, args.revision)
+    if fetching.is_fetched(offer, root):
+        print(f"{root} holds {repository}@{offer.revision} already.")
+        fetching.tidy(root)
+    else:
+        kept, archives = fetching.arrived(offer, root), any(is_archive(file.name) for file in offer.files)
+        if not archives and any(is_table(file.name) for file in offer.files):
+            require_pyarrow(hub.page(repository))  # before gigabytes arrive that only it can read
+        terminal.say(f"{args.name}: {info.title}")
+        terminal.say(f"from     {hub.page(repository)}, revision {offer.revision}")
+        said = f" (the repository says: {offer.licence})" if offer.licence else ""
+        terminal.say(f"licence  {info.licence}{said}", " " * 9)
+        here = f", of which {fetching.sized(kept)} have arrived" if kept else ""
+        more = ", and as much again or more to unpack" if archives else ""
+        terminal.say(f"size     {len(offer.files)} files, {fetching.sized(offer.size)}{here}{more}", " " * 9)
+        terminal.say(f"into     {root} ({fetching.sized(fetching.free(root))} free)", " " * 9)
+        if not args.yes and not _agreed():
+            print("nothing was fetched.")
+            return 1
+        print(f"fetched {fetching.into(offer, root, located.source)}")
+    return located
+
+
+def _agreed() -> bool:
+    try:
+        return input("fetch it? [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        return False
+
+
+def _by_hand(located: Located) -> int:
+    """Print the steps to a data set that no repository of the hub holds."""
+    info, root = located.source.info, located.root
+    steps = info.steps or f"get it from {info.where}\n{{root}} must hold {info.layout}"
+    print(f"{info.title} (licence: {info.licence}) is not fetched by this command. By hand:")
+    for number, step in enumerate(steps.replace("{root}", str(root)).splitlines(), 1):
+        terminal.say(f"{number}. {step}", "   ")
+    return 0 if root.is_dir() else MissingResourceError.exit_code

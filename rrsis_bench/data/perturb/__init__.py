@@ -1,0 +1,1 @@
+"""Named, versioned perturbations of images and expressions, for robustness tests."""
