@@ -12,12 +12,13 @@ from typing import Any
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from rrsis_bench.data.cache import ImageCache
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.dataset import ReferringDataset, permuted
 from rrsis_bench.data.empty_truth import rule
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
-from rrsis_bench.data.prepare import ensure_manifest, images_sha256, locate
+from rrsis_bench.data.prepare import ensure_manifest, file_contents, images_sha256, locate
 from rrsis_bench.data.sampler import ImageSampler, ResumableLoader, ResumableSampler
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
 from rrsis_bench.types import Batch, InputSpec
@@ -67,6 +68,8 @@ class ReferringDataModule(LightningDataModule):
         select_on: str = "val",
         empty_truth: str | None = None,
         expressions_per_image: int | None = None,
+        cache: str | None = None,
+        cache_gb: float = 40.0,
     ) -> None:
         """Keep the settings; `prepare_data` and `setup` read the data set.
 
@@ -94,6 +97,9 @@ class ReferringDataModule(LightningDataModule):
             expressions_per_image: keep up to this many expressions of an image together in the order of training, for
                 a method that encodes the image once for all of them. Augmentations are then drawn for each image.
                 None for an order of single samples.
+            cache: folder that keeps resized images, for the second epoch and for later runs; None to read every image
+                from its file. It changes no pixel.
+            cache_gb: most that the folder may hold, in units of 10^9 bytes.
         """
         super().__init__()
         if select_on not in ("val", "test"):
@@ -103,6 +109,8 @@ class ReferringDataModule(LightningDataModule):
         self.global_batch, self.num_workers, self.seed = global_batch, num_workers, seed
         self.augment, self.permute_expressions, self.limit = augment, permute_expressions, limit or {}
         self.expressions_per_image = expressions_per_image
+        self.cache, self.cache_gb = cache, cache_gb
+        self._images: ImageCache | None = None
         self._manifest_sha256: str | None = None
         self._config: Mapping[str, Any] = {
             "dataset": dataset,
@@ -149,9 +157,18 @@ class ReferringDataModule(LightningDataModule):
         """
         if not hasattr(self, "manifest_path"):
             self.prepare_data()
+        uncached = self._images is None
+        if self.cache is not None and uncached and self.input_spec.reads_image:
+            folder, contents = Path(self.cache).expanduser(), file_contents(locate(self._config))
+            self._images = ImageCache(folder, round(self.cache_gb * 1e9), self.input_spec, contents)
         self.train_dataset = self.open_split("train", training=True)
         self.val_dataset = self.open_split(self.select_on)
         self.test_dataset = self.open_split("test")
+        if self._images is not None and uncached and (self.trainer is None or self.trainer.local_rank == 0):
+            needed = {"validate": [self.val_dataset], "test": [self.test_dataset]}.get(
+                stage or "", [self.train_dataset, self.val_dataset, self.test_dataset]
+            )
+            self._images.make_room((pair.image, pair.pixels) for split in needed for pair in split.manifest)
         if self.language_control:
             self.test_dataset = permuted(self.test_dataset, self.seed)
         # Counting before the workers exist leaves them the tokens of all expressions.
@@ -182,7 +199,9 @@ class ReferringDataModule(LightningDataModule):
         if limited and split in self.limit:
             opened = opened.head(self.limit[split])
         per_image = self.expressions_per_image is not None
-        made = ReferringDataset(opened, self.root, self.input_spec, training, self.augment, self.seed, per_image)
+        made = ReferringDataset(
+            opened, self.root, self.input_spec, training, self.augment, self.seed, per_image, self._images
+        )
         return permuted(made, self.seed) if self.permute_expressions and len(made) else made
 
     def n_skipped(self, split: str) -> int:

@@ -49,6 +49,8 @@ WRONG: dict[str, list[str]] = {
     "data.limit.train": ["-3", "0", "abc"],
     "data.empty_truth": ["1", "skipp", "[skip]"],
     "data.expressions_per_image": ["1", "0", "few", "1.5"],
+    "data.cache": ["-1", "true", "[a]", '" "'],
+    "data.cache_gb": ["0", "-1", "abc", "null", ".inf"],
     "data.select_on": ["train", "1"],
     "trainer.accelerator": ["gpuu", "1", "null"],
     "trainer.strategy": ["1", "null"],
