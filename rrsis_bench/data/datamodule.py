@@ -9,11 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning import LightningDataModule
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from rrsis_bench.data.cache import ImageCache
 from rrsis_bench.data.collate import collate
+from rrsis_bench.data.control import Size
 from rrsis_bench.data.dataset import ReferringDataset, permuted
 from rrsis_bench.data.empty_truth import rule
 from rrsis_bench.data.info import SPLITS
@@ -37,6 +40,7 @@ class ReferringDataModule(LightningDataModule):
         manifest_path: its manifest, once prepared.
         language_control: the engine sets it to score the test split with permuted expressions. Other than
             `permute_expressions`, it leaves the other splits alone, which may have no such permutation.
+        control_of: positions of the samples that the language control scores; None for the whole split.
     """
 
     input_spec: InputSpec
@@ -47,6 +51,7 @@ class ReferringDataModule(LightningDataModule):
     root: Path
     manifest_path: Path
     language_control: bool = False
+    control_of: NDArray[np.int64] | None = None
 
     def __init__(
         self,
@@ -70,6 +75,7 @@ class ReferringDataModule(LightningDataModule):
         expressions_per_image: int | None = None,
         cache: str | None = None,
         cache_gb: float = 40.0,
+        control_samples: Size = None,
     ) -> None:
         """Keep the settings; `prepare_data` and `setup` read the data set.
 
@@ -100,6 +106,8 @@ class ReferringDataModule(LightningDataModule):
             cache: folder that keeps resized images, for the second epoch and for later runs; None to read every image
                 from its file. It changes no pixel.
             cache_gb: most that the folder may hold, in units of 10^9 bytes.
+            control_samples: most samples that the language control scores, `full` for the whole test split, or `none`
+                for no control; None for 800. See `rrsis_bench.data.control`.
         """
         super().__init__()
         if select_on not in ("val", "test"):
@@ -109,7 +117,7 @@ class ReferringDataModule(LightningDataModule):
         self.global_batch, self.num_workers, self.seed = global_batch, num_workers, seed
         self.augment, self.permute_expressions, self.limit = augment, permute_expressions, limit or {}
         self.expressions_per_image = expressions_per_image
-        self.cache, self.cache_gb = cache, cache_gb
+        self.cache, self.cache_gb, self.control_samples = cache, cache_gb, control_samples
         self._images: ImageCache | None = None
         self._manifest_sha256: str | None = None
         self._config: Mapping[str, Any] = {
@@ -170,7 +178,7 @@ class ReferringDataModule(LightningDataModule):
             )
             self._images.make_room((pair.image, pair.pixels) for split in needed for pair in split.manifest)
         if self.language_control:
-            self.test_dataset = permuted(self.test_dataset, self.seed)
+            self.test_dataset = permuted(self.test_dataset, self.seed, self.control_of)
         # Counting before the workers exist leaves them the tokens of all expressions.
         if stage == "fit" and self._place()[0] == 0 and (cut := self.train_dataset.cut()):
             share = f"{cut:,} of {len(self.train_dataset):,} ({cut / len(self.train_dataset):.1%})"

@@ -89,7 +89,7 @@ class ReferringDataset(Dataset[Item]):
                 an image show the same. A sample that cannot be mirrored shows it as it is.
             cache: keeps resized images; None to read every image from its file.
         """
-        self.manifest = manifest
+        self.manifest = self.texts = manifest
         self.root = Path(root)
         self.spec = spec
         self.training, self.per_image = training, per_image
@@ -130,7 +130,7 @@ class ReferringDataset(Dataset[Item]):
         pair = self.manifest[index]
         if self.text_from is None:
             return pair
-        return replace(pair, text=self.manifest[int(self.text_from[index])].text)
+        return replace(pair, text=self.texts[int(self.text_from[index])].text)
 
     def sample(self, index: int) -> Sample:
         """The pair as the data set gives it.
@@ -271,7 +271,7 @@ def why_not_permuted(pairs: Sequence[Pair]) -> str | None:
     )
 
 
-def permuted(dataset: ReferringDataset, seed: int) -> ReferringDataset:
+def permuted(dataset: ReferringDataset, seed: int, positions: NDArray[np.int64] | None = None) -> ReferringDataset:
     """The language control: the same pictures and truths, each with the expression of another sample.
 
     Every sample gets the expression of another image or another category; an expression is never right by accident.
@@ -280,6 +280,7 @@ def permuted(dataset: ReferringDataset, seed: int) -> ReferringDataset:
     Args:
         dataset: the split to permute.
         seed: of the permutation.
+        positions: keep the samples at these positions only, with the expressions that the whole permutation gives them.
 
     Raises:
         UserError: there is no such permutation; see `why_not_permuted`.
@@ -291,6 +292,10 @@ def permuted(dataset: ReferringDataset, seed: int) -> ReferringDataset:
     codes = np.unique(names, return_inverse=True)[1].ravel()
     shuffled = copy(dataset)
     shuffled.text_from = _order_without_clashes(codes, np.random.default_rng((seed, 0x7065726D)))
+    if positions is not None:
+        shuffled.manifest = dataset.manifest.take(positions.tolist())
+        shuffled.text_from = shuffled.text_from[positions]
+        shuffled.__dict__.pop("images", None)  # cached for the whole split
     return shuffled
 
 

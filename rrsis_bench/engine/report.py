@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 
 from rrsis_bench import registry
 from rrsis_bench.cost.profile import Precision, efficiency
-from rrsis_bench.data import empty_truth
+from rrsis_bench.data import control, empty_truth
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.errors import UserError
+from rrsis_bench.results import record
 from rrsis_bench.results.samples import SampleTable
 
 
@@ -38,6 +40,31 @@ def sample_table(scored: Scored, dataset: ReferringDataset) -> SampleTable:
         views=[view.name for view in scored.views],
         counts=scored.counts,
     )
+
+
+def control_block(true: Scored, permuted: Scored, data: ReferringDataModule, protocol: str) -> dict[str, Any]:
+    """The `language_control` block of a result.
+
+    Args:
+        true: the integers, by position in the split.
+        permuted: the integers with permuted expressions, by position in what the control scored.
+        data: the data module, with the whole test split open.
+        protocol: name of the protocol to score by.
+    """
+    if data.control_of is None:
+        tables = [sample_table(scored, data.test_dataset) for scored in (true, permuted)]
+        return record.language_control(*tables, protocol)
+    indices = data.control_of[permuted.indices]
+    rows = np.searchsorted(true.indices, indices)
+    same = Scored(indices, true.counts[rows], true.views)
+    tables = [sample_table(scored, data.test_dataset) for scored in (same, replace(permuted, indices=indices))]
+    sample = {
+        "of": len(true.indices),
+        "n_images": len(set(tables[0].image_id)),
+        "seed": data.seed,
+        "rule": control.RULE,
+    }
+    return {**record.language_control(*tables, protocol), "sample": sample}
 
 
 def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import yaml
 from rrsis_bench.boards.render.cells import percent
 from rrsis_bench.boards.tables import print_scores, scored_split
 from rrsis_bench.config import Config
+from rrsis_bench.data import control
 from rrsis_bench.data.dataset import why_not_permuted
 from rrsis_bench.engine import report
 from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, selection_split
@@ -229,7 +230,11 @@ def _score(
     task.gallery = GalleryKeeper(data.dataset)
     true = _test(cli, checkpoint)
     shown, task.gallery = task.gallery.gathered(), None
-    reason = why_not_permuted(list(data.test_dataset.manifest))
+    unwanted = data.control_samples == "none"
+    reason = control.UNWANTED if unwanted else why_not_permuted(list(data.test_dataset.manifest))
+    data.control_of = control.draw(
+        data.test_dataset.manifest, data.test_dataset.images, true.indices, data.control_samples, data.seed
+    )
     data.language_control = True
     permuted = _test(cli, None) if reason is None else None
     data.language_control = False
@@ -238,9 +243,9 @@ def _score(
     data.setup("test")
     table = report.sample_table(true, data.test_dataset)
     names = [protocol.name for protocol in task.protocols]
-    control = None
+    block = None
     if permuted is not None:
-        control = record.language_control(table, report.sample_table(permuted, data.test_dataset), names[0])
+        block = report.control_block(true, permuted, data, names[0])
     configured = cli.config["data"]
     synthetic = configured.get("generator") is not None
     text = cli.config_text()
@@ -256,7 +261,7 @@ def _score(
         selected_on=selected_on,
         training=training,
         efficiency=report.costs(task, trainer),
-        language_control=control,
+        language_control=block,
         no_language_control=reason,
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
     )
@@ -276,13 +281,14 @@ def _test(cli: TrainerCLI, checkpoint: Path | None) -> Scored:
 
 
 def _print_end(folder: RunFolder, result: dict[str, Any], synthetic: bool) -> None:
-    control = result["language_control"]
-    if control is None:
+    block = result["language_control"]
+    if block is None:
         print(f"not scored with permuted expressions: {result['no_language_control']}")
     else:
-        ratio = control["oiou_ratio"]
+        ratio = block["oiou_ratio"]
+        part = f" of {block['n']:,} of {block['sample']['of']:,} samples" if "sample" in block else ""
         share = "" if ratio is None else f" ({ratio:.2f} of the score: a method that reads falls far below 1)"
-        print(f"with permuted expressions: oIoU {percent(control['oiou']) or 'not defined'}{share}")
+        print(f"with permuted expressions{part}: oIoU {percent(block['oiou']) or 'not defined'}{share}")
     print(f"files: {folder}/ ({', '.join(folder.written())})")
     if synthetic:
         print(

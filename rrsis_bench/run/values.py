@@ -99,6 +99,7 @@ KINDS: Mapping[str, Kind] = {
     "data.expressions_per_image": whole(2) | NULL,
     "data.cache": TEXT | NULL,
     "data.cache_gb": above(0),
+    "data.control_samples": whole(1) | one_of("full", "none") | NULL,
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.strategy": TEXT,
     "trainer.devices": Kind(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,11 @@ def entries(folder: Path) -> list[Path]:
 
 
 def held(folder: Path) -> int:
-    return sum(path.stat().st_size for path in entries(folder))
+    total = 0
+    for path in entries(folder):
+        with contextlib.suppress(FileNotFoundError):  # a process has just renamed it
+            total += path.stat().st_size
+    return total
 
 
 def same(one: Item, two: Item) -> bool:
@@ -227,14 +231,13 @@ def test_processes_share_a_folder_and_may_be_killed(tmp_path: Path) -> None:
     for image in images:
         (root / image).write_text(image)
     bound = 90 * ENTRY
-    for attempt in range(4):
+    for attempt in range(3):
         context = multiprocessing.get_context("fork")
         workers = [context.Process(target=fill, args=(root, folder, images, bound, 9 * attempt + k)) for k in range(3)]
         for worker in workers:
             worker.start()
-        until = time.monotonic() + 0.3
-        while time.monotonic() < until or len(entries(folder)) < 20 * attempt:
-            assert held(folder) <= bound
+        while len(entries(folder)) < 20 * (attempt + 1):
+            assert held(folder) <= bound + ENTRY  # one may be counted under both names while it is renamed
         for worker in workers:
             os.kill(worker.pid or 0, signal.SIGKILL)
             worker.join()
