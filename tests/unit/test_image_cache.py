@@ -188,7 +188,7 @@ def test_the_folder_stays_below_its_bound(root: Path, tmp_path: Path, capsys: py
         path.write_bytes(b"x" * 3 * ENTRY)
     bound = 3.5 * ENTRY / 1e9
     data = module(root, cache=str(folder), cache_gb=bound)
-    assert "has room for 3 of 6 images" in capsys.readouterr().err
+    assert "has room for 3 of 18 images" in capsys.readouterr().err
     plain = module(root)
     for split in ("train_dataset", "val_dataset", "test_dataset"):
         for number, item in enumerate(getattr(plain, split)[at] for at in range(len(getattr(plain, split)))):
