@@ -5,11 +5,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-parity lint types imports leaderboard check regression-update \
+.PHONY: help install demo test test-fast test-parity test-training lint types imports leaderboard check regression-update \
         test-minimum test-bare coverage test-slurm browser test-browser bench bench-data bench-shared bench-boards \
         pretrain-tiny wheel clean
 
-FAST := -n 2 --dist worksteal -q -m "not slow and not parity and not timing"
+FAST := -n 2 --dist worksteal -q -m "not slow and not parity and not timing and not training"
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ demo: $(STAMP) ## train S4ECA on the embedded tiny split, test it, write the smo
 	$(BIN)/rrsis-bench leaderboard --results runs --board smoke
 
 test: lint types imports $(STAMP) ## run everything that CI runs
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not parity and not timing"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not parity and not timing and not training"
 	$(BIN)/python -m pytest -m timing
 	$(BIN)/rrsis-bench results check
 	$(BIN)/rrsis-bench leaderboard --check
@@ -56,6 +56,9 @@ coverage: $(STAMP) ## run the fast tests, and report the lines of rrsis_bench an
 
 test-parity: $(STAMP) ## compare the published sizes with the full-size golden fixtures (needs them on disk)
 	$(BIN)/python -m pytest -m parity
+
+test-training: $(STAMP) ## train every method for minutes, and compare the scores on the tiny split with the golden files
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m training
 
 test-slurm: $(STAMP) ## test the slurm launcher with a real single-node SLURM (installs SLURM; needs root on Debian)
 	sh tests/slurm/run.sh $(BIN)/python

@@ -17,6 +17,7 @@ from rrsis_bench.nn.encoders.library import fit_library, folder_config, library_
 from rrsis_bench.nn.layers.freezing import freeze
 from rrsis_bench.nn.layers.lora import add_lora, fit_base
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
+from rrsis_bench.nn.layers.recompute import blocks_of, recompute
 from rrsis_bench.nn.weights.base import load_frozen
 from rrsis_bench.types import Batch, InputSpec, MethodOutput
 
@@ -58,6 +59,10 @@ class CLIPSeg(Method):
             max_tokens=min(options.max_tokens, config.text_config.max_position_embeddings),
             tokenizer_path=options.tokenizer_path,
         )
+
+    def checkpoint_activations(self) -> None:
+        """Run the blocks of the network again in the backward pass; see `Method.checkpoint_activations`."""
+        recompute(blocks_of(self.network))
 
     def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
         """Activations (U, T, C) of the tapped layers for images (U, 3, H, W), resized to S x S."""

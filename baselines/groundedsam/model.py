@@ -20,6 +20,7 @@ from rrsis_bench.nn.encoders.build import build_segmenter
 from rrsis_bench.nn.encoders.sam import ImageFeatures
 from rrsis_bench.nn.layers.freezing import freeze, trainable
 from rrsis_bench.nn.layers.losses import upsample
+from rrsis_bench.nn.layers.recompute import blocks_of, recompute
 from rrsis_bench.nn.promptable import FoundBoxes
 from rrsis_bench.nn.weights.base import load_frozen
 from rrsis_bench.types import Batch, InputSpec, MethodOutput
@@ -45,6 +46,10 @@ class GroundedSAM(Method):
         for part in [*frozen, self.detector] if options.policy == "zero-shot" else frozen:
             freeze(part)
         self.input_spec = input_spec(options, self.segmenter.image_size)
+
+    def checkpoint_activations(self) -> None:
+        """Run the blocks of the detector again in the backward pass; see `Method.checkpoint_activations`."""
+        recompute(blocks_of(self.detector))
 
     def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
         """The segmenter's maps, then the detector's, for images (U, 3, H, W); neither depends on the text."""

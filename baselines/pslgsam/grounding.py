@@ -19,6 +19,7 @@ from rrsis_bench.nn.encoders.clip_dual import ClipDual
 from rrsis_bench.nn.encoders.resnet import ResNet50
 from rrsis_bench.nn.encoders.roberta import build_roberta
 from rrsis_bench.nn.layers.positions import counted_sine_1d, counted_sine_2d
+from rrsis_bench.nn.layers.recompute import blocks_of
 
 
 def projection(channels: int, width: int, groups: int, kernel: int = 1, stride: int = 1) -> nn.Sequential:
@@ -49,6 +50,10 @@ class Front(nn.Module):
 
     def sentence_place(self, mask: Tensor) -> Tensor:
         """The token (B,) that holds the whole expression."""
+        raise NotImplementedError
+
+    def blocks(self) -> list[nn.Module]:
+        """The blocks of both encoders."""
         raise NotImplementedError
 
 
@@ -91,6 +96,11 @@ class ResNetRoberta(Front):
     def sentence_place(self, mask: Tensor) -> Tensor:
         """The start token, which attends to all others."""
         return mask.new_zeros(len(mask), dtype=torch.int64)
+
+    def blocks(self) -> list[nn.Module]:
+        """The blocks that train of ResNet-50, and those of RoBERTa."""
+        stages = (self.image.layer2, self.image.layer3, self.image.layer4)
+        return [*(block for stage in stages for block in stage), *blocks_of(self.text)]
 
 
 class ClipFront(Front):
@@ -142,6 +152,10 @@ class ClipFront(Front):
     def sentence_place(self, mask: Tensor) -> Tensor:
         """The last real token: CLIP's text tower is causal."""
         return last_real(mask)
+
+    def blocks(self) -> list[nn.Module]:
+        """The blocks of CLIP's towers."""
+        return self.dual.blocks()
 
 
 @dataclass(frozen=True)
@@ -200,6 +214,10 @@ class LQVG(nn.Module):
         self.cells_ask = nn.MultiheadAttention(width, heads, batch_first=True)
         self.sentence = nn.Linear(width, width)
         self.detector = Detector(width, heads, front.levels, points, layers, hidden, queries, dropout)
+
+    def blocks(self) -> list[nn.Module]:
+        """The blocks of the encoders and of the detector."""
+        return [*self.front.blocks(), *self.detector.encoder, *self.detector.decoder]
 
     def forward(self, maps: Sequence[Tensor], ids: Tensor, mask: Tensor, padding: Tensor | None = None) -> Grounded:
         """Ground expressions.

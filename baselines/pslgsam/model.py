@@ -31,6 +31,7 @@ from rrsis_bench.nn.layers.boxes import boxes_of_masks, overlaps, to_cxcywh, to_
 from rrsis_bench.nn.layers.freezing import freeze, trainable
 from rrsis_bench.nn.layers.losses import reduce_mask, upsample
 from rrsis_bench.nn.layers.precision import at_least_float32, full_precision
+from rrsis_bench.nn.layers.recompute import recompute
 from rrsis_bench.nn.promptable import BoxFile, FoundBoxes
 from rrsis_bench.nn.weights.base import Load, load_frozen
 from rrsis_bench.nn.weights.files import fit, load_tensors, naming_the_file, strip_prefixes
@@ -97,6 +98,11 @@ class PSLGSAM(Method):
         super().train(mode)
         self.segmenter.eval()
         return self
+
+    def checkpoint_activations(self) -> None:
+        """Run the blocks of the grounder again in the backward pass; see `Method.checkpoint_activations`."""
+        if self.grounder is not None:
+            recompute(self.grounder.blocks())
 
     def find(self, batch: Batch) -> FoundBoxes:
         """The boxes of each expression and their scores; see `BoxSource`."""

@@ -19,6 +19,7 @@ from rrsis_bench.nn.encoders.library import fit_library, folder_config, library_
 from rrsis_bench.nn.layers.freezing import freeze
 from rrsis_bench.nn.layers.lora import add_lora
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
+from rrsis_bench.nn.layers.recompute import blocks_of, recompute
 from rrsis_bench.nn.weights.base import load_frozen
 from rrsis_bench.types import Batch, InputSpec, MethodOutput
 
@@ -81,6 +82,10 @@ class SAM3(Method):
             idle += [masks.mask_embedder, masks.instance_projection]
         for part in idle:
             freeze(part)
+
+    def checkpoint_activations(self) -> None:
+        """Run the blocks of the network again in the backward pass; see `Method.checkpoint_activations`."""
+        recompute(blocks_of(self.network))
 
     def encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
         """The pyramid (U, C, ., .), finest first, for images (U, 3, H, W), resized to S x S."""

@@ -1,7 +1,8 @@
 """Checkpoints: they hold trained tensors and plain values, are written atomically, and are loaded strictly.
 
 A checkpoint's `state_dict` holds the trainable parameters, and the buffers of modules that are not wholly frozen. The
-frozen tensors come from the base weights; a hash proves that they are the same. The entry `rrsis_bench` describes the
+frozen tensors come from the base weights; a hash proves that they are the same. Where a network has no base weights,
+its frozen tensors come from the seed, and the checkpoint holds them, too. The entry `rrsis_bench` describes the
 checkpoint:
 
 - method, variant, options, the sha256 of each base weights file, and the hash of the frozen tensors;
@@ -181,7 +182,7 @@ def hash_tensors(state: Mapping[str, Tensor], names: list[str]) -> str:
 
 
 def strict_load(method: nn.Module, content: Mapping[str, Any], source: Path | str, whole: bool = False) -> None:
-    """Load a checkpoint's tensors into a method. The checkpoint must hold all tensors but the frozen ones.
+    """Load a checkpoint's tensors into a method. The checkpoint must hold all tensors but those of base weights.
 
     To score or predict, it may also lack all tensors of a prefix of `training_only`; these keep their initial values.
 
@@ -195,7 +196,8 @@ def strict_load(method: nn.Module, content: Mapping[str, Any], source: Path | st
         UserError: names or shapes differ, or the frozen tensors are not those that the checkpoint was trained on.
     """
     state = {key.removeprefix(PREFIX): value for key, value in content["state_dict"].items() if key.startswith(PREFIX)}
-    own, frozen = method.state_dict(), frozen_names(method)
+    expected = str(content[ENTRY].get("frozen_sha256", ""))
+    own, frozen = method.state_dict(), frozen_names(method) if expected else []
     wanted = set(own) - set(frozen)
     for prefix in () if whole else getattr(method, "training_only", ()):
         spared = {name for name in wanted if name.startswith(prefix)}
@@ -213,7 +215,6 @@ def strict_load(method: nn.Module, content: Mapping[str, Any], source: Path | st
             f"{f' ({len(problems)} differences in all)' if len(problems) > 1 else ''}; "
             "use the method, variant and options of its run's config.yaml."
         )
-    expected = str(content[ENTRY].get("frozen_sha256", ""))
     if hash_tensors(own, frozen) != expected:
         raise UserError(
             f"checkpoint {source} was trained on other base weights than those loaded now: the hash of the "

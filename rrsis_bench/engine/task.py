@@ -318,8 +318,8 @@ class ReferringSegmentationTask(LightningModule):
     # --- checkpoints --------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remove the frozen tensors, and add the entry that describes the checkpoint."""
-        frozen = {PREFIX + name for name in self._frozen}
+        """Remove the frozen tensors that base weights hold, and add the entry that describes the checkpoint."""
+        frozen = {PREFIX + name for name in self._frozen} if self.weights else set()
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {
             key: value for key, value in state.items() if key.startswith(PREFIX) and key not in frozen
@@ -330,7 +330,7 @@ class ReferringSegmentationTask(LightningModule):
             "variant": self.variant,
             "options": self.options,
             "weights": self.weights,
-            "frozen_sha256": self._frozen_sha256,
+            "frozen_sha256": self._frozen_sha256 if frozen else "",
             **self.origin,
             **self._selection(),
         }

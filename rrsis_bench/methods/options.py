@@ -5,6 +5,7 @@ The type of a field states which values its option may have. The type of a close
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from types import NoneType, UnionType
@@ -44,7 +45,8 @@ def build_options(method: str, kind: type[Any], values: Mapping[str, Any]) -> An
             raise UsageError(f"{method} has no option '{name}'.{did_you_mean(name, list(known))}")
         if not allows(hints[name], value):
             raise UsageError(
-                f"{method}: option '{name}' must be {describe(hints[name])}, not {value!r}.{_hint(hints[name], value)}"
+                f"{method}: option '{name}' must be {describe(hints[name])}, not {_shown(value)}."
+                f"{_hint(hints[name], value)}"
             )
     for name, field in known.items():
         if name not in values and _is_required(field):
@@ -83,7 +85,7 @@ def describe(hint: Any) -> str:
     hint = getattr(hint, "__value__", hint)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
-        return "one of " + ", ".join(str(one) for one in arguments)
+        return "one of " + ", ".join(one if isinstance(one, str) else _shown(one) for one in arguments)
     if origin in (Union, UnionType):
         return " or ".join(describe(one) for one in arguments)
     if origin is tuple and ... not in arguments:
@@ -91,6 +93,11 @@ def describe(hint: Any) -> str:
     if isinstance(origin, type) and (issubclass(origin, tuple | list) or origin is Sequence):
         return f"a list, each item {describe(arguments[0])}"
     return KINDS.get(hint, getattr(origin or hint, "__name__", str(hint)))
+
+
+def _shown(value: Any) -> str:
+    """A value as YAML writes it: `null`, `true`; text stands in quotes."""
+    return repr(value) if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _allows_items(kind: type[Any], arguments: tuple[Any, ...], items: Sequence[Any]) -> bool:

@@ -134,8 +134,8 @@ def text(table: SampleTable) -> str:
     stream = io.StringIO(newline="")
     names = (*table.sample_id, *table.image_id, *table.category)
     # Python 3.11's writer leaves a carriage return bare, and its reader then takes it for the end of the row.
-    quoting = csv.QUOTE_NONNUMERIC if any("\r" in name for name in names) else csv.QUOTE_MINIMAL
-    writer = csv.writer(stream, lineterminator="\n", quoting=quoting)
+    bare = any("\r" in name for name in names)
+    writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL)
     areas = [column for view in table.views for column in _area_columns(view)]
     writer.writerow([*_IDENTITY, f"n_{table.unit}", *_SIZES, *areas, *_WORDING])
     writer.writerows(_rows(table))

@@ -267,6 +267,7 @@ def overlap(method: CroBIM, batch: Batch) -> Tensor:
 
 
 @pytest.mark.slow
+@pytest.mark.training
 def test_sixteen_samples_can_be_learned_by_heart() -> None:
     """Rectangles of noise images; four samples share an image, so the words decide."""
     draw = torch.Generator().manual_seed(1)

@@ -52,6 +52,18 @@ def test_only_what_never_changes_is_left_out() -> None:
     assert "adapter.1.running_mean" not in frozen
 
 
+def test_frozen_tensors_of_no_base_weights_come_back_whatever_the_seed() -> None:
+    method, _ = build_method(toy.NAME, "tiny", {}, pretrained=False)
+    state = {f"method.{key}": torch.randn_like(value.float()) for key, value in method.state_dict().items()}
+    whole = {"state_dict": state, files.ENTRY: content()[files.ENTRY] | {"weights": {}, "frozen_sha256": ""}}
+    files.strict_load(method, whole, "c.ckpt")
+    for key, value in method.state_dict().items():
+        assert torch.equal(value, state[f"method.{key}"].to(value.dtype))
+    del state["method." + files.frozen_names(method)[0]]
+    with pytest.raises(UserError, match="lacks encoder"):
+        files.strict_load(method, whole, "c.ckpt")
+
+
 def test_statistics_of_an_adapter_without_parameters_of_its_own_are_kept() -> None:
     adapter = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
     encoder = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))

@@ -5,7 +5,7 @@ Saves the memory of a block's activations, and costs about a third more time. Dr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,18 @@ def again(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return function(*args, **kwargs)
     return checkpoint(function, *args, use_reentrant=False, **kwargs)
+
+
+def blocks_of(network: nn.Module) -> Iterator[nn.Module]:
+    """The innermost items of a network's lists `layers`, `layer` and `blocks`, as transformers names them."""
+    lists = [
+        part
+        for name, part in network.named_modules()
+        if isinstance(part, nn.ModuleList) and name.rpartition(".")[2] in ("layers", "layer", "blocks")
+    ]
+    for part in lists:
+        if not any(other is not part and other in lists for other in part.modules()):
+            yield from (block for block in part if not isinstance(block, nn.Linear))  # an MLP's layers keep little
 
 
 def recompute(blocks: Iterable[nn.Module]) -> None:
