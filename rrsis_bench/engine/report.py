@@ -52,19 +52,19 @@ def control_block(true: Scored, permuted: Scored, data: ReferringDataModule, pro
         protocol: name of the protocol to score by.
     """
     if data.control_of is None:
-        tables = [sample_table(scored, data.test_dataset) for scored in (true, permuted)]
-        return record.language_control(*tables, protocol)
+        whole = sample_table(true, data.test_dataset)
+        return record.language_control(whole, sample_table(permuted, data.test_dataset), protocol)
     indices = data.control_of[permuted.indices]
-    rows = np.searchsorted(true.indices, indices)
-    same = Scored(indices, true.counts[rows], true.views)
-    tables = [sample_table(scored, data.test_dataset) for scored in (same, replace(permuted, indices=indices))]
+    part = Scored(indices, true.counts[np.searchsorted(true.indices, indices)], true.views)
+    table = sample_table(part, data.test_dataset)
+    theirs = sample_table(replace(permuted, indices=indices), data.test_dataset)
     sample = {
         "of": len(true.indices),
-        "n_images": len(set(tables[0].image_id)),
+        "n_images": len(set(table.image_id)),
         "seed": data.seed,
         "rule": control.RULE,
     }
-    return {**record.language_control(*tables, protocol), "sample": sample}
+    return {**record.language_control(table, theirs, protocol), "sample": sample}
 
 
 def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
