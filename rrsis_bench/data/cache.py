@@ -26,7 +26,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from rrsis_bench.data.state import Contents
@@ -41,7 +43,6 @@ _HEADER = struct.Struct("<8s32sIIIII")
 """Magic, hash, native height and width, height and width, CRC of all before and of the pixels."""
 _MAGIC = b"RRSISimg"
 _OURS = re.compile(r"[0-9a-f]{62}\.rgb|\.[0-9a-f]{62}\.rgb\.[0-9a-f]{8}\.tmp")
-_LIBRARIES = ("opencv-python-headless", "opencv-python", "pillow", "numpy", "rasterio")
 _BESIDE = ("", ".aux.xml", ".msk")
 """The file itself, and those beside it that GDAL reads with it."""
 _PATIENCE = 0.5
@@ -84,11 +85,11 @@ class ImageCache:
 
     @cached_property
     def _made_by(self) -> list[Any]:
-        versions = {}
-        for name in _LIBRARIES:
-            with contextlib.suppress(metadata.PackageNotFoundError):
-                versions[name] = metadata.version(name)
-        return [_FORMAT, *self.spec.image_size, self.spec.interpolation, versions]
+        # Packages of several names hold OpenCV; the module knows its version. Importing rasterio would take long.
+        versions = [cv2.__version__, PIL.__version__, np.__version__]
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions.append(metadata.version("rasterio"))
+        return [_FORMAT, *self.spec.image_size, self.spec.interpolation, *versions]
 
     def resized(self, image: str, rule: Mapping[str, Any], decode: Callable[[], NDArray[np.uint8]]) -> Resized:
         """An image at the input size, from the folder or, the first time, from its file.
@@ -125,6 +126,7 @@ class ImageCache:
         names = {name for name in found if name is not None}
         with locked(self._lock, 20 * _PATIENCE) as ours:
             if not ours:
+                self._storing = False
                 self._say("cannot be locked: no image is stored in it")
                 return
             held = dict(self._files())
@@ -138,10 +140,10 @@ class ImageCache:
                     break
                 path.unlink(missing_ok=True)
                 used -= held[path].st_size
+                own.discard(path)
             self._note(used)
-        room = (self.limit - used) // self._size
-        if room * self._size < lacking:
-            fitting = len(names) - lacking // self._size + room
+        fitting = len(own) + (self.limit - used) // self._size
+        if fitting < len(names):
             self._say(
                 f"has room for {fitting:,} of {len(names):,} images with data.cache_gb={self.limit / 1e9:g}; the "
                 "others are read from their files"
@@ -150,7 +152,7 @@ class ImageCache:
     def _name(self, image: str, rule: Mapping[str, Any]) -> str | None:
         """The hash of an image's entry; None if its file cannot be read, or changes meanwhile."""
         contents = [self._contents.sha256(image + end) for end in _BESIDE]
-        if contents[0] is None:
+        if not contents[0] or None in contents:
             return None
         value = json.dumps([contents, dict(rule), self._made_by], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(value.encode("utf-8")).hexdigest()

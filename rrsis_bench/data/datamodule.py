@@ -165,14 +165,16 @@ class ReferringDataModule(LightningDataModule):
         """
         if not hasattr(self, "manifest_path"):
             self.prepare_data()
-        uncached = self._images is None
-        if self.cache is not None and uncached and self.input_spec.reads_image:
-            folder, contents = Path(self.cache).expanduser(), file_contents(locate(self._config))
-            self._images = ImageCache(folder, round(self.cache_gb * 1e9), self.input_spec, contents)
+        fresh = self._images is None or self._images.spec != self.input_spec
+        if fresh:
+            self._images = None
+            if self.cache is not None and self.input_spec.reads_image:
+                folder, contents = Path(self.cache).expanduser(), file_contents(locate(self._config))
+                self._images = ImageCache(folder, round(self.cache_gb * 1e9), self.input_spec, contents)
         self.train_dataset = self.open_split("train", training=True)
         self.val_dataset = self.open_split(self.select_on)
         self.test_dataset = self.open_split("test")
-        if self._images is not None and uncached and (self.trainer is None or self.trainer.local_rank == 0):
+        if self._images is not None and fresh and (self.trainer is None or self.trainer.local_rank == 0):
             needed = {"validate": [self.val_dataset], "test": [self.test_dataset]}.get(
                 stage or "", [self.train_dataset, self.val_dataset, self.test_dataset]
             )

@@ -118,15 +118,21 @@ class Contents:
         self._known = dict(known)
 
     def sha256(self, name: str) -> str | None:
-        """The sha256 of a file as it is now; None if it cannot be read, or changes while it is read."""
+        """The sha256 of a file as it is now.
+
+        Returns:
+            empty if there is no file; None if the file cannot be read, or changes while it is read.
+        """
         path = os.path.join(self._root, name)
         started = time.time_ns()
         stamp = _stamp(path)
+        if stamp == _ABSENT:
+            return ""
         known = self._known.get(name)
         if known is not None and known[0] == stamp:
-            return None if stamp == _ABSENT else known[1]
-        content = "" if stamp == _ABSENT else _sha256(Path(path))
-        if stamp == _ABSENT or content.startswith(_UNREADABLE) or _stamp(path) != stamp:
+            return known[1]
+        content = _sha256(Path(path))
+        if content.startswith(_UNREADABLE) or _stamp(path) != stamp:
             return None
         if _is_settled(stamp, started, content):
             self._known[name] = (stamp, content)

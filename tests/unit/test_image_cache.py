@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from rrsis_bench.cli import main
+from rrsis_bench.data import cache as cache_room
 from rrsis_bench.data import dataset, state
 from rrsis_bench.data.cache import ImageCache
 from rrsis_bench.data.datamodule import ReferringDataModule
@@ -22,6 +23,7 @@ from rrsis_bench.data.masks import encode
 from rrsis_bench.data.pixels import write_image
 from rrsis_bench.data.sources import create
 from rrsis_bench.data.state import Contents
+from rrsis_bench.files import locked
 from rrsis_bench.run.differences import changes
 from rrsis_bench.types import InputSpec
 
@@ -154,7 +156,62 @@ def test_a_file_too_new_to_be_known_by_its_time_is_read_again(
     monkeypatch.setattr(state, "_sha256", lambda file: (hashed.append(file), plain(file))[1])
     assert contents.sha256(f"images/{path.name}") == contents.sha256(f"images/{path.name}") == plain(path)
     assert len(hashed) == 2
-    assert contents.sha256("images/none.tif") is None
+    assert contents.sha256("images/none.tif") == ""
+
+
+def test_an_image_without_a_sure_hash_is_not_kept(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file, or one that GDAL reads beside it, changes while it is hashed: the pixels belong to no known content."""
+    image = next((root / "images").iterdir()).relative_to(root).as_posix()
+    (root / f"{image}.msk").write_bytes(b"0")
+    plain = state._sha256
+    for changing in (root / image, root / f"{image}.msk"):
+
+        def hashed(path: Path, changing: Path = changing) -> str:
+            found = plain(path)
+            if path == changing:
+                path.write_bytes(path.read_bytes() + b"0")
+            return found
+
+        monkeypatch.setattr(state, "_sha256", hashed)
+        cache = ImageCache(tmp_path / "c", 10**9, SPEC, Contents(root, {}))
+        for shade in (1, 2):
+            assert (cache.resized(image, {}, lambda at=shade: np.full((64, 64, 3), at, np.uint8)).pixels == shade).all()
+    assert entries(tmp_path / "c") == []
+
+
+def test_an_image_replaced_while_it_is_decoded_is_not_kept_under_its_old_hash(root: Path, tmp_path: Path) -> None:
+    cache = ImageCache(tmp_path / "c", 10**9, SPEC, Contents(root, {}))
+    path = next((root / "images").iterdir())
+    old = path.read_bytes()
+
+    def decode(content: bytes, shade: int) -> np.ndarray:
+        path.write_bytes(content)
+        return np.full((64, 64, 3), shade, np.uint8)
+
+    for content, shade in ((old + b"0", 2), (old, 1)):
+        path.write_bytes(old)
+        found = cache.resized(f"images/{path.name}", {}, lambda made=(content, shade): decode(*made))
+        assert (found.pixels == shade).all()
+
+
+def test_a_folder_that_another_process_locks_is_only_read(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_room, "_PATIENCE", 0.001)
+    (tmp_path / "c").mkdir()
+    with locked(tmp_path / "c" / ".lock"):
+        data = module(root, cache=str(tmp_path / "c"))
+    assert "cannot be locked: no image is stored in it" in capsys.readouterr().err
+    assert same(data.train_dataset[0], module(root).train_dataset[0])
+    assert entries(tmp_path / "c") == []
+
+
+def test_a_module_for_another_method_reads_images_of_its_size(root: Path, tmp_path: Path) -> None:
+    data = module(root, cache=str(tmp_path / "c"))
+    for spec in (InputSpec((40, 48), "tiny", 12), InputSpec((48, 40), "tiny", 12, reads_image=False), SPEC):
+        data.input_spec = spec
+        data.setup("fit")
+        assert same(data.train_dataset[0], module(root, spec).train_dataset[0])
 
 
 @pytest.mark.parametrize("harm", ["cut", "blank", "bit", "header", "swapped"])
@@ -207,7 +264,9 @@ def test_the_folder_stays_below_its_bound(root: Path, tmp_path: Path, capsys: py
     assert held(folder) - 6 * ENTRY <= 3.5 * ENTRY
     assert not ours[0].exists()
     assert all(path.read_bytes() == b"x" * 3 * ENTRY for path in mine), "other files of the folder are the user's"
+    capsys.readouterr()
     module(root, other, cache=str(folder), cache_gb=1.5 * ENTRY / 1e9)
+    assert "has room for 1 of 18 images" in capsys.readouterr().err
     assert held(folder) - 6 * ENTRY <= 1.5 * ENTRY
 
 
