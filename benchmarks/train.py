@@ -91,7 +91,7 @@ def measure(name: str, variant: str, batch_size: int, steps: int, how: str) -> d
             start = time.process_time()
             loss = torch.stack(list(method.loss(method(batch), batch).values())).sum()
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             if plain:
                 loss.item()
