@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast test-parity test-training lint types imports leaderboard check regression-update \
         test-minimum test-bare coverage test-slurm browser test-browser bench bench-data bench-shared bench-boards \
-        pretrain-tiny wheel clean
+        pretrain-tiny forecasts docs wheel clean
 
 FAST := -n 2 --dist worksteal -q -m "not slow and not parity and not timing and not training"
 
@@ -72,10 +72,11 @@ test-browser: browser $(STAMP) ## test the web page in headless Chromium
 	$(BIN)/python -m pip install --quiet 'playwright>=1.49'
 	$(BIN)/python -m pytest -q tests/unit/test_page_browser.py
 
-lint: $(STAMP) ## check style and formatting (ruff) and spelling (codespell)
+lint: $(STAMP) ## check style and formatting (ruff), spelling (codespell), and tracked files for secrets and size
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
+	$(BIN)/python -m tools.tracked
 
 types: $(STAMP) ## check types of rrsis_bench, baselines and tools (mypy --strict)
 	$(BIN)/mypy
@@ -111,9 +112,18 @@ pretrain-tiny: $(STAMP) ## pre-train the encoders of the tiny variants again
 	$(BIN)/python -m tools.pretrain_tiny
 	$(BIN)/python -m tools.pretrain_pair
 
+forecasts: $(STAMP) ## compute the forecasts that READMEs and sweeps lack, and write them there
+	$(BIN)/python -m tools.forecasts
+
+# The site has an environment of its own: it reads the code without importing it, and so needs neither torch nor CUDA.
+docs: ## build the site into site/ (makes .venv-docs); a broken link or reference is an error
+	test -x .venv-docs/bin/mkdocs || { $(PYTHON) -m venv .venv-docs && \
+		.venv-docs/bin/python -m pip install --quiet 'mkdocs-material>=9.5' 'mkdocstrings[python]>=0.26' ruff; }
+	.venv-docs/bin/mkdocs build --strict
+
 wheel: $(STAMP) ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
 clean: ## remove caches and build outputs (not .venv, not runs)
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache \
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache \
 		.coverage .coverage.* coverage.xml htmlcov

@@ -38,6 +38,7 @@ def fit(
     resume: Path | str | None = None,
     overwrite: bool = False,
     accept_changes: bool = False,
+    detail: bool = False,
 ) -> dict[str, Any]:
     """Train a method, test its best checkpoint, write the result.
 
@@ -56,6 +57,7 @@ def fit(
         resume: `auto` to continue from the folder's last checkpoint, or the checkpoint to continue from.
         overwrite: move a run that the folder holds aside, and start anew.
         accept_changes: continue even if data or settings have changed since the run began.
+        detail: store the samples' detail, too, for `rrsis-bench results explain`.
 
     Returns:
         the content of `result.json`.
@@ -64,7 +66,7 @@ def fit(
         UserError: whatever error `rrsis-bench fit` would print.
     """
     names = (method, dataset, variant, trainer, recipe, protocol)
-    request = RunRequest(*names, seed, _paths(config), values or {}, out=_path(out), logger=logger)
+    request = RunRequest(*names, seed, _paths(config), values or {}, out=_path(out), logger=logger, detail=detail)
     return fit_run(request, resume, overwrite, accept_changes).result()
 
 
@@ -84,6 +86,7 @@ def test(
     weights: Path | str | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
+    detail: bool = False,
 ) -> dict[str, Any]:
     """Score a checkpoint on the test split and write the result.
 
@@ -102,6 +105,7 @@ def test(
         weights: `official`, or the file of a paper's own checkpoint, to score in place of one of this suite.
         out: folder for the result; None for the run folder. `weights` needs it.
         overwrite: replace a result that the folder holds.
+        detail: store the samples' detail, too, for `rrsis-bench results explain`.
 
     Returns:
         the content of `result.json`.
@@ -109,9 +113,8 @@ def test(
     Raises:
         UserError: whatever error `rrsis-bench test` would print.
     """
-    request = RunRequest(
-        method, dataset, variant, trainer, recipe, protocol, seed, _paths(config), values or {}, _path(run), _path(out)
-    )
+    names = (method, dataset, variant, trainer, recipe, protocol)
+    request = RunRequest(*names, seed, _paths(config), values or {}, _path(run), _path(out), detail=detail)
     return test_run(request, _path(ckpt), None if weights is None else str(weights), overwrite).result()
 
 

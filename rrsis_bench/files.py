@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import re
 import secrets
 import shutil
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -346,3 +348,33 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def gzipped(text: str) -> bytes:
+    """A text as UTF-8 in gzip. The bytes depend on the text alone: the file holds no time and no name."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=9, mtime=0) as stream:
+        stream.write(text.encode("utf-8"))
+    return buffer.getvalue()
+
+
+def unpacked(path: Path, largest: int) -> bytes:
+    """The content of a gzip file.
+
+    Args:
+        path: the file.
+        largest: number of bytes above which the content is refused before it fills the memory.
+
+    Raises:
+        OSError: the file is missing, damaged, truncated or too large.
+    """
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # with the header and checksum of gzip
+    try:
+        content = unpacker.decompress(path.read_bytes(), largest)
+    except zlib.error as error:
+        raise OSError(str(error)) from error
+    if unpacker.unconsumed_tail:
+        raise OSError(f"it unpacks to more than {largest:,} bytes, which no table of samples does")
+    if not unpacker.eof:
+        raise OSError("it is truncated")
+    return content

@@ -6,6 +6,7 @@ Another package adds its methods by the entry-point group `rrsis_bench.methods` 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -33,11 +34,43 @@ BUILT_IN: Mapping[str, str] = {
     "crobim": "baselines.crobim:CroBIM",
     "pslgsam": "baselines.pslgsam:PSLGSAM",
     "rs2sam2": "baselines.rs2sam2:RS2SAM2",
+    "dicor": "baselines.dicor:DiCoR",
+    "c3vg": "baselines.c3vg:C3VG",
     "clipseg": "baselines.clipseg:CLIPSeg",
     "sam3": "baselines.sam3:SAM3",
     "groundedsam": "baselines.groundedsam:GroundedSAM",
 }
 ENTRY_POINT_GROUP = "rrsis_bench.methods"
+
+
+@dataclass(frozen=True)
+class Unbuilt:
+    """A method that the suite does not build.
+
+    Attributes:
+        name: as its paper writes it.
+        venue: where it was published.
+        reason: why it is not built, as a sentence without its full stop.
+    """
+
+    name: str
+    venue: str
+    reason: str
+
+
+UNBUILT: Mapping[str, Unbuilt] = {
+    "s2rm": Unbuilt(
+        "S2RM",
+        "arXiv 2405.09006",
+        "neither its paper's body nor any code could be read, and no number on an RRSIS data set is known",
+    ),
+    "lira": Unbuilt(
+        "LIRA",
+        "ICCV 2025",
+        "its language model needs packages that do not install beside this suite; docs/lira.md scores its predictions",
+    ),
+}
+"""Methods that users ask for, by the name that they would have."""
 
 
 _WORDS = Kind("text", lambda value: isinstance(value, str)) | NULL
@@ -83,9 +116,11 @@ def target(name: str) -> str:
     """The "module:Class" string of a method.
 
     Raises:
-        UsageError: the name is unknown; the message lists the known names.
+        UsageError: the name is unknown, and the message lists the known names; or it is of a method that is not built.
     """
     targets = method_targets()
+    if name in UNBUILT and name not in targets:
+        raise UsageError(f"method '{name}' is not built: {UNBUILT[name].reason}.")
     if name not in targets:
         raise UsageError(f"unknown method '{name}'.{did_you_mean(name, list(targets))}")
     return targets[name]

@@ -20,7 +20,7 @@ from baselines.rs2sam2.options import RS2SAM2Options
 from baselines.rs2sam2.weights import load_official
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.base import Method
-from rrsis_bench.nn.encoders.beit3 import Beit3, JointStates
+from rrsis_bench.nn.encoders.beit3 import Beit3, JointStates, start_larger
 from rrsis_bench.nn.encoders.sam import ImageFeatures
 from rrsis_bench.nn.encoders.sam2 import build_sam2, image_part
 from rrsis_bench.nn.encoders.spm import UNKNOWN
@@ -82,7 +82,9 @@ class RS2SAM2(Method):
         self.sam = build_sam2(options.sam)
         self.sam.mask_decoder.dynamic_multimask_via_stability = False
         if options.train_trunk:
+            # SAM 2's own deviations of 0.02 leave the three-layer networks of the mask decoder near zero.
             start_larger(self.beit3, self.sam)
+            nn.init.normal_(self.hiera.pos_embed, std=0.5)
         add_adapters(self.hiera, width, options.adapter_heads, options.zero_start)
         self.fusion = CrossAttention(width, HEADS)
         if options.idle_parts:
@@ -297,17 +299,3 @@ class RS2SAM2(Method):
     def load_official(self, path: Path) -> str:
         """Load a released checkpoint (`weights.py`); see `Method`."""
         return load_official(self, path, self.options.idle_parts)
-
-
-def start_larger(beit3: Beit3, sam: Any) -> None:
-    """Give both encoders the framework's own random start, for a training from nothing.
-
-    Their own starts suit long pre-training: deviations of 0.02 leave the mask decoder's three-layer networks near zero,
-    and BEiT-3's tokens are small beside their positions.
-    """
-    for module in (*beit3.modules(), *sam.modules()):
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
-            module.reset_parameters()
-    tables = beit3.encoder.embed_positions
-    for table in (tables.A.weight, tables.B.weight, sam.vision_encoder.backbone.pos_embed):
-        nn.init.normal_(table, std=0.5)

@@ -15,10 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+import numpy as np
+
 from rrsis_bench.boards import published
 from rrsis_bench.boards.published import Published, PublishedCost, PublishedRow
 from rrsis_bench.boards.rows import NEEDED, RANKED_BY, Entry, Table, cost_tables, score_tables
 from rrsis_bench.data.catalogue import benchmarks, describe
+from rrsis_bench.data.empty_truth import only_generalised
 from rrsis_bench.data.info import Kind
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.protocols import DEFAULT
@@ -101,6 +104,8 @@ def collect(results: Path) -> tuple[list[Entry], list[str]]:
             if result["sha256"] in seen:
                 raise UserError(f"{path} is a copy of the result in {seen[result['sha256']]}; only that is counted.")
             native = read_native(run, result["samples_sha256"], str(folder))
+            if only_generalised(result["dataset"]):
+                native = native.rows(np.flatnonzero(native.counts[:, 0] > 0))
             seen[result["sha256"]] = str(folder)
         except UserError as error:
             warnings.append(str(error))

@@ -5,9 +5,12 @@
 | `published.csv` | a number: method, data set, split, metric, value in percent, and where it comes from |
 | `published_methods.csv` | a published method: paper, encoders, and which of the suite's methods it is |
 | `published_efficiency.csv` | a method's cost as a paper printed it |
+| `published_links.csv` | the address of a page or paper that the other files name |
 
 A number that another paper quotes again is another line. `source` is the paper (or page) the method or number is from,
-`table` where the number was read, `quoted_by` who quoted it there if that was not the source itself.
+`table` where the number was read, `quoted_by` who quoted it there if that was not the source itself. Each line has a
+link: the address of the page where the number was read, else of the source, else of the method's paper. An arXiv number
+or DOI in these texts is an address too.
 """
 
 from __future__ import annotations
@@ -18,16 +21,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rrsis_bench.boards.addresses import first_address
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.definitions import METRICS
 from rrsis_bench.metrics.protocols import DEFAULT, PROTOCOLS
 from rrsis_bench.paths import PACKAGE
 
 NUMBERS, METHODS, COSTS = "published.csv", "published_methods.csv", "published_efficiency.csv"
+LINKS = "published_links.csv"
 _HEADERS = {
     NUMBERS: ("method", "dataset", "split", "metric", "value", "source", "table", "quoted_by", "note"),
     METHODS: ("method", "paper", "encoders", "registry", "variant", "protocol"),
     COSTS: ("method", "parameters_m", "multiply_adds_g", "fps", "device", "source", "note"),
+    LINKS: ("name", "link"),
 }
 TOLERANCE = 0.01
 """A measured mIoU reproduces a published one within this (1.0 point) or two standard deviations over seeds."""
@@ -44,6 +50,7 @@ class PublishedRow:
         source: paper or page the method or number is from.
         table: where the numbers were read; "" where that is `quoted_by` itself.
         quoted_by: who quoted them; "" if they were read in the source.
+        link: address of the page where they were read, or of the paper.
         note: how sure it is.
         encoders: as known; "" if not.
         registry: the suite's method it is the published counterpart of, and of which variant; "" if of none.
@@ -58,6 +65,7 @@ class PublishedRow:
     source: str
     table: str
     quoted_by: str
+    link: str
     note: str
     encoders: str
     registry: str
@@ -76,6 +84,7 @@ class PublishedCost:
     fps: float | None
     device: str
     source: str
+    link: str
     note: str
 
 
@@ -119,7 +128,7 @@ def folder_of(results: Path) -> Path | None:
 
 
 def read(folder: Path | None) -> Published:
-    """Read the three files; without a folder there are no published numbers.
+    """Read the files; without a folder there are no published numbers.
 
     Raises:
         UserError: a file is missing or damaged; the message names the line.
@@ -127,6 +136,7 @@ def read(folder: Path | None) -> Published:
     if folder is None:
         return Published({}, ())
     methods = {line["method"]: line for _, line in _lines(folder / METHODS)}
+    links = {line["name"]: line["link"] for _, line in _lines(folder / LINKS)}
     groups: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
     for where, line in _lines(folder / NUMBERS):
         if line["method"] not in methods:
@@ -136,6 +146,7 @@ def read(folder: Path | None) -> Published:
         key = tuple(line[name] for name in ("dataset", "split", "method", "source", "table", "quoted_by", "note"))
         if line["metric"] in groups[key]:
             raise UserError(f"{where}: the same number stands there twice; keep one line.")
+        _link(links, where, line["table"], line["quoted_by"], line["source"], methods[line["method"]]["paper"])
         value = _number(line["value"], where)
         if value is None or not 0 <= value <= 100:
             raise UserError(f"{where}: a value is a percentage between 0 and 100, not '{line['value']}'.")
@@ -152,6 +163,7 @@ def read(folder: Path | None) -> Published:
                 source=source,
                 table=table,
                 quoted_by=quoted_by,
+                link=_link(links, NUMBERS, table, quoted_by, source, known["paper"]),
                 note=note,
                 encoders=known["encoders"],
                 registry=known["registry"],
@@ -160,7 +172,9 @@ def read(folder: Path | None) -> Published:
                 own_paper=source == known["paper"],
             )
         )
-    return Published({name: tuple(sorted(rows, key=_order)) for name, rows in by_dataset.items()}, _costs(folder))
+    return Published(
+        {name: tuple(sorted(rows, key=_order)) for name, rows in by_dataset.items()}, _costs(folder, links)
+    )
 
 
 def _order(row: PublishedRow) -> tuple[str, bool, float, str, str, str]:
@@ -168,7 +182,7 @@ def _order(row: PublishedRow) -> tuple[str, bool, float, str, str, str]:
     return (row.split, miou is None, -(miou or 0.0), row.method.lower(), row.quoted_by, row.note)
 
 
-def _costs(folder: Path) -> tuple[PublishedCost, ...]:
+def _costs(folder: Path, links: Mapping[str, str]) -> tuple[PublishedCost, ...]:
     return tuple(
         PublishedCost(
             line["method"],
@@ -177,10 +191,24 @@ def _costs(folder: Path) -> tuple[PublishedCost, ...]:
             _number(line["fps"], where),
             line["device"],
             line["source"],
+            _link(links, where, line["source"]),
             line["note"],
         )
         for where, line in _lines(folder / COSTS)
     )
+
+
+def _link(links: Mapping[str, str], where: str, *places: str) -> str:
+    """The address of the first of several pages or papers whose address is known.
+
+    Raises:
+        UserError: none is known.
+    """
+    for place in places:
+        if found := links.get(place) or first_address(place):
+            return found
+    named = " or ".join(f"'{place}'" for place in dict.fromkeys(places) if place)
+    raise UserError(f"{where}: no address of {named} is known; add a line to {LINKS}.")
 
 
 def _number(text: str, where: str) -> float | None:
@@ -198,7 +226,7 @@ def _lines(path: Path) -> Iterable[tuple[str, dict[str, str]]]:
                 raise UserError(f"{path} must have the columns {','.join(_HEADERS[path.name])}.")
             for line in reader:
                 where = f"{path} line {reader.line_num}"
-                if None in line or None in line.values() or not line["method"]:
+                if None in line or None in line.values() or not line[_HEADERS[path.name][0]]:
                     raise UserError(f"{where} does not have {len(_HEADERS[path.name])} values, the first a name.")
                 yield where, line
     except (OSError, UnicodeDecodeError, csv.Error) as error:

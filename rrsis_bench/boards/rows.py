@@ -14,6 +14,7 @@ from unicodedata import category
 
 from rrsis_bench import registry
 from rrsis_bench.boards.published import Counterpart, PublishedRow, counterpart
+from rrsis_bench.data.empty_truth import only_generalised
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.definitions import shown
 from rrsis_bench.metrics.protocols import DEFAULT
@@ -139,7 +140,7 @@ def score_tables(runs: Iterable[Entry], published: Mapping[str, Sequence[Publish
             dataset=name,
             split=split,
             kind=KINDS[kind],
-            n_samples=tuple(sorted({run.result["dataset"]["n_samples"] for run in members})),
+            n_samples=tuple(sorted({_n_scored(run.result) for run in members})),
             contents=tuple(sorted({str(run.result["dataset"].get("content_hash") or "") for run in members} - {""})),
             rows=_score_rows(members, published.get(name, ()), split),
         )
@@ -148,6 +149,12 @@ def score_tables(runs: Iterable[Entry], published: Mapping[str, Sequence[Publish
             parts.items(), key=lambda part: (part[0][:2], _split_order(part[0][2]))
         )
     ]
+
+
+def _n_scored(result: Mapping[str, Any]) -> int:
+    """Number of samples that the table's protocol scores."""
+    dataset = result["dataset"]
+    return int(result["metrics"][DEFAULT]["n"] if only_generalised(dataset) else dataset["n_samples"])
 
 
 def _split_order(split: str) -> tuple[int, str]:

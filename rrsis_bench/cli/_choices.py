@@ -50,6 +50,15 @@ def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_detail_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the flag of the verbs that score on test."""
+    parser.add_argument(
+        "--detail",
+        action="store_true",
+        help="store more integers per sample of test and val, for rrsis-bench results explain",
+    )
+
+
 def shows_all_values(args: argparse.Namespace, flags: Sequence[str]) -> bool:
     """Print all values for `--help-all`, or the configuration for LightningCLI's `--print_config`.
 
@@ -97,6 +106,7 @@ def request_of(args: argparse.Namespace, flags: Sequence[str]) -> RunRequest:
         run=getattr(args, "run", None),
         out=args.out,
         logger=args.logger,
+        detail=getattr(args, "detail", False),
     )
 
 

@@ -1,4 +1,4 @@
-"""`rrsis-bench data`: list, prepare, verify, count and show data sets."""
+"""`rrsis-bench data`: list, prepare, verify, count, show and audit data sets."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-verbs of `data` and their options."""
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
-    words.add_parser("list", help="all data sets: title, kind, published sizes, folder", allow_abbrev=False)
+    words.add_parser(
+        "list", help="all data sets: title, kind, published sizes, folder, licence, what to know", allow_abbrev=False
+    )
     for word, summary in (
         ("prepare", "write the manifest that training and testing read"),
         ("verify", "check every file and name each defect; exit code 3 if there are errors"),
         ("stats", "count splits, categories, sizes and words"),
         ("show", "draw one pair into a PNG file and print the pair's entry in the manifest"),
+        ("audit", "write a page of samples on which methods agree with each other and not with the truth"),
     ):
         sub = words.add_parser(
             word, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
@@ -43,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--index", type=as_int(whole(0)), default=0, help="position in the split (default: 0)")
             sub.add_argument("--split", default="test", choices=SPLITS, help="default: test")
             sub.add_argument("--out", type=as_path, help="file to write (default: ./NAME-SPLIT-INDEX.png)")
+        if word == "audit":
+            sub.add_argument(
+                "--run", nargs="+", type=as_path, required=True, help="run folders of two different methods or more"
+            )
+            sub.add_argument("--split", default="test", choices=SPLITS, help="default: test")
+            sub.add_argument("--out", type=as_path, help="page to write (default: ./NAME-SPLIT-audit.html)")
+            sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
         if word == "prepare":
             sub.add_argument("--force", action="store_true", help="read all files again, even if none has changed")
         if word == "verify":
@@ -53,20 +63,46 @@ def run(args: argparse.Namespace) -> int:
     """Run the sub-verb."""
     if args.word == "list":
         return _list()
+    if args.word == "audit":
+        return _audit(args)
     located = _locate(args)
     words = {"prepare": _prepare, "verify": _verify, "stats": _stats, "show": _show}
     return words[args.word](located, args)
 
 
-def _locate(args: argparse.Namespace) -> Located:
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
     from rrsis_bench.data.catalogue import settings
-    from rrsis_bench.data.prepare import locate
 
     data = settings(args.name)
     for option in ("root", "manifest"):
         if getattr(args, option) is not None:
             data[option] = str(getattr(args, option))
-    return locate(data)
+    return data
+
+
+def _locate(args: argparse.Namespace) -> Located:
+    from rrsis_bench.data.prepare import locate
+
+    return locate(_settings(args))
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from rrsis_bench.files import prove_writable, write_text
+    from rrsis_bench.run.folder import RunFolder
+
+    data, runs = _settings(args), [RunFolder(path) for path in dict.fromkeys(args.run)]
+    out: Path = args.out or Path(f"{args.name}-{args.split}-audit.html")
+    if out.suffix != ".html":
+        raise UsageError(f"--out {out}: the page is an HTML file; give its name the suffix .html.")
+    prove_writable(out)
+    from rrsis_bench.engine.audit import audit, page
+
+    found = audit(runs, data, args.split, args.device)
+    write_text(out, page(found, args.name, args.split))
+    counted = f"{len(found.candidates):,} of {found.n_samples:,} samples"
+    print(f"{args.name} {args.split}: {counted} are candidates for a wrong mask or an ambiguous expression")
+    print(f"page: {out}")
+    return 0
 
 
 def _list() -> int:
@@ -75,10 +111,11 @@ def _list() -> int:
     from rrsis_bench.data.catalogue import describe, settings
 
     table = Table(box=None, pad_edge=False)
+    known = {name: describe(name) for name in config.names("datasets")}
     for head in ("name", "data set", "kind", *SPLITS, "found"):
         table.add_column(head, justify="right" if head in SPLITS else "left")
-    for name in config.names("datasets"):
-        data, info = settings(name), describe(name)
+    for name, info in known.items():
+        data = settings(name)
         root = Path(str(data["root"])).expanduser() if data.get("root") else paths.data_root() / name
         found = str(root) if root.is_dir() else f"no: {root}"
         if data.get("generator"):
@@ -86,6 +123,11 @@ def _list() -> int:
         counts = [f"{info.counts[split]:,}" if split in info.counts else "" for split in SPLITS]
         table.add_row(name, info.title, info.kind, *counts, found)
     terminal.show(table)
+    for name, info in known.items():
+        if info.licence or info.notes:
+            terminal.say(f"\n{name}: licence: {info.licence or 'not known'}")
+        for note in info.notes:
+            terminal.say(f"  {note}", "    ")
     terminal.say("\nWhere to get a data set, and what its folder must hold: rrsis-bench data verify NAME")
     return 0
 

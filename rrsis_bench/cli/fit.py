@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from rrsis_bench import api
-from rrsis_bench.cli._choices import add_choice_arguments, request_of, shows_all_values
+from rrsis_bench.cli._choices import add_choice_arguments, add_detail_argument, request_of, shows_all_values
 
 PASSES_ON = True
 
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="resume even if data or settings have changed; no board shows the result",
     )
+    add_detail_argument(parser)
 
 
 def run(args: argparse.Namespace, flags: Sequence[str]) -> int:

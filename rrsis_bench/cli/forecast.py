@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rrsis_bench import terminal
 from rrsis_bench.cli._words import as_int
+from rrsis_bench.config import zero_shot
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.kinds import whole
 from rrsis_bench.run.request import RunRequest
@@ -49,17 +50,12 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"unknown card '{args.gpu}'.{did_you_mean(args.gpu, ['all', *CARDS])}")
     cards = {name: card for name, card in CARDS.items() if args.gpu in {"all", name}}
     config = _resolved(args)
-    plan = _plan(args, config)
+    plan = plan_of(config, args.samples, args.gpus)
 
-    from rrsis_bench.cost.forecast import batch_costs, on_card, run_flops
-    from rrsis_bench.methods.build import build_method
+    from rrsis_bench.cost.forecast import on_card, run_flops
 
     model: dict[str, Any] = config["model"]
-
-    def build() -> Method:
-        return build_method(model["method"], model["variant"], model.get("options") or {}, pretrained=False)[0]
-
-    cost, sample_bytes = batch_costs(build, _optimizer(model), plan, bool(model["activation_checkpointing"]))
+    cost, sample_bytes = cost_of(config, plan)
     flops = run_flops(plan, cost)
     found = {name: on_card(card, plan, cost, sample_bytes) for name, card in cards.items()}
     if args.json:
@@ -82,8 +78,13 @@ def _resolved(args: argparse.Namespace) -> Mapping[str, Any]:
     return resolve(request).config
 
 
-def _plan(args: argparse.Namespace, config: Mapping[str, Any]) -> Plan:
-    """How the run trains, from its configuration.
+def plan_of(config: Mapping[str, Any], samples: int | None = None, gpus: int = 1) -> Plan:
+    """How a run trains, from its configuration; a zero-shot run has no epoch.
+
+    Args:
+        config: the resolved configuration of a run.
+        samples: number of training samples; None for that of the data set.
+        gpus: number of cards.
 
     Raises:
         UsageError: the number of training samples or of epochs is not known.
@@ -91,16 +92,49 @@ def _plan(args: argparse.Namespace, config: Mapping[str, Any]) -> Plan:
     from rrsis_bench.cost.forecast import Plan
     from rrsis_bench.data.catalogue import describe
 
-    samples = {"train": args.samples} if args.samples else dict(describe(args.dataset).counts)
-    if "train" not in samples:
-        raise UsageError(f"how many training samples {args.dataset} has is not known; pass --samples N.")
     trainer, data = config["trainer"], config["data"]
-    if int(trainer["max_epochs"] or 0) < 1:
+    counts = {"train": samples} if samples else dict(describe(data["dataset"]).counts)
+    if "train" not in counts:
+        raise UsageError(f"how many training samples {data['dataset']} has is not known; pass --samples N.")
+    epochs = 0 if zero_shot(config) else int(trainer["max_epochs"] or 0)
+    if epochs < 1 and not zero_shot(config):
         raise UsageError("the run has no number of epochs; a forecast needs one (trainer.max_epochs).")
     half = not str(trainer["precision"]).startswith(("32", "64"))
-    return Plan(
-        samples, int(trainer["max_epochs"]), int(data["batch_size"]), int(data["eval_batch_size"]), args.gpus, half
-    )
+    return Plan(counts, epochs, int(data["batch_size"]), int(data["eval_batch_size"]), gpus, half)
+
+
+def cost_of(config: Mapping[str, Any], plan: Plan) -> tuple[StepCost, float]:
+    """The cost of a step of a run, and the bytes that each sample adds to the peak in training.
+
+    Args:
+        config: the resolved configuration of the run.
+        plan: how it trains; without an epoch it is only scored.
+
+    Raises:
+        UsageError: the values of tensors decide what a step computes.
+    """
+    from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+
+    from rrsis_bench.cost.forecast import batch_costs
+    from rrsis_bench.methods.build import build_method
+
+    model = config["model"]
+
+    def build() -> Method:
+        method = build_method(model["method"], model["variant"], model.get("options") or {}, pretrained=False)[0]
+        return method if plan.epochs else method.requires_grad_(False)
+
+    try:
+        return batch_costs(build, _optimizer(model), plan, bool(model["activation_checkpointing"]))
+    except RuntimeError as error:
+        # Torch's own words for a tensor that the step hands to numpy; the two classes are its words for the rest.
+        known = isinstance(error, DataDependentOutputException | DynamicOutputShapeException)
+        if not known and ".numpy() is not supported" not in str(error):
+            raise
+        raise UsageError(
+            f"no forecast of {model['method']} ({model['variant']}): the values of its tensors decide what a step "
+            "computes, and a forecast has none. Measure it: rrsis-bench profile."
+        ) from error
 
 
 def _optimizer(model: Mapping[str, Any]) -> Callable[[Method], Optimizer | None]:

@@ -15,7 +15,8 @@ HEAD = ("title", "authors", "venue", "year", "paper", "code", "licence", "encode
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-verbs and their options."""
     verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    verbs.add_parser("list", help="all known methods")
+    known = verbs.add_parser("list", help="all known methods")
+    known.add_argument("--all", action="store_true", help="also name methods that are not built, with the reason")
     show = verbs.add_parser("show", help="a method's card, variants and choices")
     show.add_argument("name", metavar="NAME", help="registered name, such as s4eca")
     check = verbs.add_parser("check", help="check that a method fulfils the contract of all methods")
@@ -30,13 +31,13 @@ def run(args: argparse.Namespace) -> int:
         exit code 1 if a check failed, else 0.
     """
     if args.action == "list":
-        return _list()
+        return _list(args.all)
     if args.action == "show":
         return _show(args.name)
     return _check(args.name, args.variant)
 
 
-def _list() -> int:
+def _list(unbuilt: bool) -> int:
     from rich.table import Table
 
     from rrsis_bench import config, registry
@@ -62,6 +63,10 @@ def _list() -> int:
         table.add_row(name, title, venue, fidelity, ", ".join(map(str, variants)), trained)
     terminal.show(table)
     say("* the published size. More: rrsis-bench methods show NAME")
+    if unbuilt:
+        say("\nnot built", style="bold")
+        for one in registry.UNBUILT.values():
+            say(f"  {one.name} ({one.venue}): {one.reason}.", "    ")
     for problem, hit in problems.items():
         say(f"note: {', '.join(hit)}: {problem}", "  ")
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrsis_bench.cli._words import as_int, as_path
+from rrsis_bench.data.empty_truth import REASON
 from rrsis_bench.errors import DriftError, UsageError
 from rrsis_bench.kinds import SEED, whole
 from rrsis_bench.metrics.protocols import of_masks
@@ -21,7 +22,12 @@ SHOWN = 10
 COMPARE = (
     "Print the difference of two methods on the same samples, with its interval and p value over photographs. "
     "The p value is exact for 16 photographs or fewer. With fewer than 6 there is none: chance alone could explain any "
-    "difference."
+    "difference. A category or size of fewer than 10 photographs is not tested: it is too few to tell."
+)
+EXPLAIN = (
+    "Say of each prediction whether it is right, rough, spread over several objects, on a wrong instance, or missed: "
+    "by category, size and wording. Print calibration, boundary IoU and what other thresholds give. Write a page with "
+    "examples (explain.html) and the reliability diagram (reliability.svg)."
 )
 
 
@@ -43,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare.add_argument("b", type=as_path, metavar="B", help="run folder or seeds' folder of the other method")
     compare.add_argument("--protocol", default="native-v1", help="protocol to score by (default: native-v1)")
     compare.add_argument("--json", action="store_true", help="print all numbers as JSON, as fractions, not percent")
+    explain = verbs.add_parser("explain", help="say why scores are what they are: kinds of failure, calibration")
+    explain.description = EXPLAIN
+    explain.add_argument("runs", nargs="+", type=as_path, metavar="RUN", help="run folders of test --detail")
+    explain.add_argument("--out", type=as_path, metavar="DIR", help="folder to write to (default: explain)")
+    explain.add_argument("--json", action="store_true", help="print all numbers as JSON; write files only with --out")
     table = verbs.add_parser("table", help="make one table of a sweep's finished cells, each compared with the first")
     table.add_argument("sweep", metavar="SWEEP", help="a YAML file, or the name of one in configs/sweeps")
     table.add_argument("--runs", type=as_path, metavar="DIR", help="folder of the runs; default: $RRSIS_RUNS or runs")
@@ -95,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         "rescore": _rescore,
         "score": _score,
         "compare": _compare,
+        "explain": _explain,
         "table": _table,
         "export": _export,
     }
@@ -174,8 +186,9 @@ def _score(args: argparse.Namespace) -> int:
             print(f"rrsis-bench: bad prediction: {problem}", file=sys.stderr)
         raise
     result = folder.result()
-    n_skipped = sum(result["dataset"]["n_skipped"].values())
-    print_scores(f"{scored_split(args.dataset, args.split, n_skipped)}: {args.method}", values(result))
+    scored = result["dataset"]
+    split = scored_split(args.dataset, args.split, scored["n_skipped"], scored.get(REASON, "skip"))
+    print_scores(f"{split}: {args.method}", values(result))
     print(f"not scored by {', '.join(external.left_out())}: these protocols need logits, not binary masks")
     print(f"files: {folder}/ ({', '.join(folder.written())})")
     return 0
@@ -190,6 +203,35 @@ def _compare(args: argparse.Namespace) -> int:
         print(json_text(found), end="")
     else:
         show(found)
+    return 0
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from rrsis_bench import terminal
+    from rrsis_bench.boards.render.explained import page, reliability_svg
+    from rrsis_bench.engine.explained import examples
+    from rrsis_bench.files import json_text, prove_writable, write_together
+    from rrsis_bench.results.explain import explain, load, meanings, show
+
+    out = Path("explain") if args.out is None and not args.json else args.out
+    files = [] if out is None else [out / "explain.html", out / "reliability.svg"]
+    runs = [load(path) for path in args.runs]
+    prove_writable(*files)
+    found = [explain(run) for run in runs]
+    if args.json:
+        print(json_text({"runs": found}), end="")
+    else:
+        for one in found:
+            show(one)
+        terminal.say(meanings())
+    if files:
+        drawn = [examples(run) for run in runs]
+        notes = [note for _, note in drawn if note]
+        texts = [page(found, [shown for shown, _ in drawn], notes), reliability_svg(found)]
+        write_together(dict(zip(files, texts, strict=True)))
+        for note in notes:
+            print(f"rrsis-bench: note: {note}", file=sys.stderr)
+        print(f"files: {out}/ ({', '.join(file.name for file in files)})", file=sys.stderr if args.json else sys.stdout)
     return 0
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rrsis_bench.sweep.launchers.base import Launcher
 
 EPILOG = """Each cell is an ordinary `rrsis-bench fit` in a process of its own: you can repeat it by hand.
+A cell that trains nothing is a `rrsis-bench test`.
 The sweep skips finished cells. It runs a cell anew if its settings or data have changed, and moves the old files to
 <run folder>.replaced-1. A cell that was stopped continues at its last checkpoint. A cell that fails does not stop the
 others; its log is cell.log in its run folder. On Ctrl-C, the running cells save a checkpoint and end."""
@@ -95,6 +96,11 @@ def _dry_run(agenda: Agenda, launcher: Launcher) -> int:
         command(shell, "    ")
         if job:
             say(job, "        ")
+    known = [seconds for cell in agenda.todo if (seconds := agenda.estimates.seconds(cell)) is not None]
+    if known:
+        rest = len(agenda.todo) - len(known)
+        note = f"; {rest} cells of unknown length (rrsis-bench forecast)" if rest else ""
+        say(f"together about {duration(sum(known))}, one after the other{note}")
     return 0 if agenda.todo else _nothing(agenda)
 
 

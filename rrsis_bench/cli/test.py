@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rrsis_bench import api
 from rrsis_bench.cli import validate as validation
-from rrsis_bench.cli._choices import request_of, shows_all_values
+from rrsis_bench.cli._choices import add_detail_argument, request_of, shows_all_values
 
 PASSES_ON = True
 
@@ -16,9 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `test`."""
     validation.add_arguments(parser)
     parser.add_argument(
-        "--weights", metavar="official|FILE", help="the paper's own checkpoint, in place of --run and --ckpt"
+        "--weights",
+        metavar="official|FILE",
+        help="the paper's own checkpoint, in place of --run and --ckpt; a file, or hub:OWNER/REPO/FILE",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a result that the folder holds")
+    add_detail_argument(parser)
 
 
 def run(args: argparse.Namespace, flags: Sequence[str]) -> int:

@@ -182,7 +182,14 @@ def _two_steps(
 
 
 def _train(method: Method, optimizer: Optimizer | None, batch: Batch, half: bool) -> None:
-    """One training step; without an optimiser, only its forward and backward pass."""
+    """One training step; without an optimiser, only its forward and backward pass.
+
+    A network that trains nothing scores the batch: a zero-shot one need not have a loss.
+    """
+    if not trainable(method.parameters()):
+        with _autocast(half), torch.no_grad():
+            method.eval()(batch.blind())
+        return
     with _autocast(half):
         output = method.train()(batch)
         loss = torch.stack([value.float() for value in method.loss(output, batch).values()]).sum()

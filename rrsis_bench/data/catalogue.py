@@ -25,7 +25,7 @@ BLOCKS = ("variant", "info", "data", "model", "trainer")
 SETTINGS = (
     "dataset", "source", "root", "batch_size", "eval_batch_size", "global_batch", "num_workers", "seed", "augment",
     "generator", "source_options", "manifest", "permute_expressions", "limit", "select_on", "pixels",
-    "empty_truth", "expressions_per_image", "cache", "cache_gb", "control_samples",
+    "empty_truth", "expressions_per_image", "leave_out", "cache", "cache_gb", "control_samples",
 )  # fmt: skip
 """What its `data` block may hold: the arguments of `ReferringDataModule`, named here because that one needs torch."""
 
@@ -66,8 +66,12 @@ def describe(name: str, source: str | None = None) -> SourceInfo:
 
 
 def benchmarks() -> list[str]:
-    """Names of the benchmarks among the suite's own sources, in their order."""
-    return [name for name in SOURCES if describe(name).kind == "benchmark"]
+    """Names of the benchmarks among the suite's own sources whose splits have published sizes, in their order.
+
+    They have a board before anyone has a result for it; the others get theirs with the first result.
+    """
+    known = {name: describe(name) for name in SOURCES}
+    return [name for name, info in known.items() if info.kind == "benchmark" and info.counts]
 
 
 def _from_source(name: str, data: Mapping[str, Any]) -> SourceInfo:
@@ -115,10 +119,11 @@ def _checked_info(path: Path, info: dict[str, Any]) -> dict[str, Any]:
                 split in SPLITS and type(count) is int and count >= 0 for split, count in value.items()
             ):
                 raise UsageError(f"{path}: info.counts must give numbers of pairs for {', '.join(SPLITS)}.")
-        elif key == "classes":
+        elif key in {"classes", "notes"}:
             if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-                raise UsageError(f"{path}: info.classes must be a list of names.")
-            info = {**info, "classes": tuple(one.lower() for one in value)}
+                what = "names" if key == "classes" else "sentences"
+                raise UsageError(f"{path}: info.{key} must be a list of {what}.")
+            info = {**info, key: tuple(one.lower() if key == "classes" else one for one in value)}
         elif not isinstance(value, str):
             raise UsageError(f"{path}: info.{key} must be text, not {value!r}.")
     return info

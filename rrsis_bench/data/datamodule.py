@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from lightning import LightningDataModule
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from rrsis_bench.data import left_out
 from rrsis_bench.data.cache import ImageCache
 from rrsis_bench.data.collate import collate
 from rrsis_bench.data.control import Size
 from rrsis_bench.data.dataset import ReferringDataset, permuted
-from rrsis_bench.data.empty_truth import rule
+from rrsis_bench.data.empty_truth import rule, skipped
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.prepare import ensure_manifest, file_contents, images_sha256, locate
@@ -73,6 +74,7 @@ class ReferringDataModule(LightningDataModule):
         select_on: str = "val",
         empty_truth: str | None = None,
         expressions_per_image: int | None = None,
+        leave_out: str | None = None,
         cache: str | None = None,
         cache_gb: float = 40.0,
         control_samples: Size = None,
@@ -100,9 +102,11 @@ class ReferringDataModule(LightningDataModule):
             select_on: split that training validates on; its best score chooses the checkpoint. `test` only repeats
                 a paper that selected on test; the result states the split.
             empty_truth: `skip` (also None) leaves out samples whose true mask is empty, in all splits; `keep` does not.
+                `no-target` is for generalised data sets; see `rrsis_bench.data.empty_truth`.
             expressions_per_image: keep up to this many expressions of an image together in the order of training, for
                 a method that encodes the image once for all of them. Augmentations are then drawn for each image.
                 None for an order of single samples.
+            leave_out: name of a list of images that a paper's loader leaves out of all splits (`dicor`); None for none.
             cache: folder that keeps resized images, for the second epoch and for later runs; None to read every image
                 from its file. It changes no pixel.
             cache_gb: most that the folder may hold, in units of 10^9 bytes.
@@ -117,6 +121,7 @@ class ReferringDataModule(LightningDataModule):
         self.global_batch, self.num_workers, self.seed = global_batch, num_workers, seed
         self.augment, self.permute_expressions, self.limit = augment, permute_expressions, limit or {}
         self.expressions_per_image = expressions_per_image
+        self.leave_out = leave_out
         self.cache, self.cache_gb, self.control_samples = cache, cache_gb, control_samples
         self._images: ImageCache | None = None
         self._manifest_sha256: str | None = None
@@ -195,6 +200,7 @@ class ReferringDataModule(LightningDataModule):
             with self.manifest_path.open("rb") as stream:
                 self._manifest_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         named = {"dataset": self.dataset, "source": self._config["source"], "limit": dict(self.limit)}
+        named |= {"leave_out": self.leave_out} if self.leave_out else {}
         return {**named, "manifest_sha256": self._manifest_sha256, "images_sha256": images_sha256(self.manifest_path)}
 
     def open_split(self, split: str, training: bool = False, limited: bool = True) -> ReferringDataset:
@@ -205,7 +211,8 @@ class ReferringDataModule(LightningDataModule):
             training: augment, and leave the native truth out.
             limited: obey `limit`; False opens the whole split.
         """
-        opened = Manifest.open(self.manifest_path, split, self.empty_truth)
+        whole = Manifest.open(self.manifest_path, split, self.empty_truth)
+        opened = left_out.remaining(whole, self.leave_out, self._config["source"])
         if limited and split in self.limit:
             opened = opened.head(self.limit[split])
         per_image = self.expressions_per_image is not None
@@ -215,9 +222,21 @@ class ReferringDataModule(LightningDataModule):
         return permuted(made, self.seed) if self.permute_expressions and len(made) else made
 
     def n_skipped(self, split: str) -> int:
-        """How many samples of a split are left out because their true mask is empty."""
+        """How many samples of a split `native-v1` leaves out because their true mask is empty."""
         empty = Manifest.open(self.manifest_path, split).n_empty
-        return empty if self.empty_truth == "skip" else 0
+        return 0 if self.empty_truth == "keep" else empty
+
+    def targeted(self, dataset: ReferringDataset) -> NDArray[np.bool_] | None:
+        """Tell which samples of a split (N,) have a target, if only generalised protocols score the others, or None."""
+        if self.empty_truth != "no-target":
+            return None
+        return np.array([not pair.empty for pair in dataset.manifest], np.bool_)
+
+    def skipped(self, split: str) -> dict[str, int]:
+        """How many samples of a split are left out, by the reason; empty if none is."""
+        whole = Manifest.open(self.manifest_path, split, self.empty_truth)
+        listed = len(whole) - len(left_out.remaining(whole, self.leave_out, self._config["source"]))
+        return {**skipped(self.n_skipped(split)), **({left_out.REASON: listed} if listed else {})}
 
     def train_dataloader(self) -> ResumableLoader:
         """The shuffled, resumable training loader. It drops the last, smaller batch unless that is the only one."""
@@ -238,6 +257,22 @@ class ReferringDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         """The loader of the test split; image by image, each sample once."""
         return self._eval_loader(self.test_dataset, "test")
+
+    def scoring_dataloader(self, split: str, sample_ids: Collection[str] | None = None) -> DataLoader[Batch] | None:
+        """A loader of any split, image by image, each sample once.
+
+        Args:
+            split: `train`, `val` or `test`.
+            sample_ids: read only these samples; None for all.
+
+        Returns:
+            the loader; None where there is no sample, or where expressions are permuted within a part of a split.
+        """
+        dataset = self.open_split(split)
+        if sample_ids is not None:
+            places = [k for k, pair in enumerate(dataset.manifest) if pair.sample_id in sample_ids]
+            dataset.manifest = dataset.manifest.take(places if dataset.text_from is None else [])
+        return self._eval_loader(dataset, split) if len(dataset) else None
 
     def _eval_loader(self, dataset: ReferringDataset, split: str) -> DataLoader[Batch]:
         sampler = ImageSampler(self._filled(dataset, split).images, *self._place())

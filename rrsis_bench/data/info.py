@@ -31,6 +31,7 @@ class SourceInfo:
         counts: published number of pairs per split; empty where nothing is published.
         kind: what the data set is to the field.
         classes: class names, lower case; empty where the data set has no list of them.
+        notes: what a user should know before the first run, a sentence each.
     """
 
     title: str
@@ -41,3 +42,4 @@ class SourceInfo:
     counts: Mapping[str, int] = field(default_factory=dict)
     kind: Kind = "own"
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

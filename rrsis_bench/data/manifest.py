@@ -141,7 +141,7 @@ class Manifest:
                 if wanted is None or found[-1] == wanted:
                     empty = buffer[max(start, end - len(_EMPTY)) : end] == _EMPTY
                     n_empty += empty
-                    if not empty or empty_truth == "keep":
+                    if not empty or empty_truth != "skip":
                         kept.append((start, end))
             start = end + 1
         return cls(path, np.array(kept, np.int64).reshape(-1, 2), n_empty)

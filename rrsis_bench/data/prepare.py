@@ -46,7 +46,13 @@ class Located:
     empty_truth: EmptyTruth = "skip"
 
     def empty(self, path: Path) -> str:
-        """Say how many samples of a manifest have an empty truth, by split, and what is done with them; "" if none."""
+        """Say how many samples of a manifest have an empty truth, by split, and what is done with them.
+
+        Returns:
+            the sentence; "" if there is none, or if the data set means them.
+        """
+        if self.empty_truth == "no-target":
+            return ""
         counts = {split: Manifest.open(path, split).n_empty for split in SPLITS}
         return empty_truth.told(counts, self.empty_truth)
 

@@ -191,7 +191,7 @@ def verify_entries(
     findings += _counts([item.entry for item in examined], info)
     counts = Counter(item.entry.split for item in examined if item.pair is not None and item.pair.empty)
     if told := empty_truth.told({split: counts[split] for split in SPLITS}, empty):
-        findings.append(Finding("warning", ".", told, "empty-mask"))
+        findings.append(Finding("info" if empty == "no-target" else "warning", ".", told, "empty-mask"))
     order = {"error": 0, "warning": 1, "info": 2}
     return sorted(
         set(findings), key=lambda finding: (order[finding.severity], finding.check, finding.file, finding.message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Mapping
 
 _IDEOGRAPH = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 """Chinese characters and the Japanese syllabaries, which are written without blanks."""
@@ -33,6 +34,23 @@ _POSITION = re.compile(
 )
 
 _NO_POSITION = re.compile(rf"\b(?:{_SIDE}|on top of|right (?:next|beside|above|below|under))")
+
+
+_SUPERLATIVE = re.compile(
+    r"\b(?:most|least|farthest|furthest|(?:left|right|top|bottom|upper|lower|inner|outer|north|south|east|west)most"
+    r"|(?:(?:bigg|thinn|dimm)|(?:larg|small|tall|short|long|wid|narrow|bright|dark|light|near|clos|high|low|great|old"
+    r"|new|round|thick|straight|steep|deep|shallow|broad|full|clean|clear|northern|southern|eastern|western))est)\b"
+)
+"""Superlatives that compare objects. A list: "forest" and "harvest" end in "est", too."""
+
+_ORDINAL = re.compile(
+    r"\b(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last|penultimate|\d+(?:st|nd|rd|th))\b"
+)
+
+_COLOUR = re.compile(
+    r"\b(?:white|gr[ae]y|black|red|brown|orange|yellow|green|blue|purple|pink|beige|tan|silver|golden|turquoise|cyan"
+    r"|magenta|maroon|khaki)(?:ish)?\b|\bcolou?red\b"
+)
 
 
 WORD_EDGES = (0, 5, 10, 15, 20, 30, 40)
@@ -80,3 +98,28 @@ def names_position(text: str) -> bool:
 def names_relation(text: str) -> bool:
     """Whether the expression relates the referent to something else ("next to the bridge", "below another court")."""
     return bool(_RELATION.search(_folded(text)))
+
+
+def names_superlative(text: str) -> bool:
+    """Whether the expression picks the referent by a superlative ("the largest ship", "the leftmost one")."""
+    return bool(_SUPERLATIVE.search(_folded(text)))
+
+
+def names_ordinal(text: str) -> bool:
+    """Whether the expression counts to the referent ("the second ship from the left", "the last one")."""
+    return bool(_ORDINAL.search(_folded(text)))
+
+
+def names_colour(text: str) -> bool:
+    """Whether the expression names a colour ("the white airplane", "a reddish roof")."""
+    return bool(_COLOUR.search(_folded(text)))
+
+
+WORDINGS: Mapping[str, Callable[[str], bool]] = {
+    "position": names_position,
+    "relation": names_relation,
+    "superlative": names_superlative,
+    "ordinal": names_ordinal,
+    "colour": names_colour,
+}
+"""What an expression may name, and how that is told."""

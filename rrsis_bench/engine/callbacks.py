@@ -38,7 +38,7 @@ class Bar(RichProgressBar):
         found: dict[str, int | str | float | dict[str, float]] = {}
         if "loss" in pl_module.latest:
             found["loss"] = f"{pl_module.latest['loss']:.3f}"
-        for metric in shown("headline"):
+        for metric in shown("headline", pl_module.protocols[0]):
             if metric.name in pl_module.latest_scores:
                 found[metric.name] = f"{100 * pl_module.latest_scores[metric.name]:.2f}"
         return found
@@ -63,7 +63,7 @@ class Lines(Callback):
             words.append(f"loss {pl_module.latest['loss']:.4f}")
         words += [
             f"val/{metric.name} {100 * pl_module.latest_scores[metric.name]:.2f}"
-            for metric in shown("headline")
+            for metric in shown("headline", pl_module.protocols[0])
             if metric.name in pl_module.latest_scores
         ]
         words.append(f"{time.monotonic() - self._started:.0f} s")

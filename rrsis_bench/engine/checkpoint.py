@@ -2,12 +2,12 @@
 
 A checkpoint's `state_dict` holds the trainable parameters, and the buffers of modules that are not wholly frozen. The
 frozen tensors come from the base weights; a hash proves that they are the same. Where a network has no base weights,
-its frozen tensors come from the seed, and the checkpoint holds them, too. The entry `rrsis_bench` describes the
-checkpoint:
+its frozen tensors come from the seed, and the checkpoint holds them, too. The entry `rrsis_bench` says of what the
+checkpoint is.
 
-- method, variant, options, the sha256 of each base weights file, and the hash of the frozen tensors;
-- the run's id, the identity of its data, and its resolved configuration;
-- the split that chose the checkpoint, `none` for `last.ckpt`.
+- Network: method, variant, options, the sha256 of each base weights file, and the hash of the frozen tensors.
+- Run: its id, the identity of its data, and its resolved configuration.
+- Choice: the split that chose the checkpoint, `none` for `last.ckpt`.
 """
 
 from __future__ import annotations
@@ -251,6 +251,17 @@ def check_identity(
             f"checkpoint {source} was trained with model.options.{key}={saved.get(key, 'its default')}, not "
             f"{options.get(key, 'its default')}; use the options of its run's config.yaml."
         )
+
+
+def read_for(path: Path, method: str, variant: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a checkpoint that is sound and belongs to a method, variant and options.
+
+    Raises:
+        UserError: see `read` and `check_identity`.
+    """
+    content = read(path)
+    check_identity(content, method, variant, options, path)
+    return content
 
 
 def selection_split(content: Mapping[str, Any], path: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
@@ -13,14 +15,15 @@ from rrsis_bench.types import Batch
 
 
 class GalleryKeeper:
-    """Collects the native-size predictions of the gallery's samples, and ignores all other samples.
+    """Collects the native-size predictions of some samples, and ignores all other samples.
 
     Args:
-        dataset: name of the data set; if it has no gallery, nothing is collected.
+        dataset: name of the data set, whose gallery names the samples; if it has no gallery, nothing is collected.
+        sample_ids: ids of other samples to collect in place of the gallery's.
     """
 
-    def __init__(self, dataset: str) -> None:
-        self._wanted = wanted(dataset)
+    def __init__(self, dataset: str, sample_ids: Collection[str] | None = None) -> None:
+        self._wanted = wanted(dataset) if sample_ids is None else frozenset(sample_ids)
         self._kept: dict[str, str] = {}
 
     def keep(self, logits: Tensor, batch: Batch, input_size: tuple[int, int]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from rrsis_bench.config import Config, zero_shot
-from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, strict_load
+from rrsis_bench.engine.checkpoint import ENTRY, read_for, strict_load
 from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.build import build_method
 from rrsis_bench.run.folder import RunFolder
@@ -52,9 +52,8 @@ def load_run(folder: RunFolder, device: torch.device | str = "cpu", checkpoint: 
         method, weights = build_method(name, variant, options)
         return TrainedMethod(method.eval().to(device), config, None, weights)
     checkpoint = folder.checkpoint() if checkpoint is None else checkpoint
-    content = read(checkpoint)
-    check_identity(content, name, variant, options, checkpoint)
-    # Without frozen tensors, the checkpoint holds the whole method. Frozen tensors come from the base weights.
+    content = read_for(checkpoint, name, variant, options)
+    # Without a hash of frozen tensors, the checkpoint holds the whole method.
     pretrained = bool(content[ENTRY]["frozen_sha256"]) and bool(model.get("pretrained", True))
     method, _ = build_method(name, variant, options, pretrained)
     strict_load(method, content, checkpoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.errors import UserError
 from rrsis_bench.results import record
+from rrsis_bench.results.counts import scored_by
 from rrsis_bench.results.samples import SampleTable
 
 
@@ -42,7 +44,9 @@ def sample_table(scored: Scored, dataset: ReferringDataset) -> SampleTable:
     )
 
 
-def control_block(true: Scored, permuted: Scored, data: ReferringDataModule, protocol: str) -> dict[str, Any]:
+def control_block(
+    true: Scored, permuted: Scored, data: ReferringDataModule, protocol: str, dataset: Mapping[str, Any]
+) -> dict[str, Any]:
     """The `language_control` block of a result.
 
     Args:
@@ -50,21 +54,19 @@ def control_block(true: Scored, permuted: Scored, data: ReferringDataModule, pro
         permuted: the integers with permuted expressions, by position in what the control scored.
         data: the data module, with the whole test split open.
         protocol: name of the protocol to score by.
+        dataset: the `dataset` block of the result.
     """
-    if data.control_of is None:
-        whole = sample_table(true, data.test_dataset)
-        return record.language_control(whole, sample_table(permuted, data.test_dataset), protocol)
-    indices = data.control_of[permuted.indices]
+    indices = permuted.indices if data.control_of is None else data.control_of[permuted.indices]
     part = Scored(indices, true.counts[np.searchsorted(true.indices, indices)], true.views)
-    table = sample_table(part, data.test_dataset)
-    theirs = sample_table(replace(permuted, indices=indices), data.test_dataset)
-    sample = {
-        "of": len(true.indices),
-        "n_images": len(set(table.image_id)),
-        "seed": data.seed,
-        "rule": control.RULE,
-    }
-    return {**record.language_control(table, theirs, protocol), "sample": sample}
+    whole, here, there = (
+        scored_by(sample_table(scored, data.test_dataset), protocol, dataset)
+        for scored in (true, part, replace(permuted, indices=indices))
+    )
+    block = record.language_control(here, there, protocol)
+    if data.control_of is None:
+        return block
+    sample = {"of": len(whole), "n_images": len(set(here.image_id)), "seed": data.seed, "rule": control.RULE}
+    return {**block, "sample": sample}
 
 
 def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:
@@ -101,7 +103,8 @@ def dataset_block(
         "source": configured.get("source") or data.dataset,
         "synthetic": synthetic,
         "content_hash": data.test_dataset.manifest.take(indices.tolist()).content_hash(data.root),
-        "n_skipped": empty_truth.skipped(data.n_skipped("test")),
+        "n_skipped": data.skipped("test"),
+        **empty_truth.stated(data.empty_truth),
     }
 
 

@@ -20,7 +20,9 @@ from rrsis_bench.config import Config
 from rrsis_bench.data import control
 from rrsis_bench.data.dataset import why_not_permuted
 from rrsis_bench.engine import report
-from rrsis_bench.engine.checkpoint import ENTRY, check_identity, read, selection_split
+from rrsis_bench.engine.checkpoint import ENTRY, read, selection_split
+from rrsis_bench.engine.detail import DetailCounter
+from rrsis_bench.engine.further import further_detail
 from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.resume import Interrupted, LastCheckpoint
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
@@ -28,6 +30,7 @@ from rrsis_bench.engine.trainer import TrainerCLI, build_cli
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics import protocols
 from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.weights.refs import WeightRef, on_disk, resolve
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.run.differences import changes
@@ -78,7 +81,7 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
     config = yaml.safe_load(cli.config_text())
     task.origin = {"run": uuid.uuid4().hex, "config": config, "accepted_changes": []}
     if checkpoint is not None:
-        content = _read_for(task, checkpoint)
+        content = task.read_checkpoint(checkpoint)
         data.prepare_data()
         task.origin |= _continued(content, checkpoint, config, data.identity(), accept_changes)
     with folder.hold() if trainer.is_global_zero else contextlib.nullcontext():
@@ -95,17 +98,6 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
         selected_on = data.select_on if folder.best.is_file() else "none"
         with _interruptible(f"the training is done; {again}"):
             return _score(cli, folder, folder.checkpoint(), selected_on, training, started, kind="retrained")
-
-
-def _read_for(task: ReferringSegmentationTask, checkpoint: Path) -> dict[str, Any]:
-    """The content of a checkpoint, found sound and of this network before any data set is prepared.
-
-    Raises:
-        UserError: see `read` and `check_identity`.
-    """
-    content = read(checkpoint)
-    check_identity(content, task.method_name, task.variant, task.options, checkpoint)
-    return content
 
 
 def _continued(
@@ -141,13 +133,13 @@ def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
     if run.zero_shot:
         _check_published(cli.model)
     if checkpoint is not None:
-        _read_for(cli.model, checkpoint)
+        cli.model.read_checkpoint(checkpoint)  # before any data set is prepared
     with _interruptible("nothing was written."):
         cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if cli.trainer.is_global_zero:
         name = cli.model.protocols[0].name
         data = cli.datamodule
-        split = scored_split(data.dataset, data.select_on, data.n_skipped(data.select_on))
+        split = scored_split(data.dataset, data.select_on, data.skipped(data.select_on), data.empty_truth)
         print_scores(split, {name: cli.model.latest_scores})
     return 0
 
@@ -161,7 +153,7 @@ def test(run: ResolvedRun, checkpoint: Path | None, weights: str | None) -> int:
         kind = "zero-shot"
         _check_published(cli.model)
     if checkpoint is not None:
-        content = _read_for(cli.model, checkpoint)
+        content = cli.model.read_checkpoint(checkpoint)
         training = _whole_training(content, checkpoint)
         selected_on = selection_split(content, checkpoint)
     if weights is not None:
@@ -211,9 +203,10 @@ def _load_official(task: ReferringSegmentationTask, weights: str) -> None:
             f"the suite cannot fetch the official weights of {name}. If the authors released a file (rrsis-bench "
             f"methods show {name}), get it by hand and name it: --weights FILE."
         )
-    if not Path(weights).is_file():
+    ref = WeightRef.parse(weights)
+    if not (ref.hub or ref.package) and on_disk(ref) is None:
         raise UsageError(f"--weights: there is no file {weights}.")
-    task.method.load_official(Path(weights))
+    task.method.load_official(resolve(ref))
 
 
 def _score(
@@ -227,9 +220,9 @@ def _score(
 ) -> int:
     """Score on test, run the language control, write and print the result."""
     task, data, trainer = cli.model, cli.datamodule, cli.trainer
-    task.gallery = GalleryKeeper(data.dataset)
+    task.gallery, task.detail = GalleryKeeper(data.dataset), DetailCounter(data, "test") if cli.detail else None
     true = _test(cli, checkpoint)
-    shown, task.gallery = task.gallery.gathered(), None
+    shown, task.gallery, task.detail = task.gallery.gathered(), None, None
     unwanted = data.control_samples == "none"
     reason = control.UNWANTED if unwanted else why_not_permuted(list(data.test_dataset.manifest))
     data.control_of = control.draw(
@@ -238,16 +231,16 @@ def _score(
     data.language_control = True
     permuted = _test(cli, None) if reason is None else None
     data.language_control = False
+    detail, examples = further_detail(task, data, trainer, true) if cli.detail else (None, None)
     if not trainer.is_global_zero:
         return 0
     data.setup("test")
     table = report.sample_table(true, data.test_dataset)
     names = [protocol.name for protocol in task.protocols]
-    block = None
-    if permuted is not None:
-        block = report.control_block(true, permuted, data, names[0])
     configured = cli.config["data"]
     synthetic = configured.get("generator") is not None
+    block = report.dataset_block(configured, data, synthetic, true.indices)
+    controlled = None if permuted is None else report.control_block(true, permuted, data, names[0], block)
     text = cli.config_text()
     changed = (training or {}).get("accepted_changes")
     whole = len(data.open_split("test", limited=False).manifest)
@@ -255,18 +248,20 @@ def _score(
         status="changed" if changed else "complete" if len(table) == whole else "partial",
         kind="smoke" if synthetic and kind != "zero-shot" else kind,
         method=report.method_block(task),
-        dataset=report.dataset_block(configured, data, synthetic, true.indices),
+        dataset=block,
         samples=table,
         protocols=names,
         selected_on=selected_on,
         training=training,
         efficiency=report.costs(task, trainer),
-        language_control=block,
+        language_control=controlled,
         no_language_control=reason,
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
+        detail=None if detail is None else detail.block(),
     )
-    record.write_run(folder, result, table, text, gallery.text_of(shown or {}))
-    split = scored_split(data.dataset, "test", data.n_skipped("test"))
+    pictures = gallery.text_of(shown or {})
+    record.write_run(folder, result, table, text, pictures, detail=detail, examples=examples)
+    split = scored_split(data.dataset, "test", data.skipped("test"), data.empty_truth)
     print_scores(split, {name: true.of(protocols.get(name)) for name in names})
     if result["status"] == "partial":
         print(f"only {len(table)} of {whole} samples of the test split were scored: no board shows this result")

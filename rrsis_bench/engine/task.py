@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,10 @@ from rrsis_bench.engine.checkpoint import (
     check_identity,
     frozen_names,
     hash_tensors,
+    read_for,
     strict_load,
 )
+from rrsis_bench.engine.detail import DetailCounter
 from rrsis_bench.engine.encoded import LastImage
 from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.optim import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, check_groups
@@ -36,7 +39,7 @@ from rrsis_bench.methods.build import build_method
 from rrsis_bench.metrics import functional
 from rrsis_bench.metrics.areas import Areas
 from rrsis_bench.metrics.counts import count
-from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.definitions import metrics_of
 from rrsis_bench.metrics.metric import SampleCounts
 from rrsis_bench.metrics.protocols import Protocol, View
 from rrsis_bench.metrics.protocols import get as get_protocol
@@ -55,24 +58,36 @@ class Scored:
         indices: (N,) int64 positions in the split, ascending, each once.
         counts: (N, V, 3) int64 areas of truth, prediction and intersection in each view, in pixels.
         views: the V views.
+        targeted: (N,) whether every protocol scores a sample; the generalised ones score all. None: every one does.
+        detail: (N, D) int64, the columns of `metrics.detail`; None unless they were counted.
     """
 
     indices: NDArray[np.int64]
     counts: NDArray[np.int64]
     views: tuple[View, ...]
+    targeted: NDArray[np.bool_] | None = None
+    detail: NDArray[np.int64] | None = None
+
+    def _scored(self, protocol: Protocol) -> NDArray[np.int64]:
+        counts = self.counts[:, self.views.index(protocol.view)]
+        return counts if self.targeted is None or protocol.generalised else counts[self.targeted]
 
     def of(self, protocol: Protocol) -> dict[str, float]:
         """The metrics of a protocol by name, as fractions."""
-        return functional.scores(self.counts[:, self.views.index(protocol.view)], protocol)
+        return functional.scores(self._scored(protocol), protocol)
 
     def choosing(self, protocol: Protocol) -> dict[str, float]:
         """The metrics that choose a checkpoint: as `of`, but over samples whose IoU is a number; none is NaN.
 
-        A protocol may give an empty union no IoU. One such sample would make a mean NaN, and NaN chooses nothing.
+        A protocol may give an empty union no IoU. One such sample would make a mean NaN, and NaN chooses nothing. A
+        score over no samples, such as N-acc where every sample has a target, is 0.
         """
-        counts = self.counts[:, self.views.index(protocol.view)]
-        numbers = ~np.isnan(Areas(counts, protocol).iou)
-        return functional.scores(counts[numbers], protocol) if numbers.any() else dict.fromkeys(METRICS, 0.0)
+        counts = self._scored(protocol)
+        if len(counts):
+            counts = counts[~np.isnan(Areas(counts, protocol).iou)]
+        if not len(counts):
+            return dict.fromkeys(metrics_of(protocol), 0.0)
+        return {name: 0.0 if np.isnan(value) else value for name, value in functional.scores(counts, protocol).items()}
 
 
 class ReferringSegmentationTask(LightningModule):
@@ -127,13 +142,14 @@ class ReferringSegmentationTask(LightningModule):
             self.method.checkpoint_activations()
         if compile:
             self.method.compile()
-        # A checkpoint lacks the frozen tensors, which Lightning's strict loading would refuse.
+        # A checkpoint may lack the frozen tensors, which Lightning's strict loading would refuse.
         # `on_load_checkpoint` checks every other tensor.
         self.strict_loading = False
         self.counts = SampleCounts()
         self.last_image = LastImage()
         self.scored: Scored | None = None
         self.gallery: GalleryKeeper | None = None
+        self.detail: DetailCounter | None = None
         self.origin: dict[str, Any] = {}  # entries of checkpoints that describe the run; `engine.run.fit` sets them
         self.choosing = True  # whether the checkpoint that is being written was chosen by its validation score
         self.watch = LossWatch()
@@ -146,7 +162,7 @@ class ReferringSegmentationTask(LightningModule):
         self._while_testing = ExitStack()
 
     def load_frozen_weights(self) -> None:
-        """Load the base weights if the method has frozen tensors, which no checkpoint holds."""
+        """Load the base weights if the method has frozen tensors: a checkpoint lacks those of base weights."""
         if self._frozen:
             self.weights = dict(self.method.load_pretrained())
             self._frozen_sha256 = hash_tensors(self.method.state_dict(), self._frozen)
@@ -263,12 +279,17 @@ class ReferringSegmentationTask(LightningModule):
         self.counts.update(batch.indices, count(logits, batch, self.method.input_spec.image_size, views))
         if self.gallery is not None:
             self.gallery.keep(logits, batch, self.method.input_spec.image_size)
+        if self.detail is not None:
+            self.detail.add(logits, batch)
 
-    def _finish(self, views: tuple[View, ...]) -> Scored:
+    def _finish(self, views: tuple[View, ...], split: str) -> Scored:
         indices, counts = self.counts.compute()
         self.counts.reset()
         self.last_image = LastImage()
-        return Scored(indices.cpu().numpy(), counts.cpu().numpy(), views)
+        places, data = indices.cpu().numpy(), getattr(self.trainer, "datamodule", None)
+        targeted = data.targeted(getattr(data, f"{split}_dataset")) if isinstance(data, ReferringDataModule) else None
+        detail = None if self.detail is None else self.detail.gathered()
+        return Scored(places, counts.cpu().numpy(), views, None if targeted is None else targeted[places], detail)
 
     def on_validation_start(self) -> None:
         """In training, call the method's `calibrate` with the batches of val, if the method defines it."""
@@ -298,16 +319,16 @@ class ReferringSegmentationTask(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/<metric>` of the first protocol."""
-        self._log_scores("val", self._finish(self.views[:1]))
+        self._log_scores("val", self._finish(self.views[:1], "val"))
 
     def on_test_epoch_end(self) -> None:
         """Store the integers for the result, and log `test/<metric>` of the first protocol."""
-        self.scored = self._finish(self.views)
+        self.scored = self._finish(self.views, "test")
         self._log_scores("test", self.scored)
 
     def _log_scores(self, split: str, scored: Scored) -> None:
         found = scored.choosing(self.protocols[0]) if split == "val" else scored.of(self.protocols[0])
-        scores = {name: value for name, value in found.items() if name in METRICS}
+        scores = {name: value for name, value in found.items() if name in metrics_of(self.protocols[0])}
         if self.monitor not in scores:
             raise UsageError(
                 f"model.monitor: there is no metric '{self.monitor}'.{did_you_mean(self.monitor, list(scores))}"
@@ -316,6 +337,10 @@ class ReferringSegmentationTask(LightningModule):
         self.log_dict({f"{split}/{name}": value for name, value in scores.items()}, sync_dist=True)
 
     # --- checkpoints --------------------------------------------------------------------------------------------
+
+    def read_checkpoint(self, path: Path) -> dict[str, Any]:
+        """Read a checkpoint of this method, variant and options; see `read_for`."""
+        return read_for(path, self.method_name, self.variant, self.options)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remove the frozen tensors that base weights hold, and add the entry that describes the checkpoint."""

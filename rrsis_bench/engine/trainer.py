@@ -49,6 +49,7 @@ class TrainerCLI(LightningCLI):
     model: ReferringSegmentationTask
     datamodule: ReferringDataModule
     trainer: Trainer
+    detail = False  # whether a test stores the samples' detail
 
     def __init__(
         self,
@@ -244,6 +245,7 @@ def build_cli(run: ResolvedRun, training: bool = False) -> TrainerCLI:
         cli = TrainerCLI(_ordered(run.config), run.folder, run.logger, training)
     except ArgumentError as error:
         raise UsageError(_plain(str(error))) from error
+    cli.detail = run.detail
     if training and not trainable(cli.model.method.parameters()):
         _refuse_idle(cli.model.method_name, run.typed)
     return cli

@@ -68,7 +68,7 @@ class Areas:
     Attributes:
         protocol: whose conventions hold.
         truth: (N,) int64 pixels of the truth.
-        pred: (N,) int64 pixels of the prediction.
+        pred: (N,) int64 pixels of the prediction; 0 where the protocol takes it for the answer "nothing there".
         inter: (N,) int64 pixels of their intersection.
         union: (N,) int64 pixels of their union.
     """
@@ -76,6 +76,9 @@ class Areas:
     def __init__(self, counts: NDArray[Any], protocol: Protocol | str) -> None:
         self.protocol = get(protocol) if isinstance(protocol, str) else protocol
         self.truth, self.pred, self.inter = validate(counts).T
+        if self.protocol.nothing is not None:
+            something = self.pred > self.protocol.nothing
+            self.pred, self.inter = self.pred * something, self.inter * something
         self.union = self.truth + self.pred - self.inter
 
     @cached_property

@@ -5,7 +5,7 @@ Shape legend: `B` batch, `n` samples of one native size, `V` views, `h w` pixels
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -41,24 +41,44 @@ def count(logits: Tensor, batch: Batch, input_size: tuple[int, int], views: Sequ
         raise UserError("a batch without native truths cannot be scored; take it from an evaluation loader.")
     if logits.ndim != 4 or logits.shape[:2] != (len(batch), 1):
         raise UserError(f"logits must have shape ({len(batch)}, 1, h, w), not {tuple(logits.shape)}.")
+    values = logits.float()
+
+    def group(part: Tensor, truths: Tensor, size: tuple[int, int], _: Sequence[int]) -> Tensor:
+        return _count_group(part, truths, size, input_size, views)
+
+    counted = by_native_size(values, batch, group)
+    finite = values.isfinite().flatten(1).all(dim=1)
+    return torch.where(finite[:, None, None], counted, NOT_FINITE)
+
+
+def by_native_size(
+    logits: Tensor, batch: Batch, count_group: Callable[[Tensor, Tensor, tuple[int, int], Sequence[int]], Tensor]
+) -> Tensor:
+    """Count the samples of each native size together, and bring the counts back into the batch's order.
+
+    Args:
+        logits: (B, 1, h, w).
+        batch: gives the native truths and their sizes.
+        count_group: of n samples: their logits, their truths (which may be padded), their native size and their
+            positions in the batch; returns (n, ...) counts.
+
+    Returns:
+        (B, ...) counts.
+    """
+    assert batch.truths is not None
     groups: dict[tuple[int, int], list[int]] = {}
     for position, size in enumerate(batch.sizes):
         groups.setdefault(size, []).append(position)
-    values = logits.float()
     if len(groups) == 1:
-        (size,) = groups
-        counted = _count_group(values, batch.truths, size, input_size, views)
-    else:
-        blocks, order = [], []
-        for size, positions in groups.items():
-            rows = index_on(positions, logits.device)
-            part, truths = values.index_select(0, rows), batch.truths.index_select(0, rows)
-            blocks.append(_count_group(part, truths, size, input_size, views))
-            order += positions
-        back = sorted(range(len(order)), key=order.__getitem__)
-        counted = torch.cat(blocks).index_select(0, index_on(back, logits.device))
-    finite = values.isfinite().flatten(1).all(dim=1)
-    return torch.where(finite[:, None, None], counted, NOT_FINITE)
+        ((size, positions),) = groups.items()
+        return count_group(logits, batch.truths, size, positions)
+    blocks, order = [], []
+    for size, positions in groups.items():
+        rows = index_on(positions, logits.device)
+        blocks.append(count_group(logits.index_select(0, rows), batch.truths.index_select(0, rows), size, positions))
+        order += positions
+    back = sorted(range(len(order)), key=order.__getitem__)
+    return torch.cat(blocks).index_select(0, index_on(back, logits.device))
 
 
 def _count_group(
@@ -93,11 +113,17 @@ def binarise(logits: Tensor, target: tuple[int, int], input_size: tuple[int, int
         if tuple(probability.shape[-2:]) != tuple(input_size):
             probability = F.interpolate(probability, size=input_size, mode="bicubic", align_corners=True)
         return _warp(probability, target)[:, 0] > view.threshold
-    if tuple(logits.shape[-2:]) != target:
-        corners = view.upsample == "bilinear-corners"
-        logits = F.interpolate(logits, size=target, mode="bilinear", align_corners=corners)
+    logits = upsampled(logits, target, view)
     # Comparing logits keeps what the sigmoid of a tiny logit would round to 0.5; the logit of 0.5 is exactly 0.
     return logits[:, 0] > float(torch.logit(torch.tensor(view.threshold, dtype=torch.float64)))
+
+
+def upsampled(logits: Tensor, target: tuple[int, int], view: View) -> Tensor:
+    """Logits (n, 1, H, W) at the target size, by a view that upsamples logits."""
+    if tuple(logits.shape[-2:]) == target:
+        return logits
+    corners = view.upsample == "bilinear-corners"
+    return F.interpolate(logits, size=target, mode="bilinear", align_corners=corners)
 
 
 def _warp(image: Tensor, target: tuple[int, int]) -> Tensor:

@@ -1,14 +1,16 @@
-"""The one table of metrics. Scores, schema, intervals, comparisons, tables and boards all read it.
+"""The metrics. Scores, schema, intervals, comparisons, tables and boards all read their tables.
 
-A further metric is one entry of `METRICS`: its name, its title, how it follows from the integers, and where tables show
-it. Earlier results lack it until `rrsis-bench results rescore` adds it from their samples.
+`METRICS` holds those of expressions with a target, `GENERALISED` those of the generalised protocols; `metrics_of` says
+which ones a protocol has. A further metric is one entry of a table: its name, its title, how it follows from the
+integers, and where tables show it. Earlier results lack it until `rrsis-bench results rescore` adds it from their
+samples.
 
 Shape legend: `N` samples, `R` resamples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrsis_bench.metrics.areas import Areas, divide
-from rrsis_bench.metrics.protocols import Protocol
+from rrsis_bench.metrics.protocols import DEFAULT, EmptyUnion, Protocol, get
 
 Kind = Literal["mean", "ratio"]
 Place = Literal["headline", "tables", "terminal", "files"]
@@ -36,6 +38,7 @@ class Metric:
         kind: `mean`: the mean over samples of a value of each. `ratio`: a sum over samples by another.
         values: for a mean (N,) values, for a ratio (N, 2) numerators and denominators.
         shown: the first of `PLACES` that shows it; all later ones do too.
+        empty: what a ratio is where nothing is counted; None for what the protocol says of an empty union.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Metric:
     kind: Kind
     values: Callable[[Areas], NDArray[Any]]
     shown: Place = "files"
+    empty: EmptyUnion | None = None
 
     def score(self, areas: Areas) -> float:
         """Compute the metric of the samples."""
@@ -50,7 +54,7 @@ class Metric:
         if self.kind == "mean":
             return float(np.mean(values))
         numerator, denominator = values.sum(axis=0)[:, None]
-        return float(divide(numerator, denominator, areas.protocol.empty_union)[0])
+        return float(divide(numerator, denominator, self.empty or areas.protocol.empty_union)[0])
 
     def columns(self, areas: Areas) -> NDArray[np.float64]:
         """Return what the metric sums over samples: (N, 1) for a mean, (N, 2) for a ratio."""
@@ -69,7 +73,7 @@ class Metric:
         """
         if self.kind == "mean":
             return sums[:, 0] / n
-        return divide(sums[:, 0], sums[:, 1], protocol.empty_union)
+        return divide(sums[:, 0], sums[:, 1], self.empty or protocol.empty_union)
 
 
 def _precision(percent: int, shown: Place) -> Metric:
@@ -104,7 +108,51 @@ METRICS: dict[str, Metric] = {
 """By name, in the order of every table."""
 
 
-def shown(place: Place) -> list[Metric]:
-    """List the metrics that a place shows, in order."""
+def _share(hit: NDArray[np.bool_], among: NDArray[np.bool_]) -> NDArray[np.int64]:
+    return np.stack([hit & among, among], axis=1).astype(np.int64)
+
+
+GENERALISED: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("giou", "gIoU", "mean", lambda areas: areas.iou, "headline"),
+        Metric(
+            "ciou",
+            "cIoU",
+            "ratio",
+            lambda areas: np.stack([areas.inter, areas.union], axis=1) * (areas.truth > 0)[:, None],
+            "headline",
+            "nan",
+        ),
+        Metric("nacc", "N-acc", "ratio", lambda areas: _share(areas.pred == 0, areas.truth == 0), "tables", "nan"),
+        Metric("tacc", "T-acc", "ratio", lambda areas: _share(areas.pred > 0, areas.truth > 0), "tables", "nan"),
+    )
+}
+"""The metrics of the generalised protocols. gIoU is the mean IoU, 1 for a right "nothing there"; cIoU sums over samples
+with a target. N-acc is the share of samples without a target answered with nothing, T-acc that of samples with a target
+answered with something. A score over no samples is NaN."""
+
+_SAME_FORMULA = {"miou": "giou", "oiou": "ciou", "giou": "miou", "ciou": "oiou"}
+
+
+def metrics_of(protocol: Protocol | str) -> Mapping[str, Metric]:
+    """The metrics of a protocol by name, in the order of its tables."""
+    return GENERALISED if (get(protocol) if isinstance(protocol, str) else protocol).generalised else METRICS
+
+
+def monitored(metric: str, protocol: Protocol | str) -> str:
+    """The metric that chooses a checkpoint: the named one, or the protocol's own of the same formula.
+
+    Args:
+        metric: name of any metric.
+        protocol: what the checkpoint is chosen by. If it has no metric of that formula, the name stays as it is.
+    """
+    known = metrics_of(protocol)
+    other = _SAME_FORMULA.get(metric, metric)
+    return other if metric not in known and other in known else metric
+
+
+def shown(place: Place, protocol: Protocol | str = DEFAULT) -> list[Metric]:
+    """List the metrics that a place shows of a protocol, in order."""
     reach = PLACES.index(place)
-    return [metric for metric in METRICS.values() if PLACES.index(metric.shown) <= reach]
+    return [metric for metric in metrics_of(protocol).values() if PLACES.index(metric.shown) <= reach]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.areas import Areas, Counts
-from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.definitions import metrics_of
 from rrsis_bench.metrics.protocols import Protocol, get
 from rrsis_bench.nearest import resize_mask
 
@@ -26,14 +26,14 @@ def scores(counts: NDArray[Any], protocol: Protocol | str) -> dict[str, float]:
         protocol: a protocol or its name.
 
     Returns:
-        every metric of `METRICS` as a fraction 0..1 (NaN where the protocol says so), and `n` samples, `n_empty` of
+        every metric of the protocol as a fraction 0..1 (NaN where the protocol says so), and `n` samples, `n_empty` of
         which have an empty truth.
 
     Raises:
         UserError: see `Areas`.
     """
     areas = Areas(counts, protocol)
-    found: dict[str, float] = {name: metric.score(areas) for name, metric in METRICS.items()}
+    found: dict[str, float] = {name: metric.score(areas) for name, metric in metrics_of(protocol).items()}
     return {**found, "n": len(areas.truth), "n_empty": int((areas.truth == 0).sum())}
 
 

@@ -20,7 +20,7 @@ class GatheredCounts:
 
     Attributes:
         indices: (N,) int64 positions in the split, ascending.
-        counts: (N, V, 3) int64.
+        counts: (N, V, C) int64, C = 3 for areas.
     """
 
     def __init__(self, indices: Tensor, counts: Tensor) -> None:
@@ -43,8 +43,15 @@ class SampleCounts(Metric):
     indices: list[Tensor]
     counts: list[Tensor]
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, columns: int = 3, **kwargs: Any) -> None:
+        """Start empty.
+
+        Args:
+            columns: length of the last axis of the counts: 3 areas, or the columns of a sample's detail.
+            kwargs: those of `torchmetrics.Metric`.
+        """
         super().__init__(**kwargs)
+        self.columns = columns
         # Flat vectors: torchmetrics gathers vectors of different lengths, also of length 0.
         self.add_state("indices", default=[], dist_reduce_fx="cat")
         self.add_state("counts", default=[], dist_reduce_fx="cat")
@@ -54,7 +61,7 @@ class SampleCounts(Metric):
 
         Args:
             indices: (B,) int64 positions in the split.
-            counts: (B, V, 3) int64 from `counts.count`.
+            counts: (B, V, columns) int64, such as those from `counts.count`.
         """
         self.indices.append(indices.to(counts.device))
         self.counts.append(counts.flatten())
@@ -70,15 +77,15 @@ class SampleCounts(Metric):
         """Return all samples seen, each once, by ascending index.
 
         Returns:
-            indices (N,) and counts (N, V, 3), int64 on the CPU; N and V are 0 when no sample was seen.
+            indices (N,) and counts (N, V, columns), int64 on the CPU; N and V are 0 when no sample was seen.
 
         Raises:
             UserError: logits of some sample were NaN or infinite.
         """
         indices, flat = _joined(self.indices), _joined(self.counts)
         if not len(indices):
-            return GatheredCounts(indices, flat.reshape(0, 0, 3))
-        counts = flat.reshape(len(indices), -1, 3)
+            return GatheredCounts(indices, flat.reshape(0, 0, self.columns))
+        counts = flat.reshape(len(indices), -1, self.columns)
         order = torch.argsort(indices, stable=True)
         indices, counts = indices[order], counts[order]
         first = torch.ones(len(indices), dtype=torch.bool)

@@ -4,6 +4,9 @@ A protocol has two parts. Its *view* says how logits and truth become two binary
 say how the view's integers become metrics. Protocols with the same view share its integers; one pass counts all views.
 A protocol's meaning never changes under its name: another rule is another version.
 
+A protocol of generalised referring segmentation also scores expressions that fit nothing or several objects. It has
+metrics of its own (`definitions.metrics_of`), and scores only data sets that mean their empty truths.
+
 `PROTOCOLS` is the only list. A further protocol is one entry there (and, if it upsamples in a new way, a branch of
 `counts.binarise`); every method is then scored by it, and `--protocol` knows its name.
 """
@@ -50,18 +53,30 @@ class Protocol:
         view: where the integers come from.
         comparison: how Pr@X compares a sample's IoU with X.
         empty_union: IoU of a sample whose truth and prediction are both empty: 1, 0, or 0/0.
+        nothing: for a generalised protocol, the largest area in pixels of a prediction that answers "nothing there";
+            such a prediction counts as an empty mask. None for all other protocols.
     """
 
     name: str
     view: View
     comparison: Comparator
     empty_union: EmptyUnion
+    nothing: int | None = None
 
+    @property
+    def generalised(self) -> bool:
+        """Whether it scores expressions without a target, by the metrics of generalised referring segmentation."""
+        return self.nothing is not None
+
+
+NOTHING = 0
+"""Largest area in pixels of a prediction that answers "nothing there" under `generalised-v1`."""
 
 NATIVE = View("native", "native", "bilinear", 0.5)
 LAVT_480 = View("480", (480, 480), "bilinear-corners", 0.5)
 DETRIS_WARP = View("warp35", "native", "bicubic-probability", 0.35)
 RS2SAM2_1024 = View("1024", (1024, 1024), "bilinear", 0.5)
+C3VG_320 = View("320", (320, 320), "bilinear-corners", 0.5)
 
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
@@ -76,6 +91,10 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol("paper-detris-v1", DETRIS_WARP, ">", "zero"),
         # The released test script of RS2-SAM2: argmax of (1 - m, m), which is the sign of its logit 2 m - 1.
         Protocol("paper-rs2sam2-v1", RS2SAM2_1024, ">=", "zero"),
+        # The released test script of C3VG. It counts a probability of exactly 0.5 as foreground.
+        Protocol("paper-c3vg-v1", C3VG_320, ">=", "zero"),
+        # gIoU, cIoU, N-acc and T-acc as gRefCOCO defines them (Liu et al., CVPR 2023), but cIoU over targets only.
+        Protocol("generalised-v1", NATIVE, ">=", "one_if_both_empty", NOTHING),
     )
 }
 
@@ -101,18 +120,19 @@ def views(names: Iterable[str]) -> tuple[View, ...]:
     return tuple(dict.fromkeys(get(name).view for name in names))
 
 
-def expand(select_by: str | None = None, score_by: str | Sequence[str] = ALL) -> list[str]:
+def expand(select_by: str | None = None, score_by: str | Sequence[str] = ALL, generalised: bool = False) -> list[str]:
     """List the protocols of a run. A test scores by all of them; the first one chooses the checkpoint on val.
 
     Args:
         select_by: the protocol that chooses; None for the first of a `score_by` that lists names, else `native-v1`.
         score_by: `all` for every known protocol, or names. `native-v1` is added where the names lack it.
+        generalised: whether `all` covers the generalised protocols too.
 
     Raises:
         UsageError: a name is unknown, or `score_by` is neither `all` nor a list of names.
     """
     if score_by == ALL:
-        names = [DEFAULT, *PROTOCOLS]
+        names = [DEFAULT, *(name for name, one in PROTOCOLS.items() if generalised or not one.generalised)]
     elif isinstance(score_by, list | tuple) and score_by and all(isinstance(name, str) for name in score_by):
         names = [*score_by, DEFAULT]
     else:
@@ -121,6 +141,10 @@ def expand(select_by: str | None = None, score_by: str | Sequence[str] = ALL) ->
     return [get(name).name for name in dict.fromkeys((chosen, *names))]
 
 
-def of_masks() -> tuple[str, ...]:
-    """Name the protocols by which binary masks of native size can be scored; the others need logits."""
-    return tuple(name for name, protocol in PROTOCOLS.items() if protocol.view == NATIVE)
+def of_masks(generalised: bool = False) -> tuple[str, ...]:
+    """Name the protocols by which binary masks of native size can be scored; the others need logits.
+
+    Args:
+        generalised: name the generalised ones too.
+    """
+    return tuple(name for name, one in PROTOCOLS.items() if one.view == NATIVE and (generalised or not one.generalised))

@@ -21,12 +21,15 @@ TOKEN_EDGES = (5, 10, 15, 20)
 TOKEN_NAMES = ("1-5", "6-10", "11-15", "16-20", ">20")
 
 
-def groups(table: SampleTable) -> dict[str, dict[str, NDArray[np.int64]]]:
+def groups(table: SampleTable, protocol: Protocol | None = None) -> dict[str, dict[str, NDArray[np.int64]]]:
     """The rows of each part: breakdown -> part -> row numbers. Empty parts are left out.
 
-    The size is the native truth's share of the native image.
+    The size is the native truth's share of the native image. Under a generalised protocol, what is not there has none.
     """
-    size = size_bins(_shares(table))
+    shares = _shares(table)
+    size = np.asarray(size_bins(shares))
+    if protocol is not None and protocol.generalised:
+        size = np.where(shares > 0, size, -1)
     found: dict[str, dict[str, NDArray[np.int64]]] = {
         "category": _split(np.array(table.category), sorted(set(table.category) - {""})),
         "size": {name: np.flatnonzero(size == i) for i, name in enumerate(SIZE_NAMES)},
@@ -65,7 +68,7 @@ def breakdown(table: SampleTable, protocol: Protocol) -> dict[str, dict[str, dic
     counts = table.view(protocol.view.name)
     return {
         kind: {name: plain(scores(counts[rows], protocol)) for name, rows in parts.items()}
-        for kind, parts in groups(table).items()
+        for kind, parts in groups(table, protocol).items()
     }
 
 

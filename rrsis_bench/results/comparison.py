@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,10 @@ import numpy as np
 
 from rrsis_bench import terminal
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.metrics.definitions import METRICS, Metric, shown
+from rrsis_bench.metrics.definitions import Metric, metrics_of, shown
 from rrsis_bench.metrics.protocols import DEFAULT, get
 from rrsis_bench.results.breakdown import PARTS, groups
-from rrsis_bench.results.counts import run_counts
+from rrsis_bench.results.counts import run_counts, scored_by
 from rrsis_bench.results.samples import SampleTable, read_samples
 from rrsis_bench.run.folder import RESULT, RunFolder
 from rrsis_bench.stats.bootstrap import LEVEL, RESAMPLES, SEED
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 TOO_FEW = "too few photographs"
+FEWEST_IN_PART = 10
+"""The least number of photographs of a part of the split that is tested; below, a part is too few to tell."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def load(path: Path, protocol: str = DEFAULT) -> MethodRuns:
     for file in files:
         folder = RunFolder(file.parent)
         result = folder.result()
-        samples = read_samples(folder, result["samples_sha256"])
+        samples = scored_by(read_samples(folder, result["samples_sha256"]), protocol, result["dataset"])
         table = table or samples
         method, dataset = result["method"], result["dataset"]
         key = (f"{method['name']}@{method['variant']}", dataset["name"], dataset["split"])
@@ -112,15 +114,15 @@ def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAM
         UsageError: see `load`; or the protocol is unknown.
         UserError: the runs have different samples, or a result fails its checks.
     """
-    get(protocol)
+    rules = get(protocol)
     here, there = load(a, protocol), load(b, protocol)
     if (here.dataset, here.split) != (there.dataset, there.split):
         raise UserError(
             f"{a} is on {here.dataset} {here.split}, {b} on {there.dataset} {there.split}: only results on the same "
             "samples can be compared."
         )
-    overall = compare(here.runs, there.runs, METRICS, resamples)
-    parts = groups(here.table)
+    overall = compare(here.runs, there.runs, metrics_of(protocol), resamples)
+    parts = groups(here.table, rules)
     by = {kind: _by(here.runs, there.runs, parts[kind], resamples) for kind in PARTS}
     return {
         "a": _who(here),
@@ -131,7 +133,7 @@ def comparison(a: Path, b: Path, protocol: str = DEFAULT, resamples: int = RESAM
         "n_samples": len(here.table),
         "n_images": len(set(here.table.image_id)),
         "bootstrap": {"unit": "image", "resamples": resamples, "seed": SEED, "level": LEVEL},
-        "test": {"unit": "image", "fewest": FEWEST, "exact_up_to": EXACT_UP_TO},
+        "test": {"unit": "image", "fewest": FEWEST, "fewest_in_part": FEWEST_IN_PART, "exact_up_to": EXACT_UP_TO},
         "overall": {metric: _plain(value) for metric, value in overall.items()},
         "by": by,
     }
@@ -145,11 +147,13 @@ def _by(
     a: Sequence[RunCounts], b: Sequence[RunCounts], parts: Mapping[str, Any], resamples: int
 ) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    names = [metric.name for metric in shown("headline")]
+    names = [metric.name for metric in shown("headline", a[0].protocol)]
     raw: dict[str, dict[str, float]] = {name: {} for name in names}
     for part, rows in parts.items():
         index = np.asarray(rows)
         differences = compare([run.rows(index) for run in a], [run.rows(index) for run in b], names, resamples)
+        if len({a[0].image_id[row] for row in index}) < FEWEST_IN_PART:
+            differences = {name: replace(value, interval=None, p=None) for name, value in differences.items()}
         found[part] = {"n": len(index), **{metric: _plain(value) for metric, value in differences.items()}}
         for metric, value in differences.items():
             if value.p is not None:
@@ -178,9 +182,9 @@ def show(found: Mapping[str, Any]) -> None:
     for title in ("metric", "A", "B", "A - B", "95 %", "p"):
         table.add_column(title, justify="left" if title == "metric" else "right")
     for metric, value in found["overall"].items():
-        table.add_row(METRICS[metric].title, *_cells(value), _p(value["p"]))
+        table.add_row(metrics_of(found["protocol"])[metric].title, *_cells(value), _p(value["p"]))
     terminal.show(table)
-    headline = shown("headline")
+    headline = shown("headline", found["protocol"])
     for kind, parts in found["by"].items():
         if terminal.fits(whole := _by_part(kind, parts, headline)):
             terminal.show(whole)
@@ -190,7 +194,8 @@ def show(found: Mapping[str, Any]) -> None:
     terminal.say(
         "* in the tables by part: Holm-adjusted p of that breakdown is below 0.05. p: two-sided, paired by photograph, "
         f"exact for {EXACT_UP_TO} or fewer, else from {found['bootstrap']['resamples']:,} resamples.\n"
-        f"{TOO_FEW}: with fewer than {FEWEST}, chance alone could explain any difference."
+        f"{TOO_FEW}: a part of fewer than {FEWEST_IN_PART} is too few to tell. With fewer than {FEWEST}, chance alone "
+        "could explain any difference."
     )
 
 
@@ -203,7 +208,7 @@ def _by_part(kind: str, parts: Mapping[str, Any], metrics: Sequence[Metric]) -> 
         table.add_column(title, justify="left" if title == kind else "right")
     for part, entry in parts.items():
         values = [entry[metric.name] for metric in metrics]
-        cells = [cell for value in values for cell in _cells(value, value["p_holm"])]
+        cells = [cell for value in values for cell in _cells(value, value["p_holm"], FEWEST_IN_PART)]
         table.add_row(part, str(entry["n"]), *cells)
     return table
 
@@ -212,8 +217,8 @@ def _named(entry: Mapping[str, Any]) -> str:
     return f"{entry['name']} ({entry['folder']}, {entry['seeds']} seed{'s' if entry['seeds'] > 1 else ''})"
 
 
-def _cells(value: Mapping[str, Any], p_holm: float | None = None) -> list[str]:
-    interval = TOO_FEW if value["n_images"] < FEWEST else ""
+def _cells(value: Mapping[str, Any], p_holm: float | None = None, fewest: int = FEWEST) -> list[str]:
+    interval = TOO_FEW if value["n_images"] < fewest else ""
     if value["interval"] is not None:
         interval = "{:+.2f} {:+.2f}".format(*(100 * x for x in value["interval"]))
     star = "*" if p_holm is not None and p_holm < 1 - LEVEL else ""

@@ -8,7 +8,7 @@ need logits or probabilities: `paper-lavt480-v1` resizes the *logits* to 480 x 4
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,14 +99,18 @@ def score_predictions(
     if folder.is_finished and not overwrite:
         raise UsageError(f"{folder} already holds a result; pass --overwrite, or another --seed or --out.")
     folder.prove_writable()
+    if configured.get("leave_out"):
+        raise UsageError("predictions of another framework are scored on the whole split; leave data.leave_out out.")
     located = locate(configured)
     path = ensure_manifest(located)
     manifest = Manifest.open(path, split, located.empty_truth)
     if not len(manifest):
         raise MissingResourceError(f"data set '{dataset}' in {located.root} has no sample in split '{split}'.")
     pairs = list(manifest)
-    n_skipped = manifest.n_empty if located.empty_truth == "skip" else 0
-    unscored = {pair.sample_id for pair in Manifest.open(path, split, "keep") if pair.empty} if n_skipped else set()
+    n_skipped = 0 if located.empty_truth == "keep" else manifest.n_empty
+    skips = n_skipped and located.empty_truth == "skip"
+    unscored = {pair.sample_id for pair in Manifest.open(path, split, "keep") if pair.empty} if skips else set()
+    protocols = of_masks(located.empty_truth == "no-target")
     counts = count_predictions(predictions, pairs, unscored)
     table = SampleTable.build(
         sample_id=[pair.sample_id for pair in pairs],
@@ -125,8 +129,9 @@ def score_predictions(
         "synthetic": configured.get("generator") is not None,
         "content_hash": manifest.content_hash(located.root),
         "n_skipped": empty_truth.skipped(n_skipped),
+        **empty_truth.stated(located.empty_truth),
     }
-    text = _config_text(predictions, dataset, split, external)
+    text = _config_text(predictions, dataset, split, external, protocols)
     costs = {"parameters": external.parameters, "trainable_parameters": external.trainable_parameters}
     result = record.build_result(
         kind="smoke" if is_synthetic(block) else "external",
@@ -139,7 +144,7 @@ def score_predictions(
         },
         dataset=block,
         samples=table,
-        protocols=of_masks(),
+        protocols=protocols,
         selected_on=external.selected_on,
         training={"seed": external.seed},
         efficiency=costs if any(value is not None for value in costs.values()) else None,
@@ -151,13 +156,15 @@ def score_predictions(
 
 def left_out() -> list[str]:
     """Names of the protocols by which predictions of another framework cannot be scored."""
-    return [name for name in PROTOCOLS if name not in of_masks()]
+    return [name for name in PROTOCOLS if name not in of_masks(generalised=True)]
 
 
-def _config_text(predictions: Predictions, dataset: str, split: str, external: External) -> str:
+def _config_text(
+    predictions: Predictions, dataset: str, split: str, external: External, protocols: Sequence[str]
+) -> str:
     source = "in memory" if isinstance(predictions, Mapping) else Path(predictions).name
     content = {
-        "scored": {"predictions": source, "protocols": list(of_masks()), "left_out": left_out()},
+        "scored": {"predictions": source, "protocols": list(protocols), "left_out": left_out()},
         "data": {"dataset": dataset, "split": split},
         "model": {"method": external.method, "variant": external.variant, "seed": external.seed},
     }

@@ -21,7 +21,7 @@ from rrsis_bench.errors import UserError
 from rrsis_bench.files import json_text
 from rrsis_bench.metrics.protocols import NATIVE
 from rrsis_bench.results.samples import SampleTable, read_samples
-from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.folder import EXAMPLES, RunFolder
 
 SCENES = Path(__file__).with_name("gallery_tiny.json")
 FORMAT = 1
@@ -98,11 +98,7 @@ def read(folder: RunFolder, dataset: Mapping[str, Any], table: SampleTable | Non
     known = bundled()
     if not path.is_file() or dataset.get("content_hash") != known.content_hash:
         return {}
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-        predictions = {str(key): str(value) for key, value in loaded["predictions"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged: {error}. Test the run again, or remove the file.") from error
+    predictions = _predictions(path)
     table = read_samples(folder) if table is None else table
     rows = dict(zip(table.sample_id, table.view(NATIVE.name).tolist(), strict=True))
     shown = {}
@@ -118,6 +114,24 @@ def read(folder: RunFolder, dataset: Mapping[str, Any], table: SampleTable | Non
             )
         shown[scene.sample_id] = counts
     return shown
+
+
+def read_examples(folder: RunFolder) -> dict[str, str]:
+    """Sample id -> COCO RLE counts of the predictions that `test --detail` saved; empty if there are none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder.path / EXAMPLES
+    return _predictions(path) if path.is_file() else {}
+
+
+def _predictions(path: Path) -> dict[str, str]:
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+        return {str(key): str(value) for key, value in loaded["predictions"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {error}. Test the run again, or remove the file.") from error
 
 
 def _mask(counts: str, size: tuple[int, int], path: Path) -> NDArray[np.bool_]:

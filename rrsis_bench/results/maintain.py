@@ -17,6 +17,7 @@ from typing import Any
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.files import json_text, prove_writable, write_together
 from rrsis_bench.results import gallery, record
+from rrsis_bench.results.detail import read_detail
 from rrsis_bench.results.provenance import sha256_text
 from rrsis_bench.results.samples import SampleTable, encode, read_samples
 from rrsis_bench.results.schema import violations
@@ -52,9 +53,13 @@ def check(path: Path) -> list[str]:
         return found
     try:
         table = read_samples(folder, result["samples_sha256"])
-        again = record.score_block(table, result["protocols"])
+        again = record.score_block(table, result["protocols"], result["dataset"])
+        if "detail" in result:
+            read_detail(folder, result, table)
     except UserError as error:
         return [str(error)]
+    if ("detail" in result) != (result["schema"] == seal.DETAIL_VERSION):
+        found.append(f"{path} has schema version {result['schema']}, which does not fit its detail.")
     if (table.unit == "tokens") != (result["schema"] == 1):
         found.append(f"{path} has schema version {result['schema']}, but its samples count {table.unit}.")
     sizes = (len(table), len(set(table.image_id)))
@@ -118,10 +123,10 @@ def rescored(path: Path, upgrader: Upgrader | None = None) -> Rescored:
     """
     result = seal.read(path)
     table = read_samples(RunFolder(path.parent), result["samples_sha256"])
-    again = record.score_block(table, result["protocols"])
+    again = record.score_block(table, result["protocols"], result["dataset"])
     same = difference(result["metrics"], _plain(again)) is None
     scored = result if same else seal.sealed({**result, "metrics": again})
-    if result["schema"] == seal.SCHEMA_VERSION:
+    if result["schema"] != 1:
         return Rescored(result, scored, table)
     try:
         return Rescored(result, *(upgrader or Upgrader()).upgraded(scored, table, RunFolder(path.parent)))
@@ -243,7 +248,10 @@ def export(run: Path, to: Path) -> Path:
     if (cleaned.get("provenance") or {}).get("config_sha256") is not None:
         cleaned["provenance"]["config_sha256"] = sha256_text(config)
     pictures = gallery.text_of(gallery.read(source, dataset, table))
-    record.write_run(target, {**cleaned, "metrics": result["metrics"]}, table, config, pictures, mark=False)
+    detail = read_detail(source, result, table) if "detail" in result else None
+    shown = None if detail is None else gallery.text_of(gallery.read_examples(source))
+    whole = {**cleaned, "metrics": result["metrics"]}
+    record.write_run(target, whole, table, config, pictures, mark=False, detail=detail, examples=shown)
     return target.path
 
 

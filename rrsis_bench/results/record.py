@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from rrsis_bench.metrics import protocols as rules
-from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.definitions import metrics_of, monitored
 from rrsis_bench.metrics.functional import scores
+from rrsis_bench.results import detail as detail_file
 from rrsis_bench.results import samples as table_file
 from rrsis_bench.results.breakdown import breakdown, plain
+from rrsis_bench.results.counts import scored_by
+from rrsis_bench.results.detail import Detail
 from rrsis_bench.results.samples import SampleTable
-from rrsis_bench.run.folder import RunFolder
-from rrsis_bench.run.seal import SCHEMA_VERSION, Result, check_kind, is_synthetic, sealed
+from rrsis_bench.run.folder import DETAIL, EXAMPLES, GALLERY, RunFolder
+from rrsis_bench.run.seal import DETAIL_VERSION, SCHEMA_VERSION, Result, check_kind, is_synthetic, sealed
 from rrsis_bench.stats import bootstrap
 
 
@@ -28,13 +32,15 @@ def language_control(table: SampleTable, permuted: SampleTable, protocol: str = 
 
     Returns:
         `protocol`, `n`, `miou` and `oiou` with permuted expressions, and `miou_ratio` and `oiou_ratio`: these scores
-        over the true ones (None if the true score is 0 or NaN).
+        over the true ones (None if the true score is 0 or NaN). A generalised protocol's gIoU and cIoU stand in place
+        of mIoU and oIoU, whose formulas they share.
     """
     view = rules.get(protocol).view.name
     true, control = (scores(part.view(view), protocol) for part in (table, permuted))
     block: dict[str, Any] = {"protocol": protocol, "n": int(control["n"])}
     for name in ("miou", "oiou"):
-        block |= plain({name: control[name], f"{name}_ratio": _ratio(control[name], true[name])})
+        own = monitored(name, protocol)
+        block |= plain({name: control[own], f"{name}_ratio": _ratio(control[own], true[own])})
     return block
 
 
@@ -42,19 +48,35 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.nan
 
 
-def score_block(table: SampleTable, protocols: Iterable[str]) -> dict[str, Any]:
+def score_block(
+    table: SampleTable, protocols: Iterable[str], dataset: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """The `metrics` block: protocol -> metric -> value and interval, `n`, `n_empty`, and the breakdowns `by`.
 
     A value that is NaN becomes None. An interval that cannot be computed is None.
+
+    Args:
+        table: the samples.
+        protocols: names of the protocols.
+        dataset: the result's `dataset` block; it says which protocols score samples without a target.
     """
     names = list(dict.fromkeys(protocols))
+    block: dict[str, Any] = dict.fromkeys(names)
+    for generalised in (False, True):
+        of_kind = [name for name in names if rules.get(name).generalised == generalised]
+        if of_kind:
+            block |= _scored(scored_by(table, of_kind[0], dataset), of_kind)
+    return block
+
+
+def _scored(table: SampleTable, names: Sequence[str]) -> dict[str, Any]:
     counts = {name: table.view(rules.get(name).view.name) for name in names}
     spread = bootstrap.intervals(counts, table.image_id)
     block: dict[str, Any] = {}
     for name in names:
         values = plain(scores(counts[name], name))
         entry: dict[str, Any] = {"n": values["n"], "n_empty": values["n_empty"]}
-        for metric in METRICS:
+        for metric in metrics_of(name):
             interval = spread[name][metric]
             entry[metric] = {"value": values[metric], "interval": None if interval is None else list(interval)}
         entry["by"] = breakdown(table, rules.get(name))
@@ -76,6 +98,7 @@ def build_result(
     language_control: Mapping[str, Any] | None = None,
     no_language_control: str | None = None,
     provenance: Mapping[str, Any] | None = None,
+    detail: Mapping[str, Any] | None = None,
 ) -> Result:
     """Make a result from the integers of a split.
 
@@ -95,6 +118,7 @@ def build_result(
         language_control: what the function `language_control` returned; None if there is none.
         no_language_control: why the language control could not be made, if it could not.
         provenance: what `provenance.provenance` returned.
+        detail: the block `detail`; None if the samples were scored without detail.
 
     Returns:
         the result with its checksum.
@@ -105,7 +129,7 @@ def build_result(
     check_kind(kind, dataset)
     names = list(dict.fromkeys(protocols))
     result: Result = {
-        "schema": SCHEMA_VERSION,
+        "schema": SCHEMA_VERSION if detail is None else DETAIL_VERSION,
         "kind": kind,
         "status": status,
         "method": dict(method),
@@ -118,7 +142,7 @@ def build_result(
         },
         "protocols": names,
         "selected_on": selected_on,
-        "metrics": score_block(samples, names),
+        "metrics": score_block(samples, names, dataset),
         "bootstrap": {
             "unit": "image",
             "resamples": bootstrap.RESAMPLES,
@@ -131,6 +155,7 @@ def build_result(
         "efficiency": _optional(efficiency),
         "provenance": dict(provenance or {}),
         **({} if no_language_control is None else {"no_language_control": no_language_control}),
+        **({} if detail is None else {"detail": dict(detail)}),
     }
     return sealed(result)
 
@@ -151,6 +176,11 @@ def write_run(
     config_yaml: str,
     gallery: str | None = None,
     mark: bool = True,
+    detail: Detail | None = None,
+    examples: str | None = None,
 ) -> None:
     """Write the files of a run; see `RunFolder.write_result`."""
-    folder.write_result(dict(result), table_file.encode(samples), config_yaml, gallery, mark)
+    table = None if detail is None else detail_file.encode(detail)
+    further = {GALLERY: gallery, DETAIL: table, EXAMPLES: examples}
+    known = {name: content for name, content in further.items() if content is not None}
+    folder.write_result(dict(result), table_file.encode(samples), config_yaml, known, mark)

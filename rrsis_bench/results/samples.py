@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from rrsis_bench.data.wording import count_words, names_position, names_relation
 from rrsis_bench.errors import UserError, did_you_mean
+from rrsis_bench.files import gzipped
 from rrsis_bench.metrics.areas import Counts
 from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS, views
 from rrsis_bench.run.folder import RunFolder
@@ -124,6 +124,12 @@ class SampleTable:
         counts: Counts = self.counts[:, self.views.index(name)]
         return counts
 
+    def rows(self, index: NDArray[np.int64]) -> SampleTable:
+        """The table of some rows (M,), in ascending order."""
+        names: dict[str, Any] = {name: tuple(getattr(self, name)[i] for i in index) for name in _IDENTITY}
+        arrays = ("lengths", "height", "width", "position", "relation", "counts")
+        return replace(self, **names, **{name: getattr(self, name)[index] for name in arrays})
+
 
 def _area_columns(view: str) -> list[str]:
     return [name if view == NATIVE.name else f"{name}@{view}" for name in _AREAS]
@@ -133,21 +139,23 @@ def text(table: SampleTable) -> str:
     """The table as CSV."""
     stream = io.StringIO(newline="")
     names = (*table.sample_id, *table.image_id, *table.category)
-    # Python 3.11's writer leaves a carriage return bare, and its reader then takes it for the end of the row.
-    bare = any("\r" in name for name in names)
-    writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL)
+    writer = csv.writer(stream, lineterminator="\n", quoting=quoting(names))
     areas = [column for view in table.views for column in _area_columns(view)]
     writer.writerow([*_IDENTITY, f"n_{table.unit}", *_SIZES, *areas, *_WORDING])
     writer.writerows(_rows(table))
     return stream.getvalue()
 
 
+def quoting(names: Iterable[str]) -> Literal[0, 2]:
+    """How the writer of CSV quotes these names, so that its reader finds them again."""
+    # Python 3.11's writer leaves a carriage return bare, and its reader then takes it for the end of the row.
+    bare = any("\r" in name for name in names)
+    return csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
+
+
 def encode(table: SampleTable) -> bytes:
     """The bytes of `samples.csv.gz`, which depend on the table alone: the file holds no time and no name."""
-    buffer = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=9, mtime=0) as stream:
-        stream.write(text(table).encode("utf-8"))
-    return buffer.getvalue()
+    return gzipped(text(table))
 
 
 def _rows(table: SampleTable) -> Iterator[list[str | int]]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.definitions import GENERALISED, METRICS
+from rrsis_bench.metrics.protocols import PROTOCOLS
 
 SCHEMA = Path(__file__).with_name("schema.json")
 
@@ -15,10 +16,15 @@ SCHEMA = Path(__file__).with_name("schema.json")
 def schema() -> dict[str, Any]:
     """Read `schema.json`, and require the metrics that a result must hold under each protocol."""
     found: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    scores = found["$defs"]["scores"]
-    scores["properties"] |= dict.fromkeys(METRICS, scores["additionalProperties"])
-    scores["required"] += METRICS
-    scores["additionalProperties"] = False
+    text = json.dumps(found["$defs"]["scores"])
+    found["$defs"]["generalised"] = json.loads(text.replace('"miou"', '"giou"').replace('"oiou"', '"ciou"'))
+    for block, metrics in (("scores", METRICS), ("generalised", GENERALISED)):
+        scores = found["$defs"][block]
+        scores["properties"] |= dict.fromkeys(metrics, scores["additionalProperties"])
+        scores["required"] += metrics
+        scores["additionalProperties"] = False
+    own = {name: {"$ref": "#/$defs/generalised"} for name, one in PROTOCOLS.items() if one.generalised}
+    found["properties"]["metrics"]["properties"] = own
     return found
 
 

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rrsis_bench.config import Config, load_yaml
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.files import json_text, prove_writable, write_text, write_together
+from rrsis_bench.files import json_text, prove_writable, unpacked, write_text, write_together
 from rrsis_bench.paths import runs_root
 from rrsis_bench.run import lock as locks
 from rrsis_bench.run import seal
 from rrsis_bench.run.state import State
 
-RESULT, SAMPLES, CONFIG = "result.json", "samples.csv.gz", "config.yaml"
-METRICS, GALLERY, MARK = "metrics.csv", "gallery.json", ".rrsis_run.json"
+RESULT, SAMPLES, DETAIL, CONFIG = "result.json", "samples.csv.gz", "detail.csv.gz", "config.yaml"
+METRICS, GALLERY, EXAMPLES, MARK = "metrics.csv", "gallery.json", "examples.json", ".rrsis_run.json"
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 STATE, LOG, JOB = "cell.json", "cell.log", "cell.job"
 _BOOKKEEPING = (STATE, LOG, JOB, locks.FILE, locks.GUARD, locks.SEEN)
@@ -63,6 +62,11 @@ class RunFolder:
     def samples_path(self) -> Path:
         """`samples.csv.gz`."""
         return self.path / SAMPLES
+
+    @property
+    def detail_path(self) -> Path:
+        """`detail.csv.gz`, which only `test --detail` writes."""
+        return self.path / DETAIL
 
     @property
     def config_path(self) -> Path:
@@ -159,26 +163,20 @@ class RunFolder:
             UserError: the table is missing, truncated, or not the one that the result was made from.
         """
         stated = self.result()["samples_sha256"] if sha256 is None else sha256
-        content = self._unpacked_samples()
-        if hashlib.sha256(content).hexdigest() != stated:
-            raise UserError(
-                f"{self.samples_path} is not the file that {self.result_path} was made from. Test the run again."
-            )
-        return content.decode("utf-8")
+        return self._table(self.samples_path, stated)
 
-    def _unpacked_samples(self) -> bytes:
-        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # with the header and checksum of gzip
+    def detail(self, sha256: str) -> str:
+        """The table of the samples' detail as CSV, checked as `samples` checks its table."""
+        return self._table(self.detail_path, sha256)
+
+    def _table(self, path: Path, sha256: str) -> str:
         try:
-            content = unpacker.decompress(self.samples_path.read_bytes(), LARGEST_SAMPLES)
-            if unpacker.unconsumed_tail:
-                raise OSError(f"it unpacks to more than {LARGEST_SAMPLES:,} bytes, which no table of samples does")
-            if not unpacker.eof:
-                raise OSError("it is truncated")
-        except (OSError, zlib.error) as error:
-            raise UserError(
-                f"cannot read {self.samples_path}: {error}. Test the run again, or restore the file."
-            ) from error
-        return content
+            content = unpacked(path, LARGEST_SAMPLES)
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error}. Test the run again, or restore the file.") from error
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise UserError(f"{path} is not the file that {self.result_path} was made from. Test the run again.")
+        return content.decode("utf-8")
 
     def checkpoint(self) -> Path:
         """The checkpoint to score and predict with: `best.ckpt`, or `last.ckpt` if the run has no best one.
@@ -220,7 +218,7 @@ class RunFolder:
 
     def written(self) -> list[str]:
         """Names of the run's files that exist, for messages."""
-        names = (RESULT, SAMPLES, CONFIG, f"{CHECKPOINTS}/", METRICS)
+        names = (RESULT, SAMPLES, DETAIL, CONFIG, f"{CHECKPOINTS}/", METRICS)
         return [name for name in names if (self.path / name).exists()]
 
     # --- writing ------------------------------------------------------------------------------------------------
@@ -280,15 +278,17 @@ class RunFolder:
         prove_writable(self.samples_path, self.config_path, self.result_path)
 
     def write_result(
-        self, result: seal.Result, samples: bytes, config: str, gallery: str | None = None, mark: bool = True
+        self, result: seal.Result, samples: bytes, config: str, further: Mapping[str, bytes | str], mark: bool = True
     ) -> None:
         """Write a run's files together. The result comes last: a folder with a result holds the others.
+
+        Further files of an earlier result, which the new one does not have, are removed.
 
         Args:
             result: the result; `seal` adds its checksum.
             samples: bytes of `samples.csv.gz`.
             config: text of `config.yaml`.
-            gallery: text of `gallery.json`; None for a data set without a gallery.
+            further: name -> content of the files that only some runs have: `gallery.json`, and those of `--detail`.
             mark: mark the folder as ours, as `claim` does.
 
         Raises:
@@ -296,8 +296,11 @@ class RunFolder:
         """
         files: dict[Path, bytes | str] = {self.path / MARK: _mark()} if mark else {}
         files |= {self.samples_path: samples, self.config_path: config}
-        files |= {} if gallery is None else {self.gallery_path: gallery}
+        files |= {self.path / name: content for name, content in further.items()}
         write_together({**files, self.result_path: seal.text_of(result)})
+        for name in (DETAIL, EXAMPLES):
+            if name not in further:
+                (self.path / name).unlink(missing_ok=True)
 
     def keep_metrics(self) -> None:
         """Rename `metrics.csv` before a run continues, since the logger would overwrite it."""

@@ -29,6 +29,7 @@ class RunRequest:
         run: a run folder whose saved configuration takes the place of the names' configuration.
         out: the run folder to write; None for the usual one.
         logger: a further logger (`wandb`), or None.
+        detail: store the samples' detail, too, when the run is scored on test.
     """
 
     method: str | None = None
@@ -43,6 +44,7 @@ class RunRequest:
     run: Path | None = None
     out: Path | None = None
     logger: str | None = None
+    detail: bool = False
 
     def choice_words(self) -> list[str]:
         """The command line's words for all fields but `values`."""
@@ -50,6 +52,7 @@ class RunRequest:
         for name in (*NAMES, "seed", "run", "out", "logger"):
             value = getattr(self, name)
             words += [] if value is None else [f"--{name}", str(value)]
+        words += ["--detail"] * self.detail
         return words + [word for file in self.files for word in ("--config", str(file))]
 
     def value_words(self) -> list[str]:

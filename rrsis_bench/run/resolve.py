@@ -25,9 +25,11 @@ from typing import Any
 
 from rrsis_bench import config
 from rrsis_bench.config import Config, flat, merge
+from rrsis_bench.data.empty_truth import REASON
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.kinds import TEXT, shown
 from rrsis_bench.metrics import protocols
+from rrsis_bench.metrics.definitions import monitored
 from rrsis_bench.metrics.protocols import DEFAULT
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import NAMES, RunRequest
@@ -53,6 +55,7 @@ class ResolvedRun:
         logger: a further logger (`wandb`), or None.
         notes: sentences that name values of the user's files which a typed preset replaces.
         typed: dotted keys of the values that the user typed.
+        detail: store the samples' detail when the run is scored on test.
     """
 
     config: Config
@@ -60,6 +63,7 @@ class ResolvedRun:
     logger: str | None = None
     notes: tuple[str, ...] = ()
     typed: tuple[str, ...] = ()
+    detail: bool = False
 
     @property
     def zero_shot(self) -> bool:
@@ -103,7 +107,11 @@ def resolve(request: RunRequest) -> ResolvedRun:
     if request.seed is not None:
         merged = merge(merged, {"seed_everything": request.seed})
     model = merged["model"]
-    model["protocols"] = protocols.expand(model.pop("select_by", None), model.pop("score_by", protocols.ALL))
+    generalised = merged["data"].get(REASON) == "no-target"
+    listed = protocols.expand(model.pop("select_by", None), model.pop("score_by", protocols.ALL), generalised)
+    model["protocols"] = listed
+    if isinstance(model.get("monitor"), str):
+        model["monitor"] = monitored(model["monitor"], listed[0])
     merged = _seeded_data(
         merged, lower if request.run is not None else {}, [*(content for _, content in files), values]
     )
@@ -111,7 +119,7 @@ def resolve(request: RunRequest) -> ResolvedRun:
     keys = tuple(flat(values))
     check_effect(merged, keys)
     folder = RunFolder(request.out) if request.out is not None else _usual_folder(request, merged)
-    return ResolvedRun(merged, folder, request.logger, tuple(notes), keys)
+    return ResolvedRun(merged, folder, request.logger, tuple(notes), keys, request.detail)
 
 
 def nested(values: Mapping[str, Any]) -> Config:

@@ -14,7 +14,9 @@ from rrsis_bench.files import json_text
 from rrsis_bench.metrics import protocols as rules
 
 SCHEMA_VERSION = 2
-READABLE = (1, 2)
+DETAIL_VERSION = 3
+"""Version of the results of `test --detail`: version 2 with the block `detail`."""
+READABLE = (1, 2, 3)
 """Schema versions that this suite reads. Version 1 counts an expression in tokens of the method's own tokenizer."""
 
 KINDS = ("retrained", "official-weights", "zero-shot", "external", "smoke")
@@ -98,7 +100,7 @@ def read(path: Path | str, brief: bool = False) -> Result:
     if not isinstance(loaded, dict) or "sha256" not in loaded:
         raise UserError(f"{path} is not a result of this suite. {remedy}")
     if loaded.get("schema") not in READABLE:
-        raise UserError(f"{path} has schema version {loaded.get('schema')}, not {SCHEMA_VERSION}. {remedy}")
+        raise UserError(f"{path} has schema version {loaded.get('schema')}, not {DETAIL_VERSION}. {remedy}")
     try:
         whole = known or _as_written(text, loaded["sha256"]) or sealed(loaded)["sha256"] == loaded["sha256"]
     except UserError as error:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from rrsis_bench.config import Config, flat
 from rrsis_bench.data.catalogue import GENERATOR
+from rrsis_bench.data.empty_truth import RULES
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.kinds import (
@@ -32,7 +33,7 @@ from rrsis_bench.kinds import (
     shown,
     whole,
 )  # fmt: skip
-from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.definitions import GENERALISED, METRICS
 
 SHARE = above(0, 1)
 BATCHES = Kind(
@@ -75,7 +76,7 @@ KINDS: Mapping[str, Kind] = {
     "model.schedule.gamma": above(0),
     "model.loss_weights": mapped(item=number(0)) | NULL,
     "model.protocols": listed(TEXT),
-    "model.monitor": one_of(*METRICS),
+    "model.monitor": one_of(*METRICS, *GENERALISED),
     "model.compile": SWITCH,
     "model.channels_last": SWITCH,
     "model.activation_checkpointing": SWITCH,
@@ -95,8 +96,9 @@ KINDS: Mapping[str, Kind] = {
     "data.permute_expressions": SWITCH,
     "data.limit": mapped(*SPLITS, item=whole(1)) | NULL,
     "data.select_on": one_of("val", "test"),
-    "data.empty_truth": one_of("skip", "keep") | NULL,
+    "data.empty_truth": one_of(*RULES) | NULL,
     "data.expressions_per_image": whole(2) | NULL,
+    "data.leave_out": TEXT | NULL,
     "data.cache": TEXT | NULL,
     "data.cache_gb": above(0),
     "data.control_samples": whole(1) | one_of("full", "none") | NULL,

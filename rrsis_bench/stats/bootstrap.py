@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrsis_bench.metrics.areas import Areas, Counts
-from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.definitions import metrics_of
 from rrsis_bench.stats.exact import sums_by_cluster
 
 RESAMPLES = 10_000
@@ -79,9 +79,9 @@ def intervals(
         protocol name -> metric -> (low, high); None where there is no interval: fewer than two images, or a NaN.
     """
     if len(set(clusters)) < 2:
-        return {name: dict.fromkeys(METRICS) for name in counts}
+        return {name: dict.fromkeys(metrics_of(name)) for name in counts}
     areas = {name: Areas(rows, name) for name, rows in counts.items()}
-    wanted = [(name, metric) for name in areas for metric in METRICS.values()]
+    wanted = [(name, metric) for name in areas for metric in metrics_of(name).values()]
     spread = resample([metric.columns(areas[name]) for name, metric in wanted], clusters, resamples, seed)
     found: dict[str, dict[str, Interval]] = {name: {} for name in counts}
     for (name, metric), (sums, drawn) in zip(wanted, spread, strict=True):

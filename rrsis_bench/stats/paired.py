@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.areas import Areas, Counts
-from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.definitions import METRICS, metrics_of
 from rrsis_bench.metrics.protocols import DEFAULT, get
 from rrsis_bench.stats.bootstrap import RESAMPLES, SEED, Interval, percentile_interval, resample
 from rrsis_bench.stats.exact import EXACT_UP_TO, FEWEST, TIE, exact_p, sums_by_cluster
@@ -111,7 +111,7 @@ def why_not_paired(first: RunCounts, second: RunCounts) -> str | None:
 def means(runs: Sequence[RunCounts], metrics: Iterable[str]) -> dict[str, float]:
     """Compute a method's values: metric -> mean over its seeds (NaN where the protocol says so)."""
     areas = [run.areas for run in runs]
-    return {name: float(np.mean([METRICS[name].score(each) for each in areas])) for name in metrics}
+    return {name: float(np.mean([metrics_of(each.protocol)[name].score(each) for each in areas])) for name in metrics}
 
 
 def resampled(
@@ -140,7 +140,7 @@ def resampled(
         spread = iter(resample(blocks, entries[0][0].image_id, resamples, seed))
         for number, name, columns in wanted:
             rule = get(entries[number][0].protocol)
-            values = [METRICS[name].of_sums(*next(spread), rule) for _ in columns]
+            values = [metrics_of(rule)[name].of_sums(*next(spread), rule) for _ in columns]
             found[name][number] = np.mean(values, axis=0)
     return found
 
@@ -148,10 +148,11 @@ def resampled(
 def _columns(runs: Sequence[RunCounts], metrics: Sequence[str]) -> dict[str, list[NDArray[np.float64]]]:
     """List what each metric of an entry sums over samples, (N, K) for each seed."""
     areas = [run.areas for run in runs]
-    found = {name: [METRICS[name].columns(each) for each in areas] for name in metrics}
+    known = metrics_of(areas[0].protocol)
+    found = {name: [known[name].columns(each) for each in areas] for name in metrics}
     # Means over the same samples can be averaged over seeds first: one column to resample in place of one a seed.
     return {
-        name: [np.mean(columns, axis=0)] if METRICS[name].kind == "mean" else columns for name, columns in found.items()
+        name: [np.mean(columns, axis=0)] if known[name].kind == "mean" else columns for name, columns in found.items()
     }
 
 
@@ -171,7 +172,8 @@ def p_value(
         return None
     if first.n_images > EXACT_UP_TO:
         return bootstrap_p(differences)
-    measure, rule, n = METRICS[metric], get(first.protocol), np.array([float(len(first.sample_id))])
+    rule, n = get(first.protocol), np.array([float(len(first.sample_id))])
+    measure = metrics_of(rule)[metric]
     # A ratio's sums are averaged over seeds too: methods with other numbers of seeds can then be exchanged.
     sides = [np.mean([measure.columns(run.areas) for run in runs], axis=0) for runs in (a, b)]
     here, there = (sums_by_cluster(side, first.image_id) for side in sides)

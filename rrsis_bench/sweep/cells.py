@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rrsis_bench import config
 from rrsis_bench.errors import UserError
+from rrsis_bench.metrics.definitions import monitored
 from rrsis_bench.run.lock import Holder, describe
 from rrsis_bench.run.state import State
 from rrsis_bench.sweep.data_state import DataStates
@@ -72,15 +74,21 @@ def _judge_result(cell: Cell, data: DataStates, state: State | None) -> Verdict:
     ours = state is not None and state.result_sha256 == result["sha256"]
     if state is None or not ours or state.config_hash != cell.config_hash:
         where = _difference_from_file(cell) or (_dropped(state.config, cell.config) if ours and state else None)
+        if where is None and ours and state and cell.weights and shlex.quote(cell.weights) not in state.command:
+            where = "another file of the authors' weights was scored"
         if where is not None:
             return Verdict("outdated", where)
+    if cell.request.detail and "detail" not in result:
+        add = f"{cell.folder.command('test')} --detail --overwrite"
+        return Verdict("outdated", f"scored without detail; add it without a new training: {add}")
     block = cell.config["data"]
     known = ours and state is not None and state.data_state and state.data_state == data.state(block)
     if not known and data.content(block) not in {None, result["dataset"].get("content_hash")}:
         return Verdict("outdated", f"the test split of {cell.dataset} has changed since")
     seconds = state.seconds if ours and state is not None else (result.get("training") or {}).get("seconds")
-    first = result["metrics"][result["protocols"][0]]
-    scores = (first["miou"]["value"], first["oiou"]["value"])
+    chosen_by = result["protocols"][0]
+    first = result["metrics"][chosen_by]
+    scores = (first[monitored("miou", chosen_by)]["value"], first[monitored("oiou", chosen_by)]["value"])
     return Verdict("done", "", seconds, scores if None not in scores else None)
 
 

@@ -76,13 +76,15 @@ class DataStates:
             return kept.read_text(encoding="utf-8").strip()
         if not state or not self.compute:
             return None
+        from rrsis_bench.data.left_out import remaining
         from rrsis_bench.data.manifest import Manifest
         from rrsis_bench.data.prepare import ensure_manifest, locate
         from rrsis_bench.files import write_text
 
         located = locate(data)
         path = ensure_manifest(located)
-        opened = Manifest.open(path, "test", located.empty_truth)
+        whole = Manifest.open(path, "test", located.empty_truth)
+        opened = remaining(whole, data.get("leave_out"), str(data.get("source") or data["dataset"]))
         limit = (data["limit"] or {}).get("test")
         content = (opened if limit is None else opened.head(int(limit))).content_hash(located.root)
         if state.startswith((path.stem, "generated-")):  # else a file has changed since the state was computed
@@ -93,6 +95,8 @@ class DataStates:
 
 def _wanted(data: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     wanted = {key: data.get(key) for key in _KEYS}
+    if data.get("leave_out"):  # other data sets keep the states that the cache knows
+        wanted["leave_out"] = data["leave_out"]
     return wanted, json.dumps(wanted, sort_keys=True, default=str)
 
 

@@ -1,4 +1,6 @@
-"""A sweep's file: methods x data sets x variants x seeds, and named cells. Each cell is a `rrsis-bench fit`. No torch.
+"""A sweep's file: methods x data sets x variants x seeds, and named cells. No torch.
+
+Each cell is a `rrsis-bench fit`, or a `rrsis-bench test` where nothing is trained.
 
 `configs/sweeps/README.md` documents the keys of the file.
 
@@ -25,9 +27,9 @@ from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import RunRequest
 from rrsis_bench.run.resolve import resolve
 
-_KEYS = ("methods", "datasets", "seeds", "variants", "trainer", "protocol", "recipe", "flags", "cells", "slurm")
-_CELL_KEYS = ("method", "dataset", "datasets", "variant", "seeds", "trainer", "protocol", "recipe", "flags")
 _CHOICES = ("trainer", "protocol", "recipe")
+_KEYS = ("methods", "datasets", "seeds", "variants", "weights", *_CHOICES, "flags", "cells", "slurm", "detail")
+_CELL_KEYS = ("method", "dataset", "datasets", "variant", "seeds", *_CHOICES, "flags")
 _GROUPS = ("model", "data", "trainer", "checkpoint_every_n_steps")
 
 
@@ -37,15 +39,22 @@ class Cell:
 
     Attributes:
         name: `<dataset>/<method>@<variant>/seed<k>`, the path of the run folder under the folder of runs.
-        request: the request that `fit` gets.
+        request: the request that the verb gets.
         folder: the run folder.
         config: the configuration that the request resolves to.
+        weights: the checkpoint of the authors that `test` scores; None for a cell that is trained or zero-shot.
     """
 
     name: str
     request: RunRequest
     folder: RunFolder
     config: Config
+    weights: str | None = None
+
+    @property
+    def verb(self) -> str:
+        """`test` if nothing is trained, else `fit`."""
+        return "test" if self.weights is not None or config.zero_shot(self.config) else "fit"
 
     @property
     def dataset(self) -> str:
@@ -70,12 +79,16 @@ class Cell:
     @property
     def words(self) -> tuple[str, ...]:
         """The words of the cell's command line after `rrsis-bench`."""
-        return ("fit", *self.request.choice_words(), "--resume", "auto", *self.request.value_words())
+        if self.verb == "fit":
+            return ("fit", *self.request.choice_words(), "--resume", "auto", *self.request.value_words())
+        scored = () if self.weights is None else ("--weights", self.weights)
+        return ("test", *self.request.choice_words(), *scored, "--overwrite", *self.request.value_words())
 
     @property
     def config_hash(self) -> str:
-        """sha256 of the configuration."""
-        return hashlib.sha256(json.dumps(self.config, sort_keys=True, default=str).encode("utf-8")).hexdigest()
+        """sha256 of the configuration and of the name of the authors' checkpoint."""
+        text = json.dumps(self.config, sort_keys=True, default=str) + (self.weights or "")
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     def to_json(self) -> str:
         """The cell as one line of JSON, for the process that runs it."""
@@ -84,6 +97,7 @@ class Cell:
             "request": self.request.to_json(),
             "folder": str(self.folder),
             "config": self.config,
+            "weights": self.weights,
         }
         return json.dumps(plain, default=str)
 
@@ -92,7 +106,7 @@ class Cell:
         """The cell whose `to_json` gave a text."""
         plain = json.loads(text)
         request, folder = RunRequest.from_json(plain["request"]), RunFolder(Path(plain["folder"]))
-        return cls(plain["name"], request, folder, plain["config"])
+        return cls(plain["name"], request, folder, plain["config"], plain["weights"])
 
 
 @dataclass(frozen=True)
@@ -153,6 +167,9 @@ class _Reader:
         self.seeds = self._seeds(loaded, [0])
         self.datasets = self._names(loaded, "datasets", "")
         self.flags = self._flags(loaded, "")
+        self.detail = loaded.get("detail", False)
+        if not isinstance(self.detail, bool):
+            raise self._error(f"detail is true or false, not {shown(self.detail)}")
 
     def cells(self) -> Iterator[Cell]:
         """Yield the cells of the grid, then the named cells."""
@@ -161,11 +178,14 @@ class _Reader:
             methods = sorted(registry.method_targets())
         if methods and not self.datasets:
             raise self._error("methods need datasets to run on")
-        variants = self._variants(methods)
+        variants, released = self._variants(methods), self._released(methods)
         for dataset in self.datasets:
             for method in methods:
+                if released and dataset not in released[method]:
+                    continue
+                weights = released[method][dataset] if released else None
                 for variant in variants[method]:
-                    yield from self._seeded(method, dataset, variant, "", self.loaded, self.flags, self.seeds)
+                    yield from self._seeded(method, dataset, variant, "", self.loaded, self.flags, self.seeds, weights)
         for name, cell in self.mapping(self.loaded, "cells").items():
             yield from self._named(str(name), cell)
 
@@ -198,6 +218,7 @@ class _Reader:
         choices: Mapping[str, Any],
         flags: Mapping[str, Any],
         seeds: list[int],
+        weights: str | None = None,
     ) -> Iterator[Cell]:
         if variant is None:
             data = config.load_yaml(config.find("datasets", dataset))
@@ -208,13 +229,16 @@ class _Reader:
         for seed in seeds:
             usual = RunFolder.of(dataset, method, label, seed)
             relative = usual.path.relative_to(runs_root())
-            out = None if self.runs is None else self.runs / relative
-            request = RunRequest(method, dataset, variant, seed=seed, values=values, out=out, **chosen)
+            # `test --weights` asks for a folder; other verbs write the usual one without being asked.
+            out = None if self.runs is None and weights is None else (self.runs or runs_root()) / relative
+            request = RunRequest(
+                method, dataset, variant, seed=seed, values=values, out=out, detail=self.detail, **chosen
+            )
             try:
                 run = resolve(request)
             except UsageError as error:
                 raise UsageError(f"{self.path}: {error}") from error
-            yield Cell(relative.as_posix(), request, run.folder, run.config)
+            yield Cell(relative.as_posix(), request, run.folder, run.config, weights)
 
     def _variants(self, methods: list[str]) -> dict[str, list[Any]]:
         asked = self.loaded.get("variants")
@@ -226,6 +250,17 @@ class _Reader:
             if method not in methods:
                 raise self._error(f"variants: '{method}' is not among the methods.{did_you_mean(str(method), methods)}")
         return {method: self._names(asked, method, "variants") or [None] for method in methods}
+
+    def _released(self, methods: list[str]) -> dict[str, dict[str, str]]:
+        """The authors' checkpoints: method -> data set -> name of the file; empty if the sweep names none."""
+        asked = self.mapping(self.loaded, "weights")
+        for method, files in asked.items():
+            if method not in methods:
+                raise self._error(f"weights: '{method}' is not among the methods.{did_you_mean(method, methods)}")
+            for dataset, file in self.mapping(asked, method, "weights").items():
+                if dataset not in self.datasets or not isinstance(file, str):
+                    raise self._error(f"weights.{method} must name a file by data set, not {shown(files)}")
+        return {method: asked.get(method) or {} for method in methods} if asked else {}
 
     def _names(self, block: Mapping[str, Any], key: str, where: str) -> list[str]:
         value = block.get(key)

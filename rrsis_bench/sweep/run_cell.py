@@ -1,4 +1,4 @@
-"""Runs one cell: holds its lock, starts its `rrsis-bench fit`, saves its log and state, and stops it. No torch.
+"""Runs one cell: holds its lock, starts its command, saves its log and state, and stops it. No torch.
 
 The launchers start `python -m rrsis_bench.sweep.run_cell CELL`; CELL is the cell as JSON.
 """
@@ -185,7 +185,7 @@ def tail(log: Path, size: int = 8192) -> list[str]:
             lines = stream.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return []
-    starts = [number for number, line in enumerate(lines) if line.startswith("# 2") and " rrsis-bench fit " in line]
+    starts = [number for number, line in enumerate(lines) if line.startswith("# 2") and " rrsis-bench " in line]
     return [line.strip() for line in lines[starts[-1] + 1 if starts else 0 :] if line.strip()]
 
 

@@ -26,6 +26,7 @@ UNTRAINED = ("prior-image", "prior-text")
 STEPS = {
     "s4eca": 125, "lavt": 300, "fianet": 300, "rmsin": 300, "lgce": 400, "btdnet": 300, "crobim": 250, "clipseg": 200,
     "detris": 125, "rsrefseg2": 125, "pslgsam": 125,
+    "prior-image": 125, "prior-text": 125,
 }  # fmt: skip
 """Method -> steps of the training whose score is held. The others learn nothing in the time that a test can take."""
 

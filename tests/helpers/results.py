@@ -40,7 +40,7 @@ def made():
     return provenance(config_yaml="a: 1\n", started=Start("2024-01-01T00:00:00Z"))
 
 
-def make_result(table=None, kind="smoke", dataset="tiny", method="lavt", variant="tiny", seed=0, **changes):
+def make_result(table=None, kind="smoke", dataset="tiny", method="lavt", variant="tiny", seed=0, said=None, **changes):
     table = make_table(seed=seed) if table is None else table
     return record.build_result(
         **{
@@ -48,7 +48,7 @@ def make_result(table=None, kind="smoke", dataset="tiny", method="lavt", variant
             "method": {"name": method, "variant": variant, "target": "baselines.lavt:LAVT", "fidelity": "from-code"},
             "dataset": {
                 "name": dataset, "split": "test", "source": "rrsisd", "synthetic": dataset == "tiny",
-                "content_hash": "c" * 64,
+                "content_hash": "c" * 64, **(said or {}),
             },
             "samples": table,
             "protocols": list(PROTOCOLS),

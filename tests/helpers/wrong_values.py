@@ -53,6 +53,7 @@ WRONG: dict[str, list[str]] = {
     "data.control_samples": ["0", "-1", "1.5", "some", "true"],
     "data.cache_gb": ["0", "-1", "abc", "null", ".inf"],
     "data.select_on": ["train", "1"],
+    "data.leave_out": ["1", "[dicor]"],
     "trainer.accelerator": ["gpuu", "1", "null"],
     "trainer.strategy": ["1", "null"],
     "trainer.devices": ["0", "-2", "abc", "[]", "[0, 0]", "[-1]", "1.5", "true", "null"],

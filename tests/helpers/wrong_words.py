@@ -5,6 +5,12 @@ from __future__ import annotations
 SCORE = "results score dir --method m --dataset tiny"
 PREDICT = "predict --run dir --image file.txt --text ship"
 WITHOUT_TORCH = f"""
+data audit
+data audit tiny
+data audit moon --run dir
+data audit tiny --run
+data audit tiny --run no --out page.png
+data audit tiny --run no --split dev
 nothing
 fitt --method lavt
 --method lavt
@@ -127,6 +133,11 @@ results compare no no
 results compare dir dir
 results compare file.txt file.txt
 results compare dir dir --protocol native
+results explain
+results explain no
+results explain dir
+results explain file.txt
+results explain dir --out ''
 results table
 results table no
 results table no.yaml
@@ -161,6 +172,8 @@ results score dir --method '' --dataset tiny
 methods
 methods find lavt
 methods list lavt
+methods list --al
+methods show s2rm
 methods show
 methods show lavtt
 methods check

@@ -294,7 +294,6 @@ def test_the_ablation_adds_one_part_after_the_other() -> None:
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.training
 def test_sixteen_samples_can_be_learnt_by_heart() -> None:
     torch.manual_seed(0)

@@ -266,7 +266,6 @@ def overlap(method: CroBIM, batch: Batch) -> Tensor:
     return (found & truth).sum() / (found | truth).sum()
 
 
-@pytest.mark.slow
 @pytest.mark.training
 def test_sixteen_samples_can_be_learned_by_heart() -> None:
     """Rectangles of noise images; four samples share an image, so the words decide."""

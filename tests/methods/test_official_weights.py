@@ -10,7 +10,7 @@ from rrsis_bench import registry
 from rrsis_bench.config import variant_options
 from rrsis_bench.errors import MissingResourceError, UsageError
 
-RELEASED = ("lavt", "rmsin", "fianet", "lgce", "detris", "rsrefseg2", "rs2sam2")
+RELEASED = ("lavt", "rmsin", "fianet", "lgce", "detris", "rsrefseg2", "rs2sam2", "c3vg", "dicor")
 
 
 @pytest.mark.parametrize("name", sorted(registry.BUILT_IN))

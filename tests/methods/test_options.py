@@ -40,6 +40,7 @@ COMPANIONS: Mapping[tuple[str, str, Any], Mapping[str, Any]] = {
     ("sam3", "merge", "best"): {"queries": True},
     ("sam3", "merge", "union"): {"queries": True},
     ("groundedsam", "detector", "owlv2-b16-ensemble"): {"policy": "zero-shot"},
+    **{("dicor", "stage", stage): {"weights_from": ["RUN"]} for stage in ("refiner", "guide", "joint")},
 }
 """Values that work only with others."""
 WRONG: Mapping[Any, Sequence[Any]] = {
@@ -115,7 +116,8 @@ def test_every_option_refuses_other_kinds_and_keeps_its_default(name: str) -> No
                     build(name, **{option: value})
         if get_origin(hint) is tuple:
             values = list(getattr(default, option))
-            wrong = [3, "ab", ["a"] * max(1, len(values)), [True] * max(1, len(values))]
+            wrong = [3, "ab", [True] * max(1, len(values))]
+            wrong += [] if str in get_args(hint) else [["a"] * max(1, len(values))]
             wrong += [] if ... in get_args(hint) else [values[:-1], [*values, values[0]]]
             for value in wrong:
                 with pytest.raises(UsageError, match=f"{name}: option '{option}' must be a list"):

@@ -12,7 +12,7 @@ from rrsis_bench.registry import BUILT_IN
 
 pytestmark = pytest.mark.slow
 
-# One of frozen encoders, one of the family, one of CLIP and SAM. All of them take half an hour: `make test-training`.
+# One of frozen encoders, one of the family, one of CLIP and SAM. `make test-training` runs the others.
 EVERY_TIME = ("lavt", "rsrefseg2", "s4eca")
 
 

@@ -64,8 +64,11 @@ def board(results: Path, name: str):
 
 def test_a_new_source_is_listed_and_has_a_board(toy, tmp_path, capsys):
     assert main(["data", "list"]) == 0
-    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("toy "))
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line for line in lines if line.startswith("toy "))
     assert row.split()[:4] == ["toy", "Toy-RRSIS", "benchmark", "7"]
+    assert "toy: licence: CC0" in lines
+    assert "  Of the objects in an annotation file, only one has a mask." in lines
     assert main(["data", "verify", "toy"]) == 3
     assert "https://example.org/toy (licence: CC0)" in capsys.readouterr().err
     assert benchmarks() == ["rrsisd", "refsegrs", "risbench", "toy"]
@@ -130,6 +133,7 @@ def test_a_file_says_nothing_of_what_another_source_reads(configs):
         ("info: {kind: benchmrk}\n", "unknown info.kind 'benchmrk'. Did you mean 'benchmark'?"),
         ("info: {kind: unknown}\n", "unknown info.kind 'unknown'."),
         ("info: {classes: ship}\n", "info.classes must be a list"),
+        ("info: {notes: Mind the gap.}\n", "info.notes must be a list of sentences"),
         ("info: {counts: {test: many}}\n", "info.counts"),
         ("info: {title: 3}\n", "info.title must be text"),
         ("data: [source]\n", "data must be a mapping"),

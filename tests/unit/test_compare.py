@@ -111,3 +111,20 @@ def test_several_methods_under_one_folder_and_foreign_samples_are_refused(runs, 
         (folder / "tiny" / f"{method}@tiny" / f"seed{seed}").rename(folder / f"seed{seed}")
     assert main(["results", "compare", str(folder), str(runs / "poor@tiny")]) == 2
     assert "more than one method" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("n_images", "tested"), [(9, False), (10, True)])
+def test_a_part_of_fewer_than_ten_photographs_is_too_few_to_tell(n_images, tested, tmp_path, capsys):
+    """Every photograph of `rare` says the same: with ten of them it gets its star, with nine it gets none."""
+    n = 3 * 40
+    category = ["rare" if k < 3 * n_images else "ship" for k in range(n)]
+    for method, quality in (("good", 0.9), ("poor", 0.1)):
+        write(tmp_path, method=method, table=table_of(1, quality, n, category=category))
+    words = ["results", "compare", str(tmp_path / "tiny" / "good@tiny"), str(tmp_path / "tiny" / "poor@tiny")]
+    assert main(words) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if " rare " in line]
+    assert (("too few photographs" in line), ("*" in line)) == (not tested, tested)
+    assert main([*words, "--json"]) == 0
+    rare = json.loads(capsys.readouterr().out)["by"]["category"]["rare"]["miou"]
+    assert (rare["p"] is not None, rare["p_holm"] is not None, rare["interval"] is not None) == (tested,) * 3
+    assert rare["difference"] > 0.5

@@ -57,7 +57,9 @@ def test_missing_data_is_one_line_and_code_three(capsys):
         assert "1Xqi3Am2Vgm4a5tHqiV9tfaqKNovcuK3A" in captured.err
 
 
-@pytest.mark.parametrize("name", ["rrsisd", "refsegrs", "risbench", "own", "houston"])
+@pytest.mark.parametrize(
+    "name", ["rrsisd", "refsegrs", "risbench", "nwpurefer", "rislad", "earthreason", "own", "houston"]
+)
 @pytest.mark.parametrize("word", ["prepare", "verify"])
 def test_the_command_that_a_missing_data_set_names_exists(word, name, capsys):
     assert main(["data", word, name]) == 3

@@ -15,6 +15,7 @@ import torch
 from pycocotools import mask as coco
 
 from rrsis_bench.cli import results as verb
+from rrsis_bench.metrics.functional import score_masks
 
 PAGE = Path(__file__).parents[2] / "docs" / "lira.md"
 
@@ -59,3 +60,19 @@ def test_the_command_has_flags_that_exist() -> None:
     verb.add_arguments(parser)
     args = parser.parse_args(words[2:])
     assert (args.method, args.selected_on, args.dataset) == ("lira", "none", "rrsisd")
+
+
+def test_the_example_of_the_score_s_page_is_what_the_suite_computes() -> None:
+    folder = PAGE.parent
+    pixel = r'<rect x="(\d+)" y="\d+" width="20" height="20" fill="(#\w+)"'
+    pixels = re.findall(pixel, (folder / "iou.svg").read_text())
+    masks = []
+    for side in (0, 1):
+        colours = np.array([colour for x, colour in pixels if (int(x) >= 270) == bool(side)]).reshape(6, 8)
+        masks.append([np.isin(colours, ["#2a9d8f", alone]) for alone in ("#e9c46a", "#e76f51")])
+    areas = [tuple(int(mask.sum()) for mask in (truth, pred, truth & pred)) for truth, pred in masks]
+    assert areas == [(12, 16, 6), (2, 2, 2)]
+    scores = score_masks([truth for truth, _ in masks], [pred for _, pred in masks], "native-v1")
+    page = (folder / "score.md").read_text()
+    for title, name in (("mIoU", "miou"), ("oIoU", "oiou"), ("Pr@.5", "pr50")):
+        assert re.search(rf"^\| {re.escape(title)} \| .* = {100 * scores[name]:.1f} % \|", page, flags=re.MULTILINE)

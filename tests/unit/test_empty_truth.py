@@ -20,7 +20,7 @@ from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.data.sources import create
 from rrsis_bench.engine.task import Scored
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.metrics.definitions import METRICS
+from rrsis_bench.metrics.definitions import metrics_of
 from rrsis_bench.metrics.protocols import PROTOCOLS, get, views
 from rrsis_bench.types import InputSpec
 
@@ -88,9 +88,9 @@ def test_skip_leaves_them_out_of_all_splits_and_keep_does_not(root, capsys):
     limited = opened(root, limit={"train": 1}).train_dataset
     assert limited.sample(0).mask.any(), "a limit takes the first samples that count"
     for wrong in ("drop", 1, True):
-        with pytest.raises(UsageError, match="'skip' or 'keep'"):
+        with pytest.raises(UsageError, match="'skip', 'keep' or 'no-target'"):
             opened(root, empty_truth=wrong)
-        with pytest.raises(UsageError, match="'skip' or 'keep'"):
+        with pytest.raises(UsageError, match="'skip', 'keep' or 'no-target'"):
             locate({"dataset": "risbench", "empty_truth": wrong})
 
 
@@ -167,8 +167,12 @@ def test_no_metric_that_chooses_a_checkpoint_is_nan(name, empty):
     counts, protocol = random_counts(6, 1, empty), get(name)
     scored = Scored(np.arange(6), counts, views(PROTOCOLS))
     chosen = scored.choosing(protocol)
-    assert all(math.isfinite(chosen[metric]) for metric in METRICS)
-    if protocol.empty_union != "nan" or not empty:
+    assert all(math.isfinite(chosen[metric]) for metric in metrics_of(name))
+    if protocol.generalised:
+        assert chosen == {key: 0.0 if math.isnan(value) else value for key, value in scored.of(protocol).items()}
+        assert math.isnan(scored.of(protocol)["nacc"]) == (empty == 0)
+        assert math.isnan(scored.of(protocol)["ciou"]) == (empty == 6)
+    elif protocol.empty_union != "nan" or not empty:
         assert chosen == scored.of(protocol)
     elif empty < 6:
         rest = Scored(np.arange(6 - empty), counts[empty:], views(PROTOCOLS))

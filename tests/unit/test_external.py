@@ -184,7 +184,7 @@ def test_a_result_like_any_other_and_a_row_on_the_board(real, tmp_path, capsys):
     assert main([*words, "--seed", "3", "--venue", "X", "--year", "2025", "--parameters", "12"]) == 0
     shown = capsys.readouterr().out
     assert "native-v1" in shown
-    assert "paper-lavt480-v1, paper-detris-v1, paper-rs2sam2-v1" in shown
+    assert "paper-lavt480-v1, paper-detris-v1, paper-rs2sam2-v1, paper-c3vg-v1" in shown
     run = tmp_path / "runs" / "own" / "theirs@external" / "seed3"
     result = json.loads((run / "result.json").read_text())
     assert (result["kind"], result["protocols"]) == ("external", ["native-v1", "paper-rsrefseg2-v1"])
@@ -264,7 +264,7 @@ def test_from_python_and_on_the_smoke_board(tmp_path, monkeypatch):
 
 def test_protocols_that_masks_cannot_give_are_left_out():
     assert of_masks() == ("native-v1", "paper-rsrefseg2-v1")
-    assert external.left_out() == ["paper-lavt480-v1", "paper-detris-v1", "paper-rs2sam2-v1"]
+    assert external.left_out() == ["paper-lavt480-v1", "paper-detris-v1", "paper-rs2sam2-v1", "paper-c3vg-v1"]
 
 
 def test_areas_agree_with_pycocotools_decoding():

@@ -156,3 +156,10 @@ def test_a_storage_shared_by_two_tensors_counts_once() -> None:
         made = made + 1
         del made
     assert (live.now, live.peak) == (1024, 1024 + 4096)
+
+
+@pytest.mark.slow
+def test_a_step_that_values_decide_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["forecast", "--method", "pslgsam", "--dataset", "rrsisd", "--variant", "tiny"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "no forecast of pslgsam (tiny): the values of its tensors decide what a step computes" in line

@@ -114,7 +114,7 @@ def test_unfit_input_is_refused():
 
 
 def test_views_are_shared_between_protocols():
-    assert [view.name for view in views(PROTOCOLS)] == ["native", "480", "warp35", "1024"]
+    assert [view.name for view in views(PROTOCOLS)] == ["native", "480", "warp35", "1024", "320"]
     assert views(["paper-rsrefseg2-v1", "native-v1"]) == (NATIVE,)
 
 

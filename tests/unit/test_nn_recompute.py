@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, UntypedStorage, nn
+from torch import Tensor, nn
 
+from helpers.memory import PeakMemory
 from rrsis_bench import config, registry
 from rrsis_bench.cost.profile import sample_batch
 from rrsis_bench.methods.base import Method
@@ -42,37 +43,34 @@ def trained(method: Method) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return gradients, dict(method.named_buffers())
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_gradients_and_statistics_are_the_same(name: str) -> None:
-    if name in IN_FLOAT32:
-        pytest.skip("does not run in float64")
-    method = built(name)
+def compare_with_recomputing(method: Method) -> list[str]:
+    """Compare a method's gradients and statistics with those of a copy that recomputes; the gradients' names."""
     again = copy.deepcopy(method)
     again.checkpoint_activations()
-    for wanted, found in zip(trained(method), trained(again), strict=True):
+    plain = trained(method)
+    for wanted, found in zip(plain, trained(again), strict=True):
         assert wanted.keys() == found.keys()
         for key, value in wanted.items():
             torch.testing.assert_close(
                 found[key], value, rtol=1e-9, atol=1e-12, msg=lambda text, key=key: f"{key}: {text}"
             )
+    return list(plain[0])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_gradients_and_statistics_are_the_same(name: str) -> None:
+    if name in IN_FLOAT32:
+        pytest.skip("does not run in float64")
+    compare_with_recomputing(built(name))
 
 
 def kept_bytes(method: Method) -> int:
-    """Bytes that a training step's forward pass keeps for the backward pass, parameters apart."""
+    """Bytes that a training step's forward pass keeps alive for the backward pass."""
     batch = sample_batch(method, 2, "cpu")
-    own = {parameter.untyped_storage().data_ptr() for parameter in method.parameters()}
-    kept: dict[int, UntypedStorage] = {}  # holding the storages keeps their addresses from being used again
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with PeakMemory() as memory:
         losses = method.train().loss(method(batch), batch)
-    assert losses
-    return sum(storage.nbytes() for storage in kept.values())
+        assert losses
+        return memory.alive
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,10 +107,4 @@ def test_the_published_encoders_of_pslgsam_keep_their_gradients() -> None:
     options = config.variant_options("pslgsam", "tiny") | small | {"text_vocabulary": 64, "text_positions": 32}
     torch.manual_seed(0)
     method = registry.load_class("pslgsam").from_options(options).double()
-    again = copy.deepcopy(method)
-    again.checkpoint_activations()
-    wanted, found = trained(method)[0], trained(again)[0]
-    assert any(name.startswith("grounder.front.image.layer2") for name in wanted)
-    assert wanted.keys() == found.keys()
-    for key, value in wanted.items():
-        torch.testing.assert_close(found[key], value, rtol=1e-9, atol=1e-12, msg=key)
+    assert any(name.startswith("grounder.front.image.layer2") for name in compare_with_recomputing(method))

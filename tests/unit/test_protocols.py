@@ -20,7 +20,7 @@ from rrsis_bench.results.maintain import check
 from rrsis_bench.results.samples import read_samples
 from rrsis_bench.run.folder import RunFolder
 
-ORDER = ["native-v1", "paper-lavt480-v1", "paper-rsrefseg2-v1", "paper-detris-v1", "paper-rs2sam2-v1"]
+ORDER = ["native-v1", "paper-lavt480-v1", "paper-rsrefseg2-v1", "paper-detris-v1", "paper-rs2sam2-v1", "paper-c3vg-v1"]
 
 
 def protocols_of(*choice, **named) -> list[str]:
@@ -104,7 +104,7 @@ def test_a_further_protocol_is_counted_written_read_and_scored(toy: Protocol, tm
     assert np.array_equal(again.counts, table.counts)
     assert check(folder.result_path) == []
     metrics = folder.result()["metrics"]
-    assert set(metrics) == {*ORDER, "toy-v1"}
+    assert set(metrics) == {*ORDER, "generalised-v1", "toy-v1"}
     assert metrics["toy-v1"]["miou"]["value"] != metrics[DEFAULT]["miou"]["value"]
 
 

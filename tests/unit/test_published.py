@@ -21,8 +21,8 @@ COMMITTED = Path(__file__).resolve().parents[2] / "results"
 def row(value=0.642, **changes):
     fields = {
         "method": "RMSIN", "split": "test", "values": {"miou": value}, "source": "paper", "table": "", "quoted_by": "",
-        "note": "", "encoders": "", "registry": "rmsin", "variant": "base", "protocol": "paper-lavt480-v1",
-        "own_paper": True,
+        "link": "https://example.org", "note": "", "encoders": "", "registry": "rmsin", "variant": "base",
+        "protocol": "paper-lavt480-v1", "own_paper": True,
     }  # fmt: skip
     return PublishedRow(**{**fields, **changes})
 
@@ -83,7 +83,26 @@ def test_committed_numbers_are_all_read_and_say_where_they_are_from():
     for method in ("FIANet", "RSRefSeg-2"):
         assert all("selected_on: test" in entry.note for entry in rows if entry.method == method)
     assert not [entry for entry in rows if "S4ECA" in entry.method]
+    assert all(entry.link.startswith("https://") for entry in (*rows, *numbers.costs))
+    by = {(entry.method, entry.split, entry.table, entry.quoted_by): entry.link for entry in numbers.rows["refsegrs"]}
+    # The page where the number was read, although the source and the paper have addresses too.
+    assert by["RMSIN", "test", "DiCoR paper, tables I-III", "DiCoR"] == "https://arxiv.org/abs/2608.12980"
+    # Of a page whose address is not known, the paper's.
+    survey = "public survey README listing RRSIS results"
+    assert by["RSRefSeg-2", "test", "", survey] == "https://arxiv.org/abs/2507.06231"
+    (own,) = [entry for entry in numbers.rows["refsegrs"] if entry.method == "LSCF"]
+    assert (own.values, own.quoted_by) == ({"miou": 0.7744, "oiou": 0.8327}, "")
+    assert own.link == "https://github.com/chunbai1/LSCF"
     assert [cost.parameters_m for cost in numbers.costs if cost.method == "LAVT"] == [227.74]
+
+
+def test_every_name_of_a_link_is_named_by_a_number():
+    def column(name, *columns):
+        with (COMMITTED / name).open(newline="") as stream:
+            return {line[column] for line in csv.DictReader(stream) for column in columns}
+
+    named = column(published.NUMBERS, "source", "table", "quoted_by") | column(published.COSTS, "source")
+    assert column(published.LINKS, "name") <= named
 
 
 def test_every_registry_name_of_a_published_method_is_known_when_installed():
@@ -145,10 +164,15 @@ def test_a_smoke_row_has_no_published_number(tmp_path):
         ("LAVT,rrsisd,test,oiou,77.19", "LAVT,rrsisd,test,miou,77.19", "twice"),
         ("LAVT,rrsisd,test,miou,61.04", "LAVT,rrsisd,test,miou,about 61", "not a number"),
         ("method,dataset", "Method,dataset", "must have the columns"),
+        (
+            'CVPR2020,"DiCoR paper, tables I-III"',
+            "CVPR2020,a blog",
+            "no address of 'a blog' or 'DiCoR' or 'CVPR2020' is known",
+        ),
     ],
 )
 def test_a_damaged_line_is_named(old, new, said, tmp_path):
-    for name in (published.NUMBERS, published.METHODS, published.COSTS):
+    for name in (published.NUMBERS, published.METHODS, published.COSTS, published.LINKS):
         text = (COMMITTED / name).read_text()
         (tmp_path / name).write_text(text.replace(old, new, 1) if name == published.NUMBERS else text)
     with pytest.raises(UserError, match=said) as caught:

@@ -99,6 +99,20 @@ def test_a_third_partys_broken_package_is_one_note_and_the_others_are_listed(
     assert sum(line.startswith("│") for line in lines) >= len(registry.BUILT_IN)
 
 
+def test_methods_that_are_not_built_are_named_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    assert main(["methods", "list"]) == 0
+    assert "not built" not in capsys.readouterr().out
+    assert main(["methods", "list", "--all"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert set(registry.UNBUILT).isdisjoint(registry.BUILT_IN)
+    for name, one in registry.UNBUILT.items():
+        assert f"{one.name} ({one.venue}): {one.reason}." in shown
+        assert f"| {one.name} | {one.venue} | {one.reason} |" in readme
+        with pytest.raises(UsageError, match=f"'{name}' is not built: "):
+            registry.target(name)
+
+
 def test_what_a_card_holds_need_not_be_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

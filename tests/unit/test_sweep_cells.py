@@ -96,6 +96,21 @@ def test_missing_done_and_outdated(cell: Cell) -> None:
     assert "truncated" in verdict(cell)[1]
 
 
+def test_a_sweep_with_detail_asks_for_it_and_takes_no_result_without(sweep: Sweep, cell: Cell) -> None:
+    sweep.path.write_text("detail: true\n" + sweep.path.read_text())
+    detailed = read_sweep(str(sweep.path), sweep.runs).cells[0]
+    assert ("--detail" in cell.words, "--detail" in detailed.words) == (False, True)
+    assert Cell.from_json(detailed.to_json()).request == detailed.request
+    assert cell.config_hash == detailed.config_hash
+    finish(cell)
+    assert verdict(cell)[0] == "done"
+    state, detail = verdict(detailed)
+    assert (state, detail.startswith("scored without detail; add it without a new training")) == ("outdated", True)
+    result = {**detailed.folder.result(), "detail": {"sha256": HASH, "n": {"test": 1}}}
+    write_json(detailed.folder.result_path, sealed(result))
+    assert verdict(detailed)[0] == "done"
+
+
 def test_a_setting_left_to_its_default_since_is_noticed(cell: Cell) -> None:
     """The saved file alone cannot tell a default from a setting; the state that the runner kept can."""
     finish(cell)

@@ -86,6 +86,7 @@ def test_all_methods_by_name_of_the_sweep() -> None:
 @pytest.mark.parametrize(
     ("content", "hint"),
     [
+        ({"detail": "all"}, "detail is true or false"),
         ({"method": ["lavt"]}, "unknown key 'method'. Did you mean 'methods'"),
         ({"methods": ["lvat"]}, "Did you mean 'lavt'"),
         ({"datasets": ["tny"]}, "Did you mean 'tiny'"),
@@ -107,6 +108,10 @@ def test_all_methods_by_name_of_the_sweep() -> None:
         ({"cells": {"a": {"dataset": "tiny"}}}, "cells.a names no method"),
         ({"cells": {"a": {"method": "lavt", "flag": {}}}}, "unknown key 'cells.a.flag'. Did you mean 'flags'"),
         ({"slurm": 3}, "slurm must be a mapping"),
+        ({"weights": 3}, "weights must be a mapping"),
+        ({"weights": {"lvat": {"tiny": "a.pth"}}}, "Did you mean 'lavt'"),
+        ({"weights": {"lavt": {"tny": "a.pth"}}}, "weights.lavt must name a file by data set"),
+        ({"weights": {"lavt": {"tiny": 3}}}, "weights.lavt must name a file by data set"),
     ],
 )
 def test_each_mistake_gets_one_line(

@@ -35,6 +35,7 @@ def contents(root):
 
 def test_presets_have_the_stated_sizes():
     assert PRESETS["tiny"] == Preset(128, {"train": 2000, "val": 200, "test": 400})
+    assert PRESETS["tiny-generalised"] == Preset(128, {"train": 2000, "val": 200, "test": 400}, generalised=True)
     assert PRESETS["small"] == Preset(256, {"train": 8000, "val": 500, "test": 1000})
 
 

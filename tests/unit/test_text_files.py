@@ -55,7 +55,7 @@ def test_a_byte_order_mark_changes_no_configuration_vocabulary_or_table(tmp_path
     assert load_yaml(tmp_path / "a.yaml") == {"data": {"root": "here"}}
     (tmp_path / "vocab.txt").write_bytes(MARK + b"[PAD]\nship\n")
     assert read_vocabulary(tmp_path / "vocab.txt") == {"[PAD]": 0, "ship": 1}
-    for name in ("published.csv", "published_methods.csv", "published_efficiency.csv"):
+    for name in (published.NUMBERS, published.METHODS, published.COSTS, published.LINKS):
         (tmp_path / name).write_bytes(MARK + (COMMITTED / name).read_bytes())
     assert published.read(tmp_path) == published.read(COMMITTED)
 

@@ -97,6 +97,7 @@ GFLOPS = _cost("gflops", "GFLOPs", digits=2, help="of one forward pass; a multip
 LATENCY = _cost("latency_ms", "ms", help="median latency at batch 1 in milliseconds")
 MEMORY = _cost("memory_mb", "MB", digits=0, help="peak memory at inference in MiB")
 NOTE = _said("note", printed=False)
+LINK = _said("link", help="page where the number was read, else the paper", printed=False)
 RUNS = Column(
     "runs",
     "runs",
@@ -212,6 +213,7 @@ def published_columns() -> list[Column]:
         *(_printed_metric(metric) for metric in shown("tables")),
         _said("quoted_by", "quoted by"),
         _said("table", "read in", printed=False),
+        LINK,
         NOTE,
         Column("verdict", "verdict", lambda row: "published only", lambda row: "", left=True, printed=False),
     ]
@@ -226,6 +228,7 @@ def published_cost_columns() -> list[Column]:
         _number("fps", "frames/s"),
         _said("device", "on", printed=False),
         _said("source"),
+        LINK,
         NOTE,
     ]
 
@@ -284,6 +287,7 @@ def fields() -> list[Field]:
         Field("source", _of_counterpart("source"), _own("source"), _own("source")),
         Field("read_in", published=_own("table")),
         Field("quoted_by", _of_counterpart("quoted_by"), _own("quoted_by")),
+        Field("link", published=_own("link"), cost=_own("link")),
         Field("note", published=_own("note"), cost=_own("note")),
         *(Field(name, _entry("efficiency", name)) for name in EFFICIENCY),
         Field("measured_on", _own("measured_on"), cost=_own("device")),

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from rrsis_bench._version import __version__
+from rrsis_bench.boards.addresses import addresses
 from rrsis_bench.boards.board import SMOKE, Board
 from rrsis_bench.boards.render.cells import Column, address
 from rrsis_bench.boards.render.drawings import slot
@@ -26,7 +27,7 @@ from rrsis_bench.run.folder import RESULT
 FORMAT_NAMES = {"md": "Markdown", "csv": "CSV", "json": "JSON", "tex": "LaTeX"}
 
 
-LINKED = {"source", "table", "quoted_by", "note"}
+LINKED = {"source", "table", "quoted_by", "note", "link"}
 """Columns whose text may name a paper or a page."""
 
 
@@ -64,21 +65,13 @@ def _script_json(value: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
 
 
-_ADDRESS = re.compile(
-    r"(?P<url>https?://[^\s()<>\"']*[\w/])|(?P<github>\bgithub\.com/[\w.-]+/[\w.-]*\w)"
-    r"|arXiv:(?P<arxiv>\d{4}\.\d{4,5})|(?P<doi>\b10\.\d{4,9}/[\w./;-]*\w)"
-)
-_WHERE = {"url": "", "github": "https://", "arxiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
-
-
 def linked(text: str) -> Markup:
     """Escape a text, and make links of the addresses, arXiv numbers and DOIs that it names."""
     parts, place = [], 0
-    for found in _ADDRESS.finditer(text):
-        kind = str(found.lastgroup)
-        href = Markup.escape(_WHERE[kind] + found[kind])
-        parts += [Markup.escape(text[place : found.start()]), Markup('<a href="{}">{}</a>').format(href, found[0])]
-        place = found.end()
+    for begin, end, target in addresses(text):
+        link = Markup('<a href="{}">{}</a>').format(Markup.escape(target), text[begin:end])
+        parts += [Markup.escape(text[place:begin]), link]
+        place = end
     return Markup("").join([*parts, Markup.escape(text[place:])])
 
 

@@ -28,6 +28,10 @@ class RefSegRS(LineSource):
         counts={"train": 2172, "val": 431, "test": 1817},
         kind="benchmark",
         classes=CATEGORIES,
+        notes=(
+            "Each expression has its own copy of the photograph.",
+            "The val ids 4497, 1489 and 25 are one photograph and one mask with three texts.",
+        ),
     )
     images = "images"
     masks = "masks"

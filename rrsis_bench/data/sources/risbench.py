@@ -34,11 +34,15 @@ class RISBench(LineSource):
         title="RISBench",
         paper="Dong et al., Cross-Modal Bidirectional Interaction Model for Referring RS Image Segmentation, 2024",
         where="https://github.com/HIT-SIRS/CroBIM (Baidu 1TniZrKqa2BBGvZ5sJAnsAw, code wnxg)",
-        licence="CC BY 4.0 by its README; DOTA and DIOR imagery, academic use",
+        licence="CC BY 4.0 by its README; its DIOR images are CC BY-NC 4.0, its DOTA images for academic use only",
         layout="img_rgb/<name>.png, mask/<name>.png, output_phrase_{train,val,test}.txt",
         counts={"train": 26300, "val": 10013, "test": 16159},
         kind="benchmark",
         classes=CATEGORIES,
+        notes=(
+            "It is reported to hold samples with all-black masks; `data verify` counts them.",
+            "RRSIS-D shares images of DIOR: who trains on one and tests on the other tests on training images.",
+        ),
     )
     images = "img_rgb"
     masks = "mask"

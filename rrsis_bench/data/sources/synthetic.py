@@ -25,7 +25,7 @@ from rrsis_bench.files import atomic_folder
 if TYPE_CHECKING:
     from rrsis_bench.data.manifest import Pair
     from rrsis_bench.data.sources.base import Source
-    from rrsis_bench.data.synthetic.grammar import Expression
+    from rrsis_bench.data.synthetic.generalised import SetExpression
     from rrsis_bench.data.synthetic.scenes import Scene
 
 MARKER = "synthetic.json"
@@ -46,7 +46,7 @@ def generate(root: Path, preset: str = "tiny", seed: int | None = None, layout: 
 
     Args:
         root: folder to make.
-        preset: `tiny` or `small`.
+        preset: `tiny`, `small` or `tiny-generalised`.
         seed: another one gives other scenes; None is 0.
         layout: whose folder layout: `rrsisd`, `refsegrs` or `risbench`.
 
@@ -64,13 +64,15 @@ def write(root: Path, recipe: Mapping[str, Any], side: int, counts: Mapping[str,
     _check_layout(layout)
     if seed < 0:
         raise UsageError(f"the seed of a synthetic data set must not be negative, but is {seed}.")
+    known = PRESETS.get(str(recipe["preset"]))
+    generalised = known is not None and known.generalised
     marker = {**recipe, "version": VERSION, "side": side, "counts": dict(counts)}
     if _holds(root, marker):
         return
     writer = import_module(f"rrsis_bench.data.sources.{layout}")
     try:
         with atomic_folder(root) as building:
-            writer.write_layout(building, layout_items(side, counts, seed))
+            writer.write_layout(building, layout_items(side, counts, seed, generalised))
             (building / MARKER).write_text(json.dumps(marker, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     except UserError:
         if not _holds(root, marker):
@@ -96,24 +98,36 @@ def _holds(root: Path, marker: Mapping[str, Any]) -> bool:
     )
 
 
-def layout_items(side: int, counts: Mapping[str, int], seed: int = 0) -> Iterator[LayoutItem]:
-    """Every image-expression pair of a synthetic data set, split by split, drawn on the way."""
+def layout_items(
+    side: int, counts: Mapping[str, int], seed: int = 0, generalised: bool = False
+) -> Iterator[LayoutItem]:
+    """Every image-expression pair of a synthetic data set, split by split, drawn on the way.
+
+    Args:
+        side: height and width of the images in pixels.
+        counts: expressions of each split.
+        seed: another one gives other scenes.
+        generalised: whether expressions may fit nothing or several objects.
+    """
     number = 0
     for split, count in counts.items():
         left = count
-        for scene, chosen in _described_scenes(split, seed, side):
+        described = _generalised_scenes if generalised else _described_scenes
+        for scene, chosen in described(split, seed, side):
             number += 1
             for expression in chosen[:left]:
-                thing = scene.objects[expression.index]
-                yield LayoutItem(split, scene.image, thing.mask, expression.text, thing.category, f"{number:05d}")
+                mask = np.zeros(scene.size, np.uint8)
+                for index in expression.indices:
+                    mask |= scene.objects[index].mask
+                yield LayoutItem(split, scene.image, mask, expression.text, expression.category, f"{number:05d}")
             left -= len(chosen[:left])
             if left == 0:
                 break
 
 
-def _described_scenes(split: str, seed: int, side: int) -> Iterator[tuple[Scene, list[Expression]]]:
+def _described_scenes(split: str, seed: int, side: int) -> Iterator[tuple[Scene, list[SetExpression]]]:
     """Scenes of a split that have expressions, with at most `PER_SCENE` of them."""
-    from rrsis_bench.data.synthetic import grammar
+    from rrsis_bench.data.synthetic import generalised, grammar
     from rrsis_bench.data.synthetic.scenes import sample_scenes, seed_range
 
     for scene in sample_scenes(seed_range(split, seed), side):
@@ -123,14 +137,24 @@ def _described_scenes(split: str, seed: int, side: int) -> Iterator[tuple[Scene,
             categories = [thing.category for thing in scene.objects]
             weights = np.array([RIVAL_WEIGHT if categories.count(categories[e.index]) > 1 else 1.0 for e in found])
             picks = rng.choice(len(found), min(PER_SCENE, len(found)), replace=False, p=weights / weights.sum())
-            yield scene, [found[i] for i in sorted(picks)]
+            yield scene, [generalised.of_one(scene, found[i]) for i in sorted(picks)]
+
+
+def _generalised_scenes(split: str, seed: int, side: int) -> Iterator[tuple[Scene, list[SetExpression]]]:
+    """Scenes of a split with up to `PER_SCENE` expressions that fit any number of objects."""
+    from rrsis_bench.data.synthetic.generalised import set_expressions
+    from rrsis_bench.data.synthetic.scenes import sample_scenes, seed_range
+
+    for scene in sample_scenes(seed_range(split, seed), side):
+        if found := set_expressions(scene, np.random.default_rng((scene.seed, 2)), PER_SCENE):
+            yield scene, found
 
 
 class Synthetic:
     """A generated data set as a source; its folder is made on first use and read by the layout's own source.
 
     Args:
-        preset: `tiny` or `small`.
+        preset: `tiny`, `small` or `tiny-generalised`.
         seed: another one gives other scenes.
         layout: `rrsisd`, `refsegrs` or `risbench`.
     """

@@ -198,11 +198,12 @@ def _unique(truths: Sequence[Truth], index: int) -> bool:
     return truths[index] is True and all(truth is False for i, truth in enumerate(truths) if i != index)
 
 
-def _said(category: str, colour: str | None, before: str = "") -> str:
+def said(category: str, colour: str | None, before: str = "") -> str:
+    """The noun phrase "the [before] [colour] category"."""
     return " ".join(word for word in ("the", before, colour, category) if word)
 
 
-class _Scene:
+class Judged:
     """A scene with the truth tables that many expressions share."""
 
     def __init__(self, scene: Described) -> None:
@@ -211,6 +212,7 @@ class _Scene:
         self._named: dict[tuple[str, str | None], list[Truth]] = {}
 
     def named(self, category: str, colour: str | None) -> list[Truth]:
+        """Whether "[colour] category" fits each thing."""
         key = (category, colour)
         if key not in self._named:
             self._named[key] = [
@@ -226,20 +228,21 @@ class _Scene:
         )
 
     def rivals(self, named: Sequence[Truth], index: int) -> list[Thing]:
+        """The other things that a name may mean."""
         return [self.things[i] for i, truth in enumerate(named) if truth is not False and i != index]
 
-    def anchors(self, index: int) -> Iterator[tuple[str, Thing]]:
-        """Things of another category with a name that is theirs alone, shortest name first."""
+    def anchors(self, category: str) -> Iterator[tuple[str, Thing]]:
+        """Things of another category than this one with a name that is theirs alone, shortest name first."""
         for i, anchor in enumerate(self.things):
-            if anchor.group or anchor.category == self.things[index].category:
+            if anchor.group or anchor.category == category:
                 continue
             for colour in (None, anchor.colour):
                 if _unique(self.named(anchor.category, colour), i):
-                    yield _said(anchor.category, colour), anchor
+                    yield said(anchor.category, colour), anchor
                     break
 
 
-def _superlatives(scene: _Scene, thing: Thing, rivals: Sequence[Thing]) -> Iterator[tuple[str, str]]:
+def _superlatives(scene: Judged, thing: Thing, rivals: Sequence[Thing]) -> Iterator[tuple[str, str]]:
     # A member of a group may be of any size, and may lie anywhere in the group's box.
     if not rivals or any(rival.group for rival in rivals):
         return
@@ -254,11 +257,11 @@ def _superlatives(scene: _Scene, thing: Thing, rivals: Sequence[Thing]) -> Itera
             yield "extreme", word
 
 
-def _places(scene: _Scene, named: Sequence[Truth], index: int) -> Iterator[tuple[str, str]]:
+def _places(scene: Judged, named: Sequence[Truth], index: int) -> Iterator[tuple[str, str]]:
     for words, side in POSITIONS.items():
         if scene.fits(named, index, lambda thing, side=side: at_position(thing, side, scene.size)):  # type: ignore[misc]
             yield "position", words
-    for name, anchor in scene.anchors(index):
+    for name, anchor in scene.anchors(scene.things[index].category):
         for words, (axis, sign) in DIRECTIONS.items():
 
             def lies(thing: Thing, anchor: Thing = anchor, axis: int = axis, sign: int = sign) -> Truth:
@@ -276,10 +279,10 @@ def _places(scene: _Scene, named: Sequence[Truth], index: int) -> Iterator[tuple
 
 def candidates(scene: Described, index: int) -> list[Expression]:
     """Every expression of the grammar that is unambiguous for one object, in a fixed order."""
-    return list(_candidates(_Scene(scene), index))
+    return list(_candidates(Judged(scene), index))
 
 
-def _candidates(scene: _Scene, index: int) -> Iterator[Expression]:
+def _candidates(scene: Judged, index: int) -> Iterator[Expression]:
     thing = scene.things[index]
     if thing.group:
         return
@@ -287,11 +290,11 @@ def _candidates(scene: _Scene, index: int) -> Iterator[Expression]:
         named = scene.named(thing.category, colour)
         if _unique(named, index):
             kind = "colour" if colour else "plain"
-            yield Expression(_said(thing.category, colour), index, kind)
+            yield Expression(said(thing.category, colour), index, kind)
         for kind, word in _superlatives(scene, thing, scene.rivals(named, index)):
-            yield Expression(_said(thing.category, colour, word), index, kind)
+            yield Expression(said(thing.category, colour, word), index, kind)
         for kind, words in _places(scene, named, index):
-            yield Expression(f"{_said(thing.category, colour)} {words}", index, kind)
+            yield Expression(f"{said(thing.category, colour)} {words}", index, kind)
 
 
 def expressions(
@@ -311,7 +314,7 @@ def expressions(
     Returns:
         expressions ordered by object. Objects that no expression singles out have none.
     """
-    prepared = _Scene(scene)
+    prepared = Judged(scene)
     chosen: list[Expression] = []
     for index in range(len(prepared.things)) if eligible is None else eligible:
         pool = list(_candidates(prepared, index))

@@ -4,6 +4,7 @@
 |---|---|---|---|---|
 | tiny | 128 px | 2,000 | 200 | 400 |
 | small | 256 px | 8,000 | 500 | 1,000 |
+| tiny-generalised | 128 px | 2,000 | 200 | 400 |
 """
 
 from __future__ import annotations
@@ -24,15 +25,18 @@ class Preset:
     Attributes:
         side: height and width of the images in pixels.
         counts: expressions of each split.
+        generalised: whether expressions may fit nothing or several objects.
     """
 
     side: int
     counts: Mapping[str, int]
+    generalised: bool = False
 
 
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(128, {"train": 2000, "val": 200, "test": 400}),
     "small": Preset(256, {"train": 8000, "val": 500, "test": 1000}),
+    "tiny-generalised": Preset(128, {"train": 2000, "val": 200, "test": 400}, generalised=True),
 }
 
 

@@ -137,10 +137,10 @@ class LAVTFamily(Method):
         """Load a checkpoint of the released code, in either of its forms (`names.py`); see `Method.load_official`."""
         return super().load_official(path) if self.released is None else load_official(self, path, self.released)
 
-    def encode(
+    def stage_maps(
         self, images: Tensor, ids: Tensor, mask: Tensor, parts: Mapping[str, Tensor] | None = None
-    ) -> tuple[tuple[Tensor, ...], Texts]:
-        """Run the network up to its decoder.
+    ) -> tuple[list[Tensor], Texts]:
+        """Run the encoders and the fusion of every stage.
 
         Args:
             images: (B, 3, H, W), of any size.
@@ -149,7 +149,7 @@ class LAVTFamily(Method):
             parts: further masks (B, T) by name, if the method reads parts of the expression.
 
         Returns:
-            the decoder's inputs (B, C_i, h_i, w_i), finest first, and the texts as the last stage left them.
+            the stages' maps (B, C_i, h_i, w_i), finest first, and the texts as the last stage left them.
         """
         texts = self.encode_texts(TextTokens(ids, mask, parts or {}))
         flowing = self.encoder.stem(images)
@@ -159,13 +159,23 @@ class LAVTFamily(Method):
                 flowing = self.encoder.downsample(index - 1, flowing)
             flowing, fused, texts = stage(self.encoder.stage(index, flowing), texts)
             maps.append(fused)
-        refined = maps if self.refine is None else self.refine(maps, texts)
-        return tuple(refined), texts
+        return maps, texts
+
+    def encode(
+        self, images: Tensor, ids: Tensor, mask: Tensor, parts: Mapping[str, Tensor] | None = None
+    ) -> tuple[tuple[Tensor, ...], Texts]:
+        """Run the network up to its decoder; arguments as for `stage_maps`.
+
+        Returns:
+            the decoder's inputs (B, C_i, h_i, w_i), finest first, and the texts as the last stage left them.
+        """
+        maps, texts = self.stage_maps(images, ids, mask, parts)
+        return tuple(maps if self.refine is None else self.refine(maps, texts)), texts
 
     def features(
         self, images: Tensor, ids: Tensor, mask: Tensor, parts: Mapping[str, Tensor] | None = None
     ) -> FamilyFeatures:
-        """Run the network up to the decoder's logits; arguments as for `encode`."""
+        """Run the network up to the decoder's logits; arguments as for `stage_maps`."""
         maps, texts = self.encode(images, ids, mask, parts)
         return FamilyFeatures(texts, maps, self.decoder(maps))
 

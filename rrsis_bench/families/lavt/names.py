@@ -83,13 +83,14 @@ def _tensors(entries: Any) -> dict[str, Tensor]:
     return {str(name): value for name, value in entries.items() if isinstance(value, Tensor)}
 
 
-def load_official(network: nn.Module, path: Path, names: NameMap) -> str:
+def load_official(network: nn.Module, path: Path, names: NameMap, further: Mapping[str, Tensor] | None = None) -> str:
     """Load a released checkpoint into a network of the same size, strictly.
 
     Args:
         network: receives the values.
         path: the checkpoint.
         names: official parameter names and ours.
+        further: tensors of the network, by our names, that no released file holds.
 
     Returns:
         sha256 of the file.
@@ -98,5 +99,6 @@ def load_official(network: nn.Module, path: Path, names: NameMap) -> str:
         MissingResourceError: the file is missing or unreadable, or names or shapes do not fit.
     """
     with naming_the_file(path):
-        fit(network, names.convert(official_state(load_checkpoint(path)), network), "its parameters")
+        converted = names.convert(official_state(load_checkpoint(path)), network)
+        fit(network, {**converted, **(further or {})}, "its parameters")
     return sha256_file(path)

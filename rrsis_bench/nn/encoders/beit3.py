@@ -272,6 +272,21 @@ def resize_positions(table: Tensor, rows: int) -> Tensor:
     return torch.cat((table[:head], resized[0].flatten(1).T.to(table.dtype)))
 
 
+def start_larger(beit3: Beit3, *others: nn.Module) -> None:
+    """Give BEiT-3, and encoders beside it, the framework's own random start, for a training from nothing.
+
+    Their own starts suit long pre-training. Linear maps are small, and BEiT-3's tokens are small beside their
+    positions.
+    """
+    for network in (beit3, *others):
+        for module in network.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
+                module.reset_parameters()
+    tables = beit3.encoder.embed_positions
+    for table in (tables.A, tables.B):
+        nn.init.normal_(table.weight, std=0.5)
+
+
 def _start(module: nn.Module) -> None:
     """BEiT-3's random start: truncated normal linear maps, standard normal position tables, the framework's patches."""
     if isinstance(module, nn.Linear):

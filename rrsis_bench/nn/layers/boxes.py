@@ -30,8 +30,13 @@ def to_cxcywh(boxes: Tensor) -> Tensor:
     return torch.cat(((low + high) / 2, high - low), -1)
 
 
-def overlaps(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def overlaps(first: Tensor, second: Tensor, epsilon: float = EPSILON) -> tuple[Tensor, Tensor]:
     """IoU and generalised IoU (Rezatofighi et al., CVPR 2019) of boxes (..., 4) xyxy, pair by pair; shapes broadcast.
+
+    Args:
+        first: boxes.
+        second: boxes.
+        epsilon: added to both parts of each ratio, for boxes without an area.
 
     Returns:
         (...) each.
@@ -39,23 +44,26 @@ def overlaps(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     inner = _area(torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:]))
     union = _area(first[..., :2], first[..., 2:]) + _area(second[..., :2], second[..., 2:]) - inner
     hull = _area(torch.minimum(first[..., :2], second[..., :2]), torch.maximum(first[..., 2:], second[..., 2:]))
-    iou = (inner + EPSILON) / (union + EPSILON)
-    return iou, iou - (hull - union + EPSILON) / (hull + EPSILON)
+    iou = (inner + epsilon) / (union + epsilon)
+    return iou, iou - (hull - union + epsilon) / (hull + epsilon)
 
 
 def _area(low: Tensor, high: Tensor) -> Tensor:
     return (high - low).clamp(min=0).prod(-1)
 
 
-def boxes_of_masks(masks: Tensor, components: Components = "hull") -> tuple[Tensor, Tensor]:
+def boxes_of_masks(
+    masks: Tensor, components: Components = "hull", dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     """The box round each mask, without waiting for the device unless `largest` is asked for.
 
     Args:
         masks: (B, H, W) in {0, 1}.
         components: which parts of a mask count.
+        dtype: of the boxes.
 
     Returns:
-        boxes (B, 4) xyxy in [0, 1], float32, half open, zero for an empty mask; and (B,) bool, False for such a mask.
+        boxes (B, 4) xyxy in [0, 1], half open, zero for an empty mask; and (B,) bool, False for such a mask.
     """
     if components == "largest":
         masks = torch.from_numpy(np.stack([_largest(mask) for mask in masks.cpu().numpy()])).to(masks.device)
@@ -66,10 +74,10 @@ def boxes_of_masks(masks: Tensor, components: Components = "hull") -> tuple[Tens
         place = torch.arange(length, device=masks.device)
         first = torch.where(present, place, length).amin(-1)
         last = torch.where(present, place + 1, 0).amax(-1)
-        sides.append((first / length, last / length))
+        sides.append((first.to(dtype) / length, last.to(dtype) / length))
     (left, right), (top, bottom) = sides
     valid = masks.flatten(1).any(-1)
-    boxes = torch.stack((left, top, right, bottom), -1).float()
+    boxes = torch.stack((left, top, right, bottom), -1)
     return torch.where(valid[:, None], boxes, 0.0), valid
 
 

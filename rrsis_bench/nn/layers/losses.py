@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rrsis_bench.nn.layers.nearest import resize_masks
+from rrsis_bench.nn.layers.precision import at_least_float32
 
 
 def reduce_mask(masks: Tensor, size: tuple[int, int]) -> Tensor:
@@ -23,8 +24,9 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy, mean over all pixels of the batch, in float32."""
-    return F.binary_cross_entropy_with_logits(logits.float(), target)
+    """Binary cross-entropy, mean over all pixels of the batch, in float32 at least."""
+    logits = at_least_float32(logits)
+    return F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))
 
 
 def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
@@ -35,7 +37,7 @@ def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
         target: (B, 1, H, W) in {0, 1}.
         smooth: added to numerator and denominator; without it an empty truth would give 0 / 0.
     """
-    probability = logits.float().sigmoid().flatten(1)
+    probability = at_least_float32(logits).sigmoid().flatten(1)
     truth = target.flatten(1)
     shared = (probability * truth).sum(1)
     dice = (2 * shared + smooth) / (probability.sum(1) + truth.sum(1) + smooth)

@@ -88,8 +88,14 @@ class MultiScaleShell(nn.Module):
         return [gate(one, part) for gate, one, part in zip(self.gates, maps, parts, strict=True)]
 
 
-def shell_names(official: str, ours: str) -> dict[str, str]:
-    """Released module names of a shell -> ours, for a `NameMap`."""
+def shell_names(official: str, ours: str, gates: str = "fusion") -> dict[str, str]:
+    """Released module names of a shell -> ours, for a `NameMap`.
+
+    Args:
+        official: released name of the shell.
+        ours: our name of it.
+        gates: released name of its list of gates.
+    """
     inner = {
         "local_embedding": "local",
         "bn1": "local_bn",
@@ -102,5 +108,5 @@ def shell_names(official: str, ours: str) -> dict[str, str]:
         f"{official}.down_channel": f"{ours}.down",
         f"{official}.up_channel": f"{ours}.up",
         f"{official}.bn": f"{ours}.bn",
-        **{f"{official}.fusion.*.{theirs}": f"{ours}.gates.*.{name}" for theirs, name in inner.items()},
+        **{f"{official}.{gates}.*.{theirs}": f"{ours}.gates.*.{name}" for theirs, name in inner.items()},
     }

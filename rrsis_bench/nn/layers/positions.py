@@ -58,19 +58,20 @@ def counted_sine_1d(mask: Tensor, width: int, like: Tensor) -> Tensor:
     return _codes(_shares(mask.to(dtype).cumsum(1), 0.0, 1), width).to(like.dtype)
 
 
-def counted_sine_2d(padding: Tensor, channels: int, like: Tensor) -> Tensor:
+def counted_sine_2d(padding: Tensor, channels: int, like: Tensor, shift: float = 0.5) -> Tensor:
     """Codes of a padded map's cells by their share of the valid rows and columns, as DETR's normalised codes.
 
     Args:
         padding: (B, h, w) bool, True for padding.
         channels: number of channels D, a multiple of 4.
         like: tensor that gives the type; angles are computed in float32 at least.
+        shift: taken off each count, in cells: 0.5 codes a cell's centre, 0 its far edge.
 
     Returns:
         (B, h, w, D): the first half of the channels codes the row, the second half the column.
     """
     valid = (~padding).to(torch.promote_types(like.dtype, torch.float32))
-    codes = [_codes(_shares(valid.cumsum(axis), 0.5, axis), channels // 2) for axis in (1, 2)]
+    codes = [_codes(_shares(valid.cumsum(axis), shift, axis), channels // 2) for axis in (1, 2)]
     return torch.cat(codes, -1).to(like.dtype)
 
 

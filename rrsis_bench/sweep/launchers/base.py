@@ -32,7 +32,7 @@ class Orders:
 
 
 class Launcher(ABC):
-    """Starts cells; the command line of each is a `rrsis-bench fit`.
+    """Starts cells; the command line of each is a `rrsis-bench fit`, or a `test` where nothing is trained.
 
     Attributes:
         only_lines: True if `start` prints command lines, so that the sweep must print nothing else to standard output.

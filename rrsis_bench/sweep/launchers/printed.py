@@ -16,7 +16,7 @@ class PrintLauncher(Launcher):
 
     def start(self, cells: Sequence[Cell]) -> Mapping[str, int]:
         """Print the lines, and on stderr the names of cells whose lines do not start them anew."""
-        held = [cell.name for cell in cells if cell.name in self.orders.anew]
+        held = [cell.name for cell in cells if cell.name in self.orders.anew and cell.verb == "fit"]
         if held:
             print(
                 f"rrsis-bench: note: {', '.join(held)}: to run these cells anew, replace --resume auto in their lines "
