@@ -34,7 +34,8 @@ from numpy.typing import NDArray
 from rrsis_bench.data.state import Contents
 from rrsis_bench.data.transforms import resize_image
 from rrsis_bench.errors import UserError
-from rrsis_bench.files import locked, make_folder, refused, write_bytes
+from rrsis_bench.files import make_folder, refused, write_bytes
+from rrsis_bench.locked import locked
 from rrsis_bench.types import InputSpec
 
 _FORMAT = 1

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Self
 
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.files import locked, make_folder, write_json
+from rrsis_bench.files import make_folder, write_json
+from rrsis_bench.locked import locked
 
 FILE = "cell.lock"
 GUARD = f".{FILE}.guard"

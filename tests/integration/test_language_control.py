@@ -15,6 +15,7 @@ from rrsis_bench.data.control import draw
 from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.masks import encode
 from rrsis_bench.data.pixels import write_image
+from rrsis_bench.engine import task
 from rrsis_bench.results.samples import read_samples
 from rrsis_bench.results.schema import violations
 from rrsis_bench.run.folder import RunFolder
@@ -94,17 +95,26 @@ def test_only_the_test_split_decides(tmp_path: Path) -> None:
     assert "no_language_control" not in result
 
 
-def test_a_large_split_is_controlled_on_a_draw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_large_split_is_controlled_on_a_draw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The ratio is of the same samples, the result states the draw, and the control scores no other sample."""
+    counted: list[int] = []  # the views of each batch
+    plain = task.count
+    monkeypatch.setattr(task, "count", lambda *args: (counted.append(len(args[-1])), plain(*args))[1])
     path = make(tmp_path / "set", [(f"p{number % 6}", ("ship", "dam")[number % 2]) for number in range(12)], MIXED)
     run = tmp_path / "runs" / RUN
-    found = {}
+    found, views = {}, {}
     for size in ("7", "12", "full", "none"):
+        counted.clear()
         assert fit(path, f"--data.control_samples={size}", "--overwrite") == 0
+        views[size] = counted[-1]
         said = capsys.readouterr().out
         found[size] = json.loads((run / "result.json").read_text())
         assert violations(found[size]) == []
         assert ("with permuted expressions of 7 of 12 samples: oIoU" in said) == (size == "7")
+    assert views["none"] > 1
+    assert views["full"] == views["7"] == 1, "the control counts what its ratio is made of"
     assert found["full"]["language_control"] == found["12"]["language_control"]
     assert "sample" not in found["full"]["language_control"]
     assert found["none"]["language_control"] is None

@@ -23,7 +23,7 @@ from rrsis_bench.data.masks import encode
 from rrsis_bench.data.pixels import write_image
 from rrsis_bench.data.sources import create
 from rrsis_bench.data.state import Contents
-from rrsis_bench.files import locked
+from rrsis_bench.locked import locked
 from rrsis_bench.run.differences import changes
 from rrsis_bench.types import InputSpec
 
