@@ -100,6 +100,7 @@ bench: $(STAMP) ## measure the time of the published networks' evaluation, from 
 
 bench-data: $(STAMP) ## measure the time of the manifest and the loaders
 	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/tables.py
 
 bench-shared: $(STAMP) ## measure evaluation with each image encoded once (minutes; the second table needs houston)
 	$(BIN)/python benchmarks/shared.py

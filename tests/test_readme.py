@@ -33,6 +33,7 @@ PROOF = {
     "rrsis-bench data list": "runs",
     "rrsis-bench forecast --method lavt --dataset rrsisd": "runs",
     "export RRSIS_DATA=/path/to/data": "variable",
+    "rrsis-bench data fetch refsegrs": "needs",
     "rrsis-bench data verify rrsisd": "missing",
     "rrsis-bench fit --method lavt --dataset rrsisd --trainer gpu": "missing",
     "rrsis-bench test --run runs/rrsisd/lavt@base/seed0 --overwrite": "no run",

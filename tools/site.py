@@ -214,8 +214,8 @@ def data_page(name: str, info: dict[str, Any]) -> str:
         f"| pairs (train / val / test) | {counts} |", f"| licence | {cell(info['licence'])} |",
         f"| where to get it | {cell(info['where'])} |", f"| its folder holds | `{info['layout']}` |",
         f"| classes | {len(info['classes'])}: {', '.join(info['classes'])} |", "",
-        "```bash", f"rrsis-bench data verify {name}", f"rrsis-bench data stats {name}",
-        f"rrsis-bench sweep {name} --dry-run", "```", "", "## What to know", "",
+        "```bash", f"rrsis-bench data fetch {name}", f"rrsis-bench data verify {name}",
+        f"rrsis-bench data stats {name}", f"rrsis-bench sweep {name} --dry-run", "```", "", "## What to know", "",
     ]  # fmt: skip
     return "\n".join([*lines, *(f"- {note}" for note in info.get("notes", ())), ""])
 

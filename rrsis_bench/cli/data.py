@@ -1,4 +1,4 @@
-"""`rrsis-bench data`: list, prepare, verify, count, show and audit data sets."""
+"""`rrsis-bench data`: list, fetch, prepare, verify, count, show and audit data sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rrsis_bench import config, paths, terminal
 from rrsis_bench.cli._words import as_int, as_path
 from rrsis_bench.data.info import SPLITS
-from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.errors import MissingResourceError, UsageError, UserError
 from rrsis_bench.kinds import whole
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "list", help="all data sets: title, kind, published sizes, folder, licence, what to know", allow_abbrev=False
     )
     for word, summary in (
+        ("fetch", "fetch a data set from the Hugging Face hub and verify it, or say how to get it by hand"),
         ("prepare", "write the manifest that training and testing read"),
         ("verify", "check every file and name each defect; exit code 3 if there are errors"),
         ("stats", "count splits, categories, sizes and words"),
@@ -41,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         sub.add_argument("name", metavar="NAME", help="a data set that `rrsis-bench data list` names")
         sub.add_argument("--root", type=as_path, help="the data set's folder (default: that of its configuration)")
-        sub.add_argument("--manifest", type=as_path, help="the file that lists the pairs of your own data set")
+        if word != "fetch":
+            sub.add_argument("--manifest", type=as_path, help="the file that lists the pairs of your own data set")
+        if word == "fetch":
+            sub.add_argument("--repo", metavar="OWNER/NAME", help="another copy on the hub (default: the authors')")
+            sub.add_argument("--revision", help="commit, tag or branch on the hub (default: the newest)")
+            sub.add_argument("--yes", action="store_true", help="do not ask before fetching")
         if word == "show":
             sub.add_argument("--index", type=as_int(whole(0)), default=0, help="position in the split (default: 0)")
             sub.add_argument("--split", default="test", choices=SPLITS, help="default: test")
@@ -63,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the sub-verb."""
     if args.word == "list":
         return _list()
+    if args.word == "fetch":
+        return _fetch(args)
     if args.word == "audit":
         return _audit(args)
     located = _locate(args)
@@ -132,15 +140,80 @@ def _list() -> int:
     return 0
 
 
+def _fetch(args: argparse.Namespace) -> int:
+    from rrsis_bench.data.catalogue import settings
+    from rrsis_bench.data.fetch import hub
+    from rrsis_bench.data.fetch import into as fetching
+    from rrsis_bench.data.fetch.archives import is_archive
+    from rrsis_bench.data.prepare import folder, locate
+    from rrsis_bench.data.tables import is_table, require_pyarrow
+
+    data = {**settings(args.name), **({} if args.root is None else {"root": str(args.root)})}
+    if data.get("generator"):
+        print(f"{args.name} is drawn on first use; there is nothing to fetch.")
+        return 0
+    located, root = locate(data), folder(data)
+    info = located.source.info
+    repository = args.repo or info.hub
+    if info.kind == "own" and not repository:
+        raise UsageError(f"{args.name} stands for your own files; fetch a copy of the hub with --repo OWNER/NAME.")
+    if not repository:
+        return _by_hand(located)
+    if not args.yes and not sys.stdin.isatty():
+        raise UsageError("data fetch asks before it fetches, and there is no terminal: pass --yes.")
+    fetching.refuse_users_files(root)
+    offer = hub.look(repository, args.revision)
+    if fetching.is_fetched(offer, root):
+        print(f"{root} holds {repository}@{offer.revision} already.")
+        fetching.tidy(root)
+    else:
+        kept, archives = fetching.arrived(offer, root), any(is_archive(file.name) for file in offer.files)
+        if not archives and any(is_table(file.name) for file in offer.files):
+            require_pyarrow(hub.page(repository))  # before gigabytes arrive that only it can read
+        terminal.say(f"{args.name}: {info.title}")
+        terminal.say(f"from     {hub.page(repository)}, revision {offer.revision}")
+        said = f" (the repository says: {offer.licence})" if offer.licence else ""
+        terminal.say(f"licence  {info.licence}{said}", " " * 9)
+        here = f", of which {fetching.sized(kept)} have arrived" if kept else ""
+        more = ", and as much again or more to unpack" if archives else ""
+        terminal.say(f"size     {len(offer.files)} files, {fetching.sized(offer.size)}{here}{more}", " " * 9)
+        terminal.say(f"into     {root} ({fetching.sized(fetching.free(root))} free)", " " * 9)
+        if not args.yes and not _agreed():
+            print("nothing was fetched.")
+            return 1
+        print(f"fetched {fetching.into(offer, root, located.source)}")
+    args.quiet = True
+    return _verify(located, args)
+
+
+def _agreed() -> bool:
+    try:
+        return input("fetch it? [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        return False
+
+
+def _by_hand(located: Located) -> int:
+    """Print the steps to a data set that no repository of the hub holds."""
+    info, root = located.source.info, located.root
+    steps = info.steps or f"get it from {info.where}\n{{root}} must hold {info.layout}"
+    print(f"{info.title} (licence: {info.licence}) is not fetched by this command. By hand:")
+    for number, step in enumerate(steps.replace("{root}", str(root)).splitlines(), 1):
+        terminal.say(f"{number}. {step}", "   ")
+    return 0 if root.is_dir() else MissingResourceError.exit_code
+
+
 def _prepare(located: Located, args: argparse.Namespace) -> int:
     from rrsis_bench.data.manifest import Manifest
-    from rrsis_bench.data.prepare import ensure_manifest, manifest_path
+    from rrsis_bench.data.prepare import ensure_manifest, manifest_origin, manifest_path
 
     ready = not args.force and manifest_path(located).is_file()
     path = ensure_manifest(located, args.force)
     opened = {split: Manifest.open(path, split, located.empty_truth) for split in SPLITS}
     counts = ", ".join(f"{split} {len(manifest):,}" for split, manifest in opened.items())
     print(f"{located.dataset}: {'up to date' if ready else 'written'}: {path} ({counts})")
+    if (fetched := manifest_origin(path)) is not None:
+        print(f"fetched from {fetched}")
     _warn(located, path)
     return 0
 

@@ -14,7 +14,7 @@ from rrsis_bench import namesakes
 PACKAGES = (
     "torch", "torchvision", "lightning", "torchmetrics", "transformers", "open_clip_torch", "segment-anything", "timm",
     "albumentations", "opencv-python-headless", "peft", "jsonargparse", "pycocotools", "safetensors", "numpy", "pillow",
-    "rich", "rasterio",
+    "rich", "rasterio", "pyarrow",
 )  # fmt: skip
 MALICIOUS_LIGHTNING = {"2.6.2", "2.6.3"}
 

@@ -32,6 +32,8 @@ class SourceInfo:
         kind: what the data set is to the field.
         classes: class names, lower case; empty where the data set has no list of them.
         notes: what a user should know before the first run, a sentence each.
+        hub: the data set's repository on the Hugging Face hub, `OWNER/NAME`, which `data fetch` fetches; "" if none.
+        steps: how a user gets it by hand, one step a line, where no repository is known; `{root}` is its folder.
     """
 
     title: str
@@ -43,3 +45,5 @@ class SourceInfo:
     kind: Kind = "own"
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    hub: str = ""
+    steps: str = ""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrsis_bench.data.empty_truth import EmptyTruth
+from rrsis_bench.data.tables import open_stored
 from rrsis_bench.errors import MissingResourceError, UserError
 from rrsis_bench.files import write_bytes
 
@@ -29,7 +30,8 @@ class Pair:
     Attributes:
         sample_id: unique within the data set.
         image_id: of the photograph. Samples whose images hold the same pixels share it.
-        image: path of the image relative to the data root, with forward slashes.
+        image: path of the image relative to the data root, with forward slashes; or a cell of a parquet or arrow file
+            there (see `rrsis_bench.data.tables`).
         width: image width in pixels.
         height: image height in pixels.
         rle: the mask as COCO compressed RLE, `{"size": [h, w], "counts": str}`; its size may differ from the image's.
@@ -225,9 +227,10 @@ def _map(path: Path) -> mmap.mmap | bytes:
 
 def _sha256_file(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with open_stored(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except OSError as error:
+        reason = error.strerror or "file is missing"
         raise MissingResourceError(
-            f"cannot read image {path} ({error.strerror}); `rrsis-bench data verify NAME` lists all damaged files."
+            f"cannot read image {path} ({reason}); `rrsis-bench data verify NAME` lists all damaged files."
         ) from error

@@ -17,11 +17,14 @@ from rrsis_bench import paths
 from rrsis_bench.data import empty_truth
 from rrsis_bench.data.catalogue import GENERATOR, describe
 from rrsis_bench.data.empty_truth import EmptyTruth
+from rrsis_bench.data.fetch import origin
+from rrsis_bench.data.fetch.origin import Origin
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest, write_manifest
 from rrsis_bench.data.pixels import PixelRule
 from rrsis_bench.data.sources import create
 from rrsis_bench.data.state import Contents, FileState, identity_of
+from rrsis_bench.data.tables import container
 from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_you_mean
 from rrsis_bench.files import prove_writable, write_text
 
@@ -136,9 +139,11 @@ def ensure_manifest(located: Located, force: bool = False) -> Path:
     if force or not is_recorded(located):
         prove_writable(_named(located, ""))
     contents = files.contents(afresh=True) if force else None
-    path = manifest_path(located)
+    identity = files.identity()
+    path = _named(located, identity)
     images = _images_path(path)
     if not force and path.is_file() and images.is_file():
+        _note_origin(located, path, identity)
         with contextlib.suppress(OSError):  # the time says that it is still in use; a read-only cache keeps the old one
             os.utime(images)
         return path
@@ -157,8 +162,11 @@ def ensure_manifest(located: Located, force: bool = False) -> Path:
             f"{located.source.info.title} in {located.root}: files changed while they were read; "
             f"run the command again when nothing writes there."
         )
-    lines = sorted({f"{pair.image}\0{contents.get(pair.image, '')}\n" for pair in pairs})
+    # An image in a cell stands and falls with the file that holds it.
+    hashes = {pair.image: contents.get(pair.image) or contents.get(container(pair.image), "") for pair in pairs}
+    lines = sorted(f"{image}\0{content}\n" for image, content in hashes.items())
     write_text(_images_path(path), hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest() + "\n")
+    _note_origin(located, path, identity_of(contents))
     write_manifest(path, pairs)
     _remove_unused(located.dataset, path)
     return path
@@ -184,6 +192,23 @@ def images_sha256(path: Path) -> str:
         path: a manifest that `ensure_manifest` returned.
     """
     return _images_path(path).read_text(encoding="utf-8").strip()
+
+
+def manifest_origin(path: Path) -> Origin | None:
+    """Where the files of a manifest were fetched from; None if `data fetch` did not fetch them, or they changed since.
+
+    Args:
+        path: a manifest that `ensure_manifest` returned.
+    """
+    return origin.parse(_origin_path(path))
+
+
+def _note_origin(located: Located, path: Path, identity: str) -> None:
+    """Keep what `data fetch` recorded of these very files beside their manifest."""
+    recorded = origin.read(located.root)
+    if recorded is not None and recorded.identity == identity and manifest_origin(path) != recorded:
+        with contextlib.suppress(UserError):  # a read-only cache
+            recorded.write(_origin_path(path))
 
 
 def is_recorded(located: Located) -> bool:
@@ -219,6 +244,10 @@ def _images_path(path: Path) -> Path:
     return path.parent.with_name("content") / f"{path.stem}.images"
 
 
+def _origin_path(path: Path) -> Path:
+    return _images_path(path).with_suffix(".origin.json")
+
+
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode("utf-8")).hexdigest()[:16]
 
@@ -233,4 +262,5 @@ def _remove_unused(dataset: str, kept: Path) -> None:
                 opened = (images if images.is_file() else path).stat().st_mtime
                 if time.time() - opened > _UNUSED_SECONDS:
                     images.unlink(missing_ok=True)
+                    _origin_path(path).unlink(missing_ok=True)
                     path.unlink(missing_ok=True)

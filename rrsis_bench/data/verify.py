@@ -152,7 +152,7 @@ def prepare_entries(
             sample_ids.add(sample_id)
             yield Pair(
                 sample_id=sample_id,
-                image_id=image_ids.of(examined.pixels, pair.image),
+                image_id=image_ids.of(examined.pixels, examined.entry.image_name or pair.image),
                 image=pair.image,
                 width=pair.width,
                 height=pair.height,
@@ -244,7 +244,8 @@ class _ImageIds:
     def of(self, pixels: str, image: str) -> str:
         if pixels not in self._by_pixels:
             path = PurePosixPath(image)
-            name = path.stem if path.stem not in self._taken else path.as_posix()
+            names = chain([path.stem, path.as_posix()], (f"{path.as_posix()}#{repeat}" for repeat in count(2)))
+            name = next(name for name in names if name not in self._taken)
             self._by_pixels[pixels] = name
             self._taken.add(name)
         return self._by_pixels[pixels]

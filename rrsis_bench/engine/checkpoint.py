@@ -1,8 +1,8 @@
 """Checkpoints: they hold trained tensors and plain values, are written atomically, and are loaded strictly.
 
 A checkpoint's `state_dict` holds the trainable parameters, and the buffers of modules that are not wholly frozen. The
-frozen tensors come from the base weights; a hash proves that they are the same. Where a network has no base weights,
-its frozen tensors come from the seed, and the checkpoint holds them, too. The entry `rrsis_bench` says of what the
+frozen tensors that base weights set are left out; a hash proves that they are the same. Other frozen tensors come from
+the seed, and the checkpoint holds them, too. The entry `rrsis_bench` says of what the
 checkpoint is.
 
 - Network: method, variant, options, the sha256 of each base weights file, and the hash of the frozen tensors.
@@ -197,7 +197,8 @@ def strict_load(method: nn.Module, content: Mapping[str, Any], source: Path | st
     """
     state = {key.removeprefix(PREFIX): value for key, value in content["state_dict"].items() if key.startswith(PREFIX)}
     expected = str(content[ENTRY].get("frozen_sha256", ""))
-    own, frozen = method.state_dict(), frozen_names(method) if expected else []
+    own = method.state_dict()
+    frozen = [name for name in frozen_names(method) if name not in state] if expected else []
     wanted = set(own) - set(frozen)
     for prefix in () if whole else getattr(method, "training_only", ()):
         spared = {name for name in wanted if name.startswith(prefix)}

@@ -17,6 +17,7 @@ from rrsis_bench.cost.profile import Precision, efficiency
 from rrsis_bench.data import control, empty_truth
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
+from rrsis_bench.data.prepare import manifest_origin
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.errors import UserError
 from rrsis_bench.results import record
@@ -97,6 +98,7 @@ def dataset_block(
         synthetic: whether the generator drew the data set.
         indices: positions of the scored samples in the split.
     """
+    fetched = manifest_origin(data.manifest_path)
     return {
         "name": data.dataset,
         "split": "test",
@@ -105,6 +107,7 @@ def dataset_block(
         "content_hash": data.test_dataset.manifest.take(indices.tolist()).content_hash(data.root),
         "n_skipped": data.skipped("test"),
         **empty_truth.stated(data.empty_truth),
+        **({} if fetched is None else {"revision": str(fetched)}),
     }
 
 

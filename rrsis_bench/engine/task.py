@@ -35,7 +35,7 @@ from rrsis_bench.engine.packed import packed_linears, worth_packing
 from rrsis_bench.engine.watch import LossWatch
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
 from rrsis_bench.methods.base import Method
-from rrsis_bench.methods.build import build_method
+from rrsis_bench.methods.build import build_method, load_base
 from rrsis_bench.metrics import functional
 from rrsis_bench.metrics.areas import Areas
 from rrsis_bench.metrics.counts import count
@@ -156,7 +156,7 @@ class ReferringSegmentationTask(LightningModule):
         self.latest: dict[str, float] = {}
         self.latest_scores: dict[str, float] = {}
         self._frozen = frozen_names(self.method)
-        self._frozen_sha256 = hash_tensors(self.method.state_dict(), self._frozen)
+        self._hash_frozen()
         self._has_gradients = bool(trainable(self.method.parameters()))
         self._compiled = compile
         self._while_testing = ExitStack()
@@ -164,8 +164,15 @@ class ReferringSegmentationTask(LightningModule):
     def load_frozen_weights(self) -> None:
         """Load the base weights if the method has frozen tensors: a checkpoint lacks those of base weights."""
         if self._frozen:
-            self.weights = dict(self.method.load_pretrained())
-            self._frozen_sha256 = hash_tensors(self.method.state_dict(), self._frozen)
+            self.weights = load_base(self.method)
+            self._hash_frozen()
+
+    def _hash_frozen(self) -> None:
+        state = self.method.state_dict()
+        self._left_out = [name for name in self._frozen if name in self.method.from_base]
+        self._frozen_sha256 = hash_tensors(state, self._frozen)
+        whole = self._left_out == self._frozen
+        self._left_out_sha256 = self._frozen_sha256 if whole else hash_tensors(state, self._left_out)
 
     def forward(self, batch: Batch) -> MethodOutput:
         """The method's output for a batch; its logits are (B, 1, h, w)."""
@@ -350,10 +357,10 @@ class ReferringSegmentationTask(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remove the frozen tensors that base weights hold, and add the entry that describes the checkpoint."""
-        frozen = {PREFIX + name for name in self._frozen} if self.weights else set()
+        left_out = {PREFIX + name for name in self._left_out}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {
-            key: value for key, value in state.items() if key.startswith(PREFIX) and key not in frozen
+            key: value for key, value in state.items() if key.startswith(PREFIX) and key not in left_out
         }
         checkpoint[ENTRY] = {
             "format": FORMAT,
@@ -361,7 +368,7 @@ class ReferringSegmentationTask(LightningModule):
             "variant": self.variant,
             "options": self.options,
             "weights": self.weights,
-            "frozen_sha256": self._frozen_sha256 if frozen else "",
+            "frozen_sha256": self._left_out_sha256,
             **self.origin,
             **self._selection(),
         }

@@ -38,6 +38,7 @@ class Method(nn.Module):
         scores_on_host: whether scoring reads values of the device on the host, as steps on 8-bit images do. Training
             never does.
         input_spec: what the shared transforms produce for the method.
+        from_base: names of the tensors that `load_pretrained` has set; `methods.build.load_base` notes them.
     """
 
     name: ClassVar[str]
@@ -46,6 +47,7 @@ class Method(nn.Module):
     shares_images: ClassVar[bool] = False
     scores_on_host: ClassVar[bool] = False
     input_spec: InputSpec
+    from_base: frozenset[str] = frozenset()
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from typing import Any
+
+from torch import Tensor
 
 from rrsis_bench import registry
 from rrsis_bench.errors import UsageError, UserError
@@ -93,9 +95,33 @@ def build_method(
     if not pretrained:
         return method, {}
     try:
-        return method, dict(method.load_pretrained())
+        return method, load_base(method)
     except MissingDownloadError as error:
         raise MissingDownloadError(
             f"{error} All files of this variant: rrsis-bench weights prefetch --method {name} "
             f"--variant {variant.partition('+')[0]}."
         ) from error
+
+
+def load_base(method: Method) -> dict[str, str]:
+    """Load the base weights that a method's options name, and note in `method.from_base` which tensors they set.
+
+    A tensor was set if it is another one than before, or if torch counts a change in place.
+
+    Returns:
+        encoder name -> sha256 of its weights file.
+
+    Raises:
+        MissingResourceError: base weights are missing.
+    """
+    before = {name: (id(value), value.data_ptr(), value._version) for name, value in _tensors(method)}
+    weights = dict(method.load_pretrained())
+    method.from_base = frozenset(
+        name for name, value in _tensors(method) if before.get(name) != (id(value), value.data_ptr(), value._version)
+    )
+    return weights
+
+
+def _tensors(method: Method) -> Iterator[tuple[str, Tensor]]:
+    yield from method.named_parameters(remove_duplicate=False)
+    yield from method.named_buffers(remove_duplicate=False)

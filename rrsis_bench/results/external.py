@@ -20,7 +20,7 @@ from rrsis_bench.data import empty_truth
 from rrsis_bench.data.catalogue import settings
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
-from rrsis_bench.data.prepare import ensure_manifest, locate
+from rrsis_bench.data.prepare import ensure_manifest, locate, manifest_origin
 from rrsis_bench.errors import MissingResourceError, UsageError, did_you_mean
 from rrsis_bench.metrics.protocols import NATIVE, PROTOCOLS, of_masks
 from rrsis_bench.results import record
@@ -129,6 +129,7 @@ def score_predictions(
         "synthetic": configured.get("generator") is not None,
         "content_hash": manifest.content_hash(located.root),
         "n_skipped": empty_truth.skipped(n_skipped),
+        **({} if (fetched := manifest_origin(path)) is None else {"revision": str(fetched)}),
         **empty_truth.stated(located.empty_truth),
     }
     text = _config_text(predictions, dataset, split, external, protocols)

@@ -54,9 +54,8 @@ class Toy(Method):
 
     def load_pretrained(self) -> dict[str, str]:
         draw = torch.Generator().manual_seed(self.options.frozen_seed)
-        with torch.no_grad():
-            for parameter in self.encoder.parameters():
-                parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.3)
+        drawn = {key: torch.randn(value.shape, generator=draw) * 0.3 for key, value in self.encoder.named_parameters()}
+        self.encoder.load_state_dict({**{key: value.clone() for key, value in self.encoder.named_buffers()}, **drawn})
         return {"encoder": f"{self.options.frozen_seed:064d}"}
 
     def encoders(self) -> dict[str, nn.Module]:

@@ -102,6 +102,13 @@ data
 data draw tiny
 data list tiny
 data prepare
+data fetch
+data fetch moon
+data fetch own
+data fetch own --yes
+data fetch refsegrs
+data fetch refsegrs --repo
+data fetch refsegrs --manifest file.txt
 data prepare moon
 data prepare rrsisd
 data prepare rrsisd --root file.txt

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from helpers import toy
 from helpers.limits import file_size_limit
 from rrsis_bench import registry
 from rrsis_bench.engine import checkpoint as files
+from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.methods.build import build_method
 
@@ -64,6 +66,30 @@ def test_frozen_tensors_of_no_base_weights_come_back_whatever_the_seed() -> None
         files.strict_load(method, whole, "c.ckpt")
 
 
+def test_a_network_with_base_weights_for_a_part_comes_back_with_its_seeded_frozen_part(monkeypatch) -> None:
+    def load_pretrained(self):
+        nn.init.ones_(self.encoder[0].weight)
+        return {"encoder": "0"}
+
+    monkeypatch.setattr(toy.Toy, "load_pretrained", load_pretrained)
+    torch.manual_seed(1)
+    task = ReferringSegmentationTask(toy.NAME, "tiny", {})
+    saved = {"state_dict": {f"method.{key}": value.clone() for key, value in task.method.state_dict().items()}}
+    task._trainer = SimpleNamespace(datamodule=None)
+    task.on_save_checkpoint(saved)
+    left_out = {key for key in task.method.state_dict() if f"method.{key}" not in saved["state_dict"]}
+    assert left_out == {"encoder.0.weight"}
+    torch.manual_seed(2)
+    other, _ = build_method(toy.NAME, "tiny", {})
+    assert not torch.equal(other.encoder[0].bias, task.method.encoder[0].bias)
+    files.strict_load(other, saved, "c.ckpt")
+    for key, value in task.method.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value), key
+    nn.init.zeros_(other.encoder[0].weight)
+    with pytest.raises(UserError, match="other base weights"):
+        files.strict_load(other, saved, "c.ckpt")
+
+
 def test_statistics_of_an_adapter_without_parameters_of_its_own_are_kept() -> None:
     adapter = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
     encoder = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
@@ -91,10 +117,10 @@ def test_a_missing_or_unknown_tensor_is_refused() -> None:
     method, _ = build_method(toy.NAME, "tiny", {})
     lacking, extra = content(), content()
     del lacking["state_dict"]["method.head.weight"]
-    extra["state_dict"]["method.encoder.0.weight"] = torch.zeros(1)
+    extra["state_dict"]["method.encoder.7.weight"] = torch.zeros(1)
     with pytest.raises(UserError, match=r"lacks head\.weight"):
         files.strict_load(method, lacking, "c.ckpt")
-    with pytest.raises(UserError, match=r"unknown encoder\.0\.weight"):
+    with pytest.raises(UserError, match=r"unknown encoder\.7\.weight"):
         files.strict_load(method, extra, "c.ckpt")
 
 

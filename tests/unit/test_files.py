@@ -240,6 +240,7 @@ MAY = {
     "rrsis_bench/data/pixels/writing.py:write_image": "for made-up data sets",
     "rrsis_bench/data/fake.py:cut_short": "for made-up data sets",
     "rrsis_bench/data/sources/": "made-up data sets: into a folder that files.atomic_folder renames, or for tests",
+    "rrsis_bench/data/fetch/": "into a staging folder that is moved when all is there",
     "rrsis_bench/engine/geo.py:map_files": "writes into memory",
 }
 CALLS = {"write_text", "write_bytes", "imwrite", "mkstemp", "NamedTemporaryFile", "savez", "save_file", "tofile"}

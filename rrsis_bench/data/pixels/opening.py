@@ -19,6 +19,7 @@ from rrsis_bench.data.pixels.plain import decode_rgb
 from rrsis_bench.data.pixels.raster import RasterReader, deep_note, have_rasterio
 from rrsis_bench.data.pixels.reader import DecodedImage, ImageReader, Note, refuse_large
 from rrsis_bench.data.pixels.rule import PixelRule, percentiles, spacing
+from rrsis_bench.data.tables import open_stored
 
 _AS_STORED = PixelRule()
 _AT_ONCE = 1 << 24  # bytes
@@ -73,13 +74,13 @@ def decoded_whole(header: Header) -> bool:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[BinaryIO, Header]]:
-    """A file and its header.
+    """A file, or a cell of a parquet or arrow file, and its header.
 
     Raises:
         ImageError: missing, damaged, or of no known format.
     """
     try:
-        file = path.open("rb")
+        file = open_stored(path)
     except (FileNotFoundError, ValueError) as error:  # ValueError: the name holds a zero byte
         raise MissingImageError from error
     except OSError as error:
@@ -87,7 +88,7 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, Header]]:
     with file:
         try:
             # One call of the system for a small file; a large one is not read before its size is known.
-            small = os.fstat(file.fileno()).st_size <= _AT_ONCE
+            small = not isinstance(file, BytesIO) and os.fstat(file.fileno()).st_size <= _AT_ONCE
             stream: BinaryIO = BytesIO(file.read()) if small else file
             yield stream, read_header(stream)
         except OSError as error:

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +22,7 @@ from rrsis_bench.data.pixels.damage import refused_warnings
 from rrsis_bench.data.pixels.errors import DAMAGED, ImageError, RefusedImageError
 from rrsis_bench.data.pixels.reader import Note, Window, refuse_large
 from rrsis_bench.data.pixels.rule import PixelRule, percentiles, spacing
+from rrsis_bench.data.tables import open_stored
 
 COLOURS = ("red", "green", "blue")
 _CACHE_MB = 128  # GDAL's own default is a twentieth of the machine's memory
@@ -55,7 +57,8 @@ def open_dataset(path: Path, what: str) -> Any:
             if "GDAL_CACHEMAX" not in os.environ:
                 # GDAL asks for it at the first pixel that is read; an `Env` around the opening would be left by then.
                 rasterio.env.set_gdal_config("GDAL_CACHEMAX", _CACHE_MB << 20)  # of a number, rasterio counts bytes
-            return rasterio.open(path)
+            with open_stored(path) as file:
+                return rasterio.open(file if isinstance(file, BytesIO) else path)
         except (rasterio.errors.RasterioError, OSError) as error:
             raise ImageError(DAMAGED) from error
 

@@ -20,6 +20,7 @@ SOURCES: Mapping[str, str] = {
     "rislad": "rrsis_bench.data.sources.rislad:RISLAD",
     "earthreason": "rrsis_bench.data.sources.earthreason:EarthReason",
     "manifest": "rrsis_bench.data.sources.manifest_file:ManifestFile",
+    "parquet": "rrsis_bench.data.sources.tables:TableFiles",
     "coco": "rrsis_bench.data.sources.coco:CocoInstances",
     "synthetic": "rrsis_bench.data.sources.synthetic:Synthetic",
 }

@@ -72,6 +72,7 @@ class ListedPair:
         where: file and line (or entry) that names it.
         mask_file: file that holds the mask, relative to the root, for messages.
         mask: reads the mask, given the image's (height, width). Raises `MaskError`.
+        image_name: file name that the image's id is made of, where `image` is no file; "" takes `image`.
     """
 
     sample_id: str
@@ -82,6 +83,7 @@ class ListedPair:
     where: str
     mask_file: str
     mask: Callable[[tuple[int, int]], MaskRead]
+    image_name: str = ""
 
 
 @dataclass(frozen=True)

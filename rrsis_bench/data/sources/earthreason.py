@@ -41,6 +41,7 @@ class EarthReason(ScannedSource):
         licence="Apache-2.0 packaging; its imagery has terms of its own",
         layout="{train,val,test}/{images,labels,QAs}/, files of equal number",
         kind="benchmark",
+        hub="earth-insights/EarthReason",
     )
 
     def key_files(self, root: Path) -> list[Path]:

@@ -24,6 +24,8 @@ from rrsis_bench.data.sources.base import (
     require,
 )
 from rrsis_bench.data.sources.ids import Claims
+from rrsis_bench.data.sources.tables import checked, known_columns, scan
+from rrsis_bench.data.tables import table_files
 from rrsis_bench.data.verify import ScannedSource
 
 
@@ -51,9 +53,19 @@ class LineSource(ScannedSource):
     synonyms: ClassVar[Mapping[str, str]] = {}
     name_suffix: ClassVar[bool]
 
+    def __init__(self, columns: Mapping[str, str] | None = None) -> None:
+        """Read a folder.
+
+        Args:
+            columns: names of the columns of a parquet or arrow copy; see `rrsis_bench.data.sources.tables`.
+        """
+        self.columns = known_columns(columns)
+
     def key_files(self, root: Path) -> list[Path]:
-        """The line files and both folders."""
+        """The line files and both folders; or the files of a parquet or arrow copy, where there is no line file."""
         lists = [root / f"output_phrase_{split}.txt" for split in SPLITS]
+        if self._is_copy(root):
+            return checked(table_files(root), self.columns)
         return require([*lists, root / self.images, root / self.masks], root, self.dataset or self.name, self.info)
 
     def write_fake(
@@ -86,7 +98,19 @@ class LineSource(ScannedSource):
         """The name of a pair's files."""
         return f"{number}{self.suffix}"
 
+    def _is_copy(self, root: Path) -> bool:
+        named = (f"output_phrase_{split}.txt" for split in SPLITS)
+        return not any((root / name).exists() for name in named) and bool(table_files(root))
+
+    def _category(self, text: str) -> str:
+        return match_category(text, self.info.classes, self.synonyms)
+
     def _scan(self, root: Path, report: Report) -> Iterator[ListedPair]:
+        if self._is_copy(root):
+            return scan(root, self.columns, self.threshold, self._category, report)
+        return self._scan_lines(root, report)
+
+    def _scan_lines(self, root: Path, report: Report) -> Iterator[ListedPair]:
         used: set[str] = set()
         # Two expressions about one picture and one mask mix nothing; they may still be a slip.
         lines = Claims("file", report, "warning")
@@ -118,7 +142,7 @@ class LineSource(ScannedSource):
                     split=split,
                     text=text,
                     image=f"{self.images}/{name}",
-                    category=match_category(text, self.info.classes, self.synonyms),
+                    category=self._category(text),
                     where=where,
                     mask_file=f"{self.masks}/{name}",
                     mask=partial(self._mask, root / self.masks / name),

@@ -24,10 +24,11 @@ class RefSegRS(LineSource):
         paper="Yuan, Mou, Hua, Zhu, RRSIS: Referring Remote Sensing Image Segmentation, TGRS 2024",
         where="https://huggingface.co/datasets/JessicaYuan/RefSegRS (RefSegRS.zip, 2.97 GB)",
         licence="CC BY 4.0",
-        layout="images/<id>.tif, masks/<id>.tif, output_phrase_{train,val,test}.txt",
+        layout="images/<id>.tif, masks/<id>.tif, output_phrase_{train,val,test}.txt; or a parquet or arrow copy",
         counts={"train": 2172, "val": 431, "test": 1817},
         kind="benchmark",
         classes=CATEGORIES,
+        hub="JessicaYuan/RefSegRS",
         notes=(
             "Each expression has its own copy of the photograph.",
             "The val ids 4497, 1489 and 25 are one photograph and one mask with three texts.",

@@ -35,10 +35,17 @@ class RISBench(LineSource):
         paper="Dong et al., Cross-Modal Bidirectional Interaction Model for Referring RS Image Segmentation, 2024",
         where="https://github.com/HIT-SIRS/CroBIM (Baidu 1TniZrKqa2BBGvZ5sJAnsAw, code wnxg)",
         licence="CC BY 4.0 by its README; its DIOR images are CC BY-NC 4.0, its DOTA images for academic use only",
-        layout="img_rgb/<name>.png, mask/<name>.png, output_phrase_{train,val,test}.txt",
+        layout="img_rgb/<name>.png, mask/<name>.png, output_phrase_{train,val,test}.txt; or a parquet or arrow copy",
         counts={"train": 26300, "val": 10013, "test": 16159},
         kind="benchmark",
         classes=CATEGORIES,
+        steps=(
+            "open https://pan.baidu.com/s/1TniZrKqa2BBGvZ5sJAnsAw with the code wnxg, and fetch all files\n"
+            "unpack them; {root} must hold img_rgb/, mask/ and output_phrase_{train,val,test}.txt\n"
+            "or name a parquet or arrow copy on the Hugging Face hub: "
+            "rrsis-bench data fetch risbench --repo OWNER/NAME\n"
+            "check: rrsis-bench data verify risbench"
+        ),
         notes=(
             "It is reported to hold samples with all-black masks; `data verify` counts them.",
             "RRSIS-D shares images of DIOR: who trains on one and tests on the other tests on training images.",

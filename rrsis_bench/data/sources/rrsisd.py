@@ -44,6 +44,13 @@ class RRSISD(ReferSource):
         counts={"train": 12181, "val": 1740, "test": 3481},
         kind="benchmark",
         classes=CATEGORIES,
+        steps=(
+            "open https://drive.google.com/drive/folders/1Xqi3Am2Vgm4a5tHqiV9tfaqKNovcuK3A (about 5 GB), or "
+            "https://pan.baidu.com/s/1yZatV2w_bSXIP9QBv2lCrA with the code sjoe\n"
+            "fetch refs(unc).p and instances.json into {root}/rrsisd\n"
+            "fetch JPEGImages.zip and unpack it; the images are {root}/images/rrsisd/JPEGImages/00001.jpg and so on\n"
+            "check: rrsis-bench data verify rrsisd"
+        ),
         notes=(
             "Of the objects in an annotation file, only one has a mask.",
             "RISBench shares images of DIOR: who trains on one and tests on the other tests on training images.",

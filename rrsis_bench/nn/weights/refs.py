@@ -168,20 +168,28 @@ def _from_hub(ref: WeightRef) -> Path:
 
     try:
         if cached is None:  # the client gives a cached file at once, without internet
-            _check_connection(constants.ENDPOINT)
+            check_connection(constants.ENDPOINT)
         return Path(hf_hub_download(ref.hub, ref.file, revision=ref.revision, etag_timeout=10))
     except Exception as error:  # the client raises its own, requests', httpx' and OS errors
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:120]
-        gated = ref.hub in _GATED or type(error).__name__ == "GatedRepoError"
-        licence = " They are gated: accept their licence on that page and log in (`hf auth login`)." if gated else ""
+        licence = licence_hint(ref.hub in _GATED or type(error).__name__ == "GatedRepoError")
         raise MissingDownloadError(
             f"weights '{ref.file}' of https://huggingface.co/{ref.hub} are neither in the local cache nor reachable "
-            f"({reason}).{licence} Run `hf download {ref.hub} {ref.file} --revision {ref.revision}` where there is "
-            "internet, or name a local file in the method's options."
+            f"({reason(error)}).{licence} Run `hf download {ref.hub} {ref.file} --revision {ref.revision}` where there "
+            "is internet, or name a local file in the method's options."
         ) from error
 
 
-def _check_connection(url: str) -> None:
+def reason(error: Exception) -> str:
+    """Why the hub's client failed, on one line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:120]
+
+
+def licence_hint(gated: bool) -> str:
+    """What to do about a gated repository, as a sentence after a blank; "" if it is not gated."""
+    return " It is gated: accept its licence on that page and log in (`hf auth login`)." if gated else ""
+
+
+def check_connection(url: str) -> None:
     """Fail within seconds if there is no internet; the hub's client would try again for half a minute.
 
     Raises:
