@@ -94,8 +94,9 @@ check: $(STAMP) ## check that committed results are valid and the boards up to d
 regression-update: $(STAMP) ## measure the tiny regression's golden files anew (read the difference before you commit it)
 	$(BIN)/python tests/regression/update.py
 
-bench: $(STAMP) ## measure the time of the published networks' evaluation, from file to integers (minutes)
+bench: $(STAMP) ## measure the time of the published networks' evaluation, from file to integers, and of training steps (hours)
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/train.py
 
 bench-data: $(STAMP) ## measure the time of the manifest and the loaders
 	$(BIN)/python benchmarks/data.py

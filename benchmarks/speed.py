@@ -242,6 +242,7 @@ def main() -> None:
         return
     cores = len(os.sched_getaffinity(0))
     print(f"{cores} cores, torch {torch.__version__}, {args.images} samples of {args.dataset or 'made-up images'}\n")
+    print("Goals against the plain loop: 1.2 in float32, 2.2 in bf16\n")
     print("| method | how | images/s | against the plain loop | mean IoU |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         samples = Samples(args.dataset or "rrsisd", None if args.dataset else f"{folder}/rrsisd", args.images)

@@ -234,6 +234,8 @@ def _resolved(request: RunRequest) -> ResolvedRun:
         for note in run.notes:
             print(f"rrsis-bench: note: {note}", file=sys.stderr)
     data = run.config["data"]
+    if data.get("cache") is not None and is_first_process():
+        prove_writable(Path(data["cache"]).expanduser() / "image")
     if data.get("generator"):  # drawn when the training begins; only what reads it can be wrong
         create(data.get("source") or data["dataset"], **(data.get("source_options") or {}))
     else:

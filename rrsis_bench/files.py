@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from rrsis_bench.errors import UsageError, UserError
 
-_ELSEWHERE = "write elsewhere (--out, RRSIS_RUNS, RRSIS_CACHE, RRSIS_DATA)"
+_ELSEWHERE = "write elsewhere (--out, --data.cache, RRSIS_RUNS, RRSIS_CACHE, RRSIS_DATA)"
 _REMEDIES = {
     errno.ENOSPC: f"The disk is full: free some space, or {_ELSEWHERE}.",
     errno.EDQUOT: f"Your disk quota is used up: free some space, or {_ELSEWHERE}.",

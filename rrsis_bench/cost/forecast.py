@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from rrsis_bench.cost.cards import Card
 from rrsis_bench.cost.memory import StepCost, step_cost, training_bytes
+from rrsis_bench.data.control import LIMIT
 from rrsis_bench.methods.base import Method
 
 UTILISATION = (0.25, 0.45)
@@ -102,5 +103,5 @@ def on_card(card: Card, plan: Plan, cost: StepCost, sample_bytes: float) -> OnCa
 def run_flops(plan: Plan, cost: StepCost) -> float:
     """Operations of a whole run: training, a validation after each epoch, and the test with its language control."""
     training = plan.epochs * plan.samples["train"] * cost.training_flops
-    scored = plan.epochs * plan.samples.get("val", 0) + 2 * plan.samples.get("test", 0)
+    scored = plan.epochs * plan.samples.get("val", 0) + (test := plan.samples.get("test", 0)) + min(test, LIMIT)
     return (training + scored * cost.scoring_flops) / cost.batch_size

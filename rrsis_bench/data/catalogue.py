@@ -25,7 +25,7 @@ BLOCKS = ("variant", "info", "data", "model", "trainer")
 SETTINGS = (
     "dataset", "source", "root", "batch_size", "eval_batch_size", "global_batch", "num_workers", "seed", "augment",
     "generator", "source_options", "manifest", "permute_expressions", "limit", "select_on", "pixels",
-    "empty_truth", "expressions_per_image", "leave_out",
+    "empty_truth", "expressions_per_image", "leave_out", "cache", "cache_gb", "control_samples",
 )  # fmt: skip
 """What its `data` block may hold: the arguments of `ReferringDataModule`, named here because that one needs torch."""
 

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from rrsis_bench.data import left_out
+from rrsis_bench.data.cache import ImageCache
 from rrsis_bench.data.categories import Transfer
 from rrsis_bench.data.collate import collate
+from rrsis_bench.data.control import Size
 from rrsis_bench.data.dataset import ReferringDataset, permuted, perturbed
 from rrsis_bench.data.empty_truth import rule, skipped
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.perturb.table import Choice
-from rrsis_bench.data.prepare import ensure_manifest, images_sha256, locate
+from rrsis_bench.data.prepare import ensure_manifest, file_contents, images_sha256, locate
 from rrsis_bench.data.sampler import ImageSampler, ResumableLoader, ResumableSampler
 from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_you_mean
 from rrsis_bench.types import Batch, InputSpec
@@ -46,6 +48,7 @@ class ReferringDataModule(LightningDataModule):
         transfer: the engine sets it to score a run of another data set, or to leave near-duplicates out.
         n_excluded: how many samples of the test split are left out as near-duplicates, once set up.
         n_unchanged: how many expressions a perturbation of words leaves as they are, once set up.
+        control_of: positions of the samples that the language control scores; None for the whole split.
     """
 
     input_spec: InputSpec
@@ -61,6 +64,7 @@ class ReferringDataModule(LightningDataModule):
     n_unchanged: int = 0
     transfer: Transfer | None = None
     n_excluded: int = 0
+    control_of: NDArray[np.int64] | None = None
 
     def __init__(
         self,
@@ -83,6 +87,9 @@ class ReferringDataModule(LightningDataModule):
         empty_truth: str | None = None,
         expressions_per_image: int | None = None,
         leave_out: str | None = None,
+        cache: str | None = None,
+        cache_gb: float = 40.0,
+        control_samples: Size = None,
     ) -> None:
         """Keep the settings; `prepare_data` and `setup` read the data set.
 
@@ -112,6 +119,11 @@ class ReferringDataModule(LightningDataModule):
                 a method that encodes the image once for all of them. Augmentations are then drawn for each image.
                 None for an order of single samples.
             leave_out: name of a list of images that a paper's loader leaves out of all splits (`dicor`); None for none.
+            cache: folder that keeps resized images, for the second epoch and for later runs; None to read every image
+                from its file. It changes no pixel.
+            cache_gb: most that the folder may hold, in units of 10^9 bytes.
+            control_samples: most samples that the language control scores, `full` for the whole test split, or `none`
+                for no control; None for 800. See `rrsis_bench.data.control`.
         """
         super().__init__()
         if select_on not in ("val", "test"):
@@ -122,6 +134,8 @@ class ReferringDataModule(LightningDataModule):
         self.augment, self.permute_expressions, self.limit = augment, permute_expressions, limit or {}
         self.expressions_per_image = expressions_per_image
         self.leave_out = leave_out
+        self.cache, self.cache_gb, self.control_samples = cache, cache_gb, control_samples
+        self._images: ImageCache | None = None
         self._manifest_sha256: str | None = None
         self._config: Mapping[str, Any] = {
             "dataset": dataset,
@@ -168,11 +182,22 @@ class ReferringDataModule(LightningDataModule):
         """
         if not hasattr(self, "manifest_path"):
             self.prepare_data()
+        fresh = self._images is None or self._images.spec != self.input_spec
+        if fresh:
+            self._images = None
+            if self.cache is not None and self.input_spec.reads_image:
+                folder, contents = Path(self.cache).expanduser(), file_contents(locate(self._config))
+                self._images = ImageCache(folder, round(self.cache_gb * 1e9), self.input_spec, contents)
         self.train_dataset = self.open_split("train", training=True)
         self.val_dataset = self.open_split(self.select_on)
         self.test_dataset = self.open_split("test")
+        if self._images is not None and fresh and (self.trainer is None or self.trainer.local_rank == 0):
+            needed = {"validate": [self.val_dataset], "test": [self.test_dataset]}.get(
+                stage or "", [self.train_dataset, self.val_dataset, self.test_dataset]
+            )
+            self._images.make_room((pair.image, pair.pixels) for split in needed for pair in split.manifest)
         if self.language_control:
-            self.test_dataset = permuted(self.test_dataset, self.seed)
+            self.test_dataset = permuted(self.test_dataset, self.seed, self.control_of)
         if self.perturbation is not None:
             if self.perturbation.of.of_one and self.empty_truth == "no-target":
                 raise UsageError(
@@ -213,7 +238,9 @@ class ReferringDataModule(LightningDataModule):
         if limited and split in self.limit:
             opened = opened.head(self.limit[split])
         per_image = self.expressions_per_image is not None
-        made = ReferringDataset(opened, self.root, self.input_spec, training, self.augment, self.seed, per_image)
+        made = ReferringDataset(
+            opened, self.root, self.input_spec, training, self.augment, self.seed, per_image, self._images
+        )
         return permuted(made, self.seed) if self.permute_expressions and len(made) else made
 
     def _without_twins(self, opened: Manifest, transfer: Transfer) -> Manifest:

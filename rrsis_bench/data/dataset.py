@@ -9,7 +9,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from rrsis_bench.data import masks
+from rrsis_bench.data.cache import ImageCache, Resized
 from rrsis_bench.data.manifest import Manifest, Pair
 from rrsis_bench.data.perturb.table import Choice
 from rrsis_bench.data.pixels import ImageError, PixelRule, RefusedImageError, read_rgb
@@ -74,6 +75,7 @@ class ReferringDataset(Dataset[Item]):
         augment: Augment | Mapping[str, Any] | None = None,
         seed: int = 0,
         per_image: bool = False,
+        cache: ImageCache | None = None,
     ) -> None:
         """Load the tokenizer; images and masks are read sample by sample.
 
@@ -86,11 +88,13 @@ class ReferringDataset(Dataset[Item]):
             seed: of all random draws.
             per_image: in training, draw augmentations for each image and epoch, not for each sample: the samples of
                 an image show the same. A sample that cannot be mirrored shows it as it is.
+            cache: keeps resized images; None to read every image from its file.
         """
-        self.manifest = manifest
+        self.manifest = self.texts = manifest
         self.root = Path(root)
         self.spec = spec
         self.training, self.per_image = training, per_image
+        self.cache = cache
         self.seed = seed
         chosen = augment if isinstance(augment, Augment) else Augment.from_config(augment)
         self.augment = chosen if training else Augment()
@@ -127,7 +131,7 @@ class ReferringDataset(Dataset[Item]):
         """The pair at a position, with its perturbed expression, or another sample's where expressions are permuted."""
         pair = self.manifest[index]
         if self.text_from is not None:
-            pair = replace(pair, text=self.manifest[int(self.text_from[index])].text)
+            pair = replace(pair, text=self.texts[int(self.text_from[index])].text)
         if self.perturbation is None:
             return pair
         text = self.perturbation.text(pair.text, pair.sample_id, self.seed)
@@ -144,7 +148,7 @@ class ReferringDataset(Dataset[Item]):
         index = self._place(index)
         pair = self.pair(index)
         image = self._image(pair)
-        mask = self._mask(pair, image)
+        mask = self._mask(pair, (image.shape[0], image.shape[1]))
         if self.perturbation is not None:
             image, mask = self.perturbation.image(image, pair.shown, self.seed), self.perturbation.mask(mask)
         return Sample(index, pair.sample_id, pair.image_id, image, mask, pair.text, pair.category)
@@ -159,33 +163,46 @@ class ReferringDataset(Dataset[Item]):
         Items that show the same image hold the same array. In training without `per_image`, each has its own.
         """
         decoded: dict[tuple[str, str], NDArray[np.uint8]] = {}
+        resized: dict[tuple[str, str], Resized] = {}
         inputs: dict[object, NDArray[np.float32]] = {}
-        return [self._item(self._place(index), decoded, inputs) for index in indices]
+        return [self._item(self._place(index), decoded, resized, inputs) for index in indices]
 
     def _item(
-        self, index: int, decoded: dict[tuple[str, str], NDArray[np.uint8]], inputs: dict[object, NDArray[np.float32]]
+        self,
+        index: int,
+        decoded: dict[tuple[str, str], NDArray[np.uint8]],
+        resized: dict[tuple[str, str], Resized],
+        inputs: dict[object, NDArray[np.float32]],
     ) -> Item:
         pair = self.pair(index)
-        if self.spec.reads_image:
-            if pair.shown not in decoded:
-                decoded[pair.shown] = self._image(pair)
-            image = decoded[pair.shown]
-            mask = self._mask(pair, image)
-        else:
-            mask = self._mask(pair)
-            image = np.zeros((*mask.shape, 3), np.uint8)
-        text, truth, shown = pair.text, mask, cast(object, pair.shown)
+        text, shown, drawn = pair.text, cast(object, pair.shown), None
         if self.training:
             drawn_for = int(self.images[index]) if self.per_image else index
             rng = np.random.default_rng((self.seed, self.epoch, drawn_for))
-            image, mask, text = self._augmenter(image, mask, text, drawn_for in self._boxed, rng)
-            shown = (drawn_for, mask is not truth)  # the augmenter returns the mask itself unless it mirrors
+            drawn = self._augmenter.draw(text, drawn_for in self._boxed, rng)
+            text, shown = drawn.text, (drawn_for, drawn.mirrored)
+        small = None
+        if not self.spec.reads_image:
+            mask = self._mask(pair)
+            image = np.zeros((*mask.shape, 3), np.uint8)
+        elif self.cache is not None and self.perturbation is None and (drawn is None or drawn.leaves_pixels):
+            if pair.shown not in resized:
+                resized[pair.shown] = self.cache.resized(pair.image, pair.pixels, partial(self._image, pair))
+            small = resized[pair.shown]
+            image, mask = small.pixels, self._mask(pair, small.native)
+        else:
+            if pair.shown not in decoded:
+                decoded[pair.shown] = self._image(pair)
+            image = decoded[pair.shown]
+            mask = self._mask(pair, (image.shape[0], image.shape[1]))
+        if drawn is not None:
+            image, mask = self._augmenter.apply(drawn, image, mask)
         elif self.perturbation is not None:
             mask = self.perturbation.mask(mask)
             if shown not in inputs and self.spec.reads_image:
                 image = self.perturbation.image(image, pair.shown, self.seed)
         if shown not in inputs:
-            inputs[shown] = self._input(image)
+            inputs[shown] = self._input(image) if small is None else normalise(small.pixels, self.spec)
         return Item(
             index=index,
             sample_id=pair.sample_id,
@@ -232,18 +249,18 @@ class ReferringDataset(Dataset[Item]):
             remedy = "" if isinstance(error, RefusedImageError) else f" {_REMEDY}"
             raise MissingResourceError(f"image {path} of sample {pair.sample_id}: {error}.{remedy}") from error
 
-    def _mask(self, pair: Pair, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """The mask of a pair; its size must be that of its image, if the image was read."""
+    def _mask(self, pair: Pair, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """The mask of a pair; its size must be the (height, width) of its image, if the image was read."""
         try:
             mask = masks.decode(pair.rle)
         except masks.MaskError as error:
             raise MissingResourceError(
                 f"mask of sample {pair.sample_id} in {self.manifest.path}: {error}. {_REMEDY}"
             ) from error
-        if image is not None and not sizes_agree((mask.shape[0], mask.shape[1]), (image.shape[0], image.shape[1])):
+        if size is not None and not sizes_agree((mask.shape[0], mask.shape[1]), size):
             raise MissingResourceError(
                 f"mask of sample {pair.sample_id} is {mask.shape[1]}x{mask.shape[0]} but its image "
-                f"{self.root / pair.image} is {image.shape[1]}x{image.shape[0]}. {_REMEDY}"
+                f"{self.root / pair.image} is {size[1]}x{size[0]}. {_REMEDY}"
             )
         return mask
 
@@ -267,7 +284,7 @@ def why_not_permuted(pairs: Sequence[Pair]) -> str | None:
     )
 
 
-def permuted(dataset: ReferringDataset, seed: int) -> ReferringDataset:
+def permuted(dataset: ReferringDataset, seed: int, positions: NDArray[np.int64] | None = None) -> ReferringDataset:
     """The language control: the same pictures and truths, each with the expression of another sample.
 
     Every sample gets the expression of another image or another category; an expression is never right by accident.
@@ -276,6 +293,7 @@ def permuted(dataset: ReferringDataset, seed: int) -> ReferringDataset:
     Args:
         dataset: the split to permute.
         seed: of the permutation.
+        positions: keep the samples at these positions only, with the expressions that the whole permutation gives them.
 
     Raises:
         UserError: there is no such permutation; see `why_not_permuted`.
@@ -287,6 +305,10 @@ def permuted(dataset: ReferringDataset, seed: int) -> ReferringDataset:
     codes = np.unique(names, return_inverse=True)[1].ravel()
     shuffled = copy(dataset)
     shuffled.text_from = _order_without_clashes(codes, np.random.default_rng((seed, 0x7065726D)))
+    if positions is not None:
+        shuffled.manifest = dataset.manifest.take(positions.tolist())
+        shuffled.text_from = shuffled.text_from[positions]
+        shuffled.__dict__.pop("images", None)  # cached for the whole split
     return shuffled
 
 

@@ -23,7 +23,7 @@ from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest, write_manifest
 from rrsis_bench.data.pixels import PixelRule
 from rrsis_bench.data.sources import create
-from rrsis_bench.data.state import FileState, identity_of
+from rrsis_bench.data.state import Contents, FileState, identity_of
 from rrsis_bench.data.tables import container
 from rrsis_bench.errors import MissingResourceError, UsageError, UserError, did_you_mean
 from rrsis_bench.files import prove_writable, write_text
@@ -214,6 +214,11 @@ def _note_origin(located: Located, path: Path, identity: str) -> None:
 def is_recorded(located: Located) -> bool:
     """Whether the files' contents were read before: then only changed files need reading."""
     return _files(located).record.is_file()
+
+
+def file_contents(located: Located) -> Contents:
+    """What the files of a data set hold, as recorded when they were last read."""
+    return Contents(located.root, _files(located).kept())
 
 
 def reread(located: Located) -> Path:

@@ -76,7 +76,7 @@ class FileState:
         """
         started = time.time_ns()
         found = scan(self.root, self.places)
-        kept = self._kept()
+        kept = self.kept()
         known = {} if afresh else kept
         changed = [path for path, stamp in found.items() if known.get(path, (_UNSETTLED, ""))[0] != stamp]
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -93,7 +93,8 @@ class FileState:
                 write_bytes(self.record, lines.encode("ascii"))
         return contents
 
-    def _kept(self) -> dict[str, tuple[Stamp, str]]:
+    def kept(self) -> dict[str, tuple[Stamp, str]]:
+        """Path -> size, times and sha256 as recorded; empty without a record."""
         try:
             with self.record.open(encoding="ascii") as stream:
                 if json.loads(stream.readline())["format"] != _FORMAT:
@@ -102,6 +103,48 @@ class FileState:
             return {path: ((stamp[0], stamp[1], stamp[2]), str(sha256)) for path, (stamp, sha256) in rows.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
             return {}
+
+
+class Contents:
+    """What single files hold, by sha256: a file is read again only if its size or times differ from those known.
+
+    Args:
+        root: data root.
+        known: path below the root -> size, times and sha256, as `FileState.kept` returns them.
+    """
+
+    def __init__(self, root: Path, known: Mapping[str, tuple[Stamp, str]]) -> None:
+        self._root = root
+        self._known = dict(known)
+
+    def sha256(self, name: str) -> str | None:
+        """The sha256 of a file as it is now.
+
+        Returns:
+            empty if there is no file; None if the file cannot be read, or changes while it is read.
+        """
+        path = os.path.join(self._root, name)
+        started = time.time_ns()
+        stamp = _stamp(path)
+        if stamp == _ABSENT:
+            return ""
+        known = self._known.get(name)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        content = _sha256(Path(path))
+        if content.startswith(_UNREADABLE) or _stamp(path) != stamp:
+            return None
+        if _is_settled(stamp, started, content):
+            self._known[name] = (stamp, content)
+        return content
+
+
+def _stamp(path: str) -> Stamp:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # ValueError: the name holds a zero byte
+        return _ABSENT
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def identity_of(contents: Mapping[str, str]) -> str:

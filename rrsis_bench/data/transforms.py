@@ -110,6 +110,28 @@ def albumentation(name: str, **settings: Any) -> Any:
         return A.Compose([getattr(A, name)(**settings, p=1.0)])
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What is done to one sample on one visit.
+
+    Attributes:
+        text: the expression, rewritten where the image is mirrored.
+        mirrored: mirror image and mask.
+        boxes: seed of the black boxes; None for none.
+        jitter: seed of the colour jitter; None for none.
+    """
+
+    text: str
+    mirrored: bool
+    boxes: int | None
+    jitter: int | None
+
+    @property
+    def leaves_pixels(self) -> bool:
+        """Whether image and mask stay as they are."""
+        return not self.mirrored and self.boxes is None and self.jitter is None
+
+
 class Augmenter:
     """Applies augmentations. All random draws come from the generator passed in, none from global state."""
 
@@ -132,16 +154,33 @@ class Augmenter:
         Returns:
             image, mask and expression. The inputs are not changed.
         """
+        drawn = self.draw(text, boxed, rng)
+        return *self.apply(drawn, image, mask), drawn.text
+
+    def draw(self, text: str, boxed: bool, rng: np.random.Generator) -> Drawn:
+        """Draw what is done to a sample; the arguments are those of a call."""
         # Always the same draws in the same order: switching one augmentation leaves the others as they were.
         flips, jitters = rng.random(2)
         seeds = [int(seed) for seed in rng.integers(0, 2**31, 2)]
-        if flips < self.augment.flip and (mirrored := flip_text(text)) is not None:
-            image, mask, text = cv2.flip(image, 1), cv2.flip(mask, 1), mirrored
-        if boxed:
-            image = self._apply("boxes", image, seeds[0])
-        if jitters < self.augment.jitter:
-            image = self._apply("jitter", image, seeds[1])
-        return image, mask, text
+        mirrored = flip_text(text) if flips < self.augment.flip else None
+        return Drawn(
+            text if mirrored is None else mirrored,
+            mirrored is not None,
+            seeds[0] if boxed else None,
+            seeds[1] if jitters < self.augment.jitter else None,
+        )
+
+    def apply(
+        self, drawn: Drawn, image: NDArray[np.uint8], mask: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The image (Hn, Wn, 3) and the mask (Hm, Wm) with what was drawn; the inputs are not changed."""
+        if drawn.mirrored:
+            image, mask = cv2.flip(image, 1), cv2.flip(mask, 1)
+        if drawn.boxes is not None:
+            image = self._apply("boxes", image, drawn.boxes)
+        if drawn.jitter is not None:
+            image = self._apply("jitter", image, drawn.jitter)
+        return image, mask
 
     def _apply(self, name: str, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
         transform = self._transforms[name]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,13 +14,15 @@ from numpy.typing import NDArray
 
 from rrsis_bench import registry
 from rrsis_bench.cost.profile import Precision, efficiency
-from rrsis_bench.data import empty_truth
+from rrsis_bench.data import control, empty_truth
 from rrsis_bench.data.categories import split_of
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.data.prepare import manifest_origin
 from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
 from rrsis_bench.errors import UserError
+from rrsis_bench.results import record
+from rrsis_bench.results.counts import scored_by
 from rrsis_bench.results.samples import SampleTable
 
 
@@ -40,6 +44,31 @@ def sample_table(scored: Scored, dataset: ReferringDataset) -> SampleTable:
         views=[view.name for view in scored.views],
         counts=scored.counts,
     )
+
+
+def control_block(
+    true: Scored, permuted: Scored, data: ReferringDataModule, protocol: str, dataset: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The `language_control` block of a result.
+
+    Args:
+        true: the integers, by position in the split.
+        permuted: the integers with permuted expressions, by position in what the control scored.
+        data: the data module, with the whole test split open.
+        protocol: name of the protocol to score by.
+        dataset: the `dataset` block of the result.
+    """
+    indices = permuted.indices if data.control_of is None else data.control_of[permuted.indices]
+    part = Scored(indices, true.counts[np.searchsorted(true.indices, indices)], true.views)
+    whole, here, there = (
+        scored_by(sample_table(scored, data.test_dataset), protocol, dataset)
+        for scored in (true, part, replace(permuted, indices=indices))
+    )
+    block = record.language_control(here, there, protocol)
+    if data.control_of is None:
+        return block
+    sample = {"of": len(whole), "n_images": len(set(here.image_id)), "seed": data.seed, "rule": control.RULE}
+    return {**block, "sample": sample}
 
 
 def method_block(task: ReferringSegmentationTask) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import yaml
 from rrsis_bench.boards.render.cells import percent
 from rrsis_bench.boards.tables import print_scores, scored_split
 from rrsis_bench.config import Config
+from rrsis_bench.data import control
 from rrsis_bench.data.categories import Transfer
 from rrsis_bench.data.dataset import why_not_permuted
 from rrsis_bench.data.perturb.table import Choice
@@ -33,7 +34,6 @@ from rrsis_bench.metrics import protocols
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.weights.refs import WeightRef, on_disk, resolve
 from rrsis_bench.results import gallery, record
-from rrsis_bench.results.counts import scored_by
 from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.run.differences import changes
 from rrsis_bench.run.folder import RunFolder
@@ -266,7 +266,11 @@ def _score(
     true = _test(cli, checkpoint)
     shown, task.gallery, task.detail = task.gallery.gathered(), None, None
     reason = "only an ordinary test has a language control" if changed_by else None
+    reason = reason or (control.UNWANTED if data.control_samples == "none" else None)
     reason = reason or why_not_permuted(list(data.test_dataset.manifest))
+    data.control_of = control.draw(
+        data.test_dataset.manifest, data.test_dataset.images, true.indices, data.control_samples, data.seed
+    )
     data.language_control = True
     permuted = _test(cli, None) if reason is None else None
     data.language_control = False
@@ -279,11 +283,7 @@ def _score(
     configured = cli.config["data"]
     synthetic = configured.get("generator") is not None
     block = report.dataset_block(configured, data, synthetic, true.indices)
-    control = None
-    if permuted is not None:
-        other = report.sample_table(permuted, data.test_dataset)
-        here, there = (scored_by(one, names[0], block) for one in (table, other))
-        control = record.language_control(here, there, names[0])
+    controlled = None if permuted is None else report.control_block(true, permuted, data, names[0], block)
     text = cli.config_text()
     changed = (training or {}).get("accepted_changes")
     whole = len(data.open_split("test", limited=False).manifest) - data.n_left_out
@@ -297,7 +297,7 @@ def _score(
         selected_on=selected_on,
         training=training,
         efficiency=report.costs(task, trainer),
-        language_control=control,
+        language_control=controlled,
         no_language_control=reason,
         provenance=provenance(config_yaml=text, started=started, gpus=report.gpu_names(trainer)),
         detail=None if detail is None else detail.block(),
@@ -320,13 +320,14 @@ def _test(cli: TrainerCLI, checkpoint: Path | None) -> Scored:
 
 
 def _print_end(folder: RunFolder, result: dict[str, Any], synthetic: bool) -> None:
-    control = result["language_control"]
-    if control is None:
+    block = result["language_control"]
+    if block is None:
         print(f"not scored with permuted expressions: {result['no_language_control']}")
     else:
-        ratio = control["oiou_ratio"]
+        ratio = block["oiou_ratio"]
+        part = f" of {block['n']:,} of {block['sample']['of']:,} samples" if "sample" in block else ""
         share = "" if ratio is None else f" ({ratio:.2f} of the score: a method that reads falls far below 1)"
-        print(f"with permuted expressions: oIoU {percent(control['oiou']) or 'not defined'}{share}")
+        print(f"with permuted expressions{part}: oIoU {percent(block['oiou']) or 'not defined'}{share}")
     print(f"files: {folder}/ ({', '.join(folder.written())})")
     if synthetic:
         print(

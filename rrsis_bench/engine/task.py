@@ -41,7 +41,7 @@ from rrsis_bench.metrics.areas import Areas
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.definitions import metrics_of
 from rrsis_bench.metrics.metric import SampleCounts
-from rrsis_bench.metrics.protocols import Protocol, View
+from rrsis_bench.metrics.protocols import NATIVE, Protocol, View
 from rrsis_bench.metrics.protocols import get as get_protocol
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.types import Batch, MethodOutput
@@ -321,16 +321,22 @@ class ReferringSegmentationTask(LightningModule):
         self._while_testing.close()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count the areas for every protocol."""
-        self._count(batch, self.views, "test")
+        """Count the areas for every protocol; in the language control, for what its ratios are made of."""
+        self._count(batch, self._test_views, "test")
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/<metric>` of the first protocol."""
         self._log_scores("val", self._finish(self.views[:1], "val"))
 
+    @property
+    def _test_views(self) -> tuple[View, ...]:
+        if not getattr(getattr(self.trainer, "datamodule", None), "language_control", False):
+            return self.views
+        return tuple(view for view in self.views if view in (self.protocols[0].view, NATIVE))
+
     def on_test_epoch_end(self) -> None:
         """Store the integers for the result, and log `test/<metric>` of the first protocol."""
-        self.scored = self._finish(self.views, "test")
+        self.scored = self._finish(self._test_views, "test")
         self._log_scores("test", self.scored)
 
     def _log_scores(self, split: str, scored: Scored) -> None:

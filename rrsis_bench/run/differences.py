@@ -7,6 +7,8 @@ from rrsis_bench.config import Config, flat
 FREE = frozenset(
     {
         "checkpoint_every_n_steps",
+        "data.cache",
+        "data.cache_gb",
         "data.num_workers",
         "data.root",  # the data's own identity is compared instead
         "data.manifest",

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Self
 
 from rrsis_bench.errors import UsageError, UserError
-from rrsis_bench.files import make_folder, refused, write_json
+from rrsis_bench.files import make_folder, write_json
+from rrsis_bench.locked import locked
 
 FILE = "cell.lock"
 GUARD = f".{FILE}.guard"
@@ -132,7 +133,7 @@ class CellLock:
         """
         make_folder(folder)
         me = Holder.me()
-        with _guard(folder) as guarded:
+        with locked(folder / GUARD) as guarded:
             if holder(folder) is not None:
                 return None
             write_json(folder / FILE, asdict(me))
@@ -163,7 +164,7 @@ class CellLock:
 
     def release(self) -> None:
         """Remove the lock, unless another process has taken it over."""
-        with _guard(self.folder):
+        with locked(self.folder / GUARD):
             if self.held():
                 (self.folder / FILE).unlink(missing_ok=True)
 
@@ -205,27 +206,6 @@ def _read(path: Path) -> Holder | None:
         return Holder(**values)
     except (OSError, ValueError, TypeError):
         return None
-
-
-@contextmanager
-def _guard(folder: Path) -> Iterator[bool]:
-    """Exclude other processes that take the lock. Yields False if the system or the file system has no `flock`."""
-    try:
-        import fcntl
-    except ImportError:
-        yield False
-        return
-    try:
-        stream = (folder / GUARD).open("a")
-    except OSError as error:
-        raise refused(folder / GUARD, error) from error
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            guarded = True
-        except OSError:
-            guarded = False
-        yield guarded
 
 
 def _namespace() -> int:

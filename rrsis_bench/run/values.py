@@ -99,6 +99,9 @@ KINDS: Mapping[str, Kind] = {
     "data.empty_truth": one_of(*RULES) | NULL,
     "data.expressions_per_image": whole(2) | NULL,
     "data.leave_out": TEXT | NULL,
+    "data.cache": TEXT | NULL,
+    "data.cache_gb": above(0),
+    "data.control_samples": whole(1) | one_of("full", "none") | NULL,
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.strategy": TEXT,
     "trainer.devices": Kind(
@@ -193,6 +196,7 @@ _IDLE: Mapping[str, tuple[str, Any, Callable[[Any], bool], str]] = {
     "model.schedule.gamma": ("model.schedule.name", "poly", lambda name: name == "step", "step"),
     "model.schedule.warmup_factor": ("model.schedule.warmup_steps", 0, lambda steps: steps > 0, "a number above 0"),
     "trainer.gradient_clip_algorithm": ("trainer.gradient_clip_val", None, bool, "a number above 0"),
+    "data.cache_gb": ("data.cache", None, bool, "a folder"),
 }
 """Key -> the key that decides whether it has an effect, that key's default, the test of its value, and the remedy."""
 

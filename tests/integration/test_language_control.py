@@ -1,4 +1,4 @@
-"""A split whose expressions cannot be permuted has a score, no language control, and the reason; all verbs cope."""
+"""The language control in runs: none where no permutation exists, and on a draw where the split is large."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ import numpy as np
 import pytest
 
 from rrsis_bench.cli import main
+from rrsis_bench.data.control import draw
+from rrsis_bench.data.manifest import Manifest
 from rrsis_bench.data.masks import encode
 from rrsis_bench.data.pixels import write_image
+from rrsis_bench.engine import task
+from rrsis_bench.results.samples import read_samples
 from rrsis_bench.results.schema import violations
+from rrsis_bench.run.folder import RunFolder
 
 RUN = "own/prior-text@tiny/seed0"
 
@@ -37,9 +42,9 @@ def make(folder: Path, test: Sequence[tuple[str, str]], train: Sequence[tuple[st
     return path
 
 
-def fit(manifest: Path) -> int:
+def fit(manifest: Path, *more: str) -> int:
     words = ["fit", "--method", "prior-text", "--variant", "tiny", "--dataset", "own", f"--data.manifest={manifest}"]
-    return main([*words, "--data.num_workers=0", "--trainer.enable_progress_bar=false"])
+    return main([*words, "--data.num_workers=0", "--trainer.enable_progress_bar=false", *more])
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +93,40 @@ def test_only_the_test_split_decides(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "runs" / RUN / "result.json").read_text())
     assert result["language_control"]["n"] == 4
     assert "no_language_control" not in result
+
+
+def test_a_large_split_is_controlled_on_a_draw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ratio is of the same samples, the result states the draw, and the control scores no other sample."""
+    counted: list[int] = []  # the views of each batch
+    plain = task.count
+    monkeypatch.setattr(task, "count", lambda *args: (counted.append(len(args[-1])), plain(*args))[1])
+    path = make(tmp_path / "set", [(f"p{number % 6}", ("ship", "dam")[number % 2]) for number in range(12)], MIXED)
+    run = tmp_path / "runs" / RUN
+    found, views = {}, {}
+    for size in ("7", "12", "full", "none"):
+        counted.clear()
+        assert fit(path, f"--data.control_samples={size}", "--overwrite") == 0
+        views[size] = counted[-1]
+        said = capsys.readouterr().out
+        found[size] = json.loads((run / "result.json").read_text())
+        assert violations(found[size]) == []
+        assert ("with permuted expressions of 7 of 12 samples: oIoU" in said) == (size == "7")
+    assert views["none"] > 1
+    assert views["full"] == views["7"] == 1, "the control counts what its ratio is made of"
+    assert found["full"]["language_control"] == found["12"]["language_control"]
+    assert "sample" not in found["full"]["language_control"]
+    assert found["none"]["language_control"] is None
+    assert found["none"]["no_language_control"] == "data.control_samples is none"
+    assert "not scored with permuted expressions: data.control_samples is none" in said
+    block = found["7"]["language_control"]
+    assert block["n"] == 7
+    assert {key: block["sample"][key] for key in ("of", "n_images", "seed")} == {"of": 12, "n_images": 4, "seed": 0}
+    (manifest,) = (tmp_path / "cache" / "manifests").glob("*.jsonl")
+    split, table = Manifest.open(manifest, "test"), read_samples(RunFolder(run))
+    kept = draw(split, np.arange(12) % 6, np.arange(12), 7, 0)
+    assert kept is not None
+    rows = np.isin(table.sample_id, [pair.sample_id for pair in split.take(kept.tolist())])
+    truth, found_areas, both = table.view("native")[rows].sum(0)
+    assert block["oiou"] == pytest.approx(block["oiou_ratio"] * both / (truth + found_areas - both))

@@ -92,7 +92,7 @@ def test_rows_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
 def test_gated_weights_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(MissingDownloadError, match=r"gated: accept their licence on that page and log in") as caught:
+    with pytest.raises(MissingDownloadError, match=r"gated: accept its licence on that page and log in") as caught:
         resolve("hub:facebook/sam3/model.safetensors")
     assert caught.value.exit_code == 3
     with pytest.raises(MissingDownloadError) as open_one:

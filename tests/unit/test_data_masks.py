@@ -105,5 +105,8 @@ def test_no_known_form(segmentation):
 
 def test_decoding_agrees_with_pycocotools():
     rng = np.random.default_rng(0)
-    mask = (rng.random((33, 47)) > 0.5).astype(np.uint8)
-    assert np.array_equal(coco_mask.decode(masks.encode(mask)), mask)
+    for height, width, share in ((33, 47, 0.5), (5, 1, 0.5), (1, 6, 0.9), (8, 3, 0.0), (8, 3, 1.0)):
+        mask = (rng.random((height, width)) < share).astype(np.uint8)
+        rle = masks.encode(mask)
+        assert np.array_equal(coco_mask.decode(rle), mask)
+        assert np.array_equal(masks.decode(rle), mask)

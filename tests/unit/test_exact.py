@@ -153,8 +153,8 @@ def test_photographs_of_different_sizes_divide_by_the_samples_drawn():
 
 
 def test_compare_prints_no_star_for_a_category_on_two_photographs(tmp_path, capsys):
-    # Ten photographs; ships are on the first two only, and A is better everywhere.
-    n = 30
+    # Twelve photographs; ships are on the first two only, and A is better everywhere.
+    n = 36
     images = [f"i{k // 3}" for k in range(n)]
     categories = ["ship" if k < 6 else "dam" for k in range(n)]
     tables = {}
@@ -168,7 +168,7 @@ def test_compare_prints_no_star_for_a_category_on_two_photographs(tmp_path, caps
     found = json.loads(capsys.readouterr().out)
     ship, dam = found["by"]["category"]["ship"]["miou"], found["by"]["category"]["dam"]["miou"]
     assert (ship["n_images"], ship["p"], ship["p_holm"], ship["interval"]) == (2, None, None, None)
-    assert (dam["n_images"], dam["p"], dam["p_holm"]) == (8, 2 / 2**8, 2 / 2**8)
+    assert (dam["n_images"], dam["p"], dam["p_holm"]) == (10, 2 / 2**10, 2 / 2**10)
     assert found["test"] == {"unit": "image", "fewest": FEWEST, "exact_up_to": EXACT_UP_TO}
     assert main(["results", "compare", str(a), str(b)]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -186,7 +186,7 @@ def reason(error: Exception) -> str:
 
 def licence_hint(gated: bool) -> str:
     """What to do about a gated repository, as a sentence after a blank; "" if it is not gated."""
-    return " It is gated: accept its licence on that page and log in (`hf auth login`)." if gated else ""
+    return " The repository is gated: accept its licence on that page and log in (`hf auth login`)." if gated else ""
 
 
 def check_connection(url: str) -> None:
