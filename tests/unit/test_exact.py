@@ -169,7 +169,7 @@ def test_compare_prints_no_star_for_a_category_on_two_photographs(tmp_path, caps
     ship, dam = found["by"]["category"]["ship"]["miou"], found["by"]["category"]["dam"]["miou"]
     assert (ship["n_images"], ship["p"], ship["p_holm"], ship["interval"]) == (2, None, None, None)
     assert (dam["n_images"], dam["p"], dam["p_holm"]) == (10, 2 / 2**10, 2 / 2**10)
-    assert found["test"] == {"unit": "image", "fewest": FEWEST, "exact_up_to": EXACT_UP_TO}
+    assert found["test"] == {"unit": "image", "fewest": FEWEST, "fewest_in_part": 10, "exact_up_to": EXACT_UP_TO}
     assert main(["results", "compare", str(a), str(b)]) == 0
     lines = capsys.readouterr().out.splitlines()
     (ship_line,) = [line for line in lines if line.startswith("│ ship")]
@@ -177,4 +177,4 @@ def test_compare_prints_no_star_for_a_category_on_two_photographs(tmp_path, caps
     assert "too few photographs" in ship_line
     assert "*" not in ship_line
     assert dam_line.count("*") == 2
-    assert any("fewer than 6" in line for line in lines)
+    assert any("fewer than 10" in line for line in lines)
