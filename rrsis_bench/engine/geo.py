@@ -76,8 +76,13 @@ class GeoImage:
         return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
     def to_world(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Columns and rows (N, 2) of pixel corners as longitude and latitude in WGS 84; infinite off the globe."""
+        """Columns and rows (N, 2) of pixel corners as longitude and latitude in WGS 84; infinite off the globe.
+
+        The outer pixels of a grid whose centres lie on the poles reach beyond them: such a corner is put on the pole.
+        """
         placed = self.to_map(points)
+        if self.crs.is_geographic:
+            placed[:, 1] = placed[:, 1].clip(-90, 90)
         found = _degrees(self.crs, placed)
         if self.crs.is_geographic:
             # Longitudes beyond 180 go on as the image has them.
@@ -236,7 +241,9 @@ def _in_the_world(found: Sequence[Region], place: GeoImage, seam: float | None) 
         if seam is not None:
             groups = [[ring for rings in groups for ring in rings]]
         for rings in groups:
-            parts += cut(rings, seam) if all(np.isfinite(ring).all() for ring in rings) else []
+            if all(np.isfinite(ring).all() for ring in rings):
+                wide = [ring for ring in rings if np.ptp(ring[:, 1])]  # a ring beyond a pole has become a line
+                parts += cut(wide, seam) if wide else []
         polygons = [[_turned(ring, number == 0).tolist() for number, ring in enumerate(part)] for part in parts]
         if len(polygons) == 1:
             geometries.append({"type": "Polygon", "coordinates": polygons[0]})

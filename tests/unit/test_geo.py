@@ -152,6 +152,20 @@ def test_what_crosses_the_antimeridian_is_cut_there(tmp_path: Path) -> None:
     assert spans[1] == pytest.approx((179.98, 180), abs=1e-6)
 
 
+def test_no_latitude_is_beyond_a_pole(tmp_path: Path) -> None:
+    place = located(tmp_path / "polar.tif", crs="EPSG:4326", origin=(10.0, 90.75), size=0.25)
+    mask = np.zeros((40, 60), dtype=np.uint8)
+    mask[0:6, 10:20] = 1  # from 90.75 down to 89.25 degrees
+    mask[0:2, 30:40] = 1  # no part of it is on the globe
+    mask[2, 12] = 0  # a hole that ends on the pole
+    mask[0:2, 14:16] = 0
+    near, beyond = sorted(features(mask, place), key=lambda feature: feature["geometry"] is None)
+    assert beyond["geometry"] is None
+    check_valid(near)
+    latitudes = [y for polygon in rings(near) for ring in polygon for _, y in ring]
+    assert (min(latitudes), max(latitudes)) == (89.25, 90.0)
+
+
 def test_no_reference_system_is_said(tmp_path: Path) -> None:
     place = located(tmp_path / "nowhere.tif", crs=None)
     assert place.crs is None
