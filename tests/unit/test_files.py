@@ -232,6 +232,7 @@ def test_a_refused_move_says_what_was_changed(
 # Functions that write files without `files.py`, and why they may.
 MAY = {
     "rrsis_bench/cli/__init__.py:main": "opens the null device",
+    "rrsis_bench/locked.py:locked": "makes an empty file to lock",
     "rrsis_bench/run/lock.py:_guard": "makes an empty file to lock",
     "rrsis_bench/sweep/launchers/local.py:_start": "appends to a log",
     "rrsis_bench/sweep/run_cell.py:_supervise": "appends to a log",

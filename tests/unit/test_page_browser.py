@@ -26,6 +26,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: make test-browser installs one"),
 ]
+FETCHED = {"href", "src", "srcset", "data", "poster", "background", "action", "formaction", "manifest"}
+"""Attributes, of any tag but `a`, whose address a browser fetches."""
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -289,8 +291,8 @@ def test_the_page_is_one_file(address):
     class Tags(HTMLParser):
         def handle_starttag(self, tag, attrs):
             if tag != "a":
-                addresses = [(k, v) for k, v in attrs if v and re.match("(https?:)?//", v)]
-                fetched.extend(f"<{tag} {k}={v}>" for k, v in addresses if not k.startswith("xmlns"))
+                addresses = [(k, v) for k, v in attrs if v and re.search("(^|[ ,])(https?:)?//", v)]
+                fetched.extend(f"<{tag} {k}={v}>" for k, v in addresses if k.rpartition(":")[2] in FETCHED)
 
     Tags().feed(text)
     assert fetched == []
