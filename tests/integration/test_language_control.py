@@ -20,6 +20,8 @@ from rrsis_bench.results.samples import read_samples
 from rrsis_bench.results.schema import violations
 from rrsis_bench.run.folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 RUN = "own/prior-text@tiny/seed0"
 
 

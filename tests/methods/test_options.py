@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 RUNS = Path(__file__).resolve().parents[2] / "results" / "runs"
 METHODS = sorted(registry.BUILT_IN)
-INNER = ("lavt", "prior-image", "prior-text", "s4eca")
-"""Methods that the inner loop builds; `make test` builds them all."""
 COMPANIONS: Mapping[tuple[str, str, Any], Mapping[str, Any]] = {
     ("s4eca", "text_adapter", "dense"): {"proxies": "mean"},
     ("s4eca", "text_adapter", "none"): {"proxies": "mean"},
@@ -92,9 +90,8 @@ def test_every_closed_option_refuses_what_is_not_in_its_set(name: str) -> None:
                 registry.load_class(name).from_options({option: values[0].upper()})
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(one, marks=() if one in INNER else pytest.mark.slow) for one in METHODS if closed(one)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [one for one in METHODS if closed(one)])
 def test_every_value_of_a_closed_option_builds_a_network(name: str) -> None:
     kind, tiny = registry.load_class(name), config.variant_options(name, "tiny")
     for option, values in closed(name).items():

@@ -19,6 +19,8 @@ from rrsis_bench.engine.antimeridian import cut
 from rrsis_bench.engine.bitmask import BitMask
 from rrsis_bench.engine.geo import GeoImage, map_files
 
+pytestmark = pytest.mark.slow
+
 rasterio = pytest.importorskip("rasterio")
 
 H, W = 20, 26

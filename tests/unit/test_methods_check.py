@@ -10,6 +10,8 @@ import pytest
 from rrsis_bench import registry
 from rrsis_bench.cli import main
 
+pytestmark = pytest.mark.slow
+
 MODEL = """
 from dataclasses import dataclass
 import torch

@@ -16,6 +16,8 @@ from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.build import method_class, overrides
 from rrsis_bench.nn.layers.recompute import recompute
 
+pytestmark = pytest.mark.slow
+
 INNER = ("lavt", "s4eca")
 NAMES = [name for name in sorted(registry.method_targets()) if overrides(method_class(name), "checkpoint_activations")]
 METHODS = [pytest.param(name, marks=() if name in INNER else pytest.mark.slow) for name in NAMES]

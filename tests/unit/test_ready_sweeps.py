@@ -11,6 +11,8 @@ from rrsis_bench.cli import main
 from rrsis_bench.sweep.grid import read_sweep
 from tools import forecasts
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = {"rrsisd", "refsegrs", "risbench"}
 

@@ -16,6 +16,8 @@ from helpers.wrong_words import WITH_TORCH, WITHOUT_TORCH
 from rrsis_bench import cli
 from rrsis_bench.data.pixels.writing import write_image
 
+pytestmark = pytest.mark.slow
+
 
 def lines(table: str) -> list[str]:
     return [line for line in table.splitlines() if line]
