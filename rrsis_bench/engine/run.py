@@ -268,12 +268,13 @@ def _score(
     reason = "only an ordinary test has a language control" if changed_by else None
     reason = reason or (control.UNWANTED if data.control_samples == "none" else None)
     reason = reason or why_not_permuted(list(data.test_dataset.manifest))
-    data.control_of = control.draw(
-        data.test_dataset.manifest, data.test_dataset.images, true.indices, data.control_samples, data.seed
-    )
-    data.language_control = True
-    permuted = _test(cli, None) if reason is None else None
-    data.language_control = False
+    permuted = None
+    if reason is None:
+        ordered = data.test_dataset
+        data.control_of = control.draw(ordered.manifest, ordered.images, true.indices, data.control_samples, data.seed)
+        data.language_control = True
+        permuted = _test(cli, None)
+        data.language_control = False
     detail, examples = further_detail(task, data, trainer, true) if cli.detail else (None, None)
     if not trainer.is_global_zero:
         return 0

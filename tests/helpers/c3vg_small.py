@@ -11,6 +11,7 @@ from baselines.c3vg import C3VG
 from baselines.c3vg.weights import convert
 from helpers.batches import noise_batch
 from helpers.golden import official_state
+from helpers.noise import add_noise
 from helpers.official import official_keys
 from rrsis_bench.nn.weights.files import fit
 from rrsis_bench.types import Batch
@@ -33,9 +34,7 @@ def small(seed: int = 0, **changes: Any) -> C3VG:
     """A network with noise on all parameters: zeros would hide the layers behind them."""
     torch.manual_seed(seed)
     method = C3VG.from_options(SMALL | changes)
-    with torch.no_grad():
-        for parameter in method.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    add_noise(method.parameters())
     return method.eval()
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from baselines.dicor import DiCoR
 from baselines.dicor.weights import names_for
 from helpers.golden import golden_image, official_tensor
+from helpers.noise import add_noise
 from helpers.official import SMALL_FAMILY, official_keys
 from rrsis_bench.nn.weights.files import fit
 from rrsis_bench.nn.weights.name_map import NameMap
@@ -34,9 +35,7 @@ def small(seed: int = 0, **changes: Any) -> DiCoR:
     """A network with noise on all parameters: zeros would hide the layers behind them."""
     torch.manual_seed(seed)
     method = DiCoR.from_options(SMALL | changes)
-    with torch.no_grad():
-        for parameter in method.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    add_noise(method.parameters())
     return method
 
 

@@ -18,6 +18,8 @@ from safetensors import safe_open
 from torch import Generator, Tensor
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "golden"
+TOLERANCE = 1e-9
+"""Largest difference over the largest value of a stored tensor, in float64."""
 
 
 @contextmanager
@@ -69,3 +71,11 @@ def load_golden(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if "options" in metadata:
         metadata["options"] = json.loads(metadata["options"])
     return tensors, metadata
+
+
+def assert_stored(name: str, found: Tensor, expected: Tensor) -> None:
+    """Assert that a tensor has the shape of a stored one, and its values within `TOLERANCE`."""
+    assert found.shape == expected.shape, name
+    expected = expected.double()
+    scale = float(expected.abs().max()) or 1.0
+    assert float((found.double() - expected).abs().max()) <= TOLERANCE * scale, name

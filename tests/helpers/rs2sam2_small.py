@@ -11,6 +11,7 @@ from baselines.rs2sam2 import RS2SAM2
 from baselines.rs2sam2.weights import convert
 from helpers.batches import noise_batch
 from helpers.golden import float64_draws, golden_image, official_state
+from helpers.noise import add_noise
 from helpers.official import official_keys
 from rrsis_bench.nn.weights.files import fit
 from rrsis_bench.types import Batch
@@ -39,9 +40,7 @@ def small(seed: int = 0, **changes: Any) -> RS2SAM2:
     """A network with noise on all parameters: zeros would hide the layers behind them."""
     torch.manual_seed(seed)
     method = RS2SAM2.from_options(SMALL | changes)
-    with torch.no_grad():
-        for parameter in method.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    add_noise(method.parameters())
     return method.eval()
 
 

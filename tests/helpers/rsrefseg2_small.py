@@ -8,6 +8,8 @@ import torch
 
 from baselines.rsrefseg2 import RSRefSeg2
 from helpers.batches import noise_batch
+from helpers.noise import add_noise
+from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.types import Batch, TextTokens
 
 SMALL: dict[str, Any] = {
@@ -28,10 +30,7 @@ def small(seed: int = 0, **changes: Any) -> RSRefSeg2:
     """A network with noise on its trainable parameters: zeros would hide the layers behind them."""
     torch.manual_seed(seed)
     method = RSRefSeg2.from_options(SMALL | changes)
-    with torch.no_grad():
-        for parameter in method.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    add_noise(trainable(method.parameters()))
     return method
 
 

@@ -12,20 +12,12 @@ from torch import Tensor
 
 from helpers.batches import noise_batch
 from helpers.c3vg_small import filled, released_shapes, stages
-from helpers.golden import FIXTURES, float64_draws, golden_image, load_golden
+from helpers.golden import FIXTURES, assert_stored, float64_draws, golden_image, load_golden
 from rrsis_bench.nn.layers.boxes import boxes_of_masks
 
 pytestmark = pytest.mark.slow  # `make test` runs them; the inner loop does without
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "golden"
-TOLERANCE = 1e-9
-"""Largest difference over the largest value of a stored tensor."""
-
-
-def compare(name: str, found: Tensor, expected: Tensor) -> None:
-    assert found.shape == expected.shape, name
-    scale = float(expected.abs().max()) or 1.0
-    assert float((found - expected).abs().max()) <= TOLERANCE * scale, name
 
 
 def image_of(metadata: dict[str, Any], batch: int) -> Tensor:
@@ -68,7 +60,7 @@ def test_every_stage_and_loss_is_the_released_one() -> None:
         values = found[whole]
         if cut:
             values = values[:, :, ::3, ::3] if ".stride" in name else values[:, :: int(cut)]
-        compare(name, values.reshape(1) if name.startswith("loss.") else values, expected)
+        assert_stored(name, values.reshape(1) if name.startswith("loss.") else values, expected)
     assert len(stored) == 32
 
 
@@ -97,7 +89,7 @@ def test_published_network_gives_the_released_outputs() -> None:
         values = found[name.removesuffix(".stride4")]
         if name.endswith(".stride4"):
             values = values[:, ::4, ::4] if values.ndim == 3 else values[:, :, ::4, ::4]
-        compare(name, values, expected)
+        assert_stored(name, values, expected)
 
 
 def test_the_list_of_released_names_has_the_published_size() -> None:

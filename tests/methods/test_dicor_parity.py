@@ -15,12 +15,10 @@ from baselines.dicor.msf import MultiScale
 from baselines.dicor.prompts import prompt_logits
 from baselines.dicor.refiner import Refiner
 from helpers.dicor_small import fill_part, filled, fixture_images
-from helpers.golden import FIXTURES, load_golden
+from helpers.golden import FIXTURES, assert_stored, load_golden
 from rrsis_bench.families.lavt.decoder import two_class_cross_entropy, two_class_dice, upsample_aligned
 from rrsis_bench.families.lavt.stage import CONTEXT, TextFeatures
 
-TOLERANCE = 1e-9
-"""Largest difference over the largest value of a stored tensor."""
 SEED = 13
 
 
@@ -35,20 +33,31 @@ class Stored:
         return self.tensors[name]
 
     def check(self, name: str, found: Tensor) -> None:
-        expected = self.tensors[name].double()
-        assert found.shape == expected.shape, name
-        scale = float(expected.abs().max()) or 1.0
-        assert float((found.double() - expected).abs().max()) <= TOLERANCE * scale, name
+        assert_stored(name, found, self.tensors[name])
         self.seen.add(name)
 
     def left(self) -> set[str]:
         return {name for name in self.tensors if ".in." not in name and not name.startswith("in.")} - self.seen
 
 
-def winners_map(ranking: Ranking) -> Tensor:
-    """The winner's map (B, 1, h, w) with the sum 1."""
-    index = ranking.winner[:, None, None, None].expand(-1, 1, *ranking.found.maps.shape[2:])
-    return torch.gather(ranking.found.maps, 1, index)
+def stored_of(response: Tensor, ranking: Ranking) -> dict[str, Tensor]:
+    """What fixtures store of a response and its ranking, by their names."""
+    found = ranking.found
+    index = ranking.winner[:, None, None, None].expand(-1, 1, *found.maps.shape[2:])
+    return {
+        "evidence_logit": response,
+        "cand_up": ranking.glow,
+        "cand_maps": found.maps,
+        "cand_centers": found.centres,
+        "cand_valid": found.valid,
+        "token_alpha": ranking.attention,
+        "content_score": ranking.content,
+        "geo_score": ranking.geometry,
+        "scores": ranking.scores,
+        "cand_probs": ranking.chances,
+        "winner_prior": ranking.prior(),
+        "winner_top1_map": torch.gather(found.maps, 1, index),
+    }
 
 
 @torch.no_grad()
@@ -68,25 +77,13 @@ def check_network(name: str, keys: str, options: dict[str, Any]) -> set[str]:
     if method.guide is not None:
         response, ranking = method.rank(maps, texts)
         read, words = method.guided(maps, texts, ranking)
-        found = ranking.found
         weight, scale = method.guide.word_scales(texts["content"], ranking)
         winner = ranking.winner[:, None, None]
-        best = torch.gather(found.centres, 1, winner.expand(-1, 1, 2))[:, 0]
+        best = torch.gather(ranking.found.centres, 1, winner.expand(-1, 1, 2))[:, 0]
         for part, value in {
-            "evidence_logit": response,
-            "cand_up": ranking.glow,
-            "cand_maps": found.maps,
-            "cand_centers": found.centres,
-            "cand_valid": found.valid,
+            **stored_of(response, ranking),
             "cand_visual": ranking.visual,
             "geom": ranking.shapes,
-            "token_alpha": ranking.attention,
-            "content_score": ranking.content,
-            "geo_score": ranking.geometry,
-            "scores": ranking.scores,
-            "cand_probs": ranking.chances,
-            "winner_prior": ranking.prior(),
-            "winner_top1_map": winners_map(ranking),
             "winner_top1_center": best,
             "token_weight": weight,
             "token_scale": scale,
@@ -196,18 +193,7 @@ def test_guide_targets_and_losses_are_the_released_ones(parts: Stored) -> None:
         parts.check(f"guide.sup.{name}", value)
     of_response, of_winner = response_loss(response, wanted), winner_loss(ranking.scores, best, used)
     for name, value in {
-        "evidence_logit": response,
-        "cand_up": ranking.glow,
-        "cand_maps": ranking.found.maps,
-        "cand_centers": ranking.found.centres,
-        "cand_valid": ranking.found.valid,
-        "token_alpha": ranking.attention,
-        "content_score": ranking.content,
-        "geo_score": ranking.geometry,
-        "scores": ranking.scores,
-        "cand_probs": ranking.chances,
-        "winner_prior": ranking.prior(),
-        "winner_top1_map": winners_map(ranking),
+        **stored_of(response, ranking),
         "evidence_loss": of_response[None],
         "winner_loss": of_winner[None],
         "loss": (of_response + 1.2 * of_winner)[None],

@@ -16,6 +16,7 @@ from baselines.pslgsam.model import box_logits, share_of
 from baselines.pslgsam.options import PSLGSAMOptions
 from baselines.pslgsam.outline import at_least, eight_bit, grown, inside, outline, tuned_parameters
 from helpers.lqvg_small import official_state
+from helpers.noise import add_noise
 from helpers.resolved import configured
 from rrsis_bench.config import variant_options
 from rrsis_bench.cost.profile import gflops
@@ -110,9 +111,7 @@ def test_tuned_parameters_of_every_segmenter_get_a_gradient(name: str, library: 
     segmenter = build_segmenter(name, library)
     side = segmenter.image_size
     chosen = tuned_parameters(segmenter, prompts=True)
-    with torch.no_grad():
-        for parameter in chosen:
-            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    add_noise(chosen)
     features = segmenter.encode_image(torch.randn(2, 3, side, side))
     point, label = torch.full((2, 1, 2), side / 2.0), torch.ones(2, 1, dtype=torch.int64)
     segmenter.segment_prompted(features, point, label, torch.tensor([[0.0, 0, 9, 9]] * 2)).square().mean().backward()

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from baselines.rs2sam2.losses import boundary, two_class_dice, weighted_cross_entropy
-from helpers.golden import FIXTURES, load_golden
+from helpers.golden import FIXTURES, assert_stored, load_golden
 from helpers.rs2sam2_small import filled, fixture_images, stages
 from rrsis_bench.nn.encoders.sam import ImageFeatures
 from rrsis_bench.nn.layers.losses import upsample
@@ -17,14 +16,6 @@ from rrsis_bench.nn.layers.losses import upsample
 pytestmark = pytest.mark.slow  # `make test` runs them; the inner loop does without
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "golden"
-TOLERANCE = 1e-9
-"""Largest difference over the largest value of a stored tensor."""
-
-
-def compare(name: str, found: Tensor, expected: Tensor) -> None:
-    assert found.shape == expected.shape, name
-    scale = float(expected.abs().max()) or 1.0
-    assert float((found - expected).abs().max()) <= TOLERANCE * scale, name
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +54,7 @@ def test_every_stage_gives_the_released_outputs(golden, as_released) -> None:
             continue
         if name.startswith(("block.", "fpn.")) and not name.endswith(".text"):
             found = found[:, ::2, ::2, ::2]
-        compare(name, found, stored[name])
+        assert_stored(name, found, stored[name])
         seen.add(name)
     other = {"in.ids", "mask.stride3", "prediction", "target", "iou", "object_score"}
     assert {name for name in stored if not name.startswith(("loss.", "alone."))} == seen | other
@@ -75,8 +66,8 @@ def test_predicted_iou_and_object_score_are_the_released_ones(golden, network, a
     fine = (decoder.conv_s0(as_released["fpn.0"]), decoder.conv_s1(as_released["fpn.1"]))
     main = as_released["decoder.fused"].unflatten(2, as_released["fpn.2"].shape[-2:])
     _, iou, score = network.decode(ImageFeatures(main, fine), as_released["sparse"], as_released["dense"])
-    compare("iou", iou, golden[0]["iou"])
-    compare("object_score", score, golden[0]["object_score"])
+    assert_stored("iou", iou, golden[0]["iou"])
+    assert_stored("object_score", score, golden[0]["object_score"])
 
 
 @torch.no_grad()
@@ -84,7 +75,7 @@ def test_mask_prediction_and_losses_are_the_released_ones(golden, as_released) -
     stored, metadata = golden
     size = (metadata["options"]["image"],) * 2
     m = upsample(as_released["low_res_masks"], size)
-    compare("mask", m[:, :, ::3, ::3], stored["mask.stride3"])
+    assert_stored("mask", m[:, :, ::3, ::3], stored["mask.stride3"])
     assert torch.equal((2 * m - 1 > 0)[:, 0], stored["prediction"].bool())
     target = stored["target"][:, None].double()
     parts = {
@@ -93,9 +84,9 @@ def test_mask_prediction_and_losses_are_the_released_ones(golden, as_released) -
         "loss.boundary": boundary(m, target, as_released["boundary_weight"]),
     }
     for name, found in parts.items():
-        compare(name, found, stored[name])
+        assert_stored(name, found, stored[name])
     ce, dice, edge = parts.values()
-    compare("loss.total", 0.9 * ce + 0.1 * dice + 0.2 * edge, stored["loss.total"])
+    assert_stored("loss.total", 0.9 * ce + 0.1 * dice + 0.2 * edge, stored["loss.total"])
 
 
 @torch.no_grad()
@@ -104,10 +95,10 @@ def test_masked_words_give_each_sample_what_it_gives_alone(golden, network, inpu
     found = stages(network, *inputs, masked=True)
     length = int(inputs[3][0].sum())
     patches = found["beit3"].shape[1] - inputs[2].shape[1]
-    compare("beit3", found["beit3"][:1, : patches + length], stored["alone.0.beit3"])
-    compare("text_last", found["text_last"][:1, :length], stored["alone.0.text_last"])
+    assert_stored("beit3", found["beit3"][:1, : patches + length], stored["alone.0.beit3"])
+    assert_stored("text_last", found["text_last"][:1, :length], stored["alone.0.text_last"])
     for name in ("decoder.fused", "low_res_masks"):
-        compare(name, found[name][:1], stored[f"alone.0.{name}"])
+        assert_stored(name, found[name][:1], stored[f"alone.0.{name}"])
 
 
 @pytest.mark.parity
@@ -128,6 +119,6 @@ def test_published_network_gives_the_released_outputs() -> None:
         whole = found[name.removesuffix(".stride4")]
         if name.endswith(".stride4"):
             whole = whole[:, ::4, ::4] if name.startswith("beit3") else whole[:, ::4, ::4, ::4]
-        compare(name, whole, stored[name])
+        assert_stored(name, whole, stored[name])
         seen.add(name)
     assert seen == set(stored)

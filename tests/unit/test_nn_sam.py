@@ -10,10 +10,12 @@ import torch
 from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
 from torch import Tensor, nn
 
+from helpers.noise import add_noise
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.nn.encoders.build import build_segmenter
 from rrsis_bench.nn.encoders.sam import PromptableSegmenter
 from rrsis_bench.nn.encoders.sam_v1 import PositionCode
+from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.weights.files import load_tensors
 from rrsis_bench.nn.weights.refs import resolve
 
@@ -23,9 +25,7 @@ LIBRARIES = ("segment-anything", "transformers")
 def randomised(name: str, library: str = "transformers", seed: int = 0) -> PromptableSegmenter:
     torch.manual_seed(seed)
     segmenter = build_segmenter(name, library).eval()
-    with torch.no_grad():
-        for parameter in segmenter.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    add_noise(segmenter.parameters())
     return segmenter
 
 
@@ -178,10 +178,7 @@ def test_a_sam_pickle_is_read_without_running_it(tmp_path: Path) -> None:
 def test_idle_parameters_get_no_gradient_and_all_others_do(name: str, library: str) -> None:
     segmenter = randomised(name, library).train()
     segmenter.add_lora(2, 2.0)
-    with torch.no_grad():
-        for parameter in segmenter.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    add_noise(trainable(segmenter.parameters()))
     images, sparse, dense = inputs(segmenter)
     segmenter.segment(segmenter.encode_image(images), sparse, dense).square().mean().backward()
     reached = {n for n, p in segmenter.named_parameters() if p.grad is not None and p.grad.any()}
