@@ -6,8 +6,8 @@
 3. Relations turn with them: "to the left of the dam" becomes "above the dam", and "above" becomes "to the right of".
 4. "right" stays where it only strengthens another word, as in `mirror`.
 5. An expression with another word of height or direction has no turned form: "under", "on top of", "facing left",
-   "up", "highest", "in the front", "the lower deck"; one whose left is its own, "the left wing"; for a quarter turn
-   also rows, columns, and a compound of a side such as "left-hand".
+   "up", "highest", "in the front", "the lower deck". Nor has one that names a thing's own left: "the left wing".
+   A quarter turn also leaves out rows, columns, and compounds of a side such as "left-hand".
 """
 
 from __future__ import annotations
