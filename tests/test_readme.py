@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers import forked
+from rrsis_bench.cli import main
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/data.md", "docs/configuration.md", "docs/own-method.md", "docs/predictions.md")
 README = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
@@ -129,8 +132,7 @@ def test_the_method_of_the_page_trains_and_passes_its_contract(tmp_path: Path) -
     env |= {"RRSIS_RUNS": str(tmp_path / "runs"), "RRSIS_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
 
     def call(words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "rrsis_bench", *shlex.split(words)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
+        return forked.run(main, ["rrsis-bench", *shlex.split(words)], env, cwd=tmp_path)
 
     checked = call("methods check mymethod")
     assert checked.returncode == 0, checked.stdout + checked.stderr[-3000:]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from helpers import forked, toy_run
 from rrsis_bench.data.sources import synthetic
 
 RUNNER = Path(__file__).resolve().with_name("toy_run.py")
@@ -20,9 +21,8 @@ def make(root: Path) -> Path:
     return root
 
 
-def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `rrsis-bench` with the toy in a process of its own; runs, data and cache lie under `folder`."""
-    environment = {
+def _environment(folder: Path, variables: dict[str, str]) -> dict[str, str]:
+    return {
         **os.environ,
         "RRSIS_DATA": str(folder / "data"),
         "RRSIS_RUNS": str(folder / "runs"),
@@ -32,5 +32,14 @@ def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProc
         "CUDA_VISIBLE_DEVICES": "",
         **variables,
     }
-    command = [sys.executable, str(RUNNER), *words]
+
+
+def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `rrsis-bench` with the toy in a forked process; runs, data and cache lie under `folder`."""
+    return forked.run(toy_run.run, [str(RUNNER), *words], _environment(folder, variables))
+
+
+def run_alone(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """As `run`, by a Python of its own: with its own order of hashes, and every import anew."""
+    command, environment = [sys.executable, str(RUNNER), *words], _environment(folder, variables)
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)

@@ -19,7 +19,12 @@ def register() -> None:
     registry.installed_targets.cache_clear()
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """Run the words of the command line. Returns the exit code."""
     os.environ.setdefault("RRSIS_CONFIGS", str(Path(__file__).parent / "toy_configs"))
     register()
-    sys.exit(main())
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -32,7 +32,7 @@ def test_training_and_scoring_in_two_processes(folder: Path, tmp_path: Path) -> 
     assert toy_data.COUNTS["test"] % 2 == 1
     assert toy_data.COUNTS["val"] % 2 == 1
     two, one = tmp_path / "two", tmp_path / "one"
-    done = toy_data.run(
+    done = toy_data.run_alone(
         folder, "fit", "--method", "toy", "--dataset", "toyset", "--out", str(two), "--data.batch_size=2",
         "--data.global_batch=8", "--trainer.max_epochs=2", *TWO,
     )  # fmt: skip
@@ -40,7 +40,7 @@ def test_training_and_scoring_in_two_processes(folder: Path, tmp_path: Path) -> 
     training = result(two)["training"]
     assert (training["devices"], training["global_batch"], training["accumulation"]) == (2, 8, 2)
     assert len(read(two / "checkpoints" / "last.ckpt")["resume"]["random"]) == 2
-    again = toy_data.run(folder, "test", "--run", str(two), "--out", str(one), "--trainer.devices=1")
+    again = toy_data.run_alone(folder, "test", "--run", str(two), "--out", str(one), "--trainer.devices=1")
     assert again.returncode == 0, again.stderr
     assert "(result.json, samples.csv.gz, config.yaml)" in again.stdout
     assert "ckpt_path" not in again.stderr
@@ -54,13 +54,15 @@ def test_two_processes_killed_and_resumed_are_the_uninterrupted_run(folder: Path
     fit = (
         "fit", "--method", "toy", "--dataset", "toyset", "--data.batch_size=2", "--trainer.max_epochs=2", *TWO,
     )  # fmt: skip
-    done = toy_data.run(folder, *fit, "--out", str(whole))
+    done = toy_data.run_alone(folder, *fit, "--out", str(whole))
     assert done.returncode == 0, done.stderr
-    killed = toy_data.run(folder, *fit, "--out", str(pieced), TOY_KILL_AT="9")  # 6 steps an epoch: in the second one
+    killed = toy_data.run_alone(
+        folder, *fit, "--out", str(pieced), TOY_KILL_AT="9"
+    )  # 6 steps an epoch: in the second one
     assert killed.returncode != 0
     before = read(pieced / "checkpoints" / "last.ckpt")
     assert before["global_step"] == 8
-    resumed = toy_data.run(folder, *fit, "--out", str(pieced), "--resume", "auto")
+    resumed = toy_data.run_alone(folder, *fit, "--out", str(pieced), "--resume", "auto")
     assert resumed.returncode == 0, resumed.stderr
     a, b = (read(path / "checkpoints" / "last.ckpt") for path in (whole, pieced))
     assert a["global_step"] == b["global_step"] == 12
@@ -77,7 +79,7 @@ def test_two_processes_killed_and_resumed_are_the_uninterrupted_run(folder: Path
 
 def test_a_method_with_dead_parameters_trains_in_two_processes(folder: Path, tmp_path: Path) -> None:
     """LAVT's last gate gets no gradient, as released; processes that wait for it would stop at the second step."""
-    done = toy_data.run(
+    done = toy_data.run_alone(
         folder, "fit", "--method", "lavt", "--variant", "tiny", "--dataset", "toyset", "--out", str(tmp_path / "run"),
         "--data.batch_size=2", "--trainer.max_steps=3", "--model.schedule.warmup_steps=0", *TWO,
     )  # fmt: skip

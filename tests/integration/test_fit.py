@@ -98,7 +98,7 @@ def test_a_finished_run_is_not_overwritten_by_accident(folder: Path, done: Path)
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(folder: Path, done: Path, tmp_path: Path) -> None:
     for seed, expected in ((0, True), (1, False)):
-        again = toy_data.run(folder, *FIT, "--seed", str(seed), "--out", str(tmp_path / str(seed)))
+        again = toy_data.run_alone(folder, *FIT, "--seed", str(seed), "--out", str(tmp_path / str(seed)))
         assert again.returncode == 0, again.stderr
         pair = [(path / "samples.csv.gz").read_bytes() for path in (done, tmp_path / str(seed))]
         weights = [read(path / "checkpoints" / "last.ckpt")["state_dict"] for path in (done, tmp_path / str(seed))]

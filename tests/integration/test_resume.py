@@ -69,7 +69,7 @@ def test_killed_in_the_middle_of_an_epoch(folder: Path, tmp_path: Path, flags: t
     refused = toy_data.run(folder, *FIT, *flags, "--out", str(pieced))
     assert refused.returncode == 2
     assert "--resume auto" in refused.stderr
-    resumed = toy_data.run(folder, *FIT, *flags, "--out", str(pieced), "--resume", "auto")
+    resumed = toy_data.run_alone(folder, *FIT, *flags, "--out", str(pieced), "--resume", "auto")
     assert resumed.returncode == 0, resumed.stderr
     check_equal(whole, pieced)
     assert (pieced / "metrics-before-resume-1.csv").is_file()

@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_missing_base_weights_end_with_3_and_never_start_at_random(folder: Path, weights: str, named: str) -> None:
-    stopped = toy_data.run(
+    stopped = toy_data.run_alone(
         folder, "fit", "--method", "lavt", "--variant", "tiny", "--dataset", "toyset", "--out", str(folder / "none"),
         f"--model.options.text_weights={weights}", HF_HUB_OFFLINE="1", HF_HOME=str(folder / "hub"),
     )  # fmt: skip

@@ -52,7 +52,7 @@ def test_published_weights_are_scored_without_a_checkpoint_and_predict(folder: P
 
 @pytest.mark.slow
 def test_missing_and_random_weights_are_refused(folder: Path) -> None:
-    missing = toy_data.run(folder, "test", *WORDS, "--seed", "1", HF_HUB_OFFLINE="1", HF_HOME=str(folder / "hub"))
+    missing = toy_data.run_alone(folder, "test", *WORDS, "--seed", "1", HF_HUB_OFFLINE="1", HF_HOME=str(folder / "hub"))
     assert missing.returncode == 3, missing.stderr
     (line,) = missing.stderr.strip().splitlines()
     assert "CIDAS/clipseg-rd64-refined" in line
