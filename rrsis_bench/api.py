@@ -145,8 +145,9 @@ def fit_run(
             print(f"nothing to do: {folder} holds a finished run.")
         return folder
     if is_first_process():
+        folder.check_free()
         prove_writable(folder.config_path, folder.last)
-    from rrsis_bench.engine.run import fit as train
+    from rrsis_bench.engine.fit import fit as train
 
     train(run, checkpoint, overwrite, accept_changes)
     return folder
@@ -155,7 +156,7 @@ def fit_run(
 def validate_run(request: RunRequest, ckpt: Path | None = None) -> None:
     """Score a checkpoint on the validation split and print the scores."""
     run, checkpoint = _with_checkpoint(request, ckpt)
-    from rrsis_bench.engine.run import validate
+    from rrsis_bench.engine.score import validate
 
     validate(run, checkpoint)
 
@@ -197,7 +198,7 @@ def test_run(
             if folder.is_finished and not overwrite:
                 raise UsageError(f"{folder} already holds a result; pass --overwrite, or another --out.")
             folder.prove_writable()
-    from rrsis_bench.engine.run import test as score_test
+    from rrsis_bench.engine.score import test as score_test
 
     score_test(run, checkpoint, weights, asked, transfer)
     return folders

@@ -221,6 +221,10 @@ class RunFolder:
         """The living process that works in the folder; None if there is none."""
         return locks.holder(self.path)
 
+    def check_free(self) -> None:
+        """Check that no other process works in the folder; see `lock.check_free`."""
+        locks.check_free(self.path)
+
     def hold(self) -> AbstractContextManager[None]:
         """Keep other processes out of the folder while a block runs; see `lock.hold`."""
         return locks.hold(self.path)

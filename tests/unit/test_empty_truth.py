@@ -18,7 +18,7 @@ from rrsis_bench.data.masks import area
 from rrsis_bench.data.pixels import write_image
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.data.sources import create
-from rrsis_bench.engine.task import Scored
+from rrsis_bench.engine.scored import Scored
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics.definitions import metrics_of
 from rrsis_bench.metrics.protocols import PROTOCOLS, get, views
