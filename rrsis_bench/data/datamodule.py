@@ -18,8 +18,8 @@ from rrsis_bench.data import left_out
 from rrsis_bench.data.cache import ImageCache
 from rrsis_bench.data.categories import Transfer
 from rrsis_bench.data.collate import collate
-from rrsis_bench.data.control import Size
-from rrsis_bench.data.dataset import ReferringDataset, permuted, perturbed
+from rrsis_bench.data.control import Size, permuted
+from rrsis_bench.data.dataset import ReferringDataset, perturbed
 from rrsis_bench.data.empty_truth import rule, skipped
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest

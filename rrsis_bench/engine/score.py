@@ -10,7 +10,6 @@ from rrsis_bench.boards.render.cells import percent
 from rrsis_bench.boards.tables import print_scores, scored_split
 from rrsis_bench.data import control
 from rrsis_bench.data.categories import Transfer
-from rrsis_bench.data.dataset import why_not_permuted
 from rrsis_bench.data.perturb.table import Choice
 from rrsis_bench.engine import report
 from rrsis_bench.engine.checkpoint import ENTRY, read, selection_split
@@ -169,7 +168,7 @@ def score(
     shown, task.gallery, task.detail = task.gallery.gathered(), None, None
     reason = "only an ordinary test has a language control" if changed_by else None
     reason = reason or (control.UNWANTED if data.control_samples == "none" else None)
-    reason = reason or why_not_permuted(list(data.test_dataset.manifest))
+    reason = reason or control.why_not_permuted(list(data.test_dataset.manifest))
     permuted = None
     if reason is None:
         ordered = data.test_dataset
