@@ -38,7 +38,7 @@ class BesideTable:
 
 
 def clean_folder(entry: Entry) -> str | None:
-    """The folder of the ordinary result that this one is filed under; None for a result that is not filed so."""
+    """The folder of the ordinary result that this one is filed under; None for an ordinary result."""
     folder = PurePosixPath(entry.folder)
     place = PERTURBED if "perturbation" in entry.result else ELSEWHERE
     return str(folder.parent.parent) if folder.parent.name == place else None
