@@ -16,15 +16,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from own_process import measured, peak_bytes
 
 from rrsis_bench import config
 from rrsis_bench.data.collate import collate
@@ -43,11 +41,6 @@ METHOD = "rsrefseg2"
 HOWS = ("per sample", "shared")
 
 
-def peak_gb() -> float:
-    """Peak memory of this process in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
 @torch.inference_mode()
 def network(variant: str, expressions: int, how: str) -> dict[str, Any]:
     """Processor seconds of the network for one image, for each expression."""
@@ -63,7 +56,7 @@ def network(variant: str, expressions: int, how: str) -> dict[str, Any]:
     batch = collate(items, shared).blind()
     start = time.process_time()
     method(batch)
-    return {"seconds": (time.process_time() - start) / len(texts), "peak": peak_gb()}
+    return {"seconds": (time.process_time() - start) / len(texts), "peak": peak_bytes()}
 
 
 @torch.inference_mode()
@@ -89,16 +82,7 @@ def evaluation(dataset: str, batch_size: int, how: str) -> dict[str, Any]:
         for part, seconds in zip(spent, (loaded - start, done - loaded, time.process_time() - done), strict=True):
             spent[part] += seconds
     samples, images = len(data.test_dataset), len(set(data.test_dataset.images.tolist()))
-    return {**spent, "samples": samples, "images": images, "peak": peak_gb()}
-
-
-def measured(*words: str) -> dict[str, Any]:
-    """Run one row in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return row
+    return {**spent, "samples": samples, "images": images, "peak": peak_bytes()}
 
 
 def main() -> None:
@@ -123,12 +107,12 @@ def main() -> None:
     if args.only != "evaluation":
         print(f"{args.variant}, one image, {args.expressions} expressions:\n")
         print("| images | s a sample | samples/s | ratio | peak memory, GB |\n|---|---|---|---|---|")
-        rows = [measured(*words, "--only", "network", "--row", how) for how in HOWS]
+        rows = [measured(__file__, *words, "--only", "network", "--row", how) for how in HOWS]
         for how, row in zip(HOWS, rows, strict=True):
             rate = f"{row['seconds']:.2f} | {1 / row['seconds']:.4f} | {rows[0]['seconds'] / row['seconds']:.2f}"
-            print(f"| {how} | {rate} | {row['peak']:.2f} |")
+            print(f"| {how} | {rate} | {row['peak'] / 1e9:.2f} |")
     if args.only != "network":
-        rows = [measured(*words, "--only", "evaluation", "--row", how) for how in HOWS]
+        rows = [measured(__file__, *words, "--only", "evaluation", "--row", how) for how in HOWS]
         held = f"{rows[0]['samples']} samples of {rows[0]['images']} images"
         print(f"\ntiny on {args.dataset}'s test split, {held}, batch {args.batch}; milliseconds a sample:\n")
         print("| images | load | network | count | network, ratio | all, ratio | peak memory, GB |")
@@ -137,7 +121,7 @@ def main() -> None:
             parts = [1000 * row[part] / row["samples"] for part in ("load", "network", "count")]
             first = [1000 * rows[0][part] / row["samples"] for part in ("load", "network", "count")]
             ratios = f"{first[1] / parts[1]:.2f} | {sum(first) / sum(parts):.2f}"
-            print(f"| {how} | {' | '.join(f'{part:.2f}' for part in parts)} | {ratios} | {row['peak']:.2f} |")
+            print(f"| {how} | {' | '.join(f'{part:.2f}' for part in parts)} | {ratios} | {row['peak'] / 1e9:.2f} |")
 
 
 if __name__ == "__main__":

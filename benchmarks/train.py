@@ -19,9 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -30,6 +27,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from own_process import measured, peak_bytes
 from timm.models.swin_transformer import WindowAttention
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import AdamW
@@ -98,17 +96,7 @@ def measure(name: str, variant: str, batch_size: int, steps: int, how: str) -> d
             spent = time.process_time() - start
             first = float(loss) if first is None else first
             best = min(best, spent) if number else best
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"seconds": best, "loss": first, "peak": peak}
-
-
-def measured(*words: str) -> dict[str, Any]:
-    """Run one row in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return row
+    return {"seconds": best, "loss": first, "peak": peak_bytes()}
 
 
 def main() -> None:
@@ -138,7 +126,7 @@ def main() -> None:
             print(f"| {name} ({variant}) | not run: {forecast:.0f} GB by forecast | | | | | |", flush=True)
             continue
         words = ("--variant", variant, "--batch-size", str(args.batch_size), "--steps", str(args.steps))
-        rows = [measured("--methods", name, *words, "--row", how) for how in HOWS]
+        rows = [measured(__file__, "--methods", name, *words, "--row", how) for how in HOWS]
         for how, row in zip(HOWS, rows, strict=True):
             published = name in GOAL_OF and variant == config.method_config(name)["published"]
             goal = f"{GOAL:.2f}" if published and how == HOWS[1] else ""

@@ -150,7 +150,7 @@ def method_config(name: str) -> Config:
 
 
 def _check_method(path: Path, loaded: Config) -> None:
-    """Raise UsageError if a method's file holds a key that nothing reads: without this, its values had no effect."""
+    """Raise UsageError if a method's file holds a key that nothing reads, whose values would have no effect."""
     only(path, "", loaded, _METHOD_KEYS)
     variants = list(loaded["variants"])
     layers = {"common": loaded.get("common")}

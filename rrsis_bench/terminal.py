@@ -109,7 +109,11 @@ def _bare(table: Table) -> Table:
 
 
 def _fit(table: Table, columns: int) -> bool:
-    """Give each column of a table, which had none, its width: all of them take at most this many columns together.
+    """Set the widths of a table's columns, which the table leaves open, so that the table fits the terminal.
+
+    Args:
+        table: the table.
+        columns: most characters that all columns may take together.
 
     Returns:
         whether that is possible. If not, the table stays as it was.

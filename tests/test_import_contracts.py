@@ -1,4 +1,4 @@
-"""Who may import whom, and which commands must answer at once without torch."""
+"""Who may import whom, how long a file may be, and which commands must answer at once without torch."""
 
 from __future__ import annotations
 
@@ -83,6 +83,16 @@ def test_only_one_file_imports_a_library(library: str, file: str) -> None:
         if re.search(rf"^\s*(import|from) {library}\b", path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
     assert files == [file]
+
+
+@pytest.mark.parametrize("folder", ["rrsis_bench", "baselines", "tools", "benchmarks"])
+def test_no_file_is_longer_than_350_lines(folder: str) -> None:
+    lines = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert lines
+    assert {name: number for name, number in lines.items() if number > 350} == {}
 
 
 def arrows_of(room: str) -> dict[str, set[str]]:

@@ -24,7 +24,8 @@ from rrsis_bench.cost.forecast import GIB, Plan, on_card
 from rrsis_bench.cost.memory import StepCost
 from rrsis_bench.errors import UsageError
 from rrsis_bench.files import write_text
-from rrsis_bench.sweep.grid import Cell, read_sweep
+from rrsis_bench.sweep.cell import Cell
+from rrsis_bench.sweep.grid import read_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "docs" / "forecasts.json"

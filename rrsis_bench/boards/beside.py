@@ -12,7 +12,7 @@ import numpy as np
 
 from rrsis_bench.boards.rows import RANKED_BY, Entry, card_of, n_scored, over_seeds
 from rrsis_bench.metrics.protocols import DEFAULT
-from rrsis_bench.run.folder import ELSEWHERE, PERTURBED
+from rrsis_bench.run.layout import ELSEWHERE, PERTURBED
 from rrsis_bench.run.seal import KINDS, training_of
 from rrsis_bench.stats.drops import SeedRuns, relative_drops
 from rrsis_bench.stats.paired import Difference, RunCounts, compare, why_not_paired
@@ -38,7 +38,7 @@ class BesideTable:
 
 
 def clean_folder(entry: Entry) -> str | None:
-    """The folder of the ordinary result that this one is filed under; None for a result that is not filed so."""
+    """The folder of the ordinary result that this one is filed under; None for an ordinary result."""
     folder = PurePosixPath(entry.folder)
     place = PERTURBED if "perturbation" in entry.result else ELSEWHERE
     return str(folder.parent.parent) if folder.parent.name == place else None

@@ -133,6 +133,18 @@ def _comparable(path: Path) -> str:
     return bare(_read(path)) if path.suffix in DRAWN else _read(path)
 
 
+_MADE = "Made by `rrsis-bench leaderboard`"
+_SIGNS: Mapping[str, tuple[str, ...]] = {
+    ".md": (_MADE, "<!-- leaderboard:"),
+    ".html": (_MADE,),
+    ".tex": (_MADE,),
+    ".csv": ("dataset,split,kind",),
+    ".json": ('"notice"',),
+    ".svg": ("<!-- plot:",),
+}
+"""Ending of a file -> words that a leaderboard's file of this ending holds, of this or an earlier version."""
+
+
 def write(files: Mapping[Path, str]) -> list[Path]:
     """Draw and write what differs: all files, or none.
 
@@ -140,9 +152,15 @@ def write(files: Mapping[Path, str]) -> list[Path]:
         the files written.
 
     Raises:
+        UsageError: a file of this name is somebody's own.
         UserError: a plot has to be drawn and matplotlib is not installed, or a file cannot be written.
     """
     stale = drifted(files)
+    for path in stale:
+        if path.is_file() and not any(sign in _read(path) for sign in _SIGNS[path.suffix]):
+            raise UsageError(
+                f"{path} is not a file that rrsis-bench leaderboard made: move it away, or choose another --out."
+            )
     prove_writable(*stale)
     drawn = {path: fill(files[path], plots.draw) if path.suffix in DRAWN else files[path] for path in stale}
     write_together(drawn)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from rrsis_bench import api
 from rrsis_bench.cli._choices import add_choice_arguments, add_detail_argument, request_of, shows_all_values
+from rrsis_bench.verbs import fit_run
 
 PASSES_ON = True
 
@@ -33,5 +33,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, flags: Sequence[str]) -> int:
     """Train, test, print the scores."""
     if not shows_all_values(args, flags):
-        api.fit_run(request_of(args, flags), args.resume, args.overwrite, args.accept_changes)
+        fit_run(request_of(args, flags), args.resume, args.overwrite, args.accept_changes)
     return 0

@@ -14,7 +14,7 @@ from rrsis_bench.kinds import SEED, whole
 from rrsis_bench.metrics.protocols import of_masks
 
 if TYPE_CHECKING:
-    from rrsis_bench.sweep.grid import Cell
+    from rrsis_bench.sweep.cell import Cell
 
 
 SHOWN = 10

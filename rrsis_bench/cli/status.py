@@ -12,7 +12,7 @@ from rrsis_bench.terminal import say
 
 if TYPE_CHECKING:
     from rrsis_bench.sweep.agenda import Agenda
-    from rrsis_bench.sweep.grid import Cell
+    from rrsis_bench.sweep.cell import Cell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

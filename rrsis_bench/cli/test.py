@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from rrsis_bench import api
 from rrsis_bench.cli import validate as validation
 from rrsis_bench.cli._choices import add_detail_argument, request_of, shows_all_values
 from rrsis_bench.cli._words import as_path
+from rrsis_bench.verbs import test_run
 
 PASSES_ON = True
 
@@ -42,5 +42,5 @@ def run(args: argparse.Namespace, flags: Sequence[str]) -> int:
     """Score on test, write the result, print the table."""
     if not shows_all_values(args, flags):
         given = (args.ckpt, args.weights, args.overwrite, args.perturb, args.exclude_overlap)
-        api.test_run(request_of(args, flags), *given)
+        test_run(request_of(args, flags), *given)
     return 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from rrsis_bench import api
 from rrsis_bench.cli._choices import add_choice_arguments, request_of, shows_all_values
 from rrsis_bench.cli._words import as_path
+from rrsis_bench.verbs import validate_run
 
 PASSES_ON = True
 
@@ -22,5 +22,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, flags: Sequence[str]) -> int:
     """Score on val and print the table."""
     if not shows_all_values(args, flags):
-        api.validate_run(request_of(args, flags), args.ckpt)
+        validate_run(request_of(args, flags), args.ckpt)
     return 0

@@ -18,8 +18,8 @@ from rrsis_bench.data import left_out
 from rrsis_bench.data.cache import ImageCache
 from rrsis_bench.data.categories import Transfer
 from rrsis_bench.data.collate import collate
-from rrsis_bench.data.control import Size
-from rrsis_bench.data.dataset import ReferringDataset, permuted, perturbed
+from rrsis_bench.data.control import Size, permuted
+from rrsis_bench.data.dataset import ReferringDataset, perturbed
 from rrsis_bench.data.empty_truth import rule, skipped
 from rrsis_bench.data.info import SPLITS
 from rrsis_bench.data.manifest import Manifest
@@ -137,6 +137,7 @@ class ReferringDataModule(LightningDataModule):
         self.cache, self.cache_gb, self.control_samples = cache, cache_gb, control_samples
         self._images: ImageCache | None = None
         self._manifest_sha256: str | None = None
+        self._listed: dict[str, tuple[Manifest, dict[str, int]]] = {}
         self._config: Mapping[str, Any] = {
             "dataset": dataset,
             "source": source or dataset,
@@ -170,6 +171,7 @@ class ReferringDataModule(LightningDataModule):
         """
         located = locate(self._config)
         self.root, self.manifest_path = located.root, ensure_manifest(located)
+        self._listed.clear()
 
     def setup(self, stage: str | None = None) -> None:
         """Open the splits.
@@ -231,8 +233,7 @@ class ReferringDataModule(LightningDataModule):
             training: augment, and leave the native truth out.
             limited: obey `limit`; False opens the whole split.
         """
-        whole = Manifest.open(self.manifest_path, split, self.empty_truth)
-        opened = left_out.remaining(whole, self.leave_out, self._config["source"])
+        opened, _ = self._read(split)
         if split == "test" and self.transfer is not None:
             opened = self._without_twins(opened, self.transfer)
         if limited and split in self.limit:
@@ -258,11 +259,6 @@ class ReferringDataModule(LightningDataModule):
         self.n_excluded = len(opened) - len(left)
         return left
 
-    def n_skipped(self, split: str) -> int:
-        """How many samples of a split `native-v1` leaves out because their true mask is empty."""
-        empty = Manifest.open(self.manifest_path, split).n_empty
-        return 0 if self.empty_truth == "keep" else empty
-
     def targeted(self, dataset: ReferringDataset) -> NDArray[np.bool_] | None:
         """Tell which samples of a split (N,) have a target, if only generalised protocols score the others, or None."""
         if self.empty_truth != "no-target":
@@ -270,10 +266,18 @@ class ReferringDataModule(LightningDataModule):
         return np.array([not pair.empty for pair in dataset.manifest], np.bool_)
 
     def skipped(self, split: str) -> dict[str, int]:
-        """How many samples of a split are left out, by the reason; empty if none is."""
-        whole = Manifest.open(self.manifest_path, split, self.empty_truth)
-        listed = len(whole) - len(left_out.remaining(whole, self.leave_out, self._config["source"]))
-        return {**skipped(self.n_skipped(split)), **({left_out.REASON: listed} if listed else {})}
+        """How many samples of a split `native-v1` leaves out, by the reason; empty if none is."""
+        return dict(self._read(split)[1])
+
+    def _read(self, split: str) -> tuple[Manifest, dict[str, int]]:
+        """The samples of a split that are not left out, and what `skipped` returns; the manifest is read once."""
+        if split not in self._listed:
+            whole = Manifest.open(self.manifest_path, split, self.empty_truth)
+            remaining = left_out.remaining(whole, self.leave_out, self._config["source"])
+            named = {left_out.REASON: len(whole) - len(remaining)} if len(remaining) < len(whole) else {}
+            empty = 0 if self.empty_truth == "keep" else whole.n_empty
+            self._listed[split] = remaining, {**skipped(empty), **named}
+        return self._listed[split]
 
     def train_dataloader(self) -> ResumableLoader:
         """The shuffled, resumable training loader. It drops the last, smaller batch unless that is the only one."""

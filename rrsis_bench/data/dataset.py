@@ -5,7 +5,7 @@ Random draws depend on (seed, epoch, index) alone, not on the number of workers 
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -265,53 +265,6 @@ class ReferringDataset(Dataset[Item]):
         return mask
 
 
-def why_not_permuted(pairs: Sequence[Pair]) -> str | None:
-    """Say why the language control of a split cannot be made; None if it can.
-
-    Every sample needs the expression of another photograph or category. If more than half of the samples are of one
-    photograph and category, the others have too few expressions for them; else there are always enough.
-
-    Args:
-        pairs: all pairs of the split.
-    """
-    (image, category), most = Counter((pair.image_id, pair.category) for pair in pairs).most_common(1)[0]
-    if 2 * most <= len(pairs):
-        return None
-    named = f"'{image}'" + (f" and of the category '{category}'" if category else "")
-    return (
-        f"{most} of {len(pairs)} samples are of the photograph {named}; where these are more than half, not every "
-        "sample can get the expression of another photograph or category"
-    )
-
-
-def permuted(dataset: ReferringDataset, seed: int, positions: NDArray[np.int64] | None = None) -> ReferringDataset:
-    """The language control: the same pictures and truths, each with the expression of another sample.
-
-    Every sample gets the expression of another image or another category; an expression is never right by accident.
-    Unknown categories count as equal.
-
-    Args:
-        dataset: the split to permute.
-        seed: of the permutation.
-        positions: keep the samples at these positions only, with the expressions that the whole permutation gives them.
-
-    Raises:
-        UserError: there is no such permutation; see `why_not_permuted`.
-    """
-    pairs = list(dataset.manifest)
-    if (reason := why_not_permuted(pairs)) is not None:
-        raise UserError(f"expressions of {dataset.manifest.path} cannot be permuted: {reason}.")
-    names = np.array([f"{pair.image_id}\0{pair.category}" for pair in pairs])
-    codes = np.unique(names, return_inverse=True)[1].ravel()
-    shuffled = copy(dataset)
-    shuffled.text_from = _order_without_clashes(codes, np.random.default_rng((seed, 0x7065726D)))
-    if positions is not None:
-        shuffled.manifest = dataset.manifest.take(positions.tolist())
-        shuffled.text_from = shuffled.text_from[positions]
-        shuffled.__dict__.pop("images", None)  # cached for the whole split
-    return shuffled
-
-
 def perturbed(dataset: ReferringDataset, choice: Choice) -> tuple[ReferringDataset, int, int]:
     """A split with perturbed images and expressions; samples whose expression cannot be turned are left out.
 
@@ -338,21 +291,3 @@ def perturbed(dataset: ReferringDataset, choice: Choice) -> tuple[ReferringDatas
     changed.__dict__.pop("images", None)  # the positions of the whole split
     changed.perturbation = choice
     return changed, len(texts) - len(kept), same if choice.of.kind == "words" else 0
-
-
-def _order_without_clashes(codes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw a permutation of (N,) codes that leaves no code where it was; no code may have more than half of them."""
-    order = rng.permutation(len(codes))
-    for _ in range(1000):
-        clashes = np.flatnonzero(codes[order] == codes)
-        if clashes.size == 0:
-            return order.astype(np.int64)
-        for place in clashes:
-            other = int(rng.integers(len(order)))
-            order[place], order[other] = order[other], order[place]
-    # Exchanges at random hardly ever find one of the few permutations of a code that has (almost) half of the places.
-    # Turning the sorted codes by the number of the commonest code moves every code off its own places.
-    mixed = rng.permutation(len(codes))
-    placed = mixed[np.argsort(codes[mixed], kind="stable")]
-    order[placed] = np.roll(placed, -np.bincount(codes).max())
-    return order.astype(np.int64)

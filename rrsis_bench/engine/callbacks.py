@@ -70,6 +70,17 @@ class Lines(Callback):
         print("  ".join(words), flush=True)
 
 
+class Rates(LearningRateMonitor):
+    """Logs learning rates after a step's losses: at the first step, the logger's files are not made before them."""
+
+    def on_train_batch_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Log nothing."""
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
+        """Log the rates of the step, which has not changed them yet."""
+        super().on_train_batch_start(trainer)
+
+
 def run_callbacks(folder: RunFolder, monitor: str, checkpoint_every: int, terminal: bool, logs: bool) -> list[Any]:
     """The callbacks of a training run.
 
@@ -91,5 +102,5 @@ def run_callbacks(folder: RunFolder, monitor: str, checkpoint_every: int, termin
         save_on_train_epoch_end=False,
     )
     last = LastCheckpoint(folder.last, checkpoint_every)
-    rates = [LearningRateMonitor(logging_interval="step")] if logs else []
+    rates = [Rates(logging_interval="step")] if logs else []
     return [ExactResume(), *rates, *([Bar(leave=False)] if terminal else []), Lines(), best, last]

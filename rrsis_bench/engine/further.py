@@ -11,7 +11,8 @@ from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.engine import report
 from rrsis_bench.engine.detail import DetailCounter, examples
 from rrsis_bench.engine.gallery import GalleryKeeper
-from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
+from rrsis_bench.engine.scored import Scored
+from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.results import gallery
 from rrsis_bench.results.detail import Detail, SplitDetail
 from rrsis_bench.results.explain import kinds_of, native_iou, of_referents

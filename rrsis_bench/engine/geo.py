@@ -294,7 +294,7 @@ def _spherical(rings: Sequence[Ring], place: GeoImage) -> list[NDArray[np.float6
 def _bent(
     start: NDArray[np.float64], middle: NDArray[np.float64], stop: NDArray[np.float64], length: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Whether lines straight in the image are not so in longitude and latitude.
+    """Whether straight lines of the image are curved in longitude and latitude.
 
     Args:
         start: longitude and latitude (N, 2) of where they begin.

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from rrsis_bench.errors import UsageError
+from rrsis_bench.errors import UsageError, UserError
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def check_groups(method: nn.Module, groups: list[dict[str, Any]]) -> None:
     Without this check, a parameter that no group holds would keep its initial value, and nothing would show it.
 
     Raises:
-        ValueError: a trainable parameter is missing, or a group holds a frozen one or one twice; the message names it.
+        UserError: a trainable parameter is missing, or a group holds a frozen one or one twice; the message names it.
     """
     names = {id(parameter): name for name, parameter in method.named_parameters()}
     wanted = {id(parameter) for parameter in method.parameters() if parameter.requires_grad}
@@ -84,12 +84,10 @@ def check_groups(method: nn.Module, groups: list[dict[str, Any]]) -> None:
         for parameter in group["params"]:
             key = id(parameter)
             if key in seen or key not in wanted:
-                raise ValueError(f"param_groups: '{names.get(key, '?')}' is frozen, foreign or in two groups.")
+                raise UserError(f"param_groups: '{names.get(key, '?')}' is frozen, foreign or in two groups.")
             seen.add(key)
     if missing := sorted(names[key] for key in wanted - seen):
-        raise ValueError(
-            f"param_groups: no group holds the trainable {', '.join(missing[:5])} ({len(missing)} in all)."
-        )
+        raise UserError(f"param_groups: no group holds the trainable {', '.join(missing[:5])} ({len(missing)} in all).")
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig, fused: bool) -> Optimizer:

@@ -1,8 +1,8 @@
 """Images, expressions, masks: what `rrsis-bench predict` does.
 
 An image within the tile limit is squashed to the method's input as in training and scoring. A larger one is cut into
-overlapping tiles, each squashed likewise, and the tiles' logits are blended (see `tiling`). A map is read by windows
-and its mask is kept at one bit a pixel, so that its size is bounded by the disk, not by memory.
+overlapping tiles, each squashed likewise, and the tiles' logits are blended (see `tiling`). A map is read by windows.
+Its mask is kept at one bit a pixel: the disk bounds the map's size, not the memory.
 
 A method that shares images encodes each tile once for all expressions.
 
@@ -83,7 +83,7 @@ def predict_files(
 ) -> Iterator[Predicted]:
     """Segment what each expression refers to in each image file; the run is loaded once, each image opened once.
 
-    Several predictions are listed in `predictions.jsonl` too; so is a single one if the folder has this file already.
+    `predictions.jsonl` lists several predictions. It lists a single one, too, if the folder has this file already.
 
     Args:
         run: a run folder of `fit`.

@@ -19,7 +19,8 @@ from rrsis_bench.data.categories import split_of
 from rrsis_bench.data.datamodule import ReferringDataModule
 from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.data.prepare import manifest_origin
-from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
+from rrsis_bench.engine.scored import Scored
+from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.errors import UserError
 from rrsis_bench.results import record
 from rrsis_bench.results.counts import scored_by

@@ -12,6 +12,8 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,6 +34,34 @@ class Interrupted(UserError):
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + number
+
+
+@contextmanager
+def interruptible(hint: str) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM (by which schedulers stop jobs) into `Interrupted`, with exit code 130 or 143.
+
+    Without this block, Lightning turns Ctrl-C into an exit with code 1.
+
+    Args:
+        hint: clause that tells the user how to go on.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    earlier = None
+    with contextlib.suppress(ValueError):  # outside the main thread, the calling program handles signals
+        earlier = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted; {hint}", signal.SIGINT) from error
+    except SystemExit as error:
+        number = signal.SIGTERM if error.code == 128 + signal.SIGTERM else signal.SIGINT
+        raise Interrupted(f"interrupted; {hint}", number) from error
+    finally:
+        if earlier is not None:
+            signal.signal(signal.SIGTERM, earlier)
 
 
 def random_state() -> dict[str, Any]:

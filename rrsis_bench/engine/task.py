@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rrsis_bench.data.datamodule import ReferringDataModule
@@ -32,14 +30,13 @@ from rrsis_bench.engine.encoded import LastImage
 from rrsis_bench.engine.gallery import GalleryKeeper
 from rrsis_bench.engine.optim import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, check_groups
 from rrsis_bench.engine.packed import packed_linears, worth_packing
+from rrsis_bench.engine.scored import Scored
 from rrsis_bench.engine.watch import LossWatch
 from rrsis_bench.errors import UsageError, UserError, did_you_mean
 from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.build import build_method, load_base
-from rrsis_bench.metrics import functional
-from rrsis_bench.metrics.areas import Areas
 from rrsis_bench.metrics.counts import count
-from rrsis_bench.metrics.definitions import metrics_of
+from rrsis_bench.metrics.definitions import choosing, metrics_of
 from rrsis_bench.metrics.metric import SampleCounts
 from rrsis_bench.metrics.protocols import NATIVE, Protocol, View
 from rrsis_bench.metrics.protocols import get as get_protocol
@@ -48,46 +45,6 @@ from rrsis_bench.types import Batch, MethodOutput
 
 DEFAULT_OPTIMIZER = OptimizerConfig()
 DEFAULT_SCHEDULE = ScheduleConfig()
-
-
-@dataclass(frozen=True)
-class Scored:
-    """The integers of a scored split.
-
-    Attributes:
-        indices: (N,) int64 positions in the split, ascending, each once.
-        counts: (N, V, 3) int64 areas of truth, prediction and intersection in each view, in pixels.
-        views: the V views.
-        targeted: (N,) whether every protocol scores a sample; the generalised ones score all. None: every one does.
-        detail: (N, D) int64, the columns of `metrics.detail`; None unless they were counted.
-    """
-
-    indices: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    views: tuple[View, ...]
-    targeted: NDArray[np.bool_] | None = None
-    detail: NDArray[np.int64] | None = None
-
-    def _scored(self, protocol: Protocol) -> NDArray[np.int64]:
-        counts = self.counts[:, self.views.index(protocol.view)]
-        return counts if self.targeted is None or protocol.generalised else counts[self.targeted]
-
-    def of(self, protocol: Protocol) -> dict[str, float]:
-        """The metrics of a protocol by name, as fractions."""
-        return functional.scores(self._scored(protocol), protocol)
-
-    def choosing(self, protocol: Protocol) -> dict[str, float]:
-        """The metrics that choose a checkpoint: as `of`, but over samples whose IoU is a number; none is NaN.
-
-        A protocol may give an empty union no IoU. One such sample would make a mean NaN, and NaN chooses nothing. A
-        score over no samples, such as N-acc where every sample has a target, is 0.
-        """
-        counts = self._scored(protocol)
-        if len(counts):
-            counts = counts[~np.isnan(Areas(counts, protocol).iou)]
-        if not len(counts):
-            return dict.fromkeys(metrics_of(protocol), 0.0)
-        return {name: 0.0 if np.isnan(value) else value for name, value in functional.scores(counts, protocol).items()}
 
 
 class ReferringSegmentationTask(LightningModule):
@@ -132,7 +89,7 @@ class ReferringSegmentationTask(LightningModule):
         self.optimizer_config, self.schedule_config = optimizer, schedule
         self.loss_weights = dict(loss_weights or {})
         self.protocols: tuple[Protocol, ...] = tuple(get_protocol(name) for name in protocols)
-        self.monitor = monitor
+        self.monitor = choosing(monitor, self.protocols[0])
         self.views: tuple[View, ...] = tuple(dict.fromkeys(protocol.view for protocol in self.protocols))
         self.method, self.weights = build_method(method, variant, self.options, pretrained)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -150,7 +107,7 @@ class ReferringSegmentationTask(LightningModule):
         self.scored: Scored | None = None
         self.gallery: GalleryKeeper | None = None
         self.detail: DetailCounter | None = None
-        self.origin: dict[str, Any] = {}  # entries of checkpoints that describe the run; `engine.run.fit` sets them
+        self.origin: dict[str, Any] = {}  # entries of checkpoints that describe the run; `engine.fit` sets them
         self.choosing = True  # whether the checkpoint that is being written was chosen by its validation score
         self.watch = LossWatch()
         self.latest: dict[str, float] = {}
@@ -342,10 +299,6 @@ class ReferringSegmentationTask(LightningModule):
     def _log_scores(self, split: str, scored: Scored) -> None:
         found = scored.choosing(self.protocols[0]) if split == "val" else scored.of(self.protocols[0])
         scores = {name: value for name, value in found.items() if name in metrics_of(self.protocols[0])}
-        if self.monitor not in scores:
-            raise UsageError(
-                f"model.monitor: there is no metric '{self.monitor}'.{did_you_mean(self.monitor, list(scores))}"
-            )
         self.latest_scores = scores
         self.log_dict({f"{split}/{name}": value for name, value in scores.items()}, sync_dist=True)
 

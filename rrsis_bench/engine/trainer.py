@@ -8,7 +8,8 @@ import re
 import sys
 import warnings
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from rrsis_bench.engine.callbacks import run_callbacks
 from rrsis_bench.engine.checkpoint import WholeFileIO
 from rrsis_bench.engine.device import check_devices
 from rrsis_bench.engine.task import ReferringSegmentationTask
+from rrsis_bench.engine.touch import WaitingLogger
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.build import check_able
 from rrsis_bench.nn.layers.freezing import trainable
@@ -105,10 +107,11 @@ class TrainerCLI(LightningCLI):
             ]
         else:
             kwargs |= {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        try:
-            return super().instantiate_trainer(**kwargs)
-        except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
-            raise UsageError(f"Lightning refuses the values of trainer: {' '.join(str(error).split())}") from error
+        with plain_refusals(ModuleNotFoundError, TypeError, ValueError):
+            trainer = super().instantiate_trainer(**kwargs)
+        if self.training:
+            trainer.loggers = [WaitingLogger(one) for one in trainer.loggers]
+        return trainer
 
     def before_instantiate_classes(self) -> None:
         """Build the method without base weights unless it is to be trained: a checkpoint will replace them."""
@@ -138,6 +141,24 @@ class TrainerCLI(LightningCLI):
     def config_text(self) -> str:
         """The resolved configuration as YAML."""
         return str(self.parser.dump(self.config, skip_none=False))
+
+
+@contextmanager
+def plain_refusals(*further: type[Exception]) -> Iterator[None]:
+    """Turn Lightning's errors on the values of `trainer` into UsageError.
+
+    Args:
+        further: types of errors that stem from these values, besides Lightning's own.
+    """
+    kinds: tuple[type[Exception], ...] = (MisconfigurationException, *further)
+    try:
+        yield
+    except Exception as error:
+        # Lightning has no type of its own for an interval of validation that is longer than the epoch.
+        interval = isinstance(error, ValueError) and "val_check_interval" in str(error)
+        if not (interval or isinstance(error, kinds)):
+            raise
+        raise UsageError(f"Lightning refuses the values of trainer: {' '.join(str(error).split())}") from error
 
 
 def accumulation(batch_size: int, global_batch: int | None, processes: int, configured: int) -> int:

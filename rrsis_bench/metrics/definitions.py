@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.metrics.areas import Areas, divide
 from rrsis_bench.metrics.protocols import DEFAULT, EmptyUnion, Protocol, get
 
@@ -150,6 +151,18 @@ def monitored(metric: str, protocol: Protocol | str) -> str:
     known = metrics_of(protocol)
     other = _SAME_FORMULA.get(metric, metric)
     return other if metric not in known and other in known else metric
+
+
+def choosing(metric: str, protocol: Protocol | str) -> str:
+    """The metric that chooses a checkpoint, as `monitored`, of those that the protocol has.
+
+    Raises:
+        UsageError: the protocol has no such metric.
+    """
+    name, known = monitored(metric, protocol), metrics_of(protocol)
+    if name not in known:
+        raise UsageError(f"model.monitor: there is no metric '{metric}'.{did_you_mean(metric, list(known))}")
+    return name
 
 
 def shown(place: Place, protocol: Protocol | str = DEFAULT) -> list[Metric]:

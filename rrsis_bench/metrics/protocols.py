@@ -7,8 +7,8 @@ A protocol's meaning never changes under its name: another rule is another versi
 A protocol of generalised referring segmentation also scores expressions that fit nothing or several objects. It has
 metrics of its own (`definitions.metrics_of`), and scores only data sets that mean their empty truths.
 
-`PROTOCOLS` is the only list. A further protocol is one entry there (and, if it upsamples in a new way, a branch of
-`counts.binarise`); every method is then scored by it, and `--protocol` knows its name.
+`PROTOCOLS` is the only list. A further protocol is one entry there. If it upsamples in a new way, it is also a branch
+of `counts.binarise`. Every method is then scored by it, and `--protocol` knows its name.
 """
 
 from __future__ import annotations

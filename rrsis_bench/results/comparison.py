@@ -17,7 +17,8 @@ from rrsis_bench.metrics.protocols import DEFAULT, get
 from rrsis_bench.results.breakdown import PARTS, groups
 from rrsis_bench.results.counts import run_counts, scored_by
 from rrsis_bench.results.samples import SampleTable, read_samples
-from rrsis_bench.run.folder import RESULT, RunFolder
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.layout import RESULT
 from rrsis_bench.run.seal import beside
 from rrsis_bench.stats.bootstrap import LEVEL, RESAMPLES, SEED
 from rrsis_bench.stats.exact import EXACT_UP_TO, FEWEST

@@ -23,7 +23,8 @@ from rrsis_bench.results.breakdown import groups
 from rrsis_bench.results.counts import scored_by
 from rrsis_bench.results.detail import Detail, SplitDetail, read_detail
 from rrsis_bench.results.samples import SampleTable, read_samples
-from rrsis_bench.run.folder import RESULT, RunFolder
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.layout import RESULT
 from rrsis_bench.stats import calibration
 from rrsis_bench.stats.bootstrap import LEVEL, RESAMPLES, SEED, percentile_interval, resample
 from rrsis_bench.stats.failures import KINDS, MEANING, attribute

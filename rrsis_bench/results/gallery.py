@@ -21,7 +21,8 @@ from rrsis_bench.errors import UserError
 from rrsis_bench.files import json_text
 from rrsis_bench.metrics.protocols import NATIVE
 from rrsis_bench.results.samples import SampleTable, read_samples
-from rrsis_bench.run.folder import EXAMPLES, RunFolder
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.layout import EXAMPLES
 
 SCENES = Path(__file__).with_name("gallery_tiny.json")
 FORMAT = 1

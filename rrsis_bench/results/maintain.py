@@ -23,7 +23,8 @@ from rrsis_bench.results.samples import SampleTable, encode, read_samples
 from rrsis_bench.results.schema import violations
 from rrsis_bench.results.upgrade import Upgrader
 from rrsis_bench.run import seal
-from rrsis_bench.run.folder import ELSEWHERE, PERTURBED, RunFolder, find
+from rrsis_bench.run.folder import RunFolder, find
+from rrsis_bench.run.layout import ELSEWHERE, PERTURBED
 
 
 def check(path: Path) -> list[str]:

@@ -17,7 +17,8 @@ from rrsis_bench.results.breakdown import breakdown, plain
 from rrsis_bench.results.counts import scored_by
 from rrsis_bench.results.detail import Detail
 from rrsis_bench.results.samples import SampleTable
-from rrsis_bench.run.folder import DETAIL, EXAMPLES, GALLERY, RunFolder
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.layout import DETAIL, EXAMPLES, GALLERY
 from rrsis_bench.run.seal import DETAIL_VERSION, SCHEMA_VERSION, Result, check_kind, is_synthetic, sealed
 from rrsis_bench.stats import bootstrap
 

@@ -1,4 +1,4 @@
-"""The run folder: no other file knows the names of a run's files, or whether they belong together. No torch.
+"""The run folder: what a run's files hold, and whether they belong together. Their names stand in `layout`. No torch.
 
 A folder is ours if it holds the mark that `RunFolder.claim` writes. Older versions wrote no mark: a folder without one
 is ours if it holds a result, or a configuration and a checkpoint. Every other folder that holds files is the user's,
@@ -20,13 +20,26 @@ from rrsis_bench.files import json_text, prove_writable, unpacked, write_text, w
 from rrsis_bench.paths import runs_root
 from rrsis_bench.run import lock as locks
 from rrsis_bench.run import seal
+from rrsis_bench.run.layout import (
+    BEST,
+    CHECKPOINTS,
+    CONFIG,
+    DETAIL,
+    ELSEWHERE,
+    EXAMPLES,
+    JOB,
+    LAST,
+    LOG,
+    MARK,
+    METRICS,
+    PERTURBED,
+    RESULT,
+    SAMPLES,
+    STATE,
+    Layout,
+)
 from rrsis_bench.run.state import State
 
-RESULT, SAMPLES, DETAIL, CONFIG = "result.json", "samples.csv.gz", "detail.csv.gz", "config.yaml"
-METRICS, GALLERY, EXAMPLES, MARK = "metrics.csv", "gallery.json", "examples.json", ".rrsis_run.json"
-PERTURBED, ELSEWHERE = "perturb", "on"
-CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
-STATE, LOG, JOB = "cell.json", "cell.log", "cell.job"
 _BOOKKEEPING = (STATE, LOG, JOB, locks.FILE, locks.GUARD, locks.SEEN)
 """Files of the process that starts a run, not of the run: a folder that holds only these counts as empty."""
 LARGEST_SAMPLES = 256 * 2**20
@@ -34,80 +47,13 @@ LARGEST_SAMPLES = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """The folder of one run.
-
-    Attributes:
-        path: the folder; it need not exist yet.
-    """
-
-    path: Path
+class RunFolder(Layout):
+    """The folder of one run: its paths, and what is in it."""
 
     @classmethod
     def of(cls, dataset: str, method: str, variant: str, seed: int, runs: Path | None = None) -> RunFolder:
         """`<runs>/<dataset>/<method>@<variant>/seed<k>`; `runs` is None for the usual folder of runs."""
         return cls((runs or runs_root()) / dataset / f"{method}@{variant}" / f"seed{seed}")
-
-    def __str__(self) -> str:
-        """The path, as messages show it."""
-        return str(self.path)
-
-    # --- where things are ---------------------------------------------------------------------------------------
-
-    @property
-    def result_path(self) -> Path:
-        """`result.json`."""
-        return self.path / RESULT
-
-    @property
-    def samples_path(self) -> Path:
-        """`samples.csv.gz`."""
-        return self.path / SAMPLES
-
-    @property
-    def detail_path(self) -> Path:
-        """`detail.csv.gz`, which only `test --detail` writes."""
-        return self.path / DETAIL
-
-    @property
-    def config_path(self) -> Path:
-        """`config.yaml`."""
-        return self.path / CONFIG
-
-    @property
-    def gallery_path(self) -> Path:
-        """`gallery.json`."""
-        return self.path / GALLERY
-
-    @property
-    def metrics_path(self) -> Path:
-        """`metrics.csv`, the logged losses and scores."""
-        return self.path / METRICS
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
-        return self.path / CHECKPOINTS
-
-    @property
-    def best(self) -> Path:
-        """The checkpoint with the best validation score."""
-        return self.checkpoints / BEST
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint that training continues from."""
-        return self.checkpoints / LAST
-
-    @property
-    def log_path(self) -> Path:
-        """The output of a sweep's cell."""
-        return self.path / LOG
-
-    @property
-    def job_path(self) -> Path:
-        """The file that names the scheduler's job of a queued cell."""
-        return self.path / JOB
 
     def perturbed(self, label: str) -> RunFolder:
         """The folder of the run's result under a perturbation, `perturb/<name>-<severity>`."""
@@ -220,6 +166,10 @@ class RunFolder:
     def holder(self) -> locks.Holder | None:
         """The living process that works in the folder; None if there is none."""
         return locks.holder(self.path)
+
+    def check_free(self) -> None:
+        """Check that no other process works in the folder; see `lock.check_free`."""
+        locks.check_free(self.path)
 
     def hold(self) -> AbstractContextManager[None]:
         """Keep other processes out of the folder while a block runs; see `lock.hold`."""

@@ -169,6 +169,16 @@ class CellLock:
                 (self.folder / FILE).unlink(missing_ok=True)
 
 
+def check_free(folder: Path) -> None:
+    """Check that no other process works in a run folder. In a sweep's cell, check nothing: the cell's runner holds it.
+
+    Raises:
+        UsageError: another process works in the folder; the message names it.
+    """
+    if os.environ.get(TOKEN) is None and (found := holder(folder)) is not None:
+        raise _in_use(folder, describe(folder, found))
+
+
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
     """Lock a run folder while a block runs. In a sweep's cell, do nothing: the cell's runner holds the lock.
@@ -182,8 +192,7 @@ def hold(folder: Path) -> Iterator[None]:
     lock = CellLock.acquire(folder)
     if lock is None:
         found = holder(folder)
-        who = "another process" if found is None else describe(folder, found)
-        raise UsageError(f"{folder} is in use by {who}; wait for it, stop it, or choose another --seed or --out.")
+        raise _in_use(folder, "another process" if found is None else describe(folder, found))
     done = threading.Event()
 
     def beat() -> None:
@@ -198,6 +207,10 @@ def hold(folder: Path) -> Iterator[None]:
         done.set()
         thread.join()
         lock.release()
+
+
+def _in_use(folder: Path, who: str) -> UsageError:
+    return UsageError(f"{folder} is in use by {who}; wait for it, stop it, or choose another --seed or --out.")
 
 
 def _read(path: Path) -> Holder | None:

@@ -30,7 +30,7 @@ from rrsis_bench.data.empty_truth import REASON
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.kinds import TEXT, shown
 from rrsis_bench.metrics import protocols
-from rrsis_bench.metrics.definitions import monitored
+from rrsis_bench.metrics.definitions import choosing
 from rrsis_bench.metrics.protocols import DEFAULT
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import NAMES, RunRequest
@@ -112,7 +112,7 @@ def resolve(request: RunRequest) -> ResolvedRun:
     listed = protocols.expand(model.pop("select_by", None), model.pop("score_by", protocols.ALL), generalised)
     model["protocols"] = listed
     if isinstance(model.get("monitor"), str):
-        model["monitor"] = monitored(model["monitor"], listed[0])
+        model["monitor"] = choosing(model["monitor"], listed[0])
     merged = _seeded_data(
         merged, lower if request.run is not None else {}, [*(content for _, content in files), values]
     )

@@ -1,9 +1,9 @@
 """An exact test for few photographs: exchange two methods on whole photographs in every possible way.
 
 If two methods are equally good, each photograph might have been labelled the other way round. The p value is the share
-of all such exchanges that give a difference at least as large as the one observed (sign-flip test; Fisher 1935, section
-21). With C photographs it is at least 2 / 2^C, whatever the methods are. A bootstrap of few photographs has no
-lower bound: with two, both in favour of A, it gives 2 / 10001.
+of all exchanges whose difference is at least the observed one (sign-flip test; Fisher 1935, section 21). With C
+photographs it is at least 2 / 2^C, whatever the methods are. A bootstrap of few photographs has no lower bound: with
+two, both in favour of A, it gives 2 / 10001.
 
 Shape legend: `N` samples, `C` photographs, `K` columns, `P` exchanges.
 """

@@ -1,7 +1,7 @@
 """Shared ranks: a method stands above another only where the difference is more than chance.
 
-The best entry leads the first group. Every other entry is compared with it on the same samples in the same resamples,
-the p values are adjusted by Holm over these comparisons, and all that are not separable from the leader share its rank.
+The best entry leads the first group. Every other entry is compared with it on the same samples in the same resamples.
+Holm's method adjusts the p values of these comparisons. Entries that are not separable from the leader share its rank.
 The best of the rest leads the next group, whose rank is one more than the number of entries ranked before it.
 
 Shape legend: `E` entries (methods), `R` resamples.

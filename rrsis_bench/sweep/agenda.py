@@ -10,10 +10,11 @@ from pathlib import Path
 
 from rrsis_bench.errors import UsageError, did_you_mean
 from rrsis_bench.sweep import launchers
+from rrsis_bench.sweep.cell import Cell
 from rrsis_bench.sweep.cells import STATES, Verdict, judge
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.estimate import Estimates
-from rrsis_bench.sweep.grid import Cell, Sweep
+from rrsis_bench.sweep.grid import Sweep
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from rrsis_bench.metrics.definitions import monitored
 from rrsis_bench.run.lock import Holder, describe
 from rrsis_bench.run.seal import training_of
 from rrsis_bench.run.state import State
+from rrsis_bench.sweep.cell import Cell
 from rrsis_bench.sweep.data_state import DataStates
-from rrsis_bench.sweep.grid import Cell
 
 STATES = ("done", "running", "queued", "failed", "interrupted", "outdated", "missing")
 """done: finished with these settings and data. outdated: run with others. interrupted: the next sweep continues it."""

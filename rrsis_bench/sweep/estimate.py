@@ -8,7 +8,7 @@ from typing import Any
 
 from rrsis_bench.errors import UserError
 from rrsis_bench.run.folder import RunFolder
-from rrsis_bench.sweep.grid import Cell
+from rrsis_bench.sweep.cell import Cell
 
 _SIDE = 384
 """Image side in pixels that is assumed if a configuration leaves it to the method."""

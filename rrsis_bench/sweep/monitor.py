@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from rrsis_bench.sweep.cell import Cell
 from rrsis_bench.sweep.cells import judge
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.estimate import Estimates
-from rrsis_bench.sweep.grid import Cell
 from rrsis_bench.sweep.run_cell import HELD, INTERRUPTED, tail
 from rrsis_bench.sweep.times import duration
 

@@ -22,9 +22,9 @@ from rrsis_bench.errors import UserError
 from rrsis_bench.results.provenance import utc_now
 from rrsis_bench.run.lock import TOKEN, CellLock
 from rrsis_bench.run.state import State
+from rrsis_bench.sweep.cell import Cell
 from rrsis_bench.sweep.cells import judge, unscored
 from rrsis_bench.sweep.data_state import DataStates
-from rrsis_bench.sweep.grid import Cell
 
 HELD = 75
 """Exit code: another process runs the cell."""

@@ -15,7 +15,8 @@ from rrsis_bench.metrics.detail import BINS
 from rrsis_bench.results.detail import read_detail
 from rrsis_bench.results.explain import load
 from rrsis_bench.results.samples import read_samples
-from rrsis_bench.run.folder import DETAIL, EXAMPLES, RunFolder
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.layout import DETAIL, EXAMPLES
 from rrsis_bench.stats.failures import KINDS
 
 FIT = ("--method", "prior-text", "--variant", "tiny", "--dataset", "toyset", "--data.num_workers=0")

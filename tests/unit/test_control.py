@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rrsis_bench.data.control import LIMIT, draw
-from rrsis_bench.data.dataset import ReferringDataset, permuted
+from rrsis_bench.data.control import LIMIT, draw, permuted
+from rrsis_bench.data.dataset import ReferringDataset
 from rrsis_bench.data.manifest import Manifest, Pair, write_manifest
 from rrsis_bench.types import InputSpec
 

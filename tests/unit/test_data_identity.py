@@ -24,7 +24,7 @@ from rrsis_bench.data.pixels import write_image
 from rrsis_bench.data.prepare import Located, ensure_manifest, locate, manifest_path
 from rrsis_bench.data.sources import SOURCES, create, synthetic
 from rrsis_bench.data.state import FileState, scan
-from rrsis_bench.engine.run import _continued
+from rrsis_bench.engine.fit import _continued
 from rrsis_bench.errors import UserError
 from rrsis_bench.sweep.data_state import DataStates
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from rrsis_bench.data.control import permuted, why_not_permuted
 from rrsis_bench.data.datamodule import ReferringDataModule
-from rrsis_bench.data.dataset import permuted, why_not_permuted
 from rrsis_bench.data.manifest import Manifest, Pair, write_manifest
 from rrsis_bench.data.pixels import write_image
 from rrsis_bench.data.prepare import ensure_manifest, locate

@@ -18,7 +18,7 @@ from rrsis_bench.data.masks import area
 from rrsis_bench.data.pixels import write_image
 from rrsis_bench.data.prepare import ensure_manifest, locate
 from rrsis_bench.data.sources import create
-from rrsis_bench.engine.task import Scored
+from rrsis_bench.engine.scored import Scored
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics.definitions import metrics_of
 from rrsis_bench.metrics.protocols import PROTOCOLS, get, views
@@ -71,6 +71,16 @@ def test_every_verb_warns_with_the_count_and_goes_on(root, capsys, word):
         assert "FAILED" not in captured.out
 
 
+def test_a_split_s_manifest_is_read_once(root, monkeypatch):
+    data = opened(root)
+    monkeypatch.setattr(Manifest, "open", lambda *_: pytest.fail("the manifest is read again"))
+    assert data.skipped("test") == {"empty_truth": BLACK["test"]}
+    assert len(data.open_split("test", limited=False)) == len(data.test_dataset)
+    data.prepare_data()
+    with pytest.raises(pytest.fail.Exception):
+        data.open_split("test")
+
+
 def test_skip_leaves_them_out_of_all_splits_and_keep_does_not(root, capsys):
     for chosen in (None, "skip"):
         data = opened(root, empty_truth=chosen)
@@ -79,11 +89,11 @@ def test_skip_leaves_them_out_of_all_splits_and_keep_does_not(root, capsys):
         for split, dataset in splits.items():
             assert len(dataset) == 4 - BLACK[split]
             assert all(dataset.sample(index).mask.any() for index in range(len(dataset)))
-            assert data.n_skipped(split) == BLACK[split]
+            assert data.skipped(split).get("empty_truth", 0) == BLACK[split]
     kept = opened(root, empty_truth="keep")
     assert "empty_truth: keep, kept" in capsys.readouterr().err
     assert len(kept.test_dataset) == 4
-    assert kept.n_skipped("test") == 0
+    assert kept.skipped("test") == {}
     assert not kept.test_dataset.sample(0).mask.any()
     limited = opened(root, limit={"train": 1}).train_dataset
     assert limited.sample(0).mask.any(), "a limit takes the first samples that count"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rrsis_bench.engine.optim import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, check_groups
-from rrsis_bench.errors import UsageError
+from rrsis_bench.errors import UsageError, UserError
 
 
 def rates(config: ScheduleConfig, total: int, per_epoch: int = 5, lr: float = 1.0) -> list[float]:
@@ -86,9 +86,9 @@ def test_groups_must_hold_each_trainable_parameter_once() -> None:
     method[0].weight.requires_grad_(False)
     good = [method[0].bias, method[1].weight, method[1].bias]
     check_groups(method, [{"params": good[:1]}, {"params": good[1:]}])
-    with pytest.raises(ValueError, match=r"1\.bias"):
+    with pytest.raises(UserError, match=r"1\.bias"):
         check_groups(method, [{"params": good[:2]}])
-    with pytest.raises(ValueError, match="two groups"):
+    with pytest.raises(UserError, match="two groups"):
         check_groups(method, [{"params": [*good, good[0]]}])
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(UserError, match="frozen"):
         check_groups(method, [{"params": [*good, method[0].weight]}])

@@ -17,7 +17,8 @@ from rrsis_bench import registry
 from rrsis_bench.engine.callbacks import run_callbacks
 from rrsis_bench.engine.checkpoint import ENTRY, WholeFileIO, read
 from rrsis_bench.engine.optim import OptimizerConfig
-from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
+from rrsis_bench.engine.scored import Scored
+from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.engine.watch import LossWatch
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics.definitions import METRICS
@@ -159,9 +160,10 @@ def test_watched_scalars_are_logged_and_no_part_of_the_loss(tmp_path: Path, monk
     assert task.latest["loss"] < 7.0
 
 
-def test_unknown_monitor_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="miu"):
-        trainer(tmp_path).validate(make(monitor="miu"), batches(1), verbose=False)
+def test_unknown_monitor_is_refused() -> None:
+    for monitor in ("miu", "nacc"):
+        with pytest.raises(UsageError, match=monitor):
+            make(monitor=monitor)
 
 
 def test_scores_are_those_of_the_integers(tmp_path: Path) -> None:

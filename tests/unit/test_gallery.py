@@ -15,7 +15,8 @@ from rrsis_bench.errors import UserError
 from rrsis_bench.metrics.counts import count
 from rrsis_bench.metrics.protocols import NATIVE
 from rrsis_bench.results import gallery
-from rrsis_bench.run.folder import GALLERY, RunFolder
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.layout import GALLERY
 from rrsis_bench.types import Batch, TextTokens
 
 

@@ -15,7 +15,7 @@ from helpers.results import make_result, make_table, write
 from rrsis_bench.boards.board import collect, make_board
 from rrsis_bench.boards.tables import print_scores, scored_split, values
 from rrsis_bench.cli import main
-from rrsis_bench.engine.task import Scored
+from rrsis_bench.engine.scored import Scored
 from rrsis_bench.metrics.definitions import GENERALISED, METRICS, monitored
 from rrsis_bench.metrics.functional import score_masks, scores
 from rrsis_bench.metrics.protocols import DEFAULT, NATIVE, PROTOCOLS, expand, get, of_masks

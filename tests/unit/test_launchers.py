@@ -11,7 +11,8 @@ import yaml
 
 from rrsis_bench.cli import main
 from rrsis_bench.sweep import launchers
-from rrsis_bench.sweep.grid import Cell, read_sweep
+from rrsis_bench.sweep.cell import Cell
+from rrsis_bench.sweep.grid import read_sweep
 from rrsis_bench.sweep.launchers.base import Launcher
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from helpers.results import edit, make_result, make_table, write
+from rrsis_bench.boards import leaderboard
 from rrsis_bench.boards.board import Entry, build_boards, collect
 from rrsis_bench.boards.leaderboard import FORMATS, inject, outputs, pages
 from rrsis_bench.cli import main
-from rrsis_bench.errors import UserError
+from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.metrics.protocols import PROTOCOLS, views
 from rrsis_bench.run.seal import sealed
 
@@ -262,6 +263,24 @@ def test_run_folders_are_read_too_and_no_readme_is_touched(tmp_path, capsys):
     assert readme.read_text() == before
     assert [path.name for path in (tmp_path / "runs" / "leaderboard").iterdir()] == ["smoke.md"]
     assert "| 1 |" in capsys.readouterr().out
+
+
+def test_a_user_s_file_is_not_replaced(results, tmp_path):
+    out = tmp_path / "site"
+    files, _, _ = outputs(results, "smoke", ("md", "csv", "json", "tex"), out)
+    assert {path.suffix for path in files} == {".md", ".csv", ".json", ".tex"}
+    out.mkdir()
+    for path in files:
+        path.write_text("mine")
+        with pytest.raises(UsageError, match="is not a file that rrsis-bench leaderboard made"):
+            leaderboard.write(files)
+        assert [(one.name, one.read_text()) for one in out.iterdir()] == [(path.name, "mine")]
+        path.unlink()
+    leaderboard.write(files)
+    for path, text in files.items():
+        path.write_text(f"{text}\nedited\n")
+    assert leaderboard.write(files) == list(files)
+    assert {path: path.read_text() for path in files} == files
 
 
 def test_nothing_there_is_said_plainly(tmp_path, capsys, monkeypatch):

@@ -15,8 +15,9 @@ from rrsis_bench.boards import sweep_table
 from rrsis_bench.boards.leaderboard import outputs
 from rrsis_bench.boards.tables import print_scores, values
 from rrsis_bench.cli import main
-from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
-from rrsis_bench.metrics.definitions import METRICS, Metric, shown
+from rrsis_bench.engine.scored import Scored
+from rrsis_bench.engine.task import ReferringSegmentationTask
+from rrsis_bench.metrics.definitions import METRICS, Metric, choosing, shown
 from rrsis_bench.metrics.functional import scores
 from rrsis_bench.metrics.protocols import NATIVE, get
 from rrsis_bench.results.maintain import check, rescore
@@ -161,11 +162,10 @@ def test_a_sweep_s_table_of_results_from_before_leaves_its_cells_empty(monkeypat
 
 def test_a_further_metric_may_choose_the_checkpoint_and_is_logged(toy):
     logged = {}
-    task = SimpleNamespace(
-        protocols=(get("native-v1"),), monitor=toy.name, log_dict=lambda values, **_: logged.update(values)
-    )
+    task = SimpleNamespace(protocols=(get("native-v1"),), log_dict=lambda values, **_: logged.update(values))
     table = make_table()
     scored = Scored(np.arange(len(table)), table.counts[:, :1], (NATIVE,))
     ReferringSegmentationTask._log_scores(task, "val", scored)
     assert set(logged) == {f"val/{name}" for name in METRICS}
+    assert choosing(toy.name, "native-v1") == toy.name
     assert task.latest_scores[toy.name] == scores(table.view("native"), "native-v1")[toy.name]

@@ -22,8 +22,8 @@ from rrsis_bench.results.maintain import export, strip_command, strip_paths
 from rrsis_bench.results.provenance import Start, provenance
 from rrsis_bench.results.samples import encode, read_native, read_samples
 from rrsis_bench.results.schema import violations
-from rrsis_bench.run.folder import SAMPLES as FILE
 from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.layout import SAMPLES as FILE
 from rrsis_bench.run.seal import sealed
 
 

@@ -20,8 +20,9 @@ from rrsis_bench.results.samples import SampleTable
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.stats.drops import SeedRuns, relative_drops
 from rrsis_bench.stats.paired import RunCounts
+from rrsis_bench.sweep.cell import Cell
 from rrsis_bench.sweep.cells import unscored
-from rrsis_bench.sweep.grid import Cell, read_sweep
+from rrsis_bench.sweep.grid import read_sweep
 from rrsis_bench.sweep.launchers.base import command_line
 
 

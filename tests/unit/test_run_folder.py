@@ -8,7 +8,8 @@ import pytest
 
 from rrsis_bench.errors import UsageError
 from rrsis_bench.run.differences import changes
-from rrsis_bench.run.folder import MARK, RunFolder
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.layout import MARK
 from rrsis_bench.run.start import checkpoint_to_continue
 
 THEIRS = ("checkpoints/thesis.ckpt", "events.out.tfevents.1", "config.yaml", "metrics.csv", "notes.txt", "result.json")

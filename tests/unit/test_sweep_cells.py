@@ -23,10 +23,11 @@ from rrsis_bench.run import lock as locks
 from rrsis_bench.run.lock import CellLock, Holder, hold, holder
 from rrsis_bench.run.seal import sealed
 from rrsis_bench.run.state import State
+from rrsis_bench.sweep.cell import Cell
 from rrsis_bench.sweep.cells import judge
 from rrsis_bench.sweep.data_state import DataStates
 from rrsis_bench.sweep.estimate import Estimates
-from rrsis_bench.sweep.grid import Cell, Sweep, read_sweep
+from rrsis_bench.sweep.grid import Sweep, read_sweep
 from rrsis_bench.sweep.launchers.local import parse_devices, visible_devices
 from rrsis_bench.sweep.launchers.slurm import resources, torchrun_words
 from rrsis_bench.sweep.run_cell import CellRun, last_line, tail

@@ -13,7 +13,8 @@ from rrsis_bench import registry
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UsageError
 from rrsis_bench.sweep.agenda import select
-from rrsis_bench.sweep.grid import _CELL_KEYS, _KEYS, Cell, read_sweep
+from rrsis_bench.sweep.cell import Cell
+from rrsis_bench.sweep.grid import _CELL_KEYS, _KEYS, read_sweep
 from rrsis_bench.sweep.launchers.base import command_line
 
 

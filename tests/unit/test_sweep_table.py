@@ -15,7 +15,8 @@ from rrsis_bench.boards.sweep_table import Member, rows
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError
 from rrsis_bench.results import record
-from rrsis_bench.sweep.grid import Cell, read_sweep
+from rrsis_bench.sweep.cell import Cell
+from rrsis_bench.sweep.grid import read_sweep
 
 FILE = """\
 datasets: [tiny]

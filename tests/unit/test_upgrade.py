@@ -21,7 +21,8 @@ from rrsis_bench.results import record
 from rrsis_bench.results.samples import read_samples
 from rrsis_bench.results.schema import violations
 from rrsis_bench.run import seal
-from rrsis_bench.run.folder import CONFIG, RESULT, SAMPLES, RunFolder
+from rrsis_bench.run.folder import RunFolder
+from rrsis_bench.run.layout import CONFIG, RESULT, SAMPLES
 
 
 def as_version_1(folder):

@@ -22,7 +22,7 @@ from rrsis_bench.data.catalogue import describe
 from rrsis_bench.metrics.definitions import METRICS
 from rrsis_bench.results import gallery
 from rrsis_bench.results.breakdown import PARTS
-from rrsis_bench.run.folder import RESULT
+from rrsis_bench.run.layout import RESULT
 
 FORMAT_NAMES = {"md": "Markdown", "csv": "CSV", "json": "JSON", "tex": "LaTeX"}
 

@@ -91,8 +91,8 @@ def write_layout(root: Path, items: Sequence[LayoutItem]) -> None:
 
     Args:
         root: folder to write into.
-        items: the pairs. The second one of a split becomes two targets, its upper and lower half; the last one has no
-            target if a split has more than three pairs.
+        items: the pairs. The second one of a split becomes two targets, its upper and lower half. If a split has more
+            than three pairs, the last one has no target.
     """
     refs: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []

@@ -1,8 +1,8 @@
 """Expressions of drawn scenes that fit nothing, one object, or several.
 
-An expression with "the" means one object. Without an article, such as "red ship on the left", it means every object
-that it fits, as the phrases of RefSegRS do; the vocabulary of the tiny encoders has no plural. Each expression is
-checked: no object might fit one without a target, and the targets of another surely fit while all else surely does not.
+An expression with "the" means one object. An expression without an article, such as "red ship on the left", means every
+object that it fits, as in RefSegRS. The vocabulary of the tiny encoders has no plural. Each expression is checked: no
+object might fit one without a target, and the targets of another surely fit while all else surely does not.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The contract of all methods, as checks: `rrsis-bench methods check NAME`.
 
-The checks run on a small variant with random weights, without downloads and without a GPU. `registered.py` checks the
-configuration and the weights of a registered method, `network.py` the network and its parameters, `outputs.py` the
-logits, `training.py` the losses, `device.py` what a GPU would refuse. `checks.py` runs all checks.
+The checks run on a small variant with random weights, without downloads and without a GPU. `checks.py` runs them.
+`registered.py` checks the configuration and the weights of a registered method, `network.py` the network and its
+parameters. `outputs.py` checks the logits, `training.py` the losses, `device.py` what a GPU would refuse.
 """
 
 from rrsis_bench.methods.contract.checks import CHECKS, Check, check_method, run_check, run_checks

@@ -8,8 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rrsis_bench.sweep.cell import Cell
 from rrsis_bench.sweep.estimate import Estimates
-from rrsis_bench.sweep.grid import Cell, Sweep
+from rrsis_bench.sweep.grid import Sweep
 
 
 @dataclass(frozen=True)

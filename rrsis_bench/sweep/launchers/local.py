@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rrsis_bench.files import make_folder
-from rrsis_bench.sweep.grid import Cell
+from rrsis_bench.sweep.cell import Cell
 from rrsis_bench.sweep.launchers.base import Launcher
 from rrsis_bench.sweep.monitor import Monitor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
-from rrsis_bench.sweep.grid import Cell
+from rrsis_bench.sweep.cell import Cell
 from rrsis_bench.sweep.launchers.base import Launcher
 
 

@@ -24,7 +24,8 @@ from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.files import write_text
 from rrsis_bench.run.lock import CellLock
 from rrsis_bench.run.state import State
-from rrsis_bench.sweep.grid import Cell, Sweep
+from rrsis_bench.sweep.cell import Cell
+from rrsis_bench.sweep.grid import Sweep
 from rrsis_bench.sweep.launchers.base import Launcher
 from rrsis_bench.sweep.run_cell import CellRun
 

@@ -1,132 +1,33 @@
-"""`fit`, `validate` and `test`: they take a resolved run, and write its result."""
+"""`validate` and `test`: score a resolved run, and write its result."""
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import sys
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
-
-import yaml
 
 from rrsis_bench.boards.render.cells import percent
 from rrsis_bench.boards.tables import print_scores, scored_split
-from rrsis_bench.config import Config
 from rrsis_bench.data import control
 from rrsis_bench.data.categories import Transfer
-from rrsis_bench.data.dataset import why_not_permuted
 from rrsis_bench.data.perturb.table import Choice
 from rrsis_bench.engine import report
 from rrsis_bench.engine.checkpoint import ENTRY, read, selection_split
 from rrsis_bench.engine.detail import DetailCounter
 from rrsis_bench.engine.further import further_detail
 from rrsis_bench.engine.gallery import GalleryKeeper
-from rrsis_bench.engine.resume import Interrupted, LastCheckpoint
-from rrsis_bench.engine.task import ReferringSegmentationTask, Scored
-from rrsis_bench.engine.trainer import TrainerCLI, build_cli
-from rrsis_bench.errors import UsageError, UserError
+from rrsis_bench.engine.resume import interruptible
+from rrsis_bench.engine.scored import Scored
+from rrsis_bench.engine.task import ReferringSegmentationTask
+from rrsis_bench.engine.trainer import TrainerCLI, build_cli, plain_refusals
+from rrsis_bench.errors import UsageError
 from rrsis_bench.metrics import protocols
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.weights.refs import WeightRef, on_disk, resolve
 from rrsis_bench.results import gallery, record
 from rrsis_bench.results.provenance import Start, provenance
-from rrsis_bench.run.differences import changes
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.resolve import ResolvedRun
-
-
-@contextmanager
-def _interruptible(hint: str) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM (by which schedulers stop jobs) into `Interrupted`, with exit code 130 or 143.
-
-    Without this block, Lightning turns Ctrl-C into an exit with code 1.
-
-    Args:
-        hint: clause that tells the user how to go on.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    earlier = None
-    with contextlib.suppress(ValueError):  # outside the main thread, the calling program handles signals
-        earlier = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"interrupted; {hint}", signal.SIGINT) from error
-    except SystemExit as error:
-        number = signal.SIGTERM if error.code == 128 + signal.SIGTERM else signal.SIGINT
-        raise Interrupted(f"interrupted; {hint}", number) from error
-    finally:
-        if earlier is not None:
-            signal.signal(signal.SIGTERM, earlier)
-
-
-def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, accept_changes: bool = False) -> int:
-    """Train, test the checkpoint that was best on val, run the language control, write and print the result.
-
-    Args:
-        run: the resolved run to train.
-        checkpoint: checkpoint to continue from; None to start anew.
-        overwrite: move a run that the folder holds aside.
-        accept_changes: continue even if data or settings have changed since the run began; the result lists them.
-    """
-    started = Start()
-    cli, folder = build_cli(run, training=True), run.folder
-    task, data, trainer = cli.model, cli.datamodule, cli.trainer
-    config = yaml.safe_load(cli.config_text())
-    task.origin = {"run": uuid.uuid4().hex, "config": config, "accepted_changes": []}
-    if checkpoint is not None:
-        content = task.read_checkpoint(checkpoint)
-        data.prepare_data()
-        task.origin |= _continued(content, checkpoint, config, data.identity(), accept_changes)
-    with folder.hold() if trainer.is_global_zero else contextlib.nullcontext():
-        if trainer.is_global_zero:
-            _prepare_folder(folder, checkpoint is not None, overwrite)
-            folder.write_config(cli.config_text())
-            print(f"training {task.method_name} ({task.variant}) on {data.dataset}; run folder {folder}", flush=True)
-        again = "continue with the same command and --resume auto."
-        with _interruptible(f"if {folder.last} exists, it holds the training so far; {again}"):
-            trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-        clocks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
-        training = report.training_block(task, trainer, sum(clock.trained_seconds() for clock in clocks))
-        trainer.strategy.barrier()
-        selected_on = data.select_on if folder.best.is_file() else "none"
-        with _interruptible(f"the training is done; {again}"):
-            return _score(cli, folder, folder.checkpoint(), selected_on, training, started, kind="retrained")
-
-
-def _continued(
-    content: dict[str, Any], checkpoint: Path, config: Config, data: dict[str, Any], accept: bool
-) -> dict[str, Any]:
-    """Entries for the checkpoints of a continued run: the run's id, and all changes that the user accepted.
-
-    Raises:
-        UserError: data or settings have changed since the run began, and the user has not accepted it.
-    """
-    entry = content[ENTRY]
-    folder = RunFolder(checkpoint.resolve().parent.parent)
-    begun = entry.get("config") or (folder.config() if folder.config_path.is_file() else None)
-    found = [] if begun is None else changes(begun, config)
-    trained = entry.get("data") or {}
-    # A checkpoint of an earlier version says less of its data: what it lacks cannot differ.
-    if trained != {key: value for key, value in data.items() if key in trained}:
-        found.append("data: the samples of the data set have changed")
-    if found and not accept:
-        raise UserError(
-            f"cannot continue {checkpoint}: since the run began, this has changed: {'; '.join(found)}. Undo it, start "
-            "anew with --overwrite, or continue with --accept-changes; then no board shows the result."
-        )
-    for change in found:
-        print(f"rrsis-bench: note: continued with another setting: {change}", file=sys.stderr)
-    earlier = list(entry.get("accepted_changes") or [])
-    return {"run": entry.get("run"), "accepted_changes": earlier + [one for one in found if one not in earlier]}
 
 
 def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
@@ -136,7 +37,7 @@ def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
         _check_published(cli.model)
     if checkpoint is not None:
         cli.model.read_checkpoint(checkpoint)  # before any data set is prepared
-    with _interruptible("nothing was written."):
+    with interruptible("nothing was written."), plain_refusals():
         cli.trainer.validate(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if cli.trainer.is_global_zero:
         name = cli.model.protocols[0].name
@@ -182,8 +83,8 @@ def test(
     for choice in perturbations or (None,):
         folder = run.folder if choice is None else run.folder.perturbed(choice.label)
         cli.datamodule.perturbation = choice
-        with _interruptible(f"nothing was written to {folder}; run the command again."):
-            _score(cli, folder, checkpoint, selected_on, training, started, kind)
+        with interruptible(f"nothing was written to {folder}; run the command again."):
+            score(cli, folder, checkpoint, selected_on, training, started, kind)
         checkpoint = None  # the network holds it now
     return 0
 
@@ -249,7 +150,7 @@ def _load_official(task: ReferringSegmentationTask, weights: str) -> None:
     task.method.load_official(resolve(ref))
 
 
-def _score(
+def score(
     cli: TrainerCLI,
     folder: RunFolder,
     checkpoint: Path | None,
@@ -267,7 +168,7 @@ def _score(
     shown, task.gallery, task.detail = task.gallery.gathered(), None, None
     reason = "only an ordinary test has a language control" if changed_by else None
     reason = reason or (control.UNWANTED if data.control_samples == "none" else None)
-    reason = reason or why_not_permuted(list(data.test_dataset.manifest))
+    reason = reason or control.why_not_permuted(list(data.test_dataset.manifest))
     permuted = None
     if reason is None:
         ordered = data.test_dataset
@@ -315,7 +216,8 @@ def _score(
 
 
 def _test(cli: TrainerCLI, checkpoint: Path | None) -> Scored:
-    cli.trainer.test(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
+    with plain_refusals():
+        cli.trainer.test(cli.model, cli.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     assert cli.model.scored is not None
     return cli.model.scored
 
@@ -335,15 +237,3 @@ def _print_end(folder: RunFolder, result: dict[str, Any], synthetic: bool) -> No
             f"this was the synthetic split; on real data: rrsis-bench fit --method {result['method']['name']} "
             "--dataset rrsisd (rrsis-bench data verify rrsisd says where to get it)"
         )
-
-
-def _prepare_folder(folder: RunFolder, continued: bool, overwrite: bool) -> None:
-    """Mark the folder as ours, and move an old run aside, or the `metrics.csv` of a continued one."""
-    folder.check_usable()
-    if not continued and not overwrite:
-        folder.check_empty()  # once more: another process may have used the folder until we locked it
-    if continued or not overwrite:
-        folder.keep_metrics()
-    elif (target := folder.set_aside()) is not None:
-        print(f"moved the run that was in {folder} to {target}", flush=True)
-    folder.claim()
