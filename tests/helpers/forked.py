@@ -16,12 +16,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-IMPORTED = ["helpers.forked", "rrsis_bench.cli", "rrsis_bench.engine.run", "rrsis_bench.engine.score", "helpers.toy"]
+# What a process of its own would import first: the server imports this module.
+from helpers import toy  # noqa: F401
+from rrsis_bench import cli  # noqa: F401
+from rrsis_bench.engine import fit, score  # noqa: F401
 
 
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED)
+    context.set_forkserver_preload(["helpers.forked"])
     return context
 
 
