@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from helpers.boards import fill
 from helpers.gallery import gallery_run
 from helpers.results import make_table, write
 from rrsis_bench.boards import leaderboard
+from rrsis_bench.boards.board import BESIDE_BOARDS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser")
 CHROMIUM = os.environ.get("RRSIS_CHROMIUM") or next(
@@ -38,6 +40,18 @@ def address(tmp_path_factory):
     gallery_run(results / "runs", "s4eca", by=9, seed=1)
     write(results / "runs", method="other", seed=2, table=make_table(seed=2), efficiency=None)
     write(results / "runs", dataset="rrsisd", kind="retrained", variant="base")
+    return page_of(results)
+
+
+@pytest.fixture(scope="module")
+def further_address(tmp_path_factory):
+    """The page of results with detail, under perturbations, on other data sets and of samples without a target."""
+    results = tmp_path_factory.mktemp("further") / "results"
+    fill(results / "runs", seeds=1, n=30)
+    return page_of(results)
+
+
+def page_of(results):
     files, _, warnings = leaderboard.outputs(results, formats=("html",))
     assert warnings == []
     leaderboard.write(files)
@@ -57,7 +71,7 @@ def opened(browser, address):
     """Open the page; whatever it writes to the console, or asks from a network, fails the test."""
     contexts, complaints = [], []
 
-    def open_page(board="smoke", viewport=DESKTOP, **options):
+    def open_page(board="smoke", viewport=DESKTOP, at=address, **options):
         context = browser.new_context(viewport=viewport, **options)
         contexts.append(context)
         page = context.new_page()
@@ -67,7 +81,7 @@ def opened(browser, address):
             "request",
             lambda request: None if request.url.startswith(("file:", "data:")) else complaints.append(request.url),
         )
-        page.goto(f"{address}#{board}")
+        page.goto(f"{at}#{board}")
         return page
 
     yield open_page
@@ -268,8 +282,57 @@ def test_without_scripts_everything_is_there(opened):
     assert page.locator("#rrsisd tbody tr").count() > 30
 
 
+def test_boards_of_their_own_at_phone_width(opened, further_address):
+    """Tables scroll in their box, never the page; captions and pictures are in sight; every word has contrast."""
+    page = opened("detail", PHONE, further_address, is_mobile=True, color_scheme="dark", reduced_motion="reduce")
+    for board in BESIDE_BOARDS:
+        page.evaluate("(name) => { location.hash = name; }", board)
+        page.wait_for_function("(name) => !document.getElementById(name).hidden", arg=board)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], board
+        assert page.evaluate(CONTRAST) == [], board
+        for one in page.locator(f"#{board} caption span, #{board} figure svg").all():
+            box = one.bounding_box()
+            assert box["x"] >= 0, board
+            assert box["x"] + box["width"] <= PHONE["width"], board
+        for table in page.locator(f"#{board} .scroll").all():
+            table.evaluate("node => node.scrollTo(200, 0)")
+            assert 0 <= table.locator("caption span").bounding_box()["x"] < 40, board
+            assert 0 <= table.locator("tbody th").first.bounding_box()["x"] < 40, board
+    assert page.locator("#detail figure svg").count() == 2
+    check_names_and_ids(page)
+
+
+def test_the_page_works_by_keyboard(opened, further_address):
+    page = opened("detail", PHONE, further_address)
+    page.locator(".skip").focus()
+    assert page.locator(".skip").bounding_box()["x"] >= 0
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash") == "#boards"
+    assert page.locator("#detail").is_visible(), "to skip the header changes no board"
+    places = ("#theme", "nav a >> nth=1", "#filter-detail", "#detail .scroll >> nth=0", "#detail th button >> nth=1")
+    for place in places:
+        # Focus that a program gives shows like that of the keyboard once a key was pressed.
+        page.locator(place).focus()
+        assert page.locator(place).evaluate("node => getComputedStyle(node).outlineStyle") == "solid", place
+        box = page.locator(place).bounding_box()
+        assert box["x"] >= 0, place
+        assert box["x"] < PHONE["width"], place
+    page.locator("#detail .scroll").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('#detail .scroll').scrollLeft > 0")
+    page.locator("nav a", has_text="Robustness").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("!document.getElementById('robustness').hidden")
+    assert page.evaluate("document.activeElement.id") == "robustness-title"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('.board').id") == "robustness", "on with the board itself"
+
+
 def test_every_control_has_a_name_and_ids_are_unique(opened):
-    page = opened("smoke")
+    check_names_and_ids(opened("smoke"))
+
+
+def check_names_and_ids(page):
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll("button, select, input, a, canvas, [role=region], svg[role=img]")]
         .filter((n) => !(n.ariaLabel || n.textContent.trim() || n.labels?.length || n.getAttribute("aria-label")))
