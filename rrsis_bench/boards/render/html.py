@@ -36,8 +36,8 @@ HEADINGS = {
 """Kind of plot -> heading of the page; the page shows no other kinds."""
 LARGEST = 5_000_000
 """Bytes of the page, with its drawings."""
-MOST_ROWS = (None, 500, 200, 100, 50, 20, 10)
-"""Rows of each table, from all to few; the page shows as many as fit."""
+MOST_ROWS = (500, 200, 100, 50, 20, 10)
+"""Rows of each table that a page of too many results may show: the first of these numbers that fits."""
 LINKED = {"source", "table", "quoted_by", "note", "link"}
 """Columns whose text may name a paper or a page."""
 
@@ -57,13 +57,20 @@ def page(boards: Sequence[Board], formats: Sequence[str] = (), link: str = "../"
         UserError: the page would be too large even with few rows.
     """
     drawings = sum(room(data) for board in boards for data in plots(board).values() if data["plot"] in HEADINGS)
-    for most in MOST_ROWS:
-        text = _page(boards, formats, link, most)
-        size = len(text.encode("utf-8")) + drawings
+    lengths = [len(view.rows) for board in boards for view in views(board)]
+    most, text = None, _page(boards, formats, link, None)
+    whole = size = len(text.encode("utf-8")) + drawings
+    for fewer in (number for number in MOST_ROWS if number < max(lengths, default=0)):
         if size <= largest:
-            return text
+            break
+        kept = sum(min(fewer, length) for length in lengths) / sum(lengths)
+        if kept * whole < 1.2 * largest or fewer == MOST_ROWS[-1]:  # else it is not worth the time to try
+            most, text = fewer, _page(boards, formats, link, fewer)
+            size = len(text.encode("utf-8")) + drawings
+    if size <= largest:
+        return text
     raise UserError(
-        f"the HTML page would have {size / 1e6:.1f} MB with {most} rows of each table, and may have "
+        f"the HTML page would have {size / 1e6:.1f} MB with {most or 'all'} rows of each table, and may have "
         f"{largest / 1e6:g} MB. Make a page of one board with --board NAME, or none: --format md csv json tex svg."
     )
 
