@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from rrsis_bench.boards import published
+from rrsis_bench.boards.audits import audit_tables, collect_audits
 from rrsis_bench.boards.beside import BesideTable, clean_folder, robustness_tables, transfer_tables, why_not_under
 from rrsis_bench.boards.detail import detail_tables
 from rrsis_bench.boards.entries import NEEDED, Entry, ordinary
@@ -36,7 +37,7 @@ from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.seal import is_synthetic
 from rrsis_bench.stats.paired import RunCounts
 
-SMOKE, EFFICIENCY = "smoke", "efficiency"
+SMOKE, EFFICIENCY, AUDIT = "smoke", "efficiency", "audit"
 NOTICES: Mapping[Kind, str] = {
     "benchmark": "",
     "development": "Development data: a small set to work with, not a benchmark of the field.",
@@ -46,6 +47,9 @@ NOTICES: Mapping[Kind, str] = {
 }
 """What a page says above its tables, by the kind of its data set."""
 
+NOTICE_AUDIT = (
+    "Labels that different methods agree against. A candidate is no verdict: methods that learn alike may err alike."
+)
 NOTICE_DRAWN = (
     "Some of these are drawn scenes: their numbers show that the suite works, and say nothing of real imagery."
 )
@@ -64,7 +68,7 @@ BESIDE_BOARDS: Mapping[str, tuple[str, str, Callable[[Sequence[Entry]], Sequence
     "transfer": ("Transfer", "What a run scores on other data sets than its own.", transfer_tables),
 }
 """Boards of tables of their own: name -> title, notice, what makes the tables. One without rows does not appear."""
-RESERVED = (EFFICIENCY, *BESIDE_BOARDS)
+RESERVED = (EFFICIENCY, AUDIT, *BESIDE_BOARDS)
 """Names of boards that no data set may have; the data sets of the generator share the board `smoke`."""
 NOTHING = Published({}, ())
 Found = TypeVar("Found")
@@ -206,12 +210,15 @@ def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -
         )
 
 
-def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING) -> list[Board]:
+def build_boards(
+    runs: Sequence[Entry], numbers: Published = NOTHING, audits: Sequence[Mapping[str, Any]] = ()
+) -> list[Board]:
     """Build all boards: smoke, the benchmarks, any other data set by name, efficiency.
 
     Args:
         runs: results from `collect`.
         numbers: what is published, from `published.read`.
+        audits: records from `audits.collect_audits`.
     """
     by_name: dict[str, list[Entry]] = defaultdict(list)
     for run in ordinary(runs):
@@ -226,7 +233,7 @@ def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING) -> list[Bo
     others = sorted(set(by_name) - set(first))
     boards = [make_board(name, by_name[name], numbers) for name in (*first, *others)]
     real = [run for name, members in by_name.items() if name != SMOKE for run in members]
-    return [*boards, make_board(EFFICIENCY, real, numbers), *_beside(runs)]
+    return [*boards, make_board(EFFICIENCY, real, numbers), *_beside(runs), *_audit(audits)]
 
 
 def _beside(runs: Sequence[Entry]) -> list[Board]:
@@ -241,6 +248,13 @@ def _beside(runs: Sequence[Entry]) -> list[Board]:
             said = f"{notice} {NOTICE_DRAWN}" if drawn else notice
             found.append(Board(name, title, said, (), layout="beside", beside=tables, made=_made(members)))
     return found
+
+
+def _audit(records: Sequence[Mapping[str, Any]]) -> list[Board]:
+    tables = tuple(audit_tables(records))
+    drawn = any(is_synthetic({"name": record["dataset"]}) for record in records)
+    notice = f"{NOTICE_AUDIT} {NOTICE_DRAWN}" if drawn else NOTICE_AUDIT
+    return [Board(AUDIT, "Audit of labels", notice, (), layout="beside", beside=tables)] if tables else []
 
 
 def make_board(name: str, runs: Sequence[Entry] = (), numbers: Published = NOTHING) -> Board:
@@ -312,7 +326,8 @@ def load(results: Path) -> tuple[list[Board], list[str]]:
     """
     with _no_collector():
         runs, warnings = collect(results)
-        return build_boards(runs, published.read(published.folder_of(results))), warnings
+        audits, bad = collect_audits(results)
+        return build_boards(runs, published.read(published.folder_of(results)), audits), [*warnings, *bad]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from helpers.boards import METHODS, detail_of, fill, table_of
 from helpers.results import make_result, make_table, write
 from rrsis_bench.boards import leaderboard
 from rrsis_bench.boards.board import BESIDE_BOARDS, Board, build_boards, collect
+from rrsis_bench.boards.board import load as load_boards
 from rrsis_bench.boards.render.charts import failures_svg
 from rrsis_bench.results import record
+from rrsis_bench.results.audit import judge, record_text
 from rrsis_bench.results.explain import explain, load
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.stats.failures import KINDS
@@ -120,6 +123,24 @@ def test_a_damaged_detail_is_named_and_the_result_stays(tmp_path: Path) -> None:
     assert len(runs) == len(warnings) == 1
     assert "detail.csv.gz" in warnings[0]
     assert [board.name for board in build_boards(runs) if board.measured] == ["smoke"]
+
+
+def test_an_edited_record_of_an_audit_is_named_and_left_out(tmp_path: Path) -> None:
+    line = np.arange(20)[None]
+    verdict = judge(line > 12, [line < 10, line < 10])
+    text = record_text("tiny", "test", ["lavt@tiny", "rmsin@tiny"], 400, [(k, f"s{k}", verdict) for k in range(101)])
+    (tmp_path / "audits").mkdir()
+    for name, content in (("a", text), ("b", text.replace("400", "401")), ("c", "{}"), ("d", "[")):
+        (tmp_path / "audits" / f"{name}.json").write_text(content)
+    boards, warnings = load_boards(tmp_path)
+    assert [Path(re.findall(r"\S+\.json", warning)[0]).name for warning in warnings] == ["b.json", "c.json", "d.json"]
+    board = boards[-1]
+    audits, candidates = board.beside
+    assert (len(audits.rows), len(candidates.rows)) == (1, 100)
+    assert "100 clearest of 101" in candidates.remarks[0]
+    assert "drawn scenes" in board.notice
+    assert "101" in leaderboard.pages([board], ["csv"], whole=False)["audit.csv"]
+    assert '<th scope="row" data-key="s0">s0</th>' in leaderboard.pages([board], ["html"], whole=False)["audit.html"]
 
 
 def test_unknown_kinds_are_not_drawn() -> None:

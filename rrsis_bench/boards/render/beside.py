@@ -11,6 +11,7 @@ from rrsis_bench.boards.beside import BesideTable
 from rrsis_bench.boards.render.cells import Column, number, percent, runs_column, sheet, spread
 from rrsis_bench.metrics.definitions import Metric, metrics_of
 from rrsis_bench.metrics.protocols import GENERALISED
+from rrsis_bench.results.audit import AGREE, DISAGREE
 from rrsis_bench.results.comparison import FEWEST_IN_PART
 from rrsis_bench.stats.failures import KINDS, MEANING
 
@@ -45,6 +46,15 @@ LEGENDS: Mapping[str, str] = {
         "Percent of right predictions among the expressions about objects of a size (share of the image), and among "
         "those that name a position, a relation, a superlative, an ordinal or a colour. A part of fewer than "
         f"{FEWEST_IN_PART} photographs is too few to tell, and its cell is empty."
+    ),
+    "audits": (
+        "A candidate is a sample on which each two methods agree (IoU above "
+        f"{AGREE}) and none agrees with the truth (IoU below {DISAGREE}). `data audit` writes a page with pictures; "
+        "this page holds none of them, since many data sets forbid to pass their images on."
+    ),
+    "candidates": (
+        "The clearest candidates first. IoU of methods: the smallest of two methods; IoU with truth: the largest one. "
+        "`rrsis-bench data show` draws the image with its truth where the data set is installed."
     ),
     "transfer": (
         "mIoU in percent under `native-v1`, mean over seeds. Trained on: the run's own data set. Each further column "
@@ -138,11 +148,10 @@ def _generalised(table: BesideTable) -> list[Column]:
             best="max",
         )
 
-    first, *rest = (scored(metric) for metric in metrics_of(GENERALISED).values())
     interval = Column(
         "interval", "95 %", lambda row: _ends(row["interval"]), lambda row: row["interval"] and row["interval"][0]
     )
-    return [_RANK, _METHOD, first, interval, *rest, _SEEDS, _RUNS]
+    return [_RANK, _METHOD, *map(scored, metrics_of(GENERALISED).values()), interval, _SEEDS, _RUNS]
 
 
 def _failures(table: BesideTable) -> list[Column]:
@@ -191,6 +200,33 @@ def _parts(table: BesideTable) -> list[Column]:
     return [_METHOD, *map(part, table.labels), _SEEDS, _RUNS]
 
 
+def _audits(table: BesideTable) -> list[Column]:
+    return [
+        _words("dataset", "data set"),
+        _words("split"),
+        _count("n_samples", "samples"),
+        _count("n_candidates", "candidates"),
+        _percent("share", "%"),
+        _words("methods"),
+    ]
+
+
+def _candidates(table: BesideTable) -> list[Column]:
+    def iou(name: str, title: str) -> Column:
+        return Column(name, title, lambda row: number(row[name], digits=2), lambda row: row[name])
+
+    agreed = iou("agreement", "IoU of methods"), iou("with_truth", "IoU with truth")
+    return [_words("sample_id", "sample"), *agreed, _words("show", "drawn by")]
+
+
+def _words(name: str, title: str = "") -> Column:
+    return Column(name, title or name, lambda row: row[name], lambda row: row[name], left=True)
+
+
+def _count(name: str, title: str) -> Column:
+    return Column(name, title, lambda row: f"{row[name]:,}", lambda row: row[name])
+
+
 _COLUMNS: Mapping[str, Callable[[BesideTable], list[Column]]] = {
     "robustness": _robustness,
     "transfer": _transfer,
@@ -198,6 +234,8 @@ _COLUMNS: Mapping[str, Callable[[BesideTable], list[Column]]] = {
     "failures": _failures,
     "calibration": _calibration,
     "parts": _parts,
+    "audits": _audits,
+    "candidates": _candidates,
 }
 
 

@@ -38,6 +38,8 @@ LARGEST = 5_000_000
 """Bytes of the page, with its drawings."""
 MOST_ROWS = (500, 200, 100, 50, 20, 10)
 """Rows of each table that a page of too many results may show: the first of these numbers that fits."""
+ROW_HEADS = ("method", "dataset", "sample_id")
+"""Columns that name their rows."""
 LINKED = {"source", "table", "quoted_by", "note", "link"}
 """Columns whose text may name a paper or a page."""
 
@@ -242,10 +244,10 @@ def _cell(column: Column, text: str, top: float | None, row: Any, link: str) -> 
         "text": linked(text) if column.name in LINKED else shown,
         "spread": f"± {spread}" if spread else "",
         "length": len(text),
-        "paper": row["paper"] if isinstance(row, Mapping) else getattr(row, "paper", ""),
+        "paper": row.get("paper", "") if isinstance(row, Mapping) else getattr(row, "paper", ""),
         "key": "" if value is None else str(value),
         "best": top is not None and value == top,
         "left": column.left,
         "links": links,
-        "name": column.name == "method",
+        "name": column.name in ROW_HEADS,
     }
