@@ -21,7 +21,7 @@ from rrsis_bench.boards import published
 from rrsis_bench.boards.audits import audit_tables, collect_audits
 from rrsis_bench.boards.beside import BesideTable, clean_folder, robustness_tables, transfer_tables, why_not_under
 from rrsis_bench.boards.detail import detail_tables
-from rrsis_bench.boards.entries import NEEDED, Entry, ordinary
+from rrsis_bench.boards.entries import BESIDE, NEEDED, Entry, ordinary
 from rrsis_bench.boards.generalised import generalised_tables
 from rrsis_bench.boards.published import Published, PublishedCost, PublishedRow
 from rrsis_bench.boards.rows import RANKED_BY, Table, cost_tables, score_tables
@@ -155,7 +155,7 @@ def collect(results: Path) -> tuple[list[Entry], list[str]]:
                 shared(native),
                 _further(gallery.read, warnings, run, result["dataset"]) or {},
                 shared(replace(whole, protocol=GENERALISED)) if _is_generalised(result) else None,
-                _further(explain.sample_measures, warnings, run, result) if "detail" in result else None,
+                _further(explain.sample_measures, warnings, run, result) if _shows_detail(result) else None,
             )
         )
     return _placed(runs, warnings), warnings
@@ -174,6 +174,10 @@ def _placed(runs: Sequence[Entry], warnings: list[str]) -> list[Entry]:
 
 def _is_generalised(result: Mapping[str, Any]) -> bool:
     return only_generalised(result["dataset"]) and GENERALISED in result["metrics"]
+
+
+def _shows_detail(result: Mapping[str, Any]) -> bool:
+    return "detail" in result and not any(name in result for name in BESIDE)
 
 
 def _further(read: Callable[..., Found], warnings: list[str], *arguments: Any) -> Found | None:

@@ -317,6 +317,7 @@ def test_the_page_works_by_keyboard(opened, further_address):
         box = page.locator(place).bounding_box()
         assert box["x"] >= 0, place
         assert box["x"] < PHONE["width"], place
+    assert page.evaluate(CONTRAST) == []
     page.locator("#detail .scroll").first.focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function("document.querySelector('#detail .scroll').scrollLeft > 0")
