@@ -16,6 +16,7 @@ import pytest
 
 from helpers.boards import fill
 from helpers.gallery import gallery_run
+from helpers.page_checks import CONTRAST, OUT_OF_SIGHT, check_names_and_ids
 from helpers.results import make_table, write
 from rrsis_bench.boards import leaderboard
 from rrsis_bench.boards.board import BESIDE_BOARDS
@@ -191,59 +192,12 @@ def test_theme_follows_the_system_and_the_button(scheme, opened):
     assert page.evaluate("document.documentElement.dataset.theme") == {"light": "dark", "dark": "light"}[scheme]
 
 
-CONTRAST = """() => {
-  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
-  const linear = (v) => v / 255 <= .03928 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4;
-  const light = ([r, g, b]) => .2126 * linear(r) + .7152 * linear(g) + .0722 * linear(b);
-  const ground = (node) => {
-    for (; node; node = node.parentElement) {
-      const colour = rgb(getComputedStyle(node).backgroundColor);
-      if (colour.length < 4 || colour[3] > 0) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const bad = [];
-  for (const node of document.querySelectorAll("body *")) {
-    const words = [...node.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    if (!words || !node.checkVisibility()) continue;
-    if (["SCRIPT", "STYLE", "OPTION", "TITLE"].includes(node.tagName)) continue;
-    const ink = node instanceof SVGElement ? getComputedStyle(node).fill : getComputedStyle(node).color;
-    const [x, y] = [light(rgb(ink)), light(ground(node))].sort((a, b) => b - a);
-    if ((x + .05) / (y + .05) < 4.5) bad.push(`${node.tagName} ${node.textContent.trim().slice(0, 30)}`);
-  }
-  for (const node of document.querySelectorAll("input")) {
-    if (!node.checkVisibility()) continue;
-    const ink = getComputedStyle(node, "::placeholder");
-    const [x, y] = [light(rgb(ink.color)), light(ground(node))].sort((a, b) => b - a);
-    if ((x + .05) / (y + .05) < 4.5 || ink.opacity !== "1") bad.push(`placeholder ${node.id}`);
-  }
-  return bad;
-}"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("board", ["smoke", "rrsisd", "efficiency"])
 def test_every_word_has_enough_contrast(board, scheme, opened):
     # Without motion: a link whose ground is still fading in would be read half-way, on a busy machine.
     page = opened(board, color_scheme=scheme, reduced_motion="reduce")
     assert page.evaluate(CONTRAST) == []
-
-
-OUT_OF_SIGHT = """(board) => {
-  const scores = new Set(["mIoU", "oIoU", "Pr@.5", "Pr@.7", "Pr@.9"]);
-  const bad = [];
-  let seen = 0;
-  for (const table of document.querySelectorAll(`#${board} table`)) {
-    const edge = table.parentElement.getBoundingClientRect();
-    const places = [...table.tHead.rows[0].cells].map((head, place) => scores.has(head.textContent) ? place : -1);
-    for (const row of table.tBodies[0].rows) for (const place of places.filter((one) => one >= 0)) {
-      const box = row.cells[place].getBoundingClientRect();
-      seen++;
-      if (box.left < edge.left || box.right > Math.min(edge.right, innerWidth)) bad.push(row.cells[place].textContent);
-    }
-  }
-  return [seen, bad];
-}"""
 
 
 @pytest.mark.parametrize("width", [1400, 390])
@@ -331,20 +285,6 @@ def test_the_page_works_by_keyboard(opened, further_address):
 
 def test_every_control_has_a_name_and_ids_are_unique(opened):
     check_names_and_ids(opened("smoke"))
-
-
-def check_names_and_ids(page):
-    unnamed = page.evaluate(
-        """() => [...document.querySelectorAll("button, select, input, a, canvas, [role=region], svg[role=img]")]
-        .filter((n) => !(n.ariaLabel || n.textContent.trim() || n.labels?.length || n.getAttribute("aria-label")))
-        .map((n) => n.outerHTML.slice(0, 80))"""
-    )
-    assert unnamed == []
-    twice = page.evaluate(
-        "(() => { const s = [...document.querySelectorAll('[id]')].map((n) => n.id); "
-        "return s.filter((id, k) => s.indexOf(id) !== k); })()"
-    )
-    assert twice == []
 
 
 def test_the_page_is_one_file(address):
