@@ -6,18 +6,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from rrsis_bench.boards.rows import RANKED_BY, Entry, card_of, n_scored, over_seeds
+from rrsis_bench.boards.entries import Entry, by_method, by_split
+from rrsis_bench.boards.rows import RANKED_BY, card_of, n_scored, over_seeds
 from rrsis_bench.metrics.protocols import DEFAULT
 from rrsis_bench.run.layout import ELSEWHERE, PERTURBED
-from rrsis_bench.run.seal import KINDS, training_of
+from rrsis_bench.run.seal import training_of
 from rrsis_bench.stats.drops import SeedRuns, relative_drops
 from rrsis_bench.stats.paired import Difference, RunCounts, compare, why_not_paired
 
-ROBUSTNESS, TRANSFER = "robustness", "transfer"
+Shows = Literal["robustness", "transfer", "generalised", "failures", "calibration", "parts", "audits", "candidates"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,24 @@ class BesideTable:
         labels: what its columns differ in, such as perturbations.
         rows: best first.
         remarks: sentences to stand below it.
+        shows: which columns it has.
+        key: data set, kind and split of its rows; empty if they are of several.
     """
 
     caption: str
     labels: tuple[str, ...]
     rows: tuple[Mapping[str, Any], ...]
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[str, ...]
+    shows: Shows
+    key: tuple[str, ...] = ()
+
+
+def caption_of(key: tuple[str, str, str], members: Sequence[Entry], protocol: str = DEFAULT) -> str:
+    """Name the data set, split and kind of a table, and the number of samples that a protocol scores."""
+    name, kind, split = key
+    counts = sorted({n_scored(run.result, protocol) for run in members})
+    samples = " or ".join(f"{count:,}" for count in counts)
+    return f"{name}, {split} split, {kind} ({samples} samples)"
 
 
 def clean_folder(entry: Entry) -> str | None:
@@ -78,21 +91,14 @@ def robustness_tables(runs: Sequence[Entry]) -> list[BesideTable]:
         above = clean_folder(run)
         if "perturbation" in run.result and above is not None:
             perturbed[above][label_of(run.result["perturbation"])] = run
-    parts: dict[tuple[str, int, str], list[Entry]] = defaultdict(list)
-    for run in runs:
-        if run.folder in perturbed and "perturbation" not in run.result:
-            dataset = run.result["dataset"]
-            parts[dataset["name"], KINDS.index(run.result["kind"]), dataset["split"]].append(run)
-    return [_table(key, members, perturbed) for key, members in sorted(parts.items())]
+    clean = [run for run in runs if run.folder in perturbed and "perturbation" not in run.result]
+    return [_table(key, members, perturbed) for key, members in by_split(clean).items()]
 
 
 def _table(
-    key: tuple[str, int, str], members: Sequence[Entry], perturbed: Mapping[str, Mapping[str, Entry]]
+    key: tuple[str, str, str], members: Sequence[Entry], perturbed: Mapping[str, Mapping[str, Entry]]
 ) -> BesideTable:
-    groups: dict[str, list[Entry]] = defaultdict(list)
-    for run in members:
-        method = run.result["method"]
-        groups["\0".join((method["name"], method["variant"], str(run.result.get("selected_on") or "")))].append(run)
+    groups = by_method(members)
     labels = sorted({label for run in members for label in perturbed[run.folder]})
     runs = {
         name: [
@@ -123,9 +129,7 @@ def _table(
     rows.sort(key=lambda row: (row["drop"] is None, row["drop"] or 0.0, row["method"], row["variant"]))
     short = [row["name"] for row in rows if row["drop"] is None]
     remarks = [f"Not scored under every perturbation, and without a mean: {', '.join(short)}."] if short else []
-    samples = " or ".join(f"{count:,}" for count in sorted({n_scored(run.result) for run in members}))
-    caption = f"{key[0]}, {key[2]} split, {KINDS[key[1]]} ({samples} samples)"
-    return BesideTable(caption, tuple(labels), tuple(rows), tuple(remarks))
+    return BesideTable(caption_of(key, members), tuple(labels), tuple(rows), tuple(remarks), "robustness", key)
 
 
 def _mean(runs: Iterable[Entry | None]) -> float | None:
@@ -160,7 +164,7 @@ def transfer_tables(runs: Sequence[Entry]) -> list[BesideTable]:
             cells[name, variant, dataset][dataset] = diagonal[name, variant][dataset]
     rows = [_transfer_row(key, found, diagonal[key[:2]]) for key, found in sorted(cells.items())]
     labels = tuple(sorted({label for row in rows for label in row["scores"]}))
-    return [BesideTable("trained on (rows), tested on (columns), test splits", labels, tuple(rows))]
+    return [BesideTable("trained on (rows), tested on (columns), test splits", labels, tuple(rows), (), "transfer")]
 
 
 def _trained_here(run: Entry) -> bool:

@@ -9,38 +9,35 @@ from __future__ import annotations
 import gc
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from rrsis_bench.boards import published
-from rrsis_bench.boards.beside import (
-    ROBUSTNESS,
-    TRANSFER,
-    BesideTable,
-    clean_folder,
-    robustness_tables,
-    transfer_tables,
-    why_not_under,
-)
+from rrsis_bench.boards.audits import audit_tables, collect_audits
+from rrsis_bench.boards.beside import BesideTable, clean_folder, robustness_tables, transfer_tables, why_not_under
+from rrsis_bench.boards.detail import detail_tables
+from rrsis_bench.boards.entries import BESIDE, NEEDED, Entry, ordinary
+from rrsis_bench.boards.generalised import generalised_tables
 from rrsis_bench.boards.published import Published, PublishedCost, PublishedRow
-from rrsis_bench.boards.rows import BESIDE, NEEDED, RANKED_BY, Entry, Table, cost_tables, ordinary, score_tables
+from rrsis_bench.boards.rows import RANKED_BY, Table, cost_tables, score_tables
 from rrsis_bench.data.catalogue import benchmarks, describe
 from rrsis_bench.data.empty_truth import only_generalised
 from rrsis_bench.data.info import Kind
 from rrsis_bench.errors import UserError
-from rrsis_bench.metrics.protocols import DEFAULT
-from rrsis_bench.results import gallery
+from rrsis_bench.metrics.protocols import DEFAULT, GENERALISED
+from rrsis_bench.results import explain, gallery
 from rrsis_bench.results.samples import read_native
 from rrsis_bench.run import folder as run_folder
 from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.seal import is_synthetic
+from rrsis_bench.stats.paired import RunCounts
 
-SMOKE, EFFICIENCY = "smoke", "efficiency"
+SMOKE, EFFICIENCY, AUDIT = "smoke", "efficiency", "audit"
 NOTICES: Mapping[Kind, str] = {
     "benchmark": "",
     "development": "Development data: a small set to work with, not a benchmark of the field.",
@@ -50,14 +47,31 @@ NOTICES: Mapping[Kind, str] = {
 }
 """What a page says above its tables, by the kind of its data set."""
 
-NOTICE_ROBUST = (
-    "What perturbations of images and words take from a score. Tables of drawn scenes say nothing about real imagery."
+NOTICE_AUDIT = (
+    "Labels that different methods agree against. A candidate is no verdict: methods that learn alike may err alike."
 )
-NOTICE_TRANSFER = "What a run scores on other data sets than its own."
 NOTICE_DRAWN = (
     "Some of these are drawn scenes: their numbers show that the suite works, and say nothing of real imagery."
 )
+BESIDE_BOARDS: Mapping[str, tuple[str, str, Callable[[Sequence[Entry]], Sequence[BesideTable]]]] = {
+    "generalised": (
+        "Nothing there, or many",
+        "Expressions that fit nothing, one object or several, under `generalised-v1`.",
+        generalised_tables,
+    ),
+    "detail": (
+        "Failures and calibration",
+        "Why scores are what they are: runs of `test --detail`. `results explain` says more of a single run.",
+        detail_tables,
+    ),
+    "robustness": ("Robustness", "What perturbations of images and words take from a score.", robustness_tables),
+    "transfer": ("Transfer", "What a run scores on other data sets than its own.", transfer_tables),
+}
+"""Boards of tables of their own: name -> title, notice, what makes the tables. One without rows does not appear."""
+RESERVED = (EFFICIENCY, AUDIT, *BESIDE_BOARDS)
+"""Names of boards that no data set may have; the data sets of the generator share the board `smoke`."""
 NOTHING = Published({}, ())
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +97,7 @@ class Board:
     tables: tuple[Table, ...]
     published: tuple[PublishedRow, ...] = ()
     costs: tuple[PublishedCost, ...] = ()
-    layout: Literal["scores", "costs", "robustness", "transfer"] = "scores"
+    layout: Literal["scores", "costs", "beside"] = "scores"
     beside: tuple[BesideTable, ...] = ()
     pictures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     made: str = ""
@@ -121,21 +135,27 @@ def collect(results: Path) -> tuple[list[Entry], list[str]]:
             _check_status(path, result)
             if result["sha256"] in seen:
                 raise UserError(f"{path} is a copy of the result in {seen[result['sha256']]}; only that is counted.")
-            native = read_native(run, result["samples_sha256"], str(folder))
+            whole = native = read_native(run, result["samples_sha256"], str(folder))
             if only_generalised(result["dataset"]):
-                native = native.rows(np.flatnonzero(native.counts[:, 0] > 0))
+                native = whole.rows(np.flatnonzero(whole.counts[:, 0] > 0))
             seen[result["sha256"]] = str(folder)
         except UserError as error:
             warnings.append(str(error))
             continue
-        # Thousands of runs share a few splits: their ids are kept in memory once.
-        names = [ids.setdefault(column, column) for column in (native.sample_id, native.image_id)]
+
+        def shared(counts: RunCounts) -> RunCounts:
+            # Thousands of runs share a few splits: their ids are kept in memory once.
+            names = [ids.setdefault(column, column) for column in (counts.sample_id, counts.image_id)]
+            return replace(counts, sample_id=names[0], image_id=names[1])
+
         runs.append(
             Entry(
                 str(folder),
                 {key: value for key, value in result.items() if key in NEEDED},
-                replace(native, sample_id=names[0], image_id=names[1]),
-                _pictures(run, result, warnings),
+                shared(native),
+                _further(gallery.read, warnings, run, result["dataset"]) or {},
+                shared(replace(whole, protocol=GENERALISED)) if _is_generalised(result) else None,
+                _further(explain.sample_measures, warnings, run, result) if _shows_detail(result) else None,
             )
         )
     return _placed(runs, warnings), warnings
@@ -152,12 +172,21 @@ def _placed(runs: Sequence[Entry], warnings: list[str]) -> list[Entry]:
     return kept
 
 
-def _pictures(folder: RunFolder, result: Mapping[str, Any], warnings: list[str]) -> Mapping[str, str]:
+def _is_generalised(result: Mapping[str, Any]) -> bool:
+    return only_generalised(result["dataset"]) and GENERALISED in result["metrics"]
+
+
+def _shows_detail(result: Mapping[str, Any]) -> bool:
+    return "detail" in result and not any(name in result for name in BESIDE)
+
+
+def _further(read: Callable[..., Found], warnings: list[str], *arguments: Any) -> Found | None:
+    """Read a file that only some runs have; if it is damaged, name it and keep the result."""
     try:
-        return gallery.read(folder, result["dataset"])
+        return read(*arguments)
     except UserError as error:
         warnings.append(str(error))
-        return {}
+        return None
 
 
 def _check_status(path: Path, result: Mapping[str, Any]) -> None:
@@ -176,7 +205,7 @@ def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -
         _ = (result["method"]["variant"], result["metrics"][DEFAULT][RANKED_BY]["value"], result["samples_sha256"])
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a complete result: {error} is missing. Test the run again.") from error
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in (EFFICIENCY, ROBUSTNESS, TRANSFER):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in RESERVED:
         raise UserError(f"{path}: '{name}' cannot name a data set. Test the run again under another name.")
     # <dataset>/<method>@<variant>/seed<k>
     if len(folder.parts) >= 3 and re.fullmatch(r"seed\d+", folder.name) and folder.parts[-3] != name:
@@ -185,19 +214,22 @@ def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -
         )
 
 
-def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING) -> list[Board]:
+def build_boards(
+    runs: Sequence[Entry], numbers: Published = NOTHING, audits: Sequence[Mapping[str, Any]] = ()
+) -> list[Board]:
     """Build all boards: smoke, the benchmarks, any other data set by name, efficiency.
 
     Args:
         runs: results from `collect`.
         numbers: what is published, from `published.read`.
+        audits: records from `audits.collect_audits`.
     """
     by_name: dict[str, list[Entry]] = defaultdict(list)
     for run in ordinary(runs):
         dataset = run.result["dataset"]
         synthetic = is_synthetic(dataset)
         misplaced = run.result["kind"] != "zero-shot" and synthetic != (run.result["kind"] == SMOKE)
-        if misplaced or (not synthetic and dataset["name"] in (SMOKE, EFFICIENCY, ROBUSTNESS, TRANSFER)):
+        if misplaced or (not synthetic and dataset["name"] in (SMOKE, *RESERVED)):
             continue  # `collect` has refused and named it; a caller's own list gets no further either.
         by_name[SMOKE if synthetic else dataset["name"]].append(run)
     # A benchmark has a board before anyone has a result for it.
@@ -205,22 +237,28 @@ def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING) -> list[Bo
     others = sorted(set(by_name) - set(first))
     boards = [make_board(name, by_name[name], numbers) for name in (*first, *others)]
     real = [run for name, members in by_name.items() if name != SMOKE for run in members]
-    return [*boards, make_board(EFFICIENCY, real, numbers), *_beside(runs)]
+    return [*boards, make_board(EFFICIENCY, real, numbers), *_beside(runs), *_audit(audits)]
 
 
 def _beside(runs: Sequence[Entry]) -> list[Board]:
-    """The boards of results that no ordinary board takes, as far as there are any."""
-    perturbed, moved = ([run for run in runs if block in run.result] for block in BESIDE)
+    """The boards of what no ordinary board shows, as far as there is any."""
     found = []
-    if tables := tuple(robustness_tables(runs)):
-        made = _made(perturbed)
-        found += [Board(ROBUSTNESS, "Robustness", NOTICE_ROBUST, (), layout="robustness", beside=tables, made=made)]
-    if tables := tuple(transfer_tables(runs)):
-        names = [{"name": run.result["transfer"]["trained_on"]} for run in moved]
-        drawn = any(is_synthetic(one) for one in (*names, *(run.result["dataset"] for run in moved)))
-        notice = f"{NOTICE_TRANSFER}{' ' + NOTICE_DRAWN if drawn else ''}"
-        found += [Board(TRANSFER, "Transfer", notice, (), layout="transfer", beside=tables, made=_made(moved))]
+    for name, (title, notice, make) in BESIDE_BOARDS.items():
+        if tables := tuple(make(runs)):
+            shown = {folder for table in tables for row in table.rows for folder in row["runs"]}
+            members = [run for run in runs if run.folder in shown]
+            trained = [{"name": (run.result.get("transfer") or {}).get("trained_on")} for run in members]
+            drawn = any(is_synthetic(one) for one in (*trained, *(run.result["dataset"] for run in members)))
+            said = f"{notice} {NOTICE_DRAWN}" if drawn else notice
+            found.append(Board(name, title, said, (), layout="beside", beside=tables, made=_made(members)))
     return found
+
+
+def _audit(records: Sequence[Mapping[str, Any]]) -> list[Board]:
+    tables = tuple(audit_tables(records))
+    drawn = any(is_synthetic({"name": record["dataset"]}) for record in records)
+    notice = f"{NOTICE_AUDIT} {NOTICE_DRAWN}" if drawn else NOTICE_AUDIT
+    return [Board(AUDIT, "Audit of labels", notice, (), layout="beside", beside=tables)] if tables else []
 
 
 def make_board(name: str, runs: Sequence[Entry] = (), numbers: Published = NOTHING) -> Board:
@@ -292,7 +330,8 @@ def load(results: Path) -> tuple[list[Board], list[str]]:
     """
     with _no_collector():
         runs, warnings = collect(results)
-        return build_boards(runs, published.read(published.folder_of(results))), warnings
+        audits, bad = collect_audits(results)
+        return build_boards(runs, published.read(published.folder_of(results)), audits), [*warnings, *bad]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 from unicodedata import category
 
 from rrsis_bench import registry
+from rrsis_bench.boards.entries import Entry, by_method, by_split, ordinary
 from rrsis_bench.boards.published import Counterpart, PublishedRow, counterpart
 from rrsis_bench.data.empty_truth import only_generalised
 from rrsis_bench.errors import UserError
@@ -20,20 +21,10 @@ from rrsis_bench.metrics.definitions import shown
 from rrsis_bench.metrics.protocols import DEFAULT
 from rrsis_bench.results.breakdown import PARTS
 from rrsis_bench.run.seal import KINDS
-from rrsis_bench.stats.paired import RunCounts
 from rrsis_bench.stats.ranks import Placement, rank_groups
 
 RANKED_BY = "miou"
 """Metric, under `native-v1`, that orders and ranks the rows of a table."""
-
-BESIDE = ("perturbation", "transfer")
-"""Blocks of a result that no ordinary table takes."""
-
-NEEDED = {
-    "kind", "method", "dataset", "metrics", "selected_on", "language_control", "efficiency", "provenance", "training",
-    *BESIDE,
-}  # fmt: skip
-"""What rows read of a result; of ten thousand results, the rest would fill the memory."""
 
 EFFICIENCY = (
     "trainable_parameters", "parameters", "encoder_trainable_share", "gflops", "latency_ms", "latency_p95_ms",
@@ -44,23 +35,6 @@ EFFICIENCY = (
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 CARD_FIELDS = ("title", "venue", "year", "encoders", "fidelity")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One result on a board.
-
-    Attributes:
-        folder: its folder, relative to the results.
-        result: content of `result.json`.
-        counts: its integers under `native-v1`; None if they are not to be ranked by.
-        pictures: sample id -> COCO RLE counts of its predictions on the gallery's scenes.
-    """
-
-    folder: str
-    result: Mapping[str, Any]
-    counts: RunCounts | None = None
-    pictures: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,11 +104,6 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def ordinary(runs: Iterable[Entry]) -> list[Entry]:
-    """Leave out the results that only boards of their own show."""
-    return [run for run in runs if not any(name in run.result for name in BESIDE)]
-
-
 def score_tables(runs: Iterable[Entry], published: Mapping[str, Sequence[PublishedRow]]) -> list[Table]:
     """Make one table for each data set, kind and split.
 
@@ -142,34 +111,23 @@ def score_tables(runs: Iterable[Entry], published: Mapping[str, Sequence[Publish
         runs: sound results.
         published: data set -> published rows, to stand beside the measured ones.
     """
-    parts: dict[tuple[str, int, str], list[Entry]] = defaultdict(list)
-    for run in ordinary(runs):
-        dataset = run.result["dataset"]
-        parts[dataset["name"], KINDS.index(run.result["kind"]), dataset["split"]].append(run)
     return [
         Table(
             dataset=name,
             split=split,
-            kind=KINDS[kind],
+            kind=kind,
             n_samples=tuple(sorted({n_scored(run.result) for run in members})),
             contents=tuple(sorted({str(run.result["dataset"].get("content_hash") or "") for run in members} - {""})),
             rows=_score_rows(members, published.get(name, ()), split),
         )
-        # Test before val: it is what the field reports.
-        for (name, kind, split), members in sorted(
-            parts.items(), key=lambda part: (part[0][:2], _split_order(part[0][2]))
-        )
+        for (name, kind, split), members in by_split(ordinary(runs)).items()
     ]
 
 
-def n_scored(result: Mapping[str, Any]) -> int:
-    """Number of samples that the table's protocol scores."""
+def n_scored(result: Mapping[str, Any], protocol: str = DEFAULT) -> int:
+    """Number of samples that a protocol scores."""
     dataset = result["dataset"]
-    return int(result["metrics"][DEFAULT]["n"] if only_generalised(dataset) else dataset["n_samples"])
-
-
-def _split_order(split: str) -> tuple[int, str]:
-    return ({"test": 0, "val": 1}.get(split, 2), split)
+    return int(result["metrics"][protocol]["n"] if only_generalised(dataset) else dataset["n_samples"])
 
 
 def cost_tables(runs: Iterable[Entry]) -> list[Table]:
@@ -192,11 +150,8 @@ def cost_tables(runs: Iterable[Entry]) -> list[Table]:
 
 
 def _score_rows(runs: Iterable[Entry], published: Sequence[PublishedRow], split: str) -> tuple[Row, ...]:
-    groups: dict[str, list[Entry]] = defaultdict(list)
-    for run in runs:
-        method = run.result["method"]
-        groups["\0".join((method["name"], method["variant"], str(run.result.get("selected_on") or "")))].append(run)
-    rows = {key: _row(members, split, published) for key, members in sorted(groups.items(), key=lambda group: group[0])}
+    groups = by_method(runs)
+    rows = {key: _row(members, split, published) for key, members in groups.items()}
     for key, placed in _placed(groups).items():
         rows[key] = replace(rows[key], rank=placed.rank, interval=placed.interval)
     return tuple(

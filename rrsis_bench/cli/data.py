@@ -110,21 +110,22 @@ def _locate(args: argparse.Namespace) -> Located:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from rrsis_bench.files import prove_writable, write_text
+    from rrsis_bench.files import prove_writable, write_together
     from rrsis_bench.run.folder import RunFolder
 
     data, runs = _settings(args), [RunFolder(path) for path in dict.fromkeys(args.run)]
     out: Path = args.out or Path(f"{args.name}-{args.split}-audit.html")
     if out.suffix != ".html":
         raise UsageError(f"--out {out}: the page is an HTML file; give its name the suffix .html.")
-    prove_writable(out)
-    from rrsis_bench.engine.audit import audit, page
+    record = out.with_suffix(".json")
+    prove_writable(out, record)
+    from rrsis_bench.engine.audit import audit, page, record_of
 
     found = audit(runs, data, args.split, args.device)
-    write_text(out, page(found, args.name, args.split))
+    write_together({record: record_of(found, args.name, args.split), out: page(found, args.name, args.split)})
     counted = f"{len(found.candidates):,} of {found.n_samples:,} samples"
     print(f"{args.name} {args.split}: {counted} are candidates for a wrong mask or an ambiguous expression")
-    print(f"page: {out}")
+    print(f"page: {out}; record: {record} (leaderboard shows the records in results/audits)")
     return 0
 
 

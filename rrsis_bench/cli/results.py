@@ -208,7 +208,8 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _explain(args: argparse.Namespace) -> int:
     from rrsis_bench import terminal
-    from rrsis_bench.boards.render.explained import page, reliability_svg
+    from rrsis_bench.boards.render.charts import reliability_svg
+    from rrsis_bench.boards.render.explained import curves, page
     from rrsis_bench.engine.explained import examples
     from rrsis_bench.files import json_text, prove_writable, write_together
     from rrsis_bench.results.explain import explain, load, meanings, show
@@ -227,7 +228,7 @@ def _explain(args: argparse.Namespace) -> int:
     if files:
         drawn = [examples(run) for run in runs]
         notes = [note for _, note in drawn if note]
-        texts = [page(found, [shown for shown, _ in drawn], notes), reliability_svg(found)]
+        texts = [page(found, [shown for shown, _ in drawn], notes), reliability_svg(curves(found))]
         write_together(dict(zip(files, texts, strict=True)))
         for note in notes:
             print(f"rrsis-bench: note: {note}", file=sys.stderr)

@@ -32,7 +32,7 @@ from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.metrics.counts import binarise
 from rrsis_bench.metrics.protocols import NATIVE
 from rrsis_bench.nearest import resize_mask
-from rrsis_bench.results.audit import AGREE, DISAGREE, Verdict, judge
+from rrsis_bench.results.audit import AGREE, DISAGREE, Verdict, judge, record_text
 from rrsis_bench.run.folder import RunFolder
 
 SIDE = 512
@@ -148,6 +148,18 @@ def _predictions(
         for position, size in enumerate(batch.sizes):
             mask = binarise(logits[position : position + 1], size, spec.image_size, NATIVE)[0]
             yield int(batch.indices[position]), encode(mask.cpu().numpy())
+
+
+def record_of(found: Audit, name: str, split: str) -> str:
+    """Write which samples are candidates, for the board of audits.
+
+    Args:
+        found: what `audit` returned.
+        name: of the data set.
+        split: name of the split.
+    """
+    candidates = [(one.index, one.sample_id, one.verdict) for one in found.candidates]
+    return record_text(name, split, found.methods, found.n_samples, candidates)
 
 
 def page(found: Audit, name: str, split: str) -> str:

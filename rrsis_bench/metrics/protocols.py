@@ -101,6 +101,9 @@ PROTOCOLS: Mapping[str, Protocol] = {
 DEFAULT = "native-v1"
 """Our protocol: boards rank by it, and every result holds it."""
 
+GENERALISED = "generalised-v1"
+"""The protocol of the board of data sets whose expressions may fit nothing or several objects."""
+
 ALL = "all"
 
 

@@ -1,22 +1,31 @@
 """Candidates for wrong labels: samples on which different methods agree with each other and not with the truth.
 
-A function of masks alone; `rrsis_bench.engine.audit` makes the predictions and the page.
+A function of masks alone; `rrsis_bench.engine.audit` makes the predictions and the page. A record says which samples
+are candidates, without their images and expressions, which many data sets forbid to pass on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rrsis_bench.errors import UserError
+from rrsis_bench.run.seal import sealed, text_of
+
 AGREE = 0.7
 """Each two predictions of a candidate have a larger IoU than this."""
 DISAGREE = 0.3
 """Each prediction of a candidate has a smaller IoU with the truth than this."""
+
+FORMAT = 1
+"""Version of the record."""
 
 
 @dataclass(frozen=True)
@@ -65,3 +74,42 @@ def judge(truth: NDArray[Any], predictions: Sequence[NDArray[Any]]) -> Verdict:
         with_truth=max(iou(mask, truth) for mask in predictions),
         consensus=2 * votes > len(predictions),
     )
+
+
+def record_text(
+    dataset: str, split: str, methods: Sequence[str], n_samples: int, candidates: Sequence[tuple[int, str, Verdict]]
+) -> str:
+    """Write the record of an audit.
+
+    Args:
+        dataset: name of the data set.
+        split: name of the split.
+        methods: `method@variant` of each run.
+        n_samples: number of samples that were judged.
+        candidates: position in the split, id and verdict of each candidate, the clearest first.
+    """
+    found = [
+        {"index": index, "sample_id": sample_id, "agreement": one.agreement, "with_truth": one.with_truth}
+        for index, sample_id, one in candidates
+    ]
+    record = {"dataset": dataset, "split": split, "methods": list(methods), "n_samples": n_samples}
+    return text_of({**record, "audit": FORMAT, "agree": AGREE, "disagree": DISAGREE, "candidates": found})
+
+
+def read_record(path: Path) -> Mapping[str, Any]:
+    """Read the record of an audit and check its checksum.
+
+    Raises:
+        UserError: it cannot be read, is no such record, was edited by hand, or has other bounds.
+    """
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}. Audit the data set again.") from error
+    if not isinstance(loaded, dict) or loaded.get("audit") != FORMAT:
+        raise UserError(f"{path} is no record of an audit. Only files of 'rrsis-bench data audit' belong there.")
+    if sealed(loaded)["sha256"] != loaded.get("sha256"):
+        raise UserError(f"{path} was edited by hand or damaged. Audit the data set again.")
+    if (loaded["agree"], loaded["disagree"]) != (AGREE, DISAGREE):
+        raise UserError(f"{path} has other bounds than {AGREE} and {DISAGREE}. Audit the data set again.")
+    return loaded

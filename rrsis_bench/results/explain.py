@@ -31,6 +31,8 @@ from rrsis_bench.stats.failures import KINDS, MEANING, attribute
 
 NO_OTHERS = "no image is known to hold several instances: no prediction counts as spread or on a wrong instance"
 NO_TARGET = "samples without a target are left out: {}; the protocol generalised-v1 scores them"
+NO_WORDING = "none of these"
+"""The part of expressions that name nothing of `WORDINGS`."""
 NO_VAL = "the data set has no val split to choose a threshold on"
 
 MEASURES: Mapping[str, str] = {
@@ -115,13 +117,66 @@ def load(path: Path) -> Explained:
     folder = RunFolder(path.parent if path.name == RESULT else path)
     if not folder.is_finished:
         raise UsageError(f"{folder} holds no {RESULT}: name a run folder that {folder.command('test')} --detail wrote.")
-    result = folder.result()
+    return read(folder, folder.result())
+
+
+def read(folder: RunFolder, result: dict[str, Any]) -> Explained:
+    """Read a run whose result is known; see `load`."""
     table = read_samples(folder, result["samples_sha256"])
     detail = read_detail(folder, result, table)
     table, detail = of_referents(table, detail, result["dataset"])
     if not len(table):
         raise UsageError(f"{folder}: no sample has a target, so there is no referent to find or to miss.")
     return Explained(folder, result, table, detail, kinds_of(table, detail))
+
+
+@dataclass(frozen=True, eq=False)
+class SampleMeasures:
+    """What a run's detail says of each sample. `N` samples, `K` bins of probability.
+
+    Attributes:
+        threshold: the best one on val; None where the data set has no val.
+        columns: name of `MEASURES` -> (N,) values, of those that are means over samples.
+        kinds: (N,) index into `KINDS`.
+        hist: (N, 2 K) pixels outside and inside the truth, by bin.
+        has_others: whether any image is known to hold several instances.
+        parts: breakdown -> part -> row numbers: by category, size and wording.
+    """
+
+    threshold: float | None
+    columns: Mapping[str, NDArray[np.float64]]
+    kinds: NDArray[np.int64]
+    hist: NDArray[Any]
+    has_others: bool
+    parts: Mapping[str, Mapping[str, NDArray[np.int64]]]
+
+    @property
+    def one_hot(self) -> NDArray[np.float64]:
+        """(N, len(KINDS)) 1 at each sample's kind."""
+        found: NDArray[np.float64] = (self.kinds[:, None] == np.arange(len(KINDS))).astype(np.float64)
+        return found
+
+
+def sample_measures(folder: RunFolder, result: dict[str, Any]) -> SampleMeasures:
+    """Measure each sample of a run whose result is known; see `load` for what it raises."""
+    return measures_of(read(folder, result))
+
+
+def measures_of(run: Explained) -> SampleMeasures:
+    """Measure each sample of a run."""
+    part, iou = run.detail.test, run.iou
+    threshold = None if run.detail.val is None else calibration.best_threshold(run.detail.val.hist)
+    columns: dict[str, NDArray[np.float64]] = {
+        "miou": iou,
+        **_at_threshold(part.hist, threshold, iou),
+        "miou_oracle": calibration.oracle(part.hist),
+        "boundary_iou": _ratio(part, "edge_inter", "edge_union"),
+        "box_iou": _ratio(part, "box_inter", "box_union"),
+        "peak_hit": part.column("peak_hit").astype(np.float64),
+    }
+    # Boards hold the histograms of many runs at once.
+    hist = part.hist.astype(np.min_scalar_type(int(part.hist.max(initial=0))))
+    return SampleMeasures(threshold, columns, run.kinds, hist, run.detail.has_others, _parts(run))
 
 
 def explain(run: Explained, resamples: int = RESAMPLES) -> dict[str, Any]:
@@ -137,20 +192,10 @@ def explain(run: Explained, resamples: int = RESAMPLES) -> dict[str, Any]:
         `value`, `interval`; `threshold`: the best one on val, or None; `reliability`: see `calibration.reliability`;
         `notes`: sentences on what the data set does not allow.
     """
-    part, table = run.detail.test, run.table
-    iou = run.iou
-    threshold = None if run.detail.val is None else calibration.best_threshold(run.detail.val.hist)
-    columns: dict[str, NDArray[np.float64]] = {
-        "miou": iou,
-        **_at_threshold(part.hist, threshold, iou),
-        "miou_oracle": calibration.oracle(part.hist),
-        "boundary_iou": _ratio(part, "edge_inter", "edge_union"),
-        "box_iou": _ratio(part, "box_inter", "box_union"),
-        "peak_hit": part.column("peak_hit").astype(np.float64),
-    }
-    one_hot = (run.kinds[:, None] == np.arange(len(KINDS))).astype(np.float64)
-    means = np.concatenate([np.stack(list(columns.values()), axis=1), one_hot], axis=1)
-    hist = part.hist.astype(np.float64)
+    table, measured = run.table, measures_of(run)
+    columns, threshold = measured.columns, measured.threshold
+    means = np.concatenate([np.stack(list(columns.values()), axis=1), measured.one_hot], axis=1)
+    hist = measured.hist.astype(np.float64)
     enough = len(set(table.image_id)) > 1
     drawn = resample([means, hist], table.image_id, resamples) if enough else None
     values = [*means.mean(axis=0)]
@@ -164,7 +209,7 @@ def explain(run: Explained, resamples: int = RESAMPLES) -> dict[str, Any]:
     dataset = run.result["dataset"]
     left_out = dataset["n_samples"] - len(table)
     notes = [NO_TARGET.format(left_out)] * (left_out > 0)
-    notes += [NO_OTHERS] * (not run.detail.has_others) + [NO_VAL] * (threshold is None)
+    notes += [NO_OTHERS] * (not measured.has_others) + [NO_VAL] * (threshold is None)
     return {
         "name": run.name,
         "folder": run.folder.path.as_posix(),
@@ -174,10 +219,10 @@ def explain(run: Explained, resamples: int = RESAMPLES) -> dict[str, Any]:
         "n_images": len(set(table.image_id)),
         "bootstrap": {"unit": "image", "resamples": resamples, "seed": SEED, "level": LEVEL},
         "kinds": {kind: {"n": int(counted[k]), **found[len(columns) + k]} for k, kind in enumerate(KINDS)},
-        "by": _by(run),
+        "by": _by(run, measured.parts),
         "measures": {name: measures[name] for name in MEASURES if name in measures},
         "threshold": threshold,
-        "reliability": calibration.reliability(part.hist.sum(axis=0)),
+        "reliability": calibration.reliability(measured.hist.sum(axis=0, dtype=np.int64)),
         "notes": notes,
     }
 
@@ -201,13 +246,17 @@ def _entry(value: float, spread: NDArray[np.float64] | None) -> dict[str, Any]:
     return {"value": known, "interval": None if interval is None else list(interval)}
 
 
-def _by(run: Explained) -> dict[str, dict[str, dict[str, Any]]]:
-    """The share of each kind in each part: by category, size and wording."""
+def _parts(run: Explained) -> dict[str, dict[str, NDArray[np.int64]]]:
+    """The rows of each part: by category, size and wording."""
     parts = {kind: rows for kind, rows in groups(run.table).items() if kind in ("category", "size")}
     named = run.detail.test.wording
     wording = {name: np.flatnonzero(named[:, k]) for k, name in enumerate(WORDINGS)}
-    wording["none of these"] = np.flatnonzero(~named.any(axis=1))
-    parts["wording"] = {name: rows for name, rows in wording.items() if len(rows)}
+    wording[NO_WORDING] = np.flatnonzero(~named.any(axis=1))
+    return {**parts, "wording": {name: rows for name, rows in wording.items() if len(rows)}}
+
+
+def _by(run: Explained, parts: Mapping[str, Mapping[str, NDArray[np.int64]]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The share of each kind in each part."""
     images = np.array(run.table.image_id)
     return {
         by: {

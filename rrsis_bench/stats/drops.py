@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrsis_bench.stats.bootstrap import RESAMPLES, SEED, Interval, percentile_interval, resample
-from rrsis_bench.stats.exact import EXACT_UP_TO, FEWEST, exact_p, sums_by_cluster
-from rrsis_bench.stats.paired import RunCounts, bootstrap_p
-from rrsis_bench.stats.ranks import common_samples, shared_ranks
+from rrsis_bench.stats.paired import RunCounts
+from rrsis_bench.stats.ranks import common_samples, ranks_by_sums
 
 
 @dataclass(frozen=True)
@@ -79,17 +78,7 @@ def relative_drops(
         sums = resample([columns[name] for name in order], images, resamples, seed) if several else []
         spread = {name: _mean_drop(part) for name, (part, _) in zip(order, sums, strict=False)}
         intervals = {name: percentile_interval(values) for name, values in spread.items()}
-
-        def p_value(one: str, leader: str) -> float | None:
-            count = len(set(images))
-            if count < FEWEST:
-                return None
-            if count > EXACT_UP_TO:
-                return bootstrap_p(spread[one] - spread[leader])
-            here, there = (sums_by_cluster(columns[name], images) for name in (one, leader))
-            return exact_p(here, there, _mean_drop)
-
-        ranks = shared_ranks(order, p_value)
+        ranks = ranks_by_sums(order, images, spread, columns, _mean_drop)
     return {name: Drop(ranks.get(name), by[name], means.get(name), intervals.get(name)) for name in entries}
 
 

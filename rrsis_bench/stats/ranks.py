@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrsis_bench.stats.bootstrap import LEVEL, RESAMPLES, SEED, Interval, percentile_interval
-from rrsis_bench.stats.paired import RunCounts, holm, means, p_value, resampled
+from rrsis_bench.stats.exact import EXACT_UP_TO, FEWEST, exact_p, sums_by_cluster
+from rrsis_bench.stats.paired import RunCounts, bootstrap_p, holm, means, p_value, resampled
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,35 @@ def shared_ranks(order: Sequence[str], p_of: Callable[[str, str], float | None])
         ranks |= dict.fromkeys(group, rank)
         left = [name for name in left if name not in group]
     return ranks
+
+
+def ranks_by_sums(
+    order: Sequence[str],
+    clusters: Sequence[str],
+    spread: Mapping[str, NDArray[np.float64]],
+    columns: Mapping[str, NDArray[np.float64]],
+    measure: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> dict[str, int]:
+    """Rank entries by any measure of sums over samples, paired over the same N samples.
+
+    Args:
+        order: names, best first.
+        clusters: N names of photographs.
+        spread: name -> (R,) values in the resamples, which decide where there are many photographs.
+        columns: name -> (N, K) what the measure sums over samples; the exact test of few photographs exchanges them.
+        measure: the values (P,) of sums (P, K).
+    """
+    count = len(set(clusters))
+
+    def p(name: str, leader: str) -> float | None:
+        if count < FEWEST:
+            return None
+        if count > EXACT_UP_TO:
+            return bootstrap_p(spread[name] - spread[leader])
+        here, there = (sums_by_cluster(columns[one], clusters) for one in (name, leader))
+        return exact_p(here, there, measure)
+
+    return shared_ranks(order, p)
 
 
 def _interval(runs: Sequence[RunCounts], metric: str, resamples: int, seed: int) -> Interval:

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rrsis_bench.boards.board import load
 from rrsis_bench.cli import main
 from rrsis_bench.data.pixels import read_rgb
 from rrsis_bench.data.sources import create
@@ -136,3 +137,12 @@ def test_planted_wrong_labels_are_found_and_shown_with_their_pictures(tmp_path, 
     pictures = re.findall(r"data:image/jpeg;base64,([^\"]+)", text)
     assert len(pictures) == 2
     assert all(base64.b64decode(one)[:2] == b"\xff\xd8" for one in pictures)
+    # The record of the same candidates is what the board of audits shows.
+    (tmp_path / "results" / "audits").mkdir(parents=True)
+    out.with_suffix(".json").rename(tmp_path / "results" / "audits" / "refsegrs.json")
+    boards, warnings = load(tmp_path / "results")
+    assert warnings == []
+    audits, candidates = boards[-1].beside
+    assert [(row["n_samples"], row["n_candidates"], row["share"]) for row in audits.rows] == [(4, 2, 0.5)]
+    assert [row["sample_id"] for row in candidates.rows] == re.findall(r"<strong>([^<]*)</strong>", text)
+    assert candidates.rows[0]["show"].startswith("data show refsegrs --split test --index ")

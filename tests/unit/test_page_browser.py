@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from helpers.boards import fill
 from helpers.gallery import gallery_run
+from helpers.page_checks import CONTRAST, OUT_OF_SIGHT, check_names_and_ids
 from helpers.results import make_table, write
 from rrsis_bench.boards import leaderboard
+from rrsis_bench.boards.board import BESIDE_BOARDS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser")
 CHROMIUM = os.environ.get("RRSIS_CHROMIUM") or next(
@@ -38,6 +41,18 @@ def address(tmp_path_factory):
     gallery_run(results / "runs", "s4eca", by=9, seed=1)
     write(results / "runs", method="other", seed=2, table=make_table(seed=2), efficiency=None)
     write(results / "runs", dataset="rrsisd", kind="retrained", variant="base")
+    return page_of(results)
+
+
+@pytest.fixture(scope="module")
+def further_address(tmp_path_factory):
+    """The page of results with detail, under perturbations, on other data sets and of samples without a target."""
+    results = tmp_path_factory.mktemp("further") / "results"
+    fill(results / "runs", seeds=1, n=30)
+    return page_of(results)
+
+
+def page_of(results):
     files, _, warnings = leaderboard.outputs(results, formats=("html",))
     assert warnings == []
     leaderboard.write(files)
@@ -57,7 +72,7 @@ def opened(browser, address):
     """Open the page; whatever it writes to the console, or asks from a network, fails the test."""
     contexts, complaints = [], []
 
-    def open_page(board="smoke", viewport=DESKTOP, **options):
+    def open_page(board="smoke", viewport=DESKTOP, at=address, **options):
         context = browser.new_context(viewport=viewport, **options)
         contexts.append(context)
         page = context.new_page()
@@ -67,7 +82,7 @@ def opened(browser, address):
             "request",
             lambda request: None if request.url.startswith(("file:", "data:")) else complaints.append(request.url),
         )
-        page.goto(f"{address}#{board}")
+        page.goto(f"{at}#{board}")
         return page
 
     yield open_page
@@ -177,59 +192,12 @@ def test_theme_follows_the_system_and_the_button(scheme, opened):
     assert page.evaluate("document.documentElement.dataset.theme") == {"light": "dark", "dark": "light"}[scheme]
 
 
-CONTRAST = """() => {
-  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
-  const linear = (v) => v / 255 <= .03928 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4;
-  const light = ([r, g, b]) => .2126 * linear(r) + .7152 * linear(g) + .0722 * linear(b);
-  const ground = (node) => {
-    for (; node; node = node.parentElement) {
-      const colour = rgb(getComputedStyle(node).backgroundColor);
-      if (colour.length < 4 || colour[3] > 0) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const bad = [];
-  for (const node of document.querySelectorAll("body *")) {
-    const words = [...node.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    if (!words || !node.checkVisibility()) continue;
-    if (["SCRIPT", "STYLE", "OPTION", "TITLE"].includes(node.tagName)) continue;
-    const ink = node instanceof SVGElement ? getComputedStyle(node).fill : getComputedStyle(node).color;
-    const [x, y] = [light(rgb(ink)), light(ground(node))].sort((a, b) => b - a);
-    if ((x + .05) / (y + .05) < 4.5) bad.push(`${node.tagName} ${node.textContent.trim().slice(0, 30)}`);
-  }
-  for (const node of document.querySelectorAll("input")) {
-    if (!node.checkVisibility()) continue;
-    const ink = getComputedStyle(node, "::placeholder");
-    const [x, y] = [light(rgb(ink.color)), light(ground(node))].sort((a, b) => b - a);
-    if ((x + .05) / (y + .05) < 4.5 || ink.opacity !== "1") bad.push(`placeholder ${node.id}`);
-  }
-  return bad;
-}"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("board", ["smoke", "rrsisd", "efficiency"])
 def test_every_word_has_enough_contrast(board, scheme, opened):
     # Without motion: a link whose ground is still fading in would be read half-way, on a busy machine.
     page = opened(board, color_scheme=scheme, reduced_motion="reduce")
     assert page.evaluate(CONTRAST) == []
-
-
-OUT_OF_SIGHT = """(board) => {
-  const scores = new Set(["mIoU", "oIoU", "Pr@.5", "Pr@.7", "Pr@.9"]);
-  const bad = [];
-  let seen = 0;
-  for (const table of document.querySelectorAll(`#${board} table`)) {
-    const edge = table.parentElement.getBoundingClientRect();
-    const places = [...table.tHead.rows[0].cells].map((head, place) => scores.has(head.textContent) ? place : -1);
-    for (const row of table.tBodies[0].rows) for (const place of places.filter((one) => one >= 0)) {
-      const box = row.cells[place].getBoundingClientRect();
-      seen++;
-      if (box.left < edge.left || box.right > Math.min(edge.right, innerWidth)) bad.push(row.cells[place].textContent);
-    }
-  }
-  return [seen, bad];
-}"""
 
 
 @pytest.mark.parametrize("width", [1400, 390])
@@ -268,19 +236,55 @@ def test_without_scripts_everything_is_there(opened):
     assert page.locator("#rrsisd tbody tr").count() > 30
 
 
+def test_boards_of_their_own_at_phone_width(opened, further_address):
+    """Tables scroll in their box, never the page; captions and pictures are in sight; every word has contrast."""
+    page = opened("detail", PHONE, further_address, is_mobile=True, color_scheme="dark", reduced_motion="reduce")
+    for board in BESIDE_BOARDS:
+        page.evaluate("(name) => { location.hash = name; }", board)
+        page.wait_for_function("(name) => !document.getElementById(name).hidden", arg=board)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], board
+        assert page.evaluate(CONTRAST) == [], board
+        for one in page.locator(f"#{board} caption span, #{board} figure svg").all():
+            box = one.bounding_box()
+            assert box["x"] >= 0, board
+            assert box["x"] + box["width"] <= PHONE["width"], board
+        for table in page.locator(f"#{board} .scroll").all():
+            table.evaluate("node => node.scrollTo(200, 0)")
+            assert 0 <= table.locator("caption span").bounding_box()["x"] < 40, board
+            assert 0 <= table.locator("tbody th").first.bounding_box()["x"] < 40, board
+    assert page.locator("#detail figure svg").count() == 2
+    check_names_and_ids(page)
+
+
+def test_the_page_works_by_keyboard(opened, further_address):
+    page = opened("detail", PHONE, further_address)
+    page.locator(".skip").focus()
+    assert page.locator(".skip").bounding_box()["x"] >= 0
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash") == "#boards"
+    assert page.locator("#detail").is_visible(), "to skip the header changes no board"
+    places = ("#theme", "nav a >> nth=1", "#filter-detail", "#detail .scroll >> nth=0", "#detail th button >> nth=1")
+    for place in places:
+        # Focus that a program gives shows like that of the keyboard once a key was pressed.
+        page.locator(place).focus()
+        assert page.locator(place).evaluate("node => getComputedStyle(node).outlineStyle") == "solid", place
+        box = page.locator(place).bounding_box()
+        assert box["x"] >= 0, place
+        assert box["x"] < PHONE["width"], place
+    assert page.evaluate(CONTRAST) == []
+    page.locator("#detail .scroll").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('#detail .scroll').scrollLeft > 0")
+    page.locator("nav a", has_text="Robustness").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("!document.getElementById('robustness').hidden")
+    assert page.evaluate("document.activeElement.id") == "robustness-title"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('.board').id") == "robustness", "on with the board itself"
+
+
 def test_every_control_has_a_name_and_ids_are_unique(opened):
-    page = opened("smoke")
-    unnamed = page.evaluate(
-        """() => [...document.querySelectorAll("button, select, input, a, canvas, [role=region], svg[role=img]")]
-        .filter((n) => !(n.ariaLabel || n.textContent.trim() || n.labels?.length || n.getAttribute("aria-label")))
-        .map((n) => n.outerHTML.slice(0, 80))"""
-    )
-    assert unnamed == []
-    twice = page.evaluate(
-        "(() => { const s = [...document.querySelectorAll('[id]')].map((n) => n.id); "
-        "return s.filter((id, k) => s.indexOf(id) !== k); })()"
-    )
-    assert twice == []
+    check_names_and_ids(opened("smoke"))
 
 
 def test_the_page_is_one_file(address):

@@ -1,14 +1,19 @@
-"""Columns and CSV of the boards whose rows are plain values: robustness and transfer."""
+"""Columns and CSV of the boards whose rows are plain values, such as robustness and transfer."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rrsis_bench.boards.beside import BesideTable
-from rrsis_bench.boards.render.cells import Column, percent, sheet
+from rrsis_bench.boards.render.cells import Column, number, percent, runs_column, sheet, spread
+from rrsis_bench.metrics.definitions import Metric, metrics_of
+from rrsis_bench.metrics.protocols import GENERALISED
+from rrsis_bench.results.audit import AGREE, DISAGREE
+from rrsis_bench.results.comparison import FEWEST_IN_PART
+from rrsis_bench.stats.failures import KINDS, MEANING
 
 LEGENDS: Mapping[str, str] = {
     "robustness": (
@@ -17,6 +22,39 @@ LEGENDS: Mapping[str, str] = {
         "both on the same samples; 95 %: its bootstrap interval over photographs. #: rank group by the drop, the "
         "smallest first; methods whose difference from the best of their group is no more than chance share a rank. "
         "The board says what a method loses, not how good it is: a method that scores low clean has little to lose."
+    ),
+    "generalised": (
+        "Percent under `generalised-v1`, mean over seeds, ± standard deviation where there is more than one. gIoU: the "
+        'mean IoU, 1 for a right "nothing there"; cIoU: summed over samples with a target. N-acc: the share of samples '
+        "without a target answered with nothing; T-acc: of samples with a target answered with something. 95 %: "
+        "bootstrap interval of gIoU over photographs. #: rank group by gIoU; methods whose difference from the best of "
+        "their group is no more than chance share a rank."
+    ),
+    "failures": (
+        "Percent of the samples with a referent, mean over seeds. "
+        + " ".join(f"{kind.capitalize()}: {meaning}." for kind, meaning in MEANING.items())
+        + " 95 %: bootstrap interval of `right` over photographs; #: rank group by it. Peak: the most probable pixel "
+        "lies in the referent. Boundary, box: IoU of the boundaries (2 % of the diagonal wide), and of the tight boxes."
+    ),
+    "calibration": (
+        "ECE: the mean gap, over pixels, between the probability of foreground and the share of true pixels, in "
+        "percent; 95 %: its interval over photographs; #: rank group by it, the smallest first. AP: average precision "
+        "of pixels. Threshold: the best one on val; at it: mIoU with it; gain: that less mIoU at 0.5 (95 %). Oracle: "
+        "mIoU if each sample had its own best threshold."
+    ),
+    "parts": (
+        "Percent of right predictions among the expressions about objects of a size (share of the image), and among "
+        "those that name a position, a relation, a superlative, an ordinal or a colour. A part of fewer than "
+        f"{FEWEST_IN_PART} photographs is too few to tell, and its cell is empty."
+    ),
+    "audits": (
+        "A candidate is a sample on which each two methods agree (IoU above "
+        f"{AGREE}) and none agrees with the truth (IoU below {DISAGREE}). `data audit` writes a page with pictures; "
+        "this page holds none of them, since many data sets forbid to pass their images on."
+    ),
+    "candidates": (
+        "The clearest candidates first. IoU of methods: the smallest of two methods; IoU with truth: the largest one. "
+        "`rrsis-bench data show` draws the image with its truth where the data set is installed."
     ),
     "transfer": (
         "mIoU in percent under `native-v1`, mean over seeds. Trained on: the run's own data set. Each further column "
@@ -27,46 +65,58 @@ LEGENDS: Mapping[str, str] = {
         "duplicates of the training's images are left out."
     ),
 }
-"""Layout of a board -> what its columns mean."""
+"""What a table shows -> what its columns mean."""
 
 
-_RUNS = Column(
-    "runs",
-    "runs",
-    lambda row: " ".join(folder.rpartition("/")[2] for folder in row["runs"]),
-    lambda row: None,
-    left=True,
-    printed=False,
-    folders=lambda row: row["runs"],
-)
+def _percent(name: str, title: str = "", best: str = "") -> Column:
+    return Column(name, title or name, lambda row: percent(row[name]), lambda row: row[name], best=best)
 
 
-def columns(table: BesideTable, layout: str) -> list[Column]:
-    """List the columns of a table on a board of a layout."""
-    return _transfer(table) if layout == "transfer" else _robustness(table)
+def _points(difference: float | None, interval: Sequence[float] | None) -> str:
+    """A difference in points, with its interval."""
+    ends = "" if interval is None else f" ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})"
+    return "" if difference is None else f"{100 * difference:+.2f}{ends}"
+
+
+def _interval_of(name: str) -> Column:
+    def low(row: Mapping[str, Any]) -> float | None:
+        ends = row["intervals"][name]
+        return None if ends is None else float(ends[0])
+
+    return Column(f"{name}_interval", "95 %", lambda row: _ends(row["intervals"][name]), low, printed=False)
+
+
+_RANK = Column("rank", "#", lambda row: "" if row["rank"] is None else str(row["rank"]), lambda row: row["rank"])
+_METHOD = Column("method", "method", lambda row: row["name"], lambda row: row["name"].lower(), left=True)
+_SEEDS = Column("seeds", "seeds", lambda row: str(row["n_seeds"]), lambda row: row["n_seeds"])
+_RUNS = runs_column(lambda row: row["runs"])
+
+
+def columns(table: BesideTable) -> list[Column]:
+    """List the columns of a table."""
+    return _COLUMNS[table.shows](table)
 
 
 def _transfer(table: BesideTable) -> list[Column]:
-    named = [
-        Column("method", "method", lambda row: row["name"], lambda row: row["name"].lower(), left=True),
-        Column("trained_on", "trained on", lambda row: row["trained_on"], lambda row: row["trained_on"], left=True),
-    ]
-    return [*named, *(column for label in table.labels for column in _tested(label)), _RUNS]
+    trained = Column(
+        "trained_on", "trained on", lambda row: row["trained_on"], lambda row: row["trained_on"], left=True
+    )
+    return [_METHOD, trained, *(column for label in table.labels for column in _tested(label)), _RUNS]
 
 
 def _tested(label: str) -> list[Column]:
-    def points(row: Mapping[str, Any]) -> str:
-        value, interval = row["differences"].get(label), row["intervals"].get(label)
-        spread = "" if interval is None else f" ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})"
-        return "" if value is None else f"{100 * value:+.2f}{spread}"
-
     def part(name: str) -> Column:
         title = f"{label} {name}"
         return Column(title, title, lambda row: percent(row[name].get(label)), lambda row: row[name].get(label))
 
     return [
         Column(label, label, lambda row: percent(row["scores"].get(label)), lambda row: row["scores"].get(label)),
-        Column(f"{label} Δ", f"{label} Δ", points, lambda row: row["differences"].get(label)),
+        Column(
+            f"{label} Δ",
+            f"{label} Δ",
+            lambda row: _points(row["differences"].get(label), row["intervals"].get(label)),
+            lambda row: row["differences"].get(label),
+        ),
         part("shared"),
         part("unseen"),
     ]
@@ -74,15 +124,119 @@ def _tested(label: str) -> list[Column]:
 
 def _robustness(table: BesideTable) -> list[Column]:
     return [
-        Column("rank", "#", lambda row: "" if row["rank"] is None else str(row["rank"]), lambda row: row["rank"]),
-        Column("method", "method", lambda row: row["name"], lambda row: row["name"].lower(), left=True),
-        Column("clean", "clean", lambda row: percent(row["clean"]), lambda row: row["clean"], best="max"),
-        Column("drop", "drop", lambda row: percent(row["drop"]), lambda row: row["drop"], best="min"),
-        Column("interval", "95 %", _interval, lambda row: row["interval"] and row["interval"][0]),
+        _RANK,
+        _METHOD,
+        _percent("clean", best="max"),
+        _percent("drop", best="min"),
+        Column(
+            "interval", "95 %", lambda row: _ends(row["interval"]), lambda row: row["interval"] and row["interval"][0]
+        ),
         *(_score(label) for label in table.labels),
-        Column("seeds", "seeds", lambda row: str(row["n_seeds"]), lambda row: row["n_seeds"]),
+        _SEEDS,
         _RUNS,
     ]
+
+
+def _generalised(table: BesideTable) -> list[Column]:
+    def scored(metric: Metric) -> Column:
+        name = metric.name
+        return Column(
+            name,
+            metric.title,
+            lambda row: spread(row["scores"][name], row["sd"][name]),
+            lambda row: row["scores"][name],
+            best="max",
+        )
+
+    interval = Column(
+        "interval", "95 %", lambda row: _ends(row["interval"]), lambda row: row["interval"] and row["interval"][0]
+    )
+    return [_RANK, _METHOD, *map(scored, metrics_of(GENERALISED).values()), interval, _SEEDS, _RUNS]
+
+
+def _failures(table: BesideTable) -> list[Column]:
+    return [
+        _RANK,
+        _METHOD,
+        _percent("right", best="max"),
+        _interval_of("right"),
+        *(_percent(kind, best="min") for kind in KINDS[1:]),
+        _percent("peak_hit", "peak", best="max"),
+        _percent("boundary_iou", "boundary", best="max"),
+        _percent("box_iou", "box", best="max"),
+        _SEEDS,
+        _RUNS,
+    ]
+
+
+def _calibration(table: BesideTable) -> list[Column]:
+    return [
+        _RANK,
+        _METHOD,
+        _percent("ece", "ECE", best="min"),
+        _interval_of("ece"),
+        _percent("pixel_ap", "AP", best="max"),
+        _percent("miou", "mIoU", best="max"),
+        Column("threshold", "threshold", lambda row: number(row["threshold"], digits=2), lambda row: row["threshold"]),
+        _percent("miou_val_threshold", "at it", best="max"),
+        Column(
+            "gain_val_threshold",
+            "gain",
+            lambda row: _points(row["gain_val_threshold"], row["intervals"]["gain_val_threshold"]),
+            lambda row: row["gain_val_threshold"],
+        ),
+        _percent("miou_oracle", "oracle", best="max"),
+        _SEEDS,
+        _RUNS,
+    ]
+
+
+def _parts(table: BesideTable) -> list[Column]:
+    def part(label: str) -> Column:
+        return Column(
+            label, label, lambda row: percent(row["right"].get(label)), lambda row: row["right"].get(label), best="max"
+        )
+
+    return [_METHOD, *map(part, table.labels), _SEEDS, _RUNS]
+
+
+def _audits(table: BesideTable) -> list[Column]:
+    return [
+        _words("dataset", "data set"),
+        _words("split"),
+        _count("n_samples", "samples"),
+        _count("n_candidates", "candidates"),
+        _percent("share", "%"),
+        _words("methods"),
+    ]
+
+
+def _candidates(table: BesideTable) -> list[Column]:
+    def iou(name: str, title: str) -> Column:
+        return Column(name, title, lambda row: number(row[name], digits=2), lambda row: row[name])
+
+    agreed = iou("agreement", "IoU of methods"), iou("with_truth", "IoU with truth")
+    return [_words("sample_id", "sample"), *agreed, _words("show", "drawn by")]
+
+
+def _words(name: str, title: str = "") -> Column:
+    return Column(name, title or name, lambda row: row[name], lambda row: row[name], left=True)
+
+
+def _count(name: str, title: str) -> Column:
+    return Column(name, title, lambda row: f"{row[name]:,}", lambda row: row[name])
+
+
+_COLUMNS: Mapping[str, Callable[[BesideTable], list[Column]]] = {
+    "robustness": _robustness,
+    "transfer": _transfer,
+    "generalised": _generalised,
+    "failures": _failures,
+    "calibration": _calibration,
+    "parts": _parts,
+    "audits": _audits,
+    "candidates": _candidates,
+}
 
 
 def _score(label: str) -> Column:
@@ -96,9 +250,8 @@ def _score(label: str) -> Column:
     )
 
 
-def _interval(row: Mapping[str, Any]) -> str:
-    low_high = row["interval"]
-    return "" if low_high is None else f"{percent(low_high[0])} – {percent(low_high[1])}"
+def _ends(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f"{percent(interval[0])} – {percent(interval[1])}"
 
 
 def csv_text(tables: Iterable[BesideTable]) -> str:
@@ -114,11 +267,11 @@ def csv_text(tables: Iterable[BesideTable]) -> str:
 
 def _flat(row: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     for name, value in row.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{name}.{key}", one) for key, one in value.items())
-        elif name == "interval":
-            yield from (
-                (f"interval_{end}", None if value is None else value[k]) for k, end in enumerate(("low", "high"))
-            )
-        else:
-            yield name, " ".join(value) if isinstance(value, list) else value
+        items = (
+            ((f"{name}.{key}", one) for key, one in value.items()) if isinstance(value, Mapping) else [(name, value)]
+        )
+        for title, one in items:
+            if name.startswith("interval"):
+                yield from zip((f"{title}_low", f"{title}_high"), one or (None, None), strict=True)
+            else:
+                yield title, " ".join(one) if isinstance(one, list) else one

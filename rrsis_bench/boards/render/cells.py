@@ -8,6 +8,8 @@ from math import isnan
 from typing import Any
 from urllib.parse import quote
 
+from rrsis_bench.run.layout import ELSEWHERE, PERTURBED
+
 
 @dataclass(frozen=True)
 class Column:
@@ -67,6 +69,25 @@ def sheet(value: Any) -> Any:
     if isinstance(value, str) and (value.startswith(FORMULA) or value.lstrip().startswith(FORMULA)):
         return f"'{value}"
     return value
+
+
+def run_name(folder: str) -> str:
+    """Name a run by its seed, and by where its result is filed if that is under a run: `seed0`, `seed0/on/tiny`."""
+    parts = folder.split("/")
+    return "/".join(parts[-3:] if len(parts) > 2 and parts[-2] in (PERTURBED, ELSEWHERE) else parts[-1:])
+
+
+def runs_column(folders: Callable[[Any], Sequence[str]]) -> Column:
+    """The column of a row's runs, which some formats make links of."""
+    return Column(
+        "runs",
+        "runs",
+        lambda row: " ".join(map(run_name, folders(row))),
+        lambda row: None,
+        left=True,
+        printed=False,
+        folders=folders,
+    )
 
 
 def address(path: str) -> str:

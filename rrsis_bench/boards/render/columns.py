@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rrsis_bench.boards.render.cells import Column, Field, number, percent, spread
+from rrsis_bench.boards.render.cells import Column, Field, number, percent, runs_column, spread
 from rrsis_bench.boards.rows import CARD_FIELDS, EFFICIENCY, RANKED_BY, Row
 from rrsis_bench.metrics.definitions import Metric, shown
 
@@ -98,15 +98,7 @@ LATENCY = _cost("latency_ms", "ms", help="median latency at batch 1 in milliseco
 MEMORY = _cost("memory_mb", "MB", digits=0, help="peak memory at inference in MiB")
 NOTE = _said("note", printed=False)
 LINK = _said("link", help="page where the number was read, else the paper", printed=False)
-RUNS = Column(
-    "runs",
-    "runs",
-    lambda row: " ".join(folder.rpartition("/")[2] for folder in row.runs),
-    lambda row: None,
-    left=True,
-    printed=False,
-    folders=lambda row: row.runs,
-)
+RUNS = runs_column(lambda row: row.runs)
 
 
 def score_columns() -> list[Column]:

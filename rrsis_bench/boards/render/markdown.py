@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.cells import Column, address
+from rrsis_bench.boards.render.cells import Column, address, run_name
 from rrsis_bench.boards.render.views import TableView, in_order, legend, status, views
 
 GENERATED = "<!-- Made by `rrsis-bench leaderboard`; edits are overwritten. -->"
@@ -25,7 +25,7 @@ def escape(text: str) -> str:
 
 def _shown(column: Column, row: object, text: str, link: str) -> str:
     if column.folders is not None:
-        names = ((escape(folder.rpartition("/")[2]), f"{link}{address(folder)}") for folder in column.folders(row))
+        names = ((escape(run_name(folder)), f"{link}{address(folder)}") for folder in column.folders(row))
         return " ".join(f"[{name}]({target})" for name, target in names)
     return escape(text)
 

@@ -1,32 +1,33 @@
-"""Plots of a table: their data (pure, exact), and the data drawn by matplotlib (imported only to draw)."""
+"""Plots of a table: their data (pure, exact), and the data drawn, some by matplotlib (imported only to draw)."""
 
 from __future__ import annotations
 
-import html
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rrsis_bench.boards.beside import BesideTable
 from rrsis_bench.boards.board import Board
+from rrsis_bench.boards.render.charts import failures_svg, printable, reliability_svg, xml
+from rrsis_bench.boards.render.colours import COLOURS, INK, PAPER, RULE
 from rrsis_bench.boards.render.drawings import slot
 from rrsis_bench.boards.render.views import KIND_TITLES
 from rrsis_bench.boards.rows import Row, Table
 from rrsis_bench.data.sizes import SIZE_NAMES
 from rrsis_bench.errors import UserError
 from rrsis_bench.results.breakdown import PARTS
+from rrsis_bench.stats.failures import KINDS
 
 DRAWING = 3
 """Raised when the way a plot is drawn changes, so that committed drawings are made again."""
 BARS = 5
-"""Methods in a bar plot; the HTML page compares any two."""
+"""Methods in a bar plot or a reliability diagram; the HTML page compares any two."""
+POINTS = 40
+"""Methods in a plot of accuracy: more names could not be read."""
+STACKS = 20
+"""Methods whose kinds of predictions are drawn."""
 
-INK, PAPER, RULE = "#111213", "#fdfdfe", "#c9cbd1"
-"""Colours of words, ground and lines; the HTML page exchanges them in its dark theme."""
-COLOURS = ("#2a6fdb", "#c2410c", "#0d7f5f", "#9333ae", "#8a6d00")
-"""Dark enough on light ground, light enough on dark ground: at least 3 : 1 on both."""
-_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Signs that no XML file may hold."""
 _SIZE = (4.8, 3.3)  # inches: small, so that its words can still be read at phone width
 
 
@@ -38,7 +39,17 @@ def plots(board: Board) -> dict[str, dict[str, Any]]:
         for what, data in (("accuracy", accuracy(table)), ("parts", parts(table))):
             if data is not None:
                 found[f"{stem}-{what}"] = data
+    for shown in board.beside:
+        if shown.shows in _BESIDE:
+            found["-".join((board.name, *dict.fromkeys(shown.key), shown.shows))] = _BESIDE[shown.shows](shown)
     return found
+
+
+def room(data: Mapping[str, Any]) -> int:
+    """The bytes that a plot's drawing has at most; those of matplotlib depend on its version, and are estimated."""
+    if data["plot"] in ("accuracy", "parts"):
+        return 25_000 + 1_500 * len(data.get("points", ()))
+    return len(draw(data).encode("utf-8"))
 
 
 def page(data: Mapping[str, Any]) -> str:
@@ -58,7 +69,8 @@ def accuracy(table: Table) -> dict[str, Any] | None:
         for row in table.rows
         if row.efficiency["trainable_parameters"] is not None and row.mean["miou"] is not None
     ]
-    title = f"{table.dataset}, {table.split} split, {KIND_TITLES[table.kind]}"
+    title = f"{table.dataset}, {table.split} split, {KIND_TITLES[table.kind]}{_best(points, POINTS)}"
+    points = points[:POINTS]
     return {"plot": "accuracy", "drawing": DRAWING, "title": title, "points": points} if points else None
 
 
@@ -76,10 +88,38 @@ def parts(table: Table) -> dict[str, Any] | None:
     ]
     if not panels:
         return None
-    title = f"{table.dataset}, {table.split} split" + (f": the best {BARS}" if len(table.rows) > BARS else "")
+    title = f"{table.dataset}, {table.split} split{_best(table.rows, BARS)}"
     return {
         "plot": "parts", "drawing": DRAWING, "title": title, "labels": [row.name for row in rows], "panels": panels,
     }  # fmt: skip
+
+
+def failures(table: BesideTable) -> dict[str, Any]:
+    """Collect the kinds of predictions of the first methods of a table."""
+    bars = [{"label": row["name"], "shares": {kind: row[kind] for kind in KINDS}} for row in table.rows[:STACKS]]
+    return {"plot": "failures", "title": f"{table.caption}{_best(table.rows, STACKS)}", "bars": bars}
+
+
+def reliability(table: BesideTable) -> dict[str, Any]:
+    """Collect the reliability diagram of the best calibrated methods of a table."""
+    curves = [
+        {
+            "label": row["name"],
+            "ece": row["ece"],
+            "points": [[float(probability), share] for probability, share in row["reliability"].items()],
+        }
+        for row in table.rows[:BARS]
+    ]
+    return {"plot": "reliability", "title": f"{table.caption}{_best(table.rows, BARS)}", "curves": curves}
+
+
+_BESIDE: Mapping[str, Callable[[BesideTable], dict[str, Any]]] = {"failures": failures, "calibration": reliability}
+"""Tables of plain values that have a plot."""
+
+
+def _best(rows: Sequence[Any], most: int) -> str:
+    """What a title says where only the first rows are drawn."""
+    return f": the best {most}" if len(rows) > most else ""
 
 
 def part_names(kind: str, rows: Sequence[Row]) -> list[str]:
@@ -95,6 +135,10 @@ def draw(data: Mapping[str, Any]) -> str:
     Raises:
         UserError: matplotlib is not installed.
     """
+    if data["plot"] == "failures":
+        return failures_svg(data["bars"])
+    if data["plot"] == "reliability":
+        return reliability_svg(data["curves"])
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -120,18 +164,16 @@ def draw(data: Mapping[str, Any]) -> str:
         figure.savefig(stream, format="svg", dpi=72, metadata=nothing, bbox_inches="tight", pad_inches=0.08)
     svg = re.sub(r"^.*?(?=<svg )", "", stream.getvalue(), flags=re.DOTALL)
     svg = re.sub(r"[ \t]+(?=\n)", "", svg)
-    return _named(_NO_XML.sub("", svg), data)
+    return _named(printable(svg), data)
 
 
 def _named(svg: str, data: Mapping[str, Any]) -> str:
     """Give the picture and its points names, for tooltips and for those who cannot see it."""
     kind = "mIoU against trainable parameters" if data["plot"] == "accuracy" else "mIoU by category and by size"
-    label = html.escape(_NO_XML.sub("", f"{kind}: {data['title']}"))
+    label = xml(f"{kind}: {data['title']}")
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     for number, point in enumerate(data.get("points", ())):
-        words = html.escape(
-            f"{_NO_XML.sub('', point['label'])}: mIoU {100 * point['y']:.2f}, {point['x'] / 1e6:,.2f} M trainable"
-        )
+        words = xml(f"{point['label']}: mIoU {100 * point['y']:.2f}, {point['x'] / 1e6:,.2f} M trainable")
         svg = svg.replace(f'<g id="point-{number}">', f'<g id="point-{number}"><title>{words}</title>', 1)
     # Ids must be unique in a page that holds several plots.
     prefix = re.sub(r"\W+", "-", f"{data['plot']}-{data['title']}").strip("-").lower()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -41,6 +41,7 @@ class TableView:
         cells: what the columns show of each row.
         remarks: sentences to stand below it.
         measured: whether its rows were measured here.
+        plain: whether its columns stand in the order of their importance already.
     """
 
     caption: str
@@ -49,16 +50,16 @@ class TableView:
     cells: tuple[tuple[str, ...], ...]
     remarks: tuple[str, ...]
     measured: bool
+    plain: bool = False
 
 
 @lru_cache(maxsize=64)
 def views(board: Board) -> tuple[TableView, ...]:
     """Make a board's tables: measured ones first, then published ones. All formats ask for the same ones."""
     found = [_measured_view(table, board) for table in board.tables]
-    found += [
-        _view(table.caption, partial(beside.columns, table, board.layout), table.rows, table.remarks, True)
-        for table in board.beside
-    ]
+    for shown in board.beside:
+        view = _view(shown.caption, partial(beside.columns, shown), shown.rows, shown.remarks, True)
+        found.append(replace(view, plain=True))
     splits = sorted(
         {row.split for row in board.published},
         key=lambda name: ("test", "val").index(name) if name in ("test", "val") else 2,
@@ -129,7 +130,7 @@ def status(board: Board) -> str:
 
 def legend(board: Board) -> str:
     """Say what the columns of the board's tables mean."""
-    parts = [beside.LEGENDS[board.layout]] if board.beside else []
+    parts = [beside.LEGENDS[shows] for shows in dict.fromkeys(table.shows for table in board.beside)]
     if board.measured and board.layout == "scores":
         parts.append(
             "Percent under `native-v1`. Mean over seeds, ± standard deviation where there is more than one. "

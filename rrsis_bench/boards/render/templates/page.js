@@ -19,9 +19,12 @@
 
   // --- boards: one at a time, by the address
   const boards = all(".board");
+  let shown = boards[0];
   const show = () => {
-    // Names of boards need no decoding; an address such as #% could not be decoded.
-    const shown = boards.find((board) => `#${board.id}` === location.hash) || boards[0];
+    // Names of boards need no decoding; an address such as #% could not be decoded. An address inside a board shows the
+    // board. Any other, such as that of the link that skips the header, changes nothing.
+    const target = document.getElementById(location.hash.slice(1));
+    shown = boards.find((board) => `#${board.id}` === location.hash) || target?.closest(".board") || shown;
     for (const board of boards) board.hidden = board !== shown;
     for (const link of all("nav a")) {
       if (link.hash === `#${shown.id}`) {
@@ -31,10 +34,10 @@
     }
     const compare = shown.querySelector(".compare");
     if (compare && !compare.dataset.ready) { compare.dataset.ready = "yes"; setUp(compare); }
-    return shown;
+    if (target && target !== shown && shown.contains(target)) target.scrollIntoView();
   };
   addEventListener("hashchange", () => {
-    const shown = show();
+    show();
     if (location.hash === `#${shown.id}`) { scrollTo(0, 0); shown.querySelector("h2").focus({ preventScroll: true }); }
   });
 
