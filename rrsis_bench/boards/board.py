@@ -105,8 +105,8 @@ def collect(results: Path) -> tuple[list[Entry], list[str]]:
 
     Returns:
         the sound results, and a sentence for each one that is kept out: truncated, edited by hand, of a kind its data
-        set forbids, in another data set's folder, without its samples, or a copy of another. Pictures of other masks
-        than the scored ones are left out and named too.
+        set forbids, in another data set's folder, without its samples, a copy of another, or of a seed that its row
+        has already. Pictures of other masks than the scored ones are left out and named too.
     """
     runs: list[Entry] = []
     warnings: list[str] = []
@@ -138,7 +138,24 @@ def collect(results: Path) -> tuple[list[Entry], list[str]]:
                 _pictures(run, result, warnings),
             )
         )
-    return _placed(runs, warnings), warnings
+    return _placed(_each_seed_once(runs, warnings), warnings), warnings
+
+
+def _each_seed_once(runs: Sequence[Entry], warnings: list[str]) -> list[Entry]:
+    """Leave out, and name in the warnings, further results of a seed: a row shows mean and deviation over seeds.
+
+    Of two results, the one in fewer folders counts.
+    """
+    first: dict[tuple[Any, ...], str] = {}
+    out = set()
+    for run in sorted(ordinary(runs), key=lambda run: (run.folder.count("/"), run.folder)):
+        result, method, data = run.result, run.result["method"], run.result["dataset"]
+        seed = (result.get("training") or {}).get("seed")
+        row = (data["name"], data["split"], result["kind"], method["name"], method["variant"], result["selected_on"])
+        if seed is not None and (other := first.setdefault((*row, seed), run.folder)) != run.folder:
+            warnings.append(f"{run.folder} is of seed {seed}, as is {other}. A row counts each seed once.")
+            out.add(run.folder)
+    return [run for run in runs if run.folder not in out]
 
 
 def _placed(runs: Sequence[Entry], warnings: list[str]) -> list[Entry]:
