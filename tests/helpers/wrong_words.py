@@ -54,6 +54,8 @@ fit --method lavt --out file.txt
 fit --method lavt --out file.txt/run
 fit --method lavt --out dir
 fit --method lavt --resume no.ckpt
+fit --method lavt --resume auto --overwrite
+fit --method lavt --accept-changes
 fit --method lavt tiny
 fit --method lavt --ovrwrite
 fit --method lavt --ovrwrite=1
