@@ -178,11 +178,14 @@ def _pictures(folder: RunFolder, result: Mapping[str, Any], warnings: list[str])
 
 
 def _check_status(path: Path, result: Mapping[str, Any]) -> None:
-    """Raise UserError for a result that is not of a whole split, or of a run that continued with other settings."""
+    """Raise UserError for a result of a part of a split, of changed settings, or of permuted expressions."""
     if result["status"] == "partial":
         raise UserError(f"{path} is of a part of its split. Test the whole split.")
     if result["status"] != "complete":
-        raise UserError(f"{path} is of a run that continued with other data or settings. Train it anew.")
+        raise UserError(
+            f"{path} is of a run that continued with other data or settings, or whose expressions are permuted. Train "
+            "it anew."
+        )
 
 
 def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -> None:
