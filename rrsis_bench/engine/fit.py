@@ -47,7 +47,8 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
     with ExitStack() as held:
 
         def claim() -> None:
-            _check_test(trainer, data)
+            if trainer.training:
+                _check_test(trainer, data)
             if trainer.is_global_zero:
                 held.enter_context(folder.hold())
                 _prepare_folder(folder, checkpoint is not None and folder.owns(checkpoint), overwrite)

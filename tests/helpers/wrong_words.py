@@ -266,6 +266,7 @@ fit --method lavt --trainer.accelerator=mps
 fit --method lavt --trainer cpu --trainer.devices=[0,1]
 fit --method lavt --trainer cpu --trainer.precision=16-mixed
 fit --method lavt --trainer cpu --trainer.strategy=best
+fit --method lavt --trainer cpu --trainer.strategy=ddp_spawn
 fit --method lavt --trainer cpu --trainer.strategy=fsdp
 fit --method lavt --trainer.callbacks='{{class_path: no.such.Class}}'
 fit --method lavt --trainer.logger='{{class_path: no.such.Class}}'
