@@ -23,6 +23,8 @@ def fit_run(
         the run folder.
     """
     check_trainable(resolve(request))
+    if accept_changes and resume is None:
+        raise UsageError("--accept-changes has no effect on a new run: leave it out, or continue a run with --resume.")
     run = _resolved(request)
     folder = run.folder
     checkpoint = checkpoint_to_continue(folder, resume, overwrite)

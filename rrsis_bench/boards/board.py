@@ -119,8 +119,8 @@ def collect(results: Path) -> tuple[list[Entry], list[str]]:
 
     Returns:
         the sound results, and a sentence for each one that is kept out: truncated, edited by hand, of a kind its data
-        set forbids, in another data set's folder, without its samples, or a copy of another. Pictures of other masks
-        than the scored ones are left out and named too.
+        set forbids, in another data set's folder, without its samples, a copy of another, or of a seed that its row
+        has already. Pictures of other masks than the scored ones are left out and named too.
     """
     runs: list[Entry] = []
     warnings: list[str] = []
@@ -158,7 +158,24 @@ def collect(results: Path) -> tuple[list[Entry], list[str]]:
                 _further(explain.sample_measures, warnings, run, result) if _shows_detail(result) else None,
             )
         )
-    return _placed(runs, warnings), warnings
+    return _placed(_each_seed_once(runs, warnings), warnings), warnings
+
+
+def _each_seed_once(runs: Sequence[Entry], warnings: list[str]) -> list[Entry]:
+    """Leave out, and name in the warnings, further results of a seed: a row shows mean and deviation over seeds.
+
+    Of two results, the one in fewer folders counts.
+    """
+    first: dict[tuple[Any, ...], str] = {}
+    out = set()
+    for run in sorted(ordinary(runs), key=lambda run: (run.folder.count("/"), run.folder)):
+        result, method, data = run.result, run.result["method"], run.result["dataset"]
+        seed = (result.get("training") or {}).get("seed")
+        row = (data["name"], data["split"], result["kind"], method["name"], method["variant"], result["selected_on"])
+        if seed is not None and (other := first.setdefault((*row, seed), run.folder)) != run.folder:
+            warnings.append(f"{run.folder} is of seed {seed}, as is {other}. A row counts each seed once.")
+            out.add(run.folder)
+    return [run for run in runs if run.folder not in out]
 
 
 def _placed(runs: Sequence[Entry], warnings: list[str]) -> list[Entry]:
@@ -190,11 +207,14 @@ def _further(read: Callable[..., Found], warnings: list[str], *arguments: Any) -
 
 
 def _check_status(path: Path, result: Mapping[str, Any]) -> None:
-    """Raise UserError for a result that is not of a whole split, or of a run that continued with other settings."""
+    """Raise UserError for a result of a part of a split, of changed settings, or of permuted expressions."""
     if result["status"] == "partial":
         raise UserError(f"{path} is of a part of its split. Test the whole split.")
     if result["status"] != "complete":
-        raise UserError(f"{path} is of a run that continued with other data or settings. Train it anew.")
+        raise UserError(
+            f"{path} is of a run that continued with other data or settings, or whose expressions are permuted. Train "
+            "it anew."
+        )
 
 
 def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -> None:

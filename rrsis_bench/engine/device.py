@@ -24,6 +24,12 @@ def check_devices(trainer: Mapping[str, Any]) -> None:
     strategy = trainer.get("strategy", "auto")
     if strategy not in (known := [*StrategyRegistry.available_strategies(), "auto"]):
         raise UsageError(f"trainer.strategy: there is no strategy '{strategy}'.{did_you_mean(strategy, known)}")
+    if "spawn" in strategy:
+        other = strategy.replace("_spawn", "")
+        raise UsageError(
+            f"trainer.strategy={strategy} trains in copies of this process, which cannot hold the run folder; take "
+            f"trainer.strategy={other}."
+        )
     there = 0 if accelerator in ("mps", "cpu") else torch.cuda.device_count()
     if not there and accelerator not in ("cuda", "cpu"):
         there = int(torch.backends.mps.is_available())

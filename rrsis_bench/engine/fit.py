@@ -47,10 +47,11 @@ def fit(run: ResolvedRun, checkpoint: Path | None, overwrite: bool = False, acce
     with ExitStack() as held:
 
         def claim() -> None:
-            _check_test(trainer, data)
+            if trainer.training:
+                _check_test(trainer, data)
             if trainer.is_global_zero:
                 held.enter_context(folder.hold())
-                _prepare_folder(folder, checkpoint is not None, overwrite)
+                _prepare_folder(folder, checkpoint is not None and folder.owns(checkpoint), overwrite)
                 folder.write_config(cli.config_text())
             start_logging(trainer)
 
@@ -113,7 +114,7 @@ def _check_test(trainer: Trainer, data: ReferringDataModule) -> None:
 
 
 def _prepare_folder(folder: RunFolder, continued: bool, overwrite: bool) -> None:
-    """Mark the folder as ours, and move an old run aside, or the `metrics.csv` of a continued one."""
+    """Mark the folder as ours, and move an old run aside, or the `metrics.csv` of the run that continues there."""
     folder.check_usable()
     if not continued and not overwrite:
         folder.check_empty()  # once more: another process may have used the folder until we locked it

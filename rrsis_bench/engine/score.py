@@ -187,7 +187,7 @@ def score(
     block = report.dataset_block(configured, data, synthetic, true.indices)
     controlled = None if permuted is None else report.control_block(true, permuted, data, names[0], block)
     text = cli.config_text()
-    changed = (training or {}).get("accepted_changes")
+    changed = (training or {}).get("accepted_changes") or data.permute_expressions
     whole = len(data.open_split("test", limited=False).manifest) - data.n_left_out
     result = record.build_result(
         status="changed" if changed else "complete" if len(table) == whole else "partial",
@@ -211,6 +211,8 @@ def score(
     print_scores(split, {name: true.of(protocols.get(name)) for name in names})
     if result["status"] == "partial":
         print(f"only {len(table)} of {whole} samples of the test split were scored: no board shows this result")
+    if data.permute_expressions:
+        print("the expressions were permuted (data.permute_expressions): no board shows this result")
     _print_end(folder, result, synthetic)
     return 0
 

@@ -208,7 +208,6 @@ def _strategy(asked: Any, dead: bool) -> Strategy | None:
         broadcast_buffers=False,
         gradient_as_bucket_view=True,
         find_unused_parameters=dead or "find_unused_parameters_true" in name,
-        start_method="spawn" if "spawn" in name else "popen",
     )
 
 

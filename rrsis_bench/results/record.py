@@ -106,7 +106,7 @@ def build_result(
 
     Args:
         status: `complete`, `partial` (only a part of the split was scored) or `changed` (data or settings changed
-            between the parts of a resumed training). Boards show complete results only.
+            between the parts of a resumed training, or expressions were permuted). Boards show complete results only.
         kind: `retrained`, `official-weights`, `zero-shot`, `external`, or `smoke` for a synthetic data set.
         method: `name`, `variant`, `target` ("module:Class"), and what the card states: `card_sha256`, `fidelity`,
             `policy`, `venue`, `year`, `encoders`.

@@ -144,6 +144,11 @@ class RunFolder(Layout):
             raise UsageError(f"{self} holds no checkpoint yet ({CHECKPOINTS}/{BEST} or {LAST}); finish its training.")
         return found
 
+    def owns(self, path: Path) -> bool:
+        """Whether a file lies in the folder; `checkpoints` may be a link to another disk."""
+        found = path.resolve()
+        return found.is_relative_to(self.path.resolve()) or found.parent == self.checkpoints.resolve()
+
     def state(self) -> State | None:
         """The state that the runner of a sweep's cell saved; None if there is none."""
         return State.read(self.path / STATE)

@@ -26,29 +26,41 @@ def checkpoint_to_continue(folder: RunFolder, resume: Path | str | None, overwri
         overwrite: start anew though the folder holds a run.
 
     Raises:
-        UsageError: the folder is not ours; or it holds a run, and neither `resume` nor `overwrite` is given.
+        UsageError: the folder is not ours; or it holds another run than the one to continue, and `overwrite` is not
+            given; or `overwrite` contradicts `resume`.
     """
     if not is_first_process():
         if resume == "auto":
             return folder.last if folder.last.is_file() else None
         return None if resume is None else Path(resume)
     folder.check_usable()
-    if resume not in {None, "auto"}:
-        path = Path(str(resume))
-        if not path.is_file():
-            raise UsageError(f"--resume: there is no checkpoint {path}.")
-        return path
-    if resume == "auto":
-        if folder.last.is_file():
-            return folder.last
-        if folder.best.is_file() and not folder.is_finished:
+    path = None if resume in {None, "auto"} else Path(str(resume))
+    if path is not None and not path.is_file():
+        raise UsageError(f"--resume: there is no checkpoint {path}.")
+    if resume == "auto" or (path is not None and folder.owns(path)):
+        if overwrite:
             raise UsageError(
-                f"{folder} holds {folder.best.name} but no {folder.last.name} to continue from; start anew with "
-                "--overwrite, which moves the old run aside, or choose another --out."
+                f"--resume continues the run in {folder}, and --overwrite starts anew; leave one of them out."
             )
-        return None
+        return path or _last(folder)
     if not overwrite:
         folder.check_empty()
+    return path
+
+
+def _last(folder: RunFolder) -> Path | None:
+    """The folder's `last.ckpt`, or None.
+
+    Raises:
+        UsageError: an unfinished run has `best.ckpt` alone.
+    """
+    if folder.last.is_file():
+        return folder.last
+    if folder.best.is_file() and not folder.is_finished:
+        raise UsageError(
+            f"{folder} holds {folder.best.name} but no {folder.last.name} to continue from; start anew with "
+            "--overwrite instead of --resume, which moves the old run aside, or choose another --out."
+        )
     return None
 
 

@@ -54,6 +54,8 @@ fit --method lavt --out file.txt
 fit --method lavt --out file.txt/run
 fit --method lavt --out dir
 fit --method lavt --resume no.ckpt
+fit --method lavt --resume auto --overwrite
+fit --method lavt --accept-changes
 fit --method lavt tiny
 fit --method lavt --ovrwrite
 fit --method lavt --ovrwrite=1
@@ -264,6 +266,7 @@ fit --method lavt --trainer.accelerator=mps
 fit --method lavt --trainer cpu --trainer.devices=[0,1]
 fit --method lavt --trainer cpu --trainer.precision=16-mixed
 fit --method lavt --trainer cpu --trainer.strategy=best
+fit --method lavt --trainer cpu --trainer.strategy=ddp_spawn
 fit --method lavt --trainer cpu --trainer.strategy=fsdp
 fit --method lavt --trainer.callbacks='{{class_path: no.such.Class}}'
 fit --method lavt --trainer.logger='{{class_path: no.such.Class}}'

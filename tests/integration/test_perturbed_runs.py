@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from helpers import toy_data
+from rrsis_bench.boards.board import collect
 from rrsis_bench.cli import main
 from rrsis_bench.data.sources import synthetic
 from rrsis_bench.results.maintain import check
@@ -87,6 +88,11 @@ def test_perturbed_results_are_filed_under_the_run(
     )
     assert "permute_expressions" in permuted
     assert not (again / "perturb" / "jpeg-1" / "result.json").exists()
+    other = root / "permuted"
+    assert main(["test", "--run", str(folder), *QUICK, "--data.permute_expressions=true", "--out", str(other)]) == 0
+    assert RunFolder(other).result()["status"] == "changed"
+    (warning,) = collect(other)[1]
+    assert "whose expressions are permuted" in warning
 
 
 def test_a_run_elsewhere_is_filed_under_the_run(

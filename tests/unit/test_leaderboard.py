@@ -182,6 +182,16 @@ def test_a_result_whose_samples_were_changed_is_named_and_left_out(results, caps
     assert boards["smoke"].tables[0].rows[0].n_seeds == 1
 
 
+def test_a_seed_counts_once_though_it_was_scored_again(results):
+    clean = boards_of(results)[0]["smoke"].tables[0].rows[0]
+    write(results / "runs" / "again", seed=1, table=make_table(seed=8))
+    boards, (warning,) = boards_of(results)
+    usual = "runs/tiny/lavt@tiny/seed1"
+    assert warning == f"runs/again/tiny/lavt@tiny/seed1 is of seed 1, as is {usual}. A row counts each seed once."
+    row = boards["smoke"].tables[0].rows[0]
+    assert (row.n_seeds, row.mean, row.sd) == (3, clean.mean, clean.sd)
+
+
 def test_truncated_results_and_copies_are_named_and_left_out(results, capsys):
     broken = results / "runs" / "tiny" / "lavt@tiny" / "seed1" / "result.json"
     broken.write_text(broken.read_text()[:1000])

@@ -75,6 +75,29 @@ def test_only_best_is_no_reason_to_start_anew(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
 
 
+def test_a_checkpoint_of_another_run_does_not_continue_over_the_folder_s_own(tmp_path: Path) -> None:
+    folder, other = RunFolder(tmp_path / "run"), tmp_path / "other" / "checkpoints" / "last.ckpt"
+    fill(tmp_path, "other/checkpoints/last.ckpt")
+    assert checkpoint_to_continue(folder, other, False) == other
+    folder.claim()
+    fill(folder.path, "checkpoints/last.ckpt", "result.json")
+    with pytest.raises(UsageError, match="holds a finished run"):
+        checkpoint_to_continue(folder, other, False)
+    assert checkpoint_to_continue(folder, other, True) == other
+    for own in ("auto", folder.last):
+        assert checkpoint_to_continue(folder, own, False) == folder.last
+        with pytest.raises(UsageError, match="leave one of them out"):
+            checkpoint_to_continue(folder, own, True)
+
+
+def test_checkpoints_on_another_disk_are_the_folder_s_own(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.claim()
+    fill(tmp_path, "disk/last.ckpt")
+    folder.checkpoints.symlink_to(tmp_path / "disk")
+    assert checkpoint_to_continue(folder, tmp_path / "disk" / "last.ckpt", False) == tmp_path / "disk" / "last.ckpt"
+
+
 def test_what_is_set_aside_is_whole(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.claim()
