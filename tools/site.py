@@ -173,11 +173,7 @@ def data_sets() -> dict[str, dict[str, Any]]:
     found = {}
     for path in sorted((ROOT / "rrsis_bench" / "data" / "sources").glob("*.py")):
         module = ast.parse(path.read_text(encoding="utf-8"))
-        constants = {
-            node.targets[0].id: node.value
-            for node in module.body
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-        }
+        constants = constants_of(module)
         for call in ast.walk(module):
             if not (isinstance(call, ast.Call) and getattr(call.func, "id", "") == "SourceInfo"):
                 continue
@@ -192,8 +188,20 @@ def data_sets() -> dict[str, dict[str, Any]]:
     return found
 
 
+def constants_of(module: ast.Module) -> dict[str, ast.expr]:
+    """The values that a module and its classes give to names."""
+    found = {}
+    scopes = (module, *(node for node in module.body if isinstance(node, ast.ClassDef)))
+    for node in (node for scope in scopes for node in scope.body if isinstance(node, ast.Assign)):
+        target, value = node.targets[0], node.value
+        several = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+        pairs = zip(target.elts, value.elts, strict=True) if several else ((target, value),)  # type: ignore[attr-defined]
+        found.update({name.id: one for name, one in pairs if isinstance(name, ast.Name)})
+    return found
+
+
 def literal(node: ast.expr, constants: dict[str, ast.expr]) -> Any:
-    """The value of a literal, of a module's constant, or of a text that is put together from them.
+    """The value of a literal, of a constant of the module or a class, or of a text that is put together from them.
 
     Raises:
         ValueError: the value is known only when the code runs.
@@ -207,17 +215,22 @@ def literal(node: ast.expr, constants: dict[str, ast.expr]) -> Any:
 
 
 def data_page(name: str, info: dict[str, Any]) -> str:
-    """The page of a data set."""
-    counts = " / ".join(f"{info['counts'][split]:,}" for split in ("train", "val", "test"))
-    lines = [
-        f"# {info['title']}", "", "| | |", "|---|---|", f"| paper | {cell(info['paper'])} |",
-        f"| pairs (train / val / test) | {counts} |", f"| licence | {cell(info['licence'])} |",
-        f"| where to get it | {cell(info['where'])} |", f"| its folder holds | `{info['layout']}` |",
-        f"| classes | {len(info['classes'])}: {', '.join(info['classes'])} |", "",
-        "```bash", f"rrsis-bench data fetch {name}", f"rrsis-bench data verify {name}",
-        f"rrsis-bench data stats {name}", f"rrsis-bench sweep {name} --dry-run", "```", "", "## What to know", "",
+    """The page of a data set; a fact that its source does not state is called so, or its row is left out."""
+    counts = info.get("counts")
+    shown = " / ".join(f"{counts[split]:,}" for split in ("train", "val", "test")) if counts else "not published"
+    rows = [
+        ("paper", cell(info["paper"])), ("pairs (train / val / test)", shown), ("licence", cell(info["licence"])),
+        ("where to get it", cell(info["where"])), ("its folder holds", f"`{info['layout']}`"),
     ]  # fmt: skip
-    return "\n".join([*lines, *(f"- {note}" for note in info.get("notes", ())), ""])
+    if classes := info.get("classes"):
+        rows.append(("classes", f"{len(classes)}: {', '.join(classes)}"))
+    verbs = [f"data fetch {name}", f"data verify {name}", f"data stats {name}"]
+    verbs += [f"sweep {name} --dry-run"] if (ROOT / "configs" / "sweeps" / f"{name}.yaml").is_file() else []
+    lines = [f"# {info['title']}", "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows), ""]
+    lines += ["```bash", *(f"rrsis-bench {verb}" for verb in verbs), "```", ""]
+    if notes := info.get("notes"):
+        lines += ["## What to know", "", *(f"- {note}" for note in notes), ""]
+    return "\n".join(lines)
 
 
 def ready_sweeps() -> str:
