@@ -25,6 +25,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
     "results/README.md": "results.md",
+    "results/efficiency/README.md": "efficiency.md",
     "configs/sweeps/README.md": "sweeps.md",
     "benchmarks/README.md": "speed.md",
     "rrsis_bench/s4eca/README.md": "methods/s4eca.md",
@@ -191,8 +192,8 @@ def data_sets() -> dict[str, dict[str, Any]]:
 def constants_of(module: ast.Module) -> dict[str, ast.expr]:
     """The values that a module and its classes give to names."""
     found = {}
-    scopes = (module, *(node for node in module.body if isinstance(node, ast.ClassDef)))
-    for node in (node for scope in scopes for node in scope.body if isinstance(node, ast.Assign)):
+    bodies = [module.body, *(node.body for node in module.body if isinstance(node, ast.ClassDef))]
+    for node in (node for body in bodies for node in body if isinstance(node, ast.Assign)):
         target, value = node.targets[0], node.value
         several = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
         pairs = zip(target.elts, value.elts, strict=True) if several else ((target, value),)  # type: ignore[attr-defined]

@@ -27,8 +27,11 @@ from rrsis_bench.boards.beside import (
     transfer_tables,
     why_not_under,
 )
+from rrsis_bench.boards.gpus import gpu_tables
 from rrsis_bench.boards.published import Published, PublishedCost, PublishedRow
 from rrsis_bench.boards.rows import BESIDE, NEEDED, RANKED_BY, Entry, Table, cost_tables, ordinary, score_tables
+from rrsis_bench.cost import measured
+from rrsis_bench.cost.measured import Measured
 from rrsis_bench.data.catalogue import benchmarks, describe
 from rrsis_bench.data.empty_truth import only_generalised
 from rrsis_bench.data.info import Kind
@@ -72,7 +75,7 @@ class Board:
         published: what is published on the data set.
         costs: what is published of methods' costs; on the efficiency board only.
         layout: what the tables show.
-        beside: tables of results that no ordinary board takes.
+        beside: tables of results that no ordinary board takes, and of what was measured on GPUs.
         pictures: row name -> sample id -> COCO RLE counts, for the gallery.
         made: when its results were made, and by which versions; "" without results.
     """
@@ -185,12 +188,13 @@ def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -
         )
 
 
-def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING) -> list[Board]:
+def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING, on_gpus: Sequence[Measured] = ()) -> list[Board]:
     """Build all boards: smoke, the benchmarks, any other data set by name, efficiency.
 
     Args:
         runs: results from `collect`.
         numbers: what is published, from `published.read`.
+        on_gpus: what was measured on GPUs, from `measured.read`.
     """
     by_name: dict[str, list[Entry]] = defaultdict(list)
     for run in ordinary(runs):
@@ -205,7 +209,7 @@ def build_boards(runs: Sequence[Entry], numbers: Published = NOTHING) -> list[Bo
     others = sorted(set(by_name) - set(first))
     boards = [make_board(name, by_name[name], numbers) for name in (*first, *others)]
     real = [run for name, members in by_name.items() if name != SMOKE for run in members]
-    return [*boards, make_board(EFFICIENCY, real, numbers), *_beside(runs)]
+    return [*boards, make_board(EFFICIENCY, real, numbers, on_gpus), *_beside(runs)]
 
 
 def _beside(runs: Sequence[Entry]) -> list[Board]:
@@ -223,17 +227,21 @@ def _beside(runs: Sequence[Entry]) -> list[Board]:
     return found
 
 
-def make_board(name: str, runs: Sequence[Entry] = (), numbers: Published = NOTHING) -> Board:
+def make_board(
+    name: str, runs: Sequence[Entry] = (), numbers: Published = NOTHING, on_gpus: Sequence[Measured] = ()
+) -> Board:
     """Build a board with its title and notice.
 
     Args:
         name: a data set's name, `smoke` or `efficiency`.
         runs: its results.
         numbers: what is published.
+        on_gpus: what was measured on GPUs; for the efficiency board.
     """
     if name == EFFICIENCY:
         costs = tuple(cost_tables(runs))
-        return Board(name, "Efficiency", _notice(name), costs, (), numbers.costs, "costs", made=_made(runs))
+        beside, made = tuple(gpu_tables(on_gpus)), _made(runs)
+        return Board(name, "Efficiency", _notice(name), costs, (), numbers.costs, "costs", beside=beside, made=made)
     tables, printed = tuple(score_tables(runs, numbers.rows)), numbers.rows.get(name, ())
     pictures = _gallery(runs, tables)
     return Board(name, _title(name), _notice(name), tables, printed, pictures=pictures, made=_made(runs))
@@ -292,7 +300,8 @@ def load(results: Path) -> tuple[list[Board], list[str]]:
     """
     with _no_collector():
         runs, warnings = collect(results)
-        return build_boards(runs, published.read(published.folder_of(results))), warnings
+        on_gpus, unsound = measured.read(measured.folder_of(results))
+        return build_boards(runs, published.read(published.folder_of(results)), on_gpus), [*warnings, *unsound]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rrsis_bench import terminal
 from rrsis_bench.cli._words import as_int
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from rrsis_bench.cost.forecast import OnCard, Plan
     from rrsis_bench.cost.memory import StepCost
     from rrsis_bench.methods.base import Method
+
+    Build = Callable[[], Method]
+    Optimise = Callable[[Method], Optimizer | None]
+
+Found = TypeVar("Found")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,20 +57,25 @@ def run(args: argparse.Namespace) -> int:
     config = _resolved(args)
     plan = plan_of(config, args.samples, args.gpus)
 
+    from rrsis_bench.cost import measured
     from rrsis_bench.cost.forecast import on_card, run_flops
 
     model: dict[str, Any] = config["model"]
     cost, sample_bytes = cost_of(config, plan)
     flops = run_flops(plan, cost)
-    found = {name: on_card(card, plan, cost, sample_bytes) for name, card in cards.items()}
+    label, on_gpus = f"{model['method']}@{model['variant']}", measured.read(measured.folder_of())[0]
+    shares = {
+        name: measured.utilisation(card, plan.half, label, plan.batch_size, on_gpus) for name, card in cards.items()
+    }
+    found = {name: on_card(card, plan, cost, sample_bytes, shares[name]) for name, card in cards.items()}
     if args.json:
         report = {
-            "plan": asdict(plan), "step": asdict(cost), "run_flops": flops,
+            "plan": asdict(plan), "step": asdict(cost), "run_flops": flops, "measured_utilisation": shares,
             "cards": {name: asdict(forecast) for name, forecast in found.items()},
         }  # fmt: skip
         print(json.dumps(report, indent=2, sort_keys=True))
     else:
-        _print(model, args.dataset, plan, cost, flops, cards, found)
+        _print(model, args.dataset, plan, cost, flops, cards, found, shares)
     return 0
 
 
@@ -113,9 +123,25 @@ def cost_of(config: Mapping[str, Any], plan: Plan) -> tuple[StepCost, float]:
     Raises:
         UsageError: the values of tensors decide what a step computes.
     """
+    from rrsis_bench.cost.forecast import batch_costs
+
+    return _forecast(config, plan, lambda build, optimizer, saving: batch_costs(build, optimizer, plan, saving))
+
+
+def step_of(config: Mapping[str, Any], plan: Plan) -> StepCost:
+    """The cost of a step of a run alone; see `cost_of`."""
+    from rrsis_bench.cost.memory import step_cost
+
+    def compute(build: Build, optimizer: Optimise, saving: bool) -> StepCost:
+        return step_cost(build, optimizer, plan.batch_size, plan.half, saving)
+
+    return _forecast(config, plan, compute)
+
+
+def _forecast(config: Mapping[str, Any], plan: Plan, compute: Callable[[Build, Optimise, bool], Found]) -> Found:
+    """Hand a run's network, its optimiser and whether it saves memory to a function that runs fake steps."""
     from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
-    from rrsis_bench.cost.forecast import batch_costs
     from rrsis_bench.methods.build import build_method
 
     model = config["model"]
@@ -125,7 +151,7 @@ def cost_of(config: Mapping[str, Any], plan: Plan) -> tuple[StepCost, float]:
         return method if plan.epochs else method.requires_grad_(False)
 
     try:
-        return batch_costs(build, _optimizer(model), plan, bool(model["activation_checkpointing"]))
+        return compute(build, _optimizer(model), bool(model["activation_checkpointing"]))
     except RuntimeError as error:
         # Torch's own words for a tensor that the step hands to numpy; the two classes are its words for the rest.
         known = isinstance(error, DataDependentOutputException | DynamicOutputShapeException)
@@ -159,6 +185,7 @@ def _print(
     flops: float,
     cards: Mapping[str, Card],
     found: Mapping[str, OnCard],
+    shares: Mapping[str, tuple[float, float] | None],
 ) -> None:
     from rich.table import Table
 
@@ -196,6 +223,9 @@ def _print(
         f"\nA forecast, not a measurement. A batch fits if {OVERHEAD:g} times its tensors and {CONTEXT_GIB:g} GiB do. "
         f"Hours assume {UTILISATION[0]:.0%} to {UTILISATION[1]:.0%} of the card's peak, and that data arrive in time."
     )
+    for name, share in shares.items():
+        if share is not None:
+            terminal.say(f"On {name}, steps were measured: hours take {share[0]:.1%} to {share[1]:.1%} of its peak.")
     if not all(forecast.fits for forecast in found.values()):
         terminal.say(
             "Where the batch does not fit, pass a smaller --data.batch_size: accumulation keeps the recipe's batch if "

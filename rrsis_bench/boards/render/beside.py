@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rrsis_bench.boards.beside import BesideTable
-from rrsis_bench.boards.render.cells import Column, percent, sheet
+from rrsis_bench.boards.render.cells import Column, number, percent, sheet
 
 LEGENDS: Mapping[str, str] = {
     "robustness": (
@@ -25,6 +25,11 @@ LEGENDS: Mapping[str, str] = {
         "photographs; empty where that is not measured. Shared and unseen: the samples whose class the training has, "
         "and has not, compared by a table of synonyms; samples without a class are in neither. Without overlap: near-"
         "duplicates of the training's images are left out."
+    ),
+    "costs": (
+        "On a GPU: samples per second, and peak MiB of tensors, of training steps and scoring passes of the published "
+        "variants with random weights, on a batch that lies on the device (`make bench-gpu`). Way: float32 by torch's "
+        "defaults, bf16 autocast, or bf16 autocast compiled. Forecast: the peak that `rrsis-bench forecast` gives."
     ),
 }
 """Layout of a board -> what its columns mean."""
@@ -43,7 +48,30 @@ _RUNS = Column(
 
 def columns(table: BesideTable, layout: str) -> list[Column]:
     """List the columns of a table on a board of a layout."""
+    if layout == "costs":
+        return _gpu()
     return _transfer(table) if layout == "transfer" else _robustness(table)
+
+
+def _gpu() -> list[Column]:
+    def said(name: str, title: str, help: str = "") -> Column:
+        return Column(name, title, lambda row: str(row[name]), lambda row: row[name], left=True, help=help)
+
+    def figure(name: str, title: str, digits: int, help: str) -> Column:
+        return Column(name, title, lambda row: number(row[name], digits=digits), lambda row: row[name], help=help)
+
+    return [
+        Column("method", "method", lambda row: row["name"], lambda row: row["name"].lower(), left=True),
+        said("way", "way", "precision, and whether compiled"),
+        Column("batch_size", "batch", lambda row: str(row["batch_size"]), lambda row: row["batch_size"]),
+        figure("train_samples_per_second", "train/s", 2, "samples per second in training"),
+        figure("train_memory_mb", "train MB", 0, "peak MiB of tensors in training"),
+        figure("train_forecast_mb", "forecast MB", 0, "the same peak by forecast"),
+        figure("score_samples_per_second", "score/s", 2, "samples per second in scoring"),
+        figure("score_memory_mb", "score MB", 0, "peak MiB of tensors in scoring"),
+        figure("score_forecast_mb", "score forecast MB", 0, "the same peak by forecast"),
+        said("note", "note", "why a figure is missing"),
+    ]
 
 
 def _transfer(table: BesideTable) -> list[Column]:
@@ -101,9 +129,14 @@ def _interval(row: Mapping[str, Any]) -> str:
     return "" if low_high is None else f"{percent(low_high[0])} – {percent(low_high[1])}"
 
 
+def flat_rows(tables: Iterable[BesideTable]) -> list[dict[str, Any]]:
+    """The rows as flat values by name; mappings are spread over `<name>.<key>`."""
+    return [{"table": table.caption, **dict(_flat(row))} for table in tables for row in table.rows]
+
+
 def csv_text(tables: Iterable[BesideTable]) -> str:
     """Write the rows as CSV: a line for each row, mappings spread over `<name>.<key>`, fractions at full precision."""
-    lines = [{"table": table.caption, **dict(_flat(row))} for table in tables for row in table.rows]
+    lines = flat_rows(tables)
     names = list(dict.fromkeys(name for line in lines for name in line))
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, names, lineterminator="\n")
