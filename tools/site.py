@@ -212,6 +212,8 @@ def literal(node: ast.expr, constants: dict[str, ast.expr]) -> Any:
     if isinstance(node, ast.JoinedStr):
         parts = [part.value if isinstance(part, ast.FormattedValue) else part for part in node.values]
         return "".join(str(literal(part, constants)) for part in parts)
+    if isinstance(node, ast.Tuple):
+        return tuple(literal(part, constants) for part in node.elts)
     return ast.literal_eval(node)
 
 
