@@ -157,7 +157,7 @@ def _lay_out(files: dict[str, Path], content: Path, places: Sequence[str]) -> No
         if (content / place).exists():
             continue
         found = [path for path in content.rglob(Path(place).name) if path.relative_to(content).as_posix() not in places]
-        # An archive `X.zip` that holds a folder `X` makes a folder in a folder of the same name: the inner one is meant.
+        # An archive `X.zip` that holds a folder `X` makes a folder in one of the same name: the inner one is meant.
         inner = [path for path in found if not any(other != path and other.is_relative_to(path) for other in found)]
         if len(inner) == 1:
             target = content / place
