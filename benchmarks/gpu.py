@@ -35,6 +35,7 @@ from rrsis_bench import __version__, config, registry
 from rrsis_bench.cli.forecast import plan_of, step_of
 from rrsis_bench.cost import measured
 from rrsis_bench.engine import bench
+from rrsis_bench.engine.device import pick_device
 from rrsis_bench.engine.optim import OptimizerConfig
 from rrsis_bench.engine.task import ReferringSegmentationTask
 from rrsis_bench.errors import UsageError, UserError
@@ -161,7 +162,10 @@ def run(what: str, job: Mapping[str, Any], limit: float) -> tuple[str, str]:
     except subprocess.TimeoutExpired:
         return "", f"it ran past {limit:g} s"
     last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message")
-    return done.stdout, "" if done.returncode == 0 else f"its process ended with {done.returncode}: {last[:300]}"
+    return (
+        done.stdout,
+        "" if done.returncode == 0 else f"its process ended with {done.returncode}: {bench.without_paths(last)}",
+    )
 
 
 def begin(args: argparse.Namespace, method: str, variant: str, device: Mapping[str, Any]) -> Path:
@@ -198,7 +202,8 @@ def measure(args: argparse.Namespace, method: str, variant: str, device: Mapping
     path = begin(args, method, variant, device)
     with torch.device("meta"):
         network = method_class(method).from_options(config.variant_options(method, variant))
-    trains, sizes = bool(trainable(network.parameters())), sorted(set(args.batches))
+    trains = bool(trainable(network.parameters())) and not config.zero_shot(resolved(method, variant))
+    sizes = sorted(set(args.batches))
     parts = [(work, way) for work in measured.WORKS if trains or work == "score" for way in args.ways]
     wanted = [(*part, size) for part in parts for size in sizes]
     job = {
@@ -276,8 +281,10 @@ def main() -> None:
         return
     if min(*args.batches, args.warmup, args.steps) < 1:
         parser.error("--batches, --warmup and --steps must be at least 1.")
-    if torch.device(args.device).type == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("not measured: torch finds no CUDA device. --device cpu measures times, and no memory.")
+    try:
+        args.device = str(pick_device(args.device))
+    except UsageError as error:
+        raise SystemExit(f"not measured: {error}") from error
     said, problem = run("identify", {"device": args.device}, args.timeout)
     if problem:
         raise SystemExit(f"not measured: {args.device}: {problem}")

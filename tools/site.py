@@ -36,6 +36,8 @@ PAGES = {
 HEAD = (
     "title", "authors", "venue", "year", "paper", "code", "licence", "encoders", "policy", "fidelity", "fidelity_note",
 )  # fmt: skip
+ADDRESS = re.compile(r"https?://([a-z0-9-]+\.)+[a-z]{2,}(:\d+)?([/?#][^\s<>\"`|]*[^\s<>\"`|.,;)])?/?", re.IGNORECASE)
+"""An address of the web, without a sign that belongs to the sentence around it."""
 BOARDS = "results/leaderboard/index.html"
 READY = ("lite", "rrsisd", "refsegrs", "risbench", "released", "zero-shot")
 
@@ -92,13 +94,19 @@ def on_post_build(config: Any) -> None:
 
 
 def dead(page: Path) -> list[str]:
-    """The local links of a page of the site whose file or anchor does not exist."""
+    """The links of a page of the site that lead nowhere: local ones are followed, others only read.
+
+    Returns:
+        local links whose file or anchor does not exist, and addresses of the web that are not well formed.
+    """
     if page.name == "404.html":
         return []  # its links begin at the site's address
     found = []
     for link in sorted(set(re.findall(r'(?:href|src)="([^"]*)"', page.read_text(encoding="utf-8")))):
         path, _, anchor = unquote(unescape(link)).partition("#")
         if re.match(r"[a-z]+:", link):
+            if re.match(r"https?:", link) and not ADDRESS.fullmatch(unescape(link)):
+                found.append(link)
             continue
         target = (page.parent / path).resolve() if path else page
         target = target / "index.html" if target.is_dir() else target

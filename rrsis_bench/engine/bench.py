@@ -7,6 +7,7 @@ optimiser. The batch is noise and the weights are random. Nothing here waits for
 from __future__ import annotations
 
 import gc
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -159,8 +160,13 @@ def attempt(step: Callable[[], Callable[[], None]], device: torch.device, warmup
     try:
         return {"state": "measured", "detail": "", **timed(step(), device, warmup, steps)}
     except Exception as error:  # whatever a network, a compiler or a driver raises
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        reason = without_paths(f"{type(error).__name__}: {error}")
         return {"state": "out of memory" if ran_out(error) else "failed", "detail": reason}
+
+
+def without_paths(text: str) -> str:
+    """The beginning of a message on one line, without the folders of a machine: files with it are published."""
+    return re.sub(r"(?<![\w./:])~?/(?:[^\s/:,'\"]+/)+", "", " ".join(text.split()))[:300]
 
 
 def ran_out(error: BaseException | None) -> bool:

@@ -80,6 +80,21 @@ def test_the_example_of_the_score_s_page_is_what_the_suite_computes() -> None:
         assert re.search(rf"^\| {re.escape(title)} \| .* = {100 * scores[name]:.1f} % \|", page, flags=re.MULTILINE)
 
 
+def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
+    good = [
+        "other.html#here",
+        "https://arxiv.org/abs/2507.20920",
+        "http://a-b.org:80/x?y=1&amp;z",
+        "#top",
+        "https://a.org/",
+    ]
+    bad = ["gone.html", "other.html#there", "https://arxiv.org/abs/2507.20920.", "https://github", "http://a.org/x`"]
+    (tmp_path / "other.html").write_text('<p id="here">')
+    page = tmp_path / "page.html"
+    page.write_text('<p id="top">' + "".join(f'<a href="{link}">x</a>' for link in (*good, *bad)))
+    assert site.dead(page) == sorted(bad)
+
+
 def test_every_page_that_the_site_makes_can_be_made_and_stands_in_its_contents() -> None:
     """Pages are made without MkDocs here; its strict build fails where a page is missing from the contents."""
     from rrsis_bench.data.catalogue import describe
