@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     plan = plan_of(config, args.samples, args.gpus)
 
     from rrsis_bench.cost import measured
-    from rrsis_bench.cost.forecast import on_card, run_flops
+    from rrsis_bench.cost.forecast import on_card, preset, run_flops
 
     model: dict[str, Any] = config["model"]
     cost, sample_bytes = cost_of(config, plan)
@@ -68,14 +68,18 @@ def run(args: argparse.Namespace) -> int:
         name: measured.utilisation(card, plan.half, label, plan.batch_size, on_gpus) for name, card in cards.items()
     }
     found = {name: on_card(card, plan, cost, sample_bytes, shares[name]) for name, card in cards.items()}
+    tight = plan.epochs and not all(forecast.fits for forecast in found.values())
+    saving = _low_memory_bytes(args, plan) if tight and args.trainer == "gpu" else None
+    presets = {name: preset(cards[name], plan, forecast, args.trainer, saving) for name, forecast in found.items()}
     if args.json:
         report = {
             "plan": asdict(plan), "step": asdict(cost), "run_flops": flops, "measured_utilisation": shares,
-            "cards": {name: asdict(forecast) for name, forecast in found.items()},
+            "low_memory_bytes": saving,
+            "cards": {name: {**asdict(forecast), "preset": presets[name]} for name, forecast in found.items()},
         }  # fmt: skip
         print(json.dumps(report, indent=2, sort_keys=True))
     else:
-        _print(model, args.dataset, plan, cost, flops, cards, found, shares)
+        _print(model, args.dataset, plan, cost, flops, cards, found, shares, presets)
     return 0
 
 
@@ -86,6 +90,27 @@ def _resolved(args: argparse.Namespace) -> Mapping[str, Any]:
     values = {} if args.batch_size is None else {"data.batch_size": args.batch_size}
     request = RunRequest(args.method, args.dataset, args.variant, args.trainer, args.recipe, values=values)
     return resolve(request).config
+
+
+def _low_memory_bytes(args: argparse.Namespace, plan: Plan) -> int:
+    """Peak of the tensors in training with the preset `low-memory`."""
+    from dataclasses import replace
+
+    from rrsis_bench.cost.memory import training_bytes
+    from rrsis_bench.methods.base import Method
+    from rrsis_bench.methods.build import method_class, overrides
+    from rrsis_bench.run.resolve import resolve
+
+    able = overrides(method_class(args.method), Method.checkpoint_activations.__name__)
+    values = {} if able else {"model.activation_checkpointing": False}
+    request = RunRequest(args.method, args.dataset, args.variant, "low-memory", args.recipe, values=values)
+    config = resolve(request).config
+    saving = replace(plan, batch_size=int(config["data"]["batch_size"]))
+
+    def compute(build: Build, optimizer: Optimise, again: bool) -> int:
+        return training_bytes(build, optimizer, saving.batch_size, saving.half, again)
+
+    return _forecast(config, saving, compute)
 
 
 def plan_of(config: Mapping[str, Any], samples: int | None = None, gpus: int = 1) -> Plan:
@@ -186,6 +211,7 @@ def _print(
     cards: Mapping[str, Card],
     found: Mapping[str, OnCard],
     shares: Mapping[str, tuple[float, float] | None],
+    presets: Mapping[str, str],
 ) -> None:
     from rich.table import Table
 
@@ -208,15 +234,17 @@ def _print(
         f"{flops / 1e15:,.2f} PFLOP the run"
     )
     table = Table(box=None, pad_edge=False)
-    for head in ("card", "GiB", "fits", "largest batch", "hours"):
-        table.add_column(head, justify="left" if head in {"card", "fits"} else "right")
+    for head in ("card", "GiB", "fits", "largest batch", "hours", "--trainer"):
+        table.add_column(head, justify="left" if head in {"card", "fits", "--trainer"} else "right")
     for name, forecast in found.items():
         card = cards[name]
         note = "" if card.bf16 or not plan.half else "; no bf16: --trainer.precision=16-mixed"
         fits = f"{'yes' if forecast.fits else 'no'}{note}"
         low, high = forecast.hours
         hours = f"{low:,.1f}-{high:,.1f}" if forecast.largest_batch else "-"
-        table.add_row(f"{name} ({card.title})", str(card.memory_gib), fits, f"{forecast.largest_batch:,}", hours)
+        table.add_row(
+            f"{name} ({card.title})", str(card.memory_gib), fits, f"{forecast.largest_batch:,}", hours, presets[name]
+        )
     print()
     terminal.show(table)
     terminal.say(
@@ -229,5 +257,6 @@ def _print(
     if not all(forecast.fits for forecast in found.values()):
         terminal.say(
             "Where the batch does not fit, pass a smaller --data.batch_size: accumulation keeps the recipe's batch if "
-            "data.global_batch is set."
+            "data.global_batch is set. Or take the preset of the last column: low-memory trains on batches of two and "
+            "computes activations again, fsdp divides the network among several cards."
         )

@@ -103,6 +103,26 @@ def on_card(
     return OnCard(largest, largest >= plan.batch_size, (fast, slow))
 
 
+def fits(card: Card, tensors: float) -> bool:
+    """Whether tensors of so many bytes fit on a card, with the allowances for what their count leaves out."""
+    return OVERHEAD * tensors / GIB + CONTEXT_GIB <= card.memory_gib
+
+
+def preset(card: Card, plan: Plan, found: OnCard, trainer: str, saving_bytes: int | None) -> str:
+    """The trainer preset to use on a card.
+
+    Args:
+        card: the card.
+        plan: how the run trains.
+        found: the forecast of the run on the card.
+        trainer: the preset that was forecast.
+        saving_bytes: peak of the tensors in training with the preset `low-memory`; None if it was not computed.
+    """
+    if found.fits:
+        return "ddp" if trainer == "gpu" and plan.devices > 1 else trainer
+    return "low-memory" if saving_bytes is not None and fits(card, saving_bytes) else "fsdp"
+
+
 def run_flops(plan: Plan, cost: StepCost) -> float:
     """Operations of a whole run: training, a validation after each epoch, and the test with its language control."""
     training = plan.epochs * plan.samples["train"] * cost.training_flops
