@@ -62,8 +62,8 @@ def test_the_efficiency_board_shows_what_was_measured_beside_the_forecast(tmp_pa
     for name, text in before.items():
         assert text != after[name], name
         assert "LAVT (base)" in after[name] or name.endswith("json"), name
-    (line,) = [line for line in after["efficiency.md"].splitlines() if "| bf16 | 8 |" in line]
-    assert line == "| LAVT (base) | bf16 | 8 | 40.00 | 16,000 | 16,800 | 160.00 | 16,000 | 16,800 |  |"
+    (line,) = [line for line in after["efficiency.md"].splitlines() if ", bf16 | 8 |" in line]
+    assert line == "| LAVT (base), bf16 | 8 | 40.00 | 16,000 | 16,800 | 160.00 | 16,000 | 16,800 |  |"
     assert "train: out of memory" in after["efficiency.md"]
     assert "within 15 % of the measured one in 3 of 3 cells" in after["efficiency.md"]
     (board,) = [board for board in load(tmp_path)[0] if board.name == "efficiency"]

@@ -54,15 +54,15 @@ def columns(table: BesideTable, layout: str) -> list[Column]:
 
 
 def _gpu() -> list[Column]:
-    def said(name: str, title: str, help: str = "") -> Column:
-        return Column(name, title, lambda row: str(row[name]), lambda row: row[name], left=True, help=help)
-
     def figure(name: str, title: str, digits: int, help: str) -> Column:
         return Column(name, title, lambda row: number(row[name], digits=digits), lambda row: row[name], help=help)
 
+    def named(row: Mapping[str, Any]) -> str:
+        # One cell: a narrow screen shows the first column and as many numbers as it can.
+        return f"{row['name']}, {row['way']}"
+
     return [
-        Column("method", "method", lambda row: row["name"], lambda row: row["name"].lower(), left=True),
-        said("way", "way", "precision, and whether compiled"),
+        Column("method", "method", named, lambda row: named(row).lower(), left=True, help="and the way it runs"),
         Column("batch_size", "batch", lambda row: str(row["batch_size"]), lambda row: row["batch_size"]),
         figure("train_samples_per_second", "train/s", 2, "samples per second in training"),
         figure("train_memory_mb", "train MB", 0, "peak MiB of tensors in training"),
@@ -70,7 +70,9 @@ def _gpu() -> list[Column]:
         figure("score_samples_per_second", "score/s", 2, "samples per second in scoring"),
         figure("score_memory_mb", "score MB", 0, "peak MiB of tensors in scoring"),
         figure("score_forecast_mb", "score forecast MB", 0, "the same peak by forecast"),
-        said("note", "note", "why a figure is missing"),
+        Column(
+            "note", "note", lambda row: row["note"], lambda row: row["note"], left=True, help="what is missing, and why"
+        ),
     ]
 
 
