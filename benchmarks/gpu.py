@@ -270,7 +270,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu: times alone (default: cuda)")
     parser.add_argument("--warmup", type=int, default=3, help="steps before the measured ones (default: 3)")
     parser.add_argument("--steps", type=int, default=20, help="measured steps (default: 20)")
-    parser.add_argument("--timeout", type=float, default=1800, help="seconds for a work and a way (default: 1800)")
+    parser.add_argument("--timeout", type=float, default=3600, help="seconds for a work and a way (default: 3600)")
     parser.add_argument("--out", type=Path, default=measured.folder_of(), help="default: results/efficiency")
     parser.add_argument("--again", action="store_true", help="measure all cells anew")
     parser.add_argument("--job", help=argparse.SUPPRESS)
