@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast test-parity test-training lint types imports leaderboard check regression-update \
-        test-minimum test-bare coverage test-slurm browser test-browser bench bench-data bench-shared bench-boards \
+        test-minimum test-bare coverage test-slurm browser test-browser bench bench-gpu bench-data bench-shared bench-boards \
         pretrain-tiny forecasts docs wheel clean
 
 FAST := -n 2 --dist worksteal -q -m "not slow and not parity and not timing and not training"
@@ -97,6 +97,9 @@ regression-update: $(STAMP) ## measure the tiny regression's golden files anew (
 bench: $(STAMP) ## measure the time of the published networks' evaluation, from file to integers, and of training steps (hours)
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/train.py
+
+bench-gpu: $(STAMP) ## measure what every published variant costs on this machine's GPU, into results/efficiency (hours; resumable)
+	$(BIN)/python benchmarks/gpu.py
 
 bench-data: $(STAMP) ## measure the time of the manifest and the loaders
 	$(BIN)/python benchmarks/data.py

@@ -26,6 +26,14 @@ def commands() -> list[str]:
     return [line for line in lines if line]
 
 
+def walk() -> list[str]:
+    """The commands that lead from made-up data to a board."""
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    section = page.partition("## The whole way on made-up data")[2].partition("\n## ")[0]
+    (block,) = re.findall(r"```bash\n(.*?)```", section, flags=re.DOTALL)
+    return [re.sub(r"\s+#.*", "", line).strip() for line in block.splitlines()]
+
+
 # How each shown command is proved. "runs": as it stands, exit 0. "missing": exit 3 and names what is to be had.
 # "target": a make target that exists (the targets themselves are what CI runs). "needs": run in another test.
 PROOF = {
@@ -47,6 +55,7 @@ PROOF = {
     "rrsis-bench sweep lite --dry-run": "runs",
     "rrsis-bench sweep rrsisd": "other test",  # tests/unit/test_ready_sweeps.py, tests/integration/test_contribution.py
     "rrsis-bench status rrsisd": "other test",
+    **dict.fromkeys(walk(), "walk"),
     "rrsis-bench sweep tiny --dry-run": "runs",
     "rrsis-bench sweep SWEEP.yaml --launcher slurm": "no file",
     "rrsis-bench status SWEEP.yaml": "no file",
@@ -97,6 +106,28 @@ def test_command_without_a_run_says_so(line: str, tmp_path: Path) -> None:
     assert done.returncode in {1, 2, 3}, done.stdout
     assert "runs/rrsisd/lavt@base/seed0" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_walk_on_made_up_data_ends_with_a_row_of_the_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rrsis_bench.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RRSIS_RUNS", raising=False)
+    monkeypatch.setenv("RRSIS_CACHE", str(tmp_path / "cache"))
+    for line in walk():
+        words = shlex.split(line.replace("/tmp/made-up", str(tmp_path / "made-up")))
+        if words[0] == "export":
+            monkeypatch.setenv(*words[1].split("="))  # type: ignore[arg-type]
+        elif words[0] == "python":
+            exec(words[2])  # our own page
+        else:
+            assert main(words[1:]) == 0, f"{line}\n{capsys.readouterr().err}"
+    board = (tmp_path / "made-up/results/leaderboard/rrsisd.md").read_text(encoding="utf-8")
+    assert "| LAVT (tiny) |" in board
+    assert "(8 samples)" in board
 
 
 def test_make_targets_exist() -> None:

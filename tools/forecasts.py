@@ -19,8 +19,9 @@ from typing import Any
 
 from rrsis_bench import registry
 from rrsis_bench.cli.forecast import cost_of, plan_of
+from rrsis_bench.cost import measured
 from rrsis_bench.cost.cards import CARDS
-from rrsis_bench.cost.forecast import GIB, Plan, on_card
+from rrsis_bench.cost.forecast import GIB, OnCard, Plan, on_card
 from rrsis_bench.cost.memory import StepCost
 from rrsis_bench.errors import UsageError
 from rrsis_bench.files import write_text
@@ -101,6 +102,12 @@ def cells() -> list[Cell]:
     return list({key_of(cell): cell for cell in every}.values())
 
 
+def forecast_on(name: str, label: str, plan: Plan, cost: StepCost, sample: float) -> OnCard:
+    """The forecast of `<method>@<variant>` on a card, by the share of its peak that was measured, if any was."""
+    share = measured.utilisation(CARDS[name], plan.half, label, plan.batch_size, measured.read(measured.folder_of())[0])
+    return on_card(CARDS[name], plan, cost, sample, share)
+
+
 def span(hours: tuple[float, float]) -> str:
     """Hours in words; minutes if they are less than one hour."""
     scale, unit = (60, "min") if hours[1] < 1 else (1, "h")
@@ -121,7 +128,7 @@ def readme_line(stored: Stored, keys: Iterable[str]) -> str:
         plan, cost, sample = known
         parts = []
         for name in USUAL:
-            found = on_card(CARDS[name], plan, cost, sample)
+            found = forecast_on(name, label, plan, cost, sample)
             room = "" if found.fits else f" (at most {found.largest_batch} samples fit, not {plan.batch_size})"
             parts.append(f"{span(found.hours)} on one {CARDS[name].title}{room}")
         command = f"rrsis-bench forecast --method {method} --dataset {dataset}"
@@ -143,7 +150,10 @@ def header(stored: Stored, sweep: str) -> str:
     if not loaded:
         return "\n".join([*lines, MADE])
     for name in SHOWN.get(sweep, USUAL):
-        found = [(cell, on_card(CARDS[name], plan, cost, sample), plan) for cell, plan, cost, sample in loaded]
+        found = [
+            (cell, forecast_on(name, f"{cell.method}@{cell.variant}", plan, cost, sample), plan)
+            for cell, plan, cost, sample in loaded
+        ]
         hours = (sum(one.hours[0] for _, one, _ in found), sum(one.hours[1] for _, one, _ in found))
         tight = sorted({cell.method for cell, one, plan in found if not one.fits and plan.epochs})
         note = f"; the batch does not fit for {', '.join(tight)}" if tight else ""

@@ -25,6 +25,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
     "results/README.md": "results.md",
+    "results/efficiency/README.md": "efficiency.md",
     "configs/sweeps/README.md": "sweeps.md",
     "benchmarks/README.md": "speed.md",
     "rrsis_bench/s4eca/README.md": "methods/s4eca.md",
@@ -35,6 +36,8 @@ PAGES = {
 HEAD = (
     "title", "authors", "venue", "year", "paper", "code", "licence", "encoders", "policy", "fidelity", "fidelity_note",
 )  # fmt: skip
+ADDRESS = re.compile(r"https?://([a-z0-9-]+\.)+[a-z]{2,}(:\d+)?([/?#][^\s<>\"`|]*[^\s<>\"`|.,;)])?/?", re.IGNORECASE)
+"""An address of the web, without a sign that belongs to the sentence around it."""
 BOARDS = "results/leaderboard/index.html"
 READY = ("lite", "rrsisd", "refsegrs", "risbench", "released", "zero-shot")
 
@@ -91,13 +94,19 @@ def on_post_build(config: Any) -> None:
 
 
 def dead(page: Path) -> list[str]:
-    """The local links of a page of the site whose file or anchor does not exist."""
+    """The links of a page of the site that lead nowhere: local ones are followed, others only read.
+
+    Returns:
+        local links whose file or anchor does not exist, and addresses of the web that are not well formed.
+    """
     if page.name == "404.html":
         return []  # its links begin at the site's address
     found = []
     for link in sorted(set(re.findall(r'(?:href|src)="([^"]*)"', page.read_text(encoding="utf-8")))):
         path, _, anchor = unquote(unescape(link)).partition("#")
         if re.match(r"[a-z]+:", link):
+            if re.match(r"https?:", link) and not ADDRESS.fullmatch(unescape(link)):
+                found.append(link)
             continue
         target = (page.parent / path).resolve() if path else page
         target = target / "index.html" if target.is_dir() else target
@@ -173,11 +182,7 @@ def data_sets() -> dict[str, dict[str, Any]]:
     found = {}
     for path in sorted((ROOT / "rrsis_bench" / "data" / "sources").glob("*.py")):
         module = ast.parse(path.read_text(encoding="utf-8"))
-        constants = {
-            node.targets[0].id: node.value
-            for node in module.body
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-        }
+        constants = constants_of(module)
         for call in ast.walk(module):
             if not (isinstance(call, ast.Call) and getattr(call.func, "id", "") == "SourceInfo"):
                 continue
@@ -192,8 +197,20 @@ def data_sets() -> dict[str, dict[str, Any]]:
     return found
 
 
+def constants_of(module: ast.Module) -> dict[str, ast.expr]:
+    """The values that a module and its classes give to names."""
+    found = {}
+    bodies = [module.body, *(node.body for node in module.body if isinstance(node, ast.ClassDef))]
+    for node in (node for body in bodies for node in body if isinstance(node, ast.Assign)):
+        target, value = node.targets[0], node.value
+        several = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+        pairs = zip(target.elts, value.elts, strict=True) if several else ((target, value),)  # type: ignore[attr-defined]
+        found.update({name.id: one for name, one in pairs if isinstance(name, ast.Name)})
+    return found
+
+
 def literal(node: ast.expr, constants: dict[str, ast.expr]) -> Any:
-    """The value of a literal, of a module's constant, or of a text that is put together from them.
+    """The value of a literal, of a constant of the module or a class, or of a text that is put together from them.
 
     Raises:
         ValueError: the value is known only when the code runs.
@@ -203,21 +220,28 @@ def literal(node: ast.expr, constants: dict[str, ast.expr]) -> Any:
     if isinstance(node, ast.JoinedStr):
         parts = [part.value if isinstance(part, ast.FormattedValue) else part for part in node.values]
         return "".join(str(literal(part, constants)) for part in parts)
+    if isinstance(node, ast.Tuple):
+        return tuple(literal(part, constants) for part in node.elts)
     return ast.literal_eval(node)
 
 
 def data_page(name: str, info: dict[str, Any]) -> str:
-    """The page of a data set."""
-    counts = " / ".join(f"{info['counts'][split]:,}" for split in ("train", "val", "test"))
-    lines = [
-        f"# {info['title']}", "", "| | |", "|---|---|", f"| paper | {cell(info['paper'])} |",
-        f"| pairs (train / val / test) | {counts} |", f"| licence | {cell(info['licence'])} |",
-        f"| where to get it | {cell(info['where'])} |", f"| its folder holds | `{info['layout']}` |",
-        f"| classes | {len(info['classes'])}: {', '.join(info['classes'])} |", "",
-        "```bash", f"rrsis-bench data fetch {name}", f"rrsis-bench data verify {name}",
-        f"rrsis-bench data stats {name}", f"rrsis-bench sweep {name} --dry-run", "```", "", "## What to know", "",
+    """The page of a data set; a fact that its source does not state is called so, or its row is left out."""
+    counts = info.get("counts")
+    shown = " / ".join(f"{counts[split]:,}" for split in ("train", "val", "test")) if counts else "not published"
+    rows = [
+        ("paper", cell(info["paper"])), ("pairs (train / val / test)", shown), ("licence", cell(info["licence"])),
+        ("where to get it", cell(info["where"])), ("its folder holds", f"`{info['layout']}`"),
     ]  # fmt: skip
-    return "\n".join([*lines, *(f"- {note}" for note in info.get("notes", ())), ""])
+    if classes := info.get("classes"):
+        rows.append(("classes", f"{len(classes)}: {', '.join(classes)}"))
+    verbs = [f"data fetch {name}", f"data verify {name}", f"data stats {name}"]
+    verbs += [f"sweep {name} --dry-run"] if (ROOT / "configs" / "sweeps" / f"{name}.yaml").is_file() else []
+    lines = [f"# {info['title']}", "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows), ""]
+    lines += ["```bash", *(f"rrsis-bench {verb}" for verb in verbs), "```", ""]
+    if notes := info.get("notes"):
+        lines += ["## What to know", "", *(f"- {note}" for note in notes), ""]
+    return "\n".join(lines)
 
 
 def ready_sweeps() -> str:

@@ -18,7 +18,9 @@ from rrsis_bench.run.seal import training_of
 from rrsis_bench.stats.drops import SeedRuns, relative_drops
 from rrsis_bench.stats.paired import Difference, RunCounts, compare, why_not_paired
 
-Shows = Literal["robustness", "transfer", "generalised", "failures", "calibration", "parts", "audits", "candidates"]
+Shows = Literal[
+    "robustness", "transfer", "generalised", "failures", "calibration", "parts", "audits", "candidates", "gpus"
+]
 
 
 @dataclass(frozen=True)

@@ -6,36 +6,23 @@ what is published: kinds never mix. Published numbers have no rank, because each
 
 from __future__ import annotations
 
-import gc
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-import numpy as np
-
-from rrsis_bench.boards import published
-from rrsis_bench.boards.audits import audit_tables, collect_audits
-from rrsis_bench.boards.beside import BesideTable, clean_folder, robustness_tables, transfer_tables, why_not_under
+from rrsis_bench.boards.audits import audit_tables
+from rrsis_bench.boards.beside import BesideTable, robustness_tables, transfer_tables
 from rrsis_bench.boards.detail import detail_tables
-from rrsis_bench.boards.entries import BESIDE, NEEDED, Entry, ordinary
+from rrsis_bench.boards.entries import Entry, ordinary
 from rrsis_bench.boards.generalised import generalised_tables
+from rrsis_bench.boards.gpus import gpu_tables
 from rrsis_bench.boards.published import Published, PublishedCost, PublishedRow
-from rrsis_bench.boards.rows import RANKED_BY, Table, cost_tables, score_tables
+from rrsis_bench.boards.rows import Table, cost_tables, score_tables
+from rrsis_bench.cost.measured import Measured
 from rrsis_bench.data.catalogue import benchmarks, describe
-from rrsis_bench.data.empty_truth import only_generalised
 from rrsis_bench.data.info import Kind
-from rrsis_bench.errors import UserError
-from rrsis_bench.metrics.protocols import DEFAULT, GENERALISED
-from rrsis_bench.results import explain, gallery
-from rrsis_bench.results.samples import read_native
-from rrsis_bench.run import folder as run_folder
-from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.seal import is_synthetic
-from rrsis_bench.stats.paired import RunCounts
 
 SMOKE, EFFICIENCY, AUDIT = "smoke", "efficiency", "audit"
 NOTICES: Mapping[Kind, str] = {
@@ -71,7 +58,6 @@ BESIDE_BOARDS: Mapping[str, tuple[str, str, Callable[[Sequence[Entry]], Sequence
 RESERVED = (EFFICIENCY, AUDIT, *BESIDE_BOARDS)
 """Names of boards that no data set may have; the data sets of the generator share the board `smoke`."""
 NOTHING = Published({}, ())
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +72,7 @@ class Board:
         published: what is published on the data set.
         costs: what is published of methods' costs; on the efficiency board only.
         layout: what the tables show.
-        beside: tables of results that no ordinary board takes.
+        beside: tables of results that no ordinary board takes, and of what was measured on GPUs.
         pictures: row name -> sample id -> COCO RLE counts, for the gallery.
         made: when its results were made, and by which versions; "" without results.
     """
@@ -108,134 +94,11 @@ class Board:
         return sum(len(table.rows) for table in self.tables) + sum(len(table.rows) for table in self.beside)
 
 
-def runs_folder(results: Path) -> Path:
-    """Find where result files lie: in `<results>/runs`, or in the folder itself where it holds no `runs`."""
-    inner = results / "runs"
-    return inner if inner.is_dir() else results
-
-
-def collect(results: Path) -> tuple[list[Entry], list[str]]:
-    """Read all results under a folder.
-
-    Returns:
-        the sound results, and a sentence for each one that is kept out: truncated, edited by hand, of a kind its data
-        set forbids, in another data set's folder, without its samples, a copy of another, or of a seed that its row
-        has already. Pictures of other masks than the scored ones are left out and named too.
-    """
-    runs: list[Entry] = []
-    warnings: list[str] = []
-    seen: dict[str, str] = {}
-    ids: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for path in run_folder.find([runs_folder(results)]):
-        run = RunFolder(path.parent)
-        folder = PurePosixPath(path.parent.relative_to(results).as_posix())
-        try:
-            result = run.result(brief=True)
-            _check_place(path, folder, result)
-            _check_status(path, result)
-            if result["sha256"] in seen:
-                raise UserError(f"{path} is a copy of the result in {seen[result['sha256']]}; only that is counted.")
-            whole = native = read_native(run, result["samples_sha256"], str(folder))
-            if only_generalised(result["dataset"]):
-                native = whole.rows(np.flatnonzero(whole.counts[:, 0] > 0))
-            seen[result["sha256"]] = str(folder)
-        except UserError as error:
-            warnings.append(str(error))
-            continue
-
-        def shared(counts: RunCounts) -> RunCounts:
-            # Thousands of runs share a few splits: their ids are kept in memory once.
-            names = [ids.setdefault(column, column) for column in (counts.sample_id, counts.image_id)]
-            return replace(counts, sample_id=names[0], image_id=names[1])
-
-        runs.append(
-            Entry(
-                str(folder),
-                {key: value for key, value in result.items() if key in NEEDED},
-                shared(native),
-                _further(gallery.read, warnings, run, result["dataset"]) or {},
-                shared(replace(whole, protocol=GENERALISED)) if _is_generalised(result) else None,
-                _further(explain.sample_measures, warnings, run, result) if _shows_detail(result) else None,
-            )
-        )
-    return _placed(_each_seed_once(runs, warnings), warnings), warnings
-
-
-def _each_seed_once(runs: Sequence[Entry], warnings: list[str]) -> list[Entry]:
-    """Leave out, and name in the warnings, further results of a seed: a row shows mean and deviation over seeds.
-
-    Of two results, the one in fewer folders counts.
-    """
-    first: dict[tuple[Any, ...], str] = {}
-    out = set()
-    for run in sorted(ordinary(runs), key=lambda run: (run.folder.count("/"), run.folder)):
-        result, method, data = run.result, run.result["method"], run.result["dataset"]
-        seed = (result.get("training") or {}).get("seed")
-        row = (data["name"], data["split"], result["kind"], method["name"], method["variant"], result["selected_on"])
-        if seed is not None and (other := first.setdefault((*row, seed), run.folder)) != run.folder:
-            warnings.append(f"{run.folder} is of seed {seed}, as is {other}. A row counts each seed once.")
-            out.add(run.folder)
-    return [run for run in runs if run.folder not in out]
-
-
-def _placed(runs: Sequence[Entry], warnings: list[str]) -> list[Entry]:
-    """Leave out, and name in the warnings, the results filed under a run that do not belong to it."""
-    clean = {run.folder: run for run in ordinary(runs)}
-    kept = []
-    for run in runs:
-        reason = None if run.folder in clean else why_not_under(run, clean.get(clean_folder(run) or ""))
-        warnings += [] if reason is None else [reason]
-        kept += [run] if reason is None else []
-    return kept
-
-
-def _is_generalised(result: Mapping[str, Any]) -> bool:
-    return only_generalised(result["dataset"]) and GENERALISED in result["metrics"]
-
-
-def _shows_detail(result: Mapping[str, Any]) -> bool:
-    return "detail" in result and not any(name in result for name in BESIDE)
-
-
-def _further(read: Callable[..., Found], warnings: list[str], *arguments: Any) -> Found | None:
-    """Read a file that only some runs have; if it is damaged, name it and keep the result."""
-    try:
-        return read(*arguments)
-    except UserError as error:
-        warnings.append(str(error))
-        return None
-
-
-def _check_status(path: Path, result: Mapping[str, Any]) -> None:
-    """Raise UserError for a result of a part of a split, of changed settings, or of permuted expressions."""
-    if result["status"] == "partial":
-        raise UserError(f"{path} is of a part of its split. Test the whole split.")
-    if result["status"] != "complete":
-        raise UserError(
-            f"{path} is of a run that continued with other data or settings, or whose expressions are permuted. Train "
-            "it anew."
-        )
-
-
-def _check_place(path: Path, folder: PurePosixPath, result: Mapping[str, Any]) -> None:
-    """Raise UserError if a result lacks what a row needs, or lies in another data set's folder."""
-    try:
-        name = result["dataset"]["name"]
-        _ = (result["dataset"]["split"], result["dataset"]["n_samples"], result["method"]["name"])
-        _ = (result["method"]["variant"], result["metrics"][DEFAULT][RANKED_BY]["value"], result["samples_sha256"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a complete result: {error} is missing. Test the run again.") from error
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in RESERVED:
-        raise UserError(f"{path}: '{name}' cannot name a data set. Test the run again under another name.")
-    # <dataset>/<method>@<variant>/seed<k>
-    if len(folder.parts) >= 3 and re.fullmatch(r"seed\d+", folder.name) and folder.parts[-3] != name:
-        raise UserError(
-            f"{path} lies in the folder of '{folder.parts[-3]}' but says it is of '{name}'. Move it to its place."
-        )
-
-
 def build_boards(
-    runs: Sequence[Entry], numbers: Published = NOTHING, audits: Sequence[Mapping[str, Any]] = ()
+    runs: Sequence[Entry],
+    numbers: Published = NOTHING,
+    audits: Sequence[Mapping[str, Any]] = (),
+    on_gpus: Sequence[Measured] = (),
 ) -> list[Board]:
     """Build all boards: smoke, the benchmarks, any other data set by name, efficiency.
 
@@ -243,6 +106,7 @@ def build_boards(
         runs: results from `collect`.
         numbers: what is published, from `published.read`.
         audits: records from `audits.collect_audits`.
+        on_gpus: what was measured on GPUs, from `measured.read`.
     """
     by_name: dict[str, list[Entry]] = defaultdict(list)
     for run in ordinary(runs):
@@ -257,7 +121,8 @@ def build_boards(
     others = sorted(set(by_name) - set(first))
     boards = [make_board(name, by_name[name], numbers) for name in (*first, *others)]
     real = [run for name, members in by_name.items() if name != SMOKE for run in members]
-    return [*boards, make_board(EFFICIENCY, real, numbers), *_beside(runs), *_audit(audits)]
+    efficiency = make_board(EFFICIENCY, real, numbers, on_gpus)
+    return [*boards, efficiency, *_beside(runs), *_audit(audits)]
 
 
 def _beside(runs: Sequence[Entry]) -> list[Board]:
@@ -281,17 +146,21 @@ def _audit(records: Sequence[Mapping[str, Any]]) -> list[Board]:
     return [Board(AUDIT, "Audit of labels", notice, (), layout="beside", beside=tables)] if tables else []
 
 
-def make_board(name: str, runs: Sequence[Entry] = (), numbers: Published = NOTHING) -> Board:
+def make_board(
+    name: str, runs: Sequence[Entry] = (), numbers: Published = NOTHING, on_gpus: Sequence[Measured] = ()
+) -> Board:
     """Build a board with its title and notice.
 
     Args:
         name: a data set's name, `smoke` or `efficiency`.
         runs: its results.
         numbers: what is published.
+        on_gpus: what was measured on GPUs; for the efficiency board.
     """
     if name == EFFICIENCY:
         costs = tuple(cost_tables(runs))
-        return Board(name, "Efficiency", _notice(name), costs, (), numbers.costs, "costs", made=_made(runs))
+        beside, made = tuple(gpu_tables(on_gpus)), _made(runs)
+        return Board(name, "Efficiency", _notice(name), costs, (), numbers.costs, "costs", beside=beside, made=made)
     tables, printed = tuple(score_tables(runs, numbers.rows)), numbers.rows.get(name, ())
     pictures = _gallery(runs, tables)
     return Board(name, _title(name), _notice(name), tables, printed, pictures=pictures, made=_made(runs))
@@ -340,27 +209,3 @@ def _notice(name: str) -> str:
             "1 wherever the source does; measured and published figures come from different machines."
         )
     return NOTICES[describe(name).kind]
-
-
-def load(results: Path) -> tuple[list[Board], list[str]]:
-    """Build all boards of a results folder, with a sentence for each result that is kept out.
-
-    Raises:
-        UserError: the published numbers cannot be read.
-    """
-    with _no_collector():
-        runs, warnings = collect(results)
-        audits, bad = collect_audits(results)
-        return build_boards(runs, published.read(published.folder_of(results)), audits), [*warnings, *bad]
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Stop Python's search for cycles, which would walk over millions of new objects that hold none."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rrsis_bench.boards.board import Board, load, make_board
+from rrsis_bench.boards.board import Board, make_board
+from rrsis_bench.boards.collect import load
 from rrsis_bench.boards.render import csv, html, json, latex, markdown, plots
 from rrsis_bench.boards.render.cells import address
 from rrsis_bench.boards.render.drawings import bare, fill

@@ -17,7 +17,7 @@ def fetch(args: argparse.Namespace) -> Located | int:
         the data set, which stands in its folder now and can be verified; else the exit code.
     """
     from rrsis_bench.data.catalogue import settings
-    from rrsis_bench.data.fetch import hub
+    from rrsis_bench.data.fetch import drive, hub
     from rrsis_bench.data.fetch import into as fetching
     from rrsis_bench.data.fetch.archives import is_archive
     from rrsis_bench.data.prepare import folder, locate
@@ -33,9 +33,8 @@ def fetch(args: argparse.Namespace) -> Located | int:
     if info.kind == "own" and not repository:
         raise UsageError(f"{args.name} stands for your own files; fetch a copy of the hub with --repo OWNER/NAME.")
     if not repository:
-        return _by_hand(located)
-    if not args.yes and not sys.stdin.isatty():
-        raise UsageError("data fetch asks before it fetches, and there is no terminal: pass --yes.")
+        return _from_drive(args, located) if info.drive and drive.client() is not None else _by_hand(located)
+    _ask_somebody(args)
     fetching.refuse_users_files(root)
     offer = hub.look(repository, args.revision)
     if fetching.is_fetched(offer, root):
@@ -60,6 +59,39 @@ def fetch(args: argparse.Namespace) -> Located | int:
     return located
 
 
+def _ask_somebody(args: argparse.Namespace) -> None:
+    if not args.yes and not sys.stdin.isatty():
+        raise UsageError("data fetch asks before it fetches, and there is no terminal: pass --yes.")
+
+
+def _from_drive(args: argparse.Namespace, located: Located) -> Located | int:
+    """Fetch a Drive folder with `gdown`; where it fails, print the steps by hand, too."""
+    from rrsis_bench.data.fetch import drive
+    from rrsis_bench.data.fetch import into as fetching
+
+    info, root = located.source.info, located.root
+    _ask_somebody(args)
+    fetching.refuse_users_files(root)
+    if drive.is_fetched(info.drive, root):
+        print(f"{root} holds {info.drive} already.")
+        fetching.tidy(root)
+        return located
+    terminal.say(f"{args.name}: {info.title}")
+    terminal.say(f"from     {info.drive}, with gdown")
+    terminal.say(f"licence  {info.licence}", " " * 9)
+    terminal.say(f"size     {info.drive_size or 'not known'}, and as much again or more to unpack", " " * 9)
+    terminal.say(f"into     {root} ({fetching.sized(fetching.free(root))} free)", " " * 9)
+    if not args.yes and not _agreed():
+        print("nothing was fetched.")
+        return 1
+    try:
+        print(f"fetched {drive.into(drive.client(), info.drive, root, located.source)}")
+    except MissingResourceError:
+        _by_hand(located)
+        raise
+    return located
+
+
 def _agreed() -> bool:
     try:
         return input("fetch it? [y/N] ").strip().lower() in {"y", "yes"}
@@ -69,9 +101,13 @@ def _agreed() -> bool:
 
 def _by_hand(located: Located) -> int:
     """Print the steps to a data set that no repository of the hub holds."""
+    from rrsis_bench.data.fetch import drive
+
     info, root = located.source.info, located.root
     steps = info.steps or f"get it from {info.where}\n{{root}} must hold {info.layout}"
     print(f"{info.title} (licence: {info.licence}) is not fetched by this command. By hand:")
     for number, step in enumerate(steps.replace("{root}", str(root)).splitlines(), 1):
         terminal.say(f"{number}. {step}", "   ")
+    if info.drive and drive.client() is None:
+        print("With gdown, this command fetches the Drive folder: pip install 'rrsis-bench[drive]'")
     return 0 if root.is_dir() else MissingResourceError.exit_code

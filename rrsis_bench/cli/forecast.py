@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rrsis_bench import terminal
 from rrsis_bench.cli._words import as_int
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from rrsis_bench.cost.forecast import OnCard, Plan
     from rrsis_bench.cost.memory import StepCost
     from rrsis_bench.methods.base import Method
+
+    Build = Callable[[], Method]
+    Optimise = Callable[[Method], Optimizer | None]
+
+Found = TypeVar("Found")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,20 +57,29 @@ def run(args: argparse.Namespace) -> int:
     config = _resolved(args)
     plan = plan_of(config, args.samples, args.gpus)
 
-    from rrsis_bench.cost.forecast import on_card, run_flops
+    from rrsis_bench.cost import measured
+    from rrsis_bench.cost.forecast import on_card, preset, run_flops
 
     model: dict[str, Any] = config["model"]
     cost, sample_bytes = cost_of(config, plan)
     flops = run_flops(plan, cost)
-    found = {name: on_card(card, plan, cost, sample_bytes) for name, card in cards.items()}
+    label, on_gpus = f"{model['method']}@{model['variant']}", measured.read(measured.folder_of())[0]
+    shares = {
+        name: measured.utilisation(card, plan.half, label, plan.batch_size, on_gpus) for name, card in cards.items()
+    }
+    found = {name: on_card(card, plan, cost, sample_bytes, shares[name]) for name, card in cards.items()}
+    tight = plan.epochs and not all(forecast.fits for forecast in found.values())
+    saving = _low_memory_bytes(args, plan) if tight and args.trainer == "gpu" else None
+    presets = {name: preset(cards[name], plan, forecast, args.trainer, saving) for name, forecast in found.items()}
     if args.json:
         report = {
-            "plan": asdict(plan), "step": asdict(cost), "run_flops": flops,
-            "cards": {name: asdict(forecast) for name, forecast in found.items()},
+            "plan": asdict(plan), "step": asdict(cost), "run_flops": flops, "measured_utilisation": shares,
+            "low_memory_bytes": saving,
+            "cards": {name: {**asdict(forecast), "preset": presets[name]} for name, forecast in found.items()},
         }  # fmt: skip
         print(json.dumps(report, indent=2, sort_keys=True))
     else:
-        _print(model, args.dataset, plan, cost, flops, cards, found)
+        _print(model, args.dataset, plan, cost, flops, cards, found, shares, presets)
     return 0
 
 
@@ -76,6 +90,27 @@ def _resolved(args: argparse.Namespace) -> Mapping[str, Any]:
     values = {} if args.batch_size is None else {"data.batch_size": args.batch_size}
     request = RunRequest(args.method, args.dataset, args.variant, args.trainer, args.recipe, values=values)
     return resolve(request).config
+
+
+def _low_memory_bytes(args: argparse.Namespace, plan: Plan) -> int:
+    """Peak of the tensors in training with the preset `low-memory`."""
+    from dataclasses import replace
+
+    from rrsis_bench.cost.memory import training_bytes
+    from rrsis_bench.methods.base import Method
+    from rrsis_bench.methods.build import method_class, overrides
+    from rrsis_bench.run.resolve import resolve
+
+    able = overrides(method_class(args.method), Method.checkpoint_activations.__name__)
+    values = {} if able else {"model.activation_checkpointing": False}
+    request = RunRequest(args.method, args.dataset, args.variant, "low-memory", args.recipe, values=values)
+    config = resolve(request).config
+    saving = replace(plan, batch_size=int(config["data"]["batch_size"]))
+
+    def compute(build: Build, optimizer: Optimise, again: bool) -> int:
+        return training_bytes(build, optimizer, saving.batch_size, saving.half, again)
+
+    return _forecast(config, saving, compute)
 
 
 def plan_of(config: Mapping[str, Any], samples: int | None = None, gpus: int = 1) -> Plan:
@@ -113,9 +148,25 @@ def cost_of(config: Mapping[str, Any], plan: Plan) -> tuple[StepCost, float]:
     Raises:
         UsageError: the values of tensors decide what a step computes.
     """
+    from rrsis_bench.cost.forecast import batch_costs
+
+    return _forecast(config, plan, lambda build, optimizer, saving: batch_costs(build, optimizer, plan, saving))
+
+
+def step_of(config: Mapping[str, Any], plan: Plan) -> StepCost:
+    """The cost of a step of a run alone; see `cost_of`."""
+    from rrsis_bench.cost.memory import step_cost
+
+    def compute(build: Build, optimizer: Optimise, saving: bool) -> StepCost:
+        return step_cost(build, optimizer, plan.batch_size, plan.half, saving)
+
+    return _forecast(config, plan, compute)
+
+
+def _forecast(config: Mapping[str, Any], plan: Plan, compute: Callable[[Build, Optimise, bool], Found]) -> Found:
+    """Hand a run's network, its optimiser and whether it saves memory to a function that runs fake steps."""
     from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
-    from rrsis_bench.cost.forecast import batch_costs
     from rrsis_bench.methods.build import build_method
 
     model = config["model"]
@@ -125,7 +176,7 @@ def cost_of(config: Mapping[str, Any], plan: Plan) -> tuple[StepCost, float]:
         return method if plan.epochs else method.requires_grad_(False)
 
     try:
-        return batch_costs(build, _optimizer(model), plan, bool(model["activation_checkpointing"]))
+        return compute(build, _optimizer(model), bool(model["activation_checkpointing"]))
     except RuntimeError as error:
         # Torch's own words for a tensor that the step hands to numpy; the two classes are its words for the rest.
         known = isinstance(error, DataDependentOutputException | DynamicOutputShapeException)
@@ -159,6 +210,8 @@ def _print(
     flops: float,
     cards: Mapping[str, Card],
     found: Mapping[str, OnCard],
+    shares: Mapping[str, tuple[float, float] | None],
+    presets: Mapping[str, str],
 ) -> None:
     from rich.table import Table
 
@@ -181,23 +234,29 @@ def _print(
         f"{flops / 1e15:,.2f} PFLOP the run"
     )
     table = Table(box=None, pad_edge=False)
-    for head in ("card", "GiB", "fits", "largest batch", "hours"):
-        table.add_column(head, justify="left" if head in {"card", "fits"} else "right")
+    for head in ("card", "GiB", "fits", "largest batch", "hours", "--trainer"):
+        table.add_column(head, justify="left" if head in {"card", "fits", "--trainer"} else "right")
     for name, forecast in found.items():
         card = cards[name]
         note = "" if card.bf16 or not plan.half else "; no bf16: --trainer.precision=16-mixed"
         fits = f"{'yes' if forecast.fits else 'no'}{note}"
         low, high = forecast.hours
         hours = f"{low:,.1f}-{high:,.1f}" if forecast.largest_batch else "-"
-        table.add_row(f"{name} ({card.title})", str(card.memory_gib), fits, f"{forecast.largest_batch:,}", hours)
+        table.add_row(
+            f"{name} ({card.title})", str(card.memory_gib), fits, f"{forecast.largest_batch:,}", hours, presets[name]
+        )
     print()
     terminal.show(table)
     terminal.say(
         f"\nA forecast, not a measurement. A batch fits if {OVERHEAD:g} times its tensors and {CONTEXT_GIB:g} GiB do. "
         f"Hours assume {UTILISATION[0]:.0%} to {UTILISATION[1]:.0%} of the card's peak, and that data arrive in time."
     )
+    for name, share in shares.items():
+        if share is not None:
+            terminal.say(f"On {name}, steps were measured: hours take {share[0]:.1%} to {share[1]:.1%} of its peak.")
     if not all(forecast.fits for forecast in found.values()):
         terminal.say(
             "Where the batch does not fit, pass a smaller --data.batch_size: accumulation keeps the recipe's batch if "
-            "data.global_batch is set."
+            "data.global_batch is set. Or take the preset of the last column: low-memory trains on batches of two and "
+            "computes activations again, fsdp divides the network among several cards."
         )

@@ -123,6 +123,7 @@ def _found(paths: list[Path]) -> list[Path]:
 
 
 def _check(args: argparse.Namespace) -> int:
+    from rrsis_bench.cost import measured
     from rrsis_bench.results.maintain import check
 
     default = Path("results")
@@ -136,6 +137,13 @@ def _check(args: argparse.Namespace) -> int:
         for problem in problems:
             print(f"rrsis-bench: bad result: {problem}", file=sys.stderr)
     print(f"{len(files)} results checked, {bad} bad.")
+    folders = [measured.folder_of(path) for path in args.paths or [default]]
+    if on_gpus := sum(len(measured.find(folder)) for folder in folders):
+        problems = [problem for folder in folders for problem in measured.read(folder)[1]]
+        for problem in problems:
+            print(f"rrsis-bench: bad measurement: {problem}", file=sys.stderr)
+        print(f"{on_gpus} measurements checked, {len(problems)} bad.")
+        bad += len(problems)
     return 1 if bad else 0
 
 

@@ -12,6 +12,8 @@ from rrsis_bench.sweep.launchers import LAUNCHERS, load
 from rrsis_bench.terminal import command, say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rrsis_bench.sweep.agenda import Agenda
     from rrsis_bench.sweep.launchers.base import Launcher
 
@@ -68,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     if not launcher.only_lines or args.dry_run:
         _show(agenda)
     if args.dry_run:
-        return _dry_run(agenda, launcher)
+        return _dry_run(agenda, launcher, sweep.path)
     if not agenda.todo:
         return 0 if launcher.only_lines else _nothing(agenda)
     if not launcher.only_lines:
@@ -85,8 +87,8 @@ def _show(agenda: Agenda) -> None:
             say(f"{verdict.state}: {cell.name}: {verdict.detail}", "    ")
 
 
-def _dry_run(agenda: Agenda, launcher: Launcher) -> int:
-    from rrsis_bench.sweep.times import duration
+def _dry_run(agenda: Agenda, launcher: Launcher, path: Path) -> int:
+    from rrsis_bench.sweep.times import duration, stated_forecast
 
     for cell, line in zip(agenda.todo, launcher.lines(agenda.todo), strict=True):
         seconds = agenda.estimates.seconds(cell)
@@ -101,6 +103,10 @@ def _dry_run(agenda: Agenda, launcher: Launcher) -> int:
         rest = len(agenda.todo) - len(known)
         note = f"; {rest} cells of unknown length (rrsis-bench forecast)" if rest else ""
         say(f"together about {duration(sum(known))}, one after the other{note}")
+    if lines := stated_forecast(path):
+        say(f"{path.name} states:")
+        for line in lines:
+            say(f"  {line}", "    ")
     return 0 if agenda.todo else _nothing(agenda)
 
 

@@ -13,7 +13,7 @@ from rrsis_bench.data.control import LIMIT
 from rrsis_bench.methods.base import Method
 
 UTILISATION = (0.25, 0.45)
-"""Share of a card's peak that trainings of such networks usually reach. Nobody has measured it for this suite."""
+"""Share of a card's peak that trainings of such networks usually reach; it stands in where no step was measured."""
 
 OVERHEAD = 1.2
 """Our allowance for what the count of tensors leaves out: workspaces of convolutions and unused parts of blocks."""
@@ -82,7 +82,9 @@ def batch_costs(
     return cost, (cost.training_bytes - peak) / (cost.batch_size - other)
 
 
-def on_card(card: Card, plan: Plan, cost: StepCost, sample_bytes: float) -> OnCard:
+def on_card(
+    card: Card, plan: Plan, cost: StepCost, sample_bytes: float, shares: tuple[float, float] | None = None
+) -> OnCard:
     """Forecast a run on a card.
 
     Args:
@@ -90,14 +92,35 @@ def on_card(card: Card, plan: Plan, cost: StepCost, sample_bytes: float) -> OnCa
         plan: how the run trains.
         cost: the cost of a step with the plan's batch.
         sample_bytes: what each sample adds to the peak in training.
+        shares: lowest and highest share of the card's peak, from `measured.utilisation`; None for `UTILISATION`.
     """
     fixed = cost.training_bytes - sample_bytes * cost.batch_size
     room = (card.memory_gib - CONTEXT_GIB) * GIB / OVERHEAD - fixed
     largest = max(0, int(room / sample_bytes)) if sample_bytes > 0 else plan.batch_size
     peak = card.half if plan.half else card.float32
     total = run_flops(plan, cost)
-    slow, fast = (total / (share * peak * 1e12 * plan.devices) / 3600 for share in UTILISATION)
+    slow, fast = (total / (share * peak * 1e12 * plan.devices) / 3600 for share in shares or UTILISATION)
     return OnCard(largest, largest >= plan.batch_size, (fast, slow))
+
+
+def fits(card: Card, tensors: float) -> bool:
+    """Whether tensors of so many bytes fit on a card, with the allowances for what their count leaves out."""
+    return OVERHEAD * tensors / GIB + CONTEXT_GIB <= card.memory_gib
+
+
+def preset(card: Card, plan: Plan, found: OnCard, trainer: str, saving_bytes: int | None) -> str:
+    """The trainer preset to use on a card.
+
+    Args:
+        card: the card.
+        plan: how the run trains.
+        found: the forecast of the run on the card.
+        trainer: the preset that was forecast.
+        saving_bytes: peak of the tensors in training with the preset `low-memory`; None if it was not computed.
+    """
+    if found.fits:
+        return "ddp" if trainer == "gpu" and plan.devices > 1 else trainer
+    return "low-memory" if saving_bytes is not None and fits(card, saving_bytes) else "fsdp"
 
 
 def run_flops(plan: Plan, cost: StepCost) -> float:

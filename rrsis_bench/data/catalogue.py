@@ -119,9 +119,9 @@ def _checked_info(path: Path, info: dict[str, Any]) -> dict[str, Any]:
                 split in SPLITS and type(count) is int and count >= 0 for split, count in value.items()
             ):
                 raise UsageError(f"{path}: info.counts must give numbers of pairs for {', '.join(SPLITS)}.")
-        elif key in {"classes", "notes"}:
+        elif key in {"classes", "notes", "drive_holds"}:
             if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-                what = "names" if key == "classes" else "sentences"
+                what = "sentences" if key == "notes" else "names"
                 raise UsageError(f"{path}: info.{key} must be a list of {what}.")
             info = {**info, key: tuple(one.lower() if key == "classes" else one for one in value)}
         elif not isinstance(value, str):

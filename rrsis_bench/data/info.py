@@ -33,6 +33,9 @@ class SourceInfo:
         classes: class names, lower case; empty where the data set has no list of them.
         notes: what a user should know before the first run, a sentence each.
         hub: the data set's repository on the Hugging Face hub, `OWNER/NAME`, which `data fetch` fetches; "" if none.
+        drive: address of the Google Drive folder that `data fetch` fetches if `gdown` is installed; "" if none.
+        drive_size: of that folder, in words, since Google Drive states none.
+        drive_holds: places of its files and folders below the data set's folder. Their names alone tell them apart.
         steps: how a user gets it by hand, one step a line, where no repository is known; `{root}` is its folder.
     """
 
@@ -46,4 +49,7 @@ class SourceInfo:
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     hub: str = ""
+    drive: str = ""
+    drive_size: str = ""
+    drive_holds: tuple[str, ...] = ()
     steps: str = ""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers import toy_data
-from rrsis_bench.boards.board import collect
+from rrsis_bench.boards.collect import collect
 from rrsis_bench.cli import main
 from rrsis_bench.data.sources import synthetic
 from rrsis_bench.results.maintain import check

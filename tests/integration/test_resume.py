@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from helpers import toy_data
-from rrsis_bench.boards.board import collect
+from rrsis_bench.boards.collect import collect
 from rrsis_bench.engine.checkpoint import read
 
 FIT = ("fit", "--method", "toy", "--dataset", "toyset")

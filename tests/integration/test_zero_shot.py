@@ -11,7 +11,8 @@ import rrsis_bench
 from helpers import toy_data
 from helpers.clipseg_small import SIDE, saved
 from helpers.results import make_result, write
-from rrsis_bench.boards.board import build_boards, collect
+from rrsis_bench.boards.board import build_boards
+from rrsis_bench.boards.collect import collect
 from rrsis_bench.boards.render.views import views
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.nn.encoders.library import library_class

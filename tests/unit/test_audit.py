@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrsis_bench.boards.board import load
+from rrsis_bench.boards.collect import load
 from rrsis_bench.cli import main
 from rrsis_bench.data.pixels import read_rgb
 from rrsis_bench.data.sources import create

@@ -13,8 +13,9 @@ import pytest
 from helpers.boards import METHODS, detail_of, fill, table_of
 from helpers.results import make_result, make_table, write
 from rrsis_bench.boards import leaderboard
-from rrsis_bench.boards.board import BESIDE_BOARDS, Board, build_boards, collect
-from rrsis_bench.boards.board import load as load_boards
+from rrsis_bench.boards.board import BESIDE_BOARDS, Board, build_boards
+from rrsis_bench.boards.collect import collect
+from rrsis_bench.boards.collect import load as load_boards
 from rrsis_bench.boards.render.charts import failures_svg
 from rrsis_bench.results import record
 from rrsis_bench.results.audit import judge, record_text

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from helpers.results import write
-from rrsis_bench.boards.board import NOTICES, load
+from rrsis_bench.boards.board import NOTICES
+from rrsis_bench.boards.collect import load
 from rrsis_bench.cli import main
 from rrsis_bench.data import sources
 from rrsis_bench.data.catalogue import SETTINGS, benchmarks, describe, settings

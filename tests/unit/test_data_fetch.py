@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import stat
+import sys
 import tarfile
 import time
 import zipfile
@@ -272,8 +273,10 @@ def test_data_sets_that_are_not_on_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RRSIS_DATA", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "gdown", None)  # as if it were not installed
     assert main(["data", "fetch", "rrsisd"]) == 3
     out = capsys.readouterr().out
+    assert "pip install 'rrsis-bench[drive]'" in out
     assert "1. open https://drive.google.com/drive/folders/1Xqi3Am2Vgm4a5tHqiV9tfaqKNovcuK3A" in out
     assert f"{tmp_path}/rrsisd/images/rrsisd/JPEGImages/00001.jpg" in out
     assert "4. check: rrsis-bench data verify rrsisd" in out

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from pycocotools import mask as coco
 
 from rrsis_bench.cli import results as verb
 from rrsis_bench.metrics.functional import score_masks
+from tools import site
 
 PAGE = Path(__file__).parents[2] / "docs" / "lira.md"
 
@@ -76,3 +78,41 @@ def test_the_example_of_the_score_s_page_is_what_the_suite_computes() -> None:
     page = (folder / "score.md").read_text()
     for title, name in (("mIoU", "miou"), ("oIoU", "oiou"), ("Pr@.5", "pr50")):
         assert re.search(rf"^\| {re.escape(title)} \| .* = {100 * scores[name]:.1f} % \|", page, flags=re.MULTILINE)
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
+    good = [
+        "other.html#here",
+        "https://arxiv.org/abs/2507.20920",
+        "http://a-b.org:80/x?y=1&amp;z",
+        "#top",
+        "https://a.org/",
+    ]
+    bad = ["gone.html", "other.html#there", "https://arxiv.org/abs/2507.20920.", "https://github", "http://a.org/x`"]
+    (tmp_path / "other.html").write_text('<p id="here">')
+    page = tmp_path / "page.html"
+    page.write_text('<p id="top">' + "".join(f'<a href="{link}">x</a>' for link in (*good, *bad)))
+    assert site.dead(page) == sorted(bad)
+
+
+def test_every_page_that_the_site_makes_can_be_made_and_stands_in_its_contents() -> None:
+    """Pages are made without MkDocs here; its strict build fails where a page is missing from the contents."""
+    from rrsis_bench.data.catalogue import describe
+    from rrsis_bench.data.sources import SOURCES, create
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_multi_constructor("!", lambda loader, suffix, node: None)  # type: ignore[no-untyped-call]
+    contents = yaml.load((site.ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Loader)["nav"]
+    listed = set(re.findall(r"[\w./-]+\.md", json.dumps(contents)))
+    sets = site.data_sets()
+    assert set(sets) == {name for name in SOURCES if describe(name).kind == "benchmark"}
+    for name, info in sets.items():
+        page, known = site.data_page(name, info), describe(name)
+        assert info == {key: value for key, value in vars(create(name).info).items() if value}, "the code is read right"
+        assert known.title in page
+        assert all(f"{count:,}" in page for count in known.counts.values())
+        assert ("not published" in page) == (not known.counts)
+    own = {path.name for path in PAGE.parent.glob("*.md")}
+    assert listed == own | set(site.PAGES.values()) | {f"data/{name}.md" for name in sets}

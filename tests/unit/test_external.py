@@ -11,7 +11,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import rrsis_bench
-from rrsis_bench.boards.board import build_boards, collect
+from rrsis_bench.boards.board import build_boards
+from rrsis_bench.boards.collect import collect
 from rrsis_bench.cli import main
 from rrsis_bench.data import masks
 from rrsis_bench.data.manifest import Manifest, Pair

@@ -12,9 +12,11 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from rrsis_bench import config, registry
+from rrsis_bench.cli import forecast as verb
 from rrsis_bench.cli import main
+from rrsis_bench.cost import memory
 from rrsis_bench.cost.cards import CARDS, Card
-from rrsis_bench.cost.forecast import CONTEXT_GIB, GIB, OVERHEAD, Plan, batch_costs, on_card, run_flops
+from rrsis_bench.cost.forecast import CONTEXT_GIB, GIB, OVERHEAD, Plan, batch_costs, on_card, preset, run_flops
 from rrsis_bench.cost.memory import StepCost, step_cost
 from rrsis_bench.cost.profile import sample_batch
 from rrsis_bench.methods.base import Method
@@ -105,6 +107,40 @@ def test_the_largest_batch_fits_and_the_next_one_does_not() -> None:
     assert found.fits
     assert found.hours == pytest.approx((31.1e15 / (0.45 * 200e12) / 3600, 31.1e15 / (0.25 * 200e12) / 3600))
     assert not on_card(Card("small", 4, 1, 1), PLAN, cost(8, 1 + 8 * 0.9), 0.9 * GIB).fits
+
+
+def test_the_preset_is_one_that_fits() -> None:
+    card, other = Card("a card", 8, 50.0, 100.0), Plan({"train": 1000}, 10, 8, 8, 1, True)
+    fitting, tight = on_card(Card("big", 80, 1, 1), other, cost(8, 9), GIB), on_card(card, other, cost(8, 9), GIB)
+    assert (fitting.fits, tight.fits) == (True, False)
+    limit = (card.memory_gib - CONTEXT_GIB) / OVERHEAD * GIB
+    assert preset(card, other, fitting, "gpu", None) == "gpu"
+    assert preset(card, PLAN, fitting, "gpu", None) == "ddp", "two cards"
+    assert preset(card, other, fitting, "low-memory", None) == "low-memory"
+    assert preset(card, other, tight, "gpu", int(limit) - 1) == "low-memory"
+    assert preset(card, other, tight, "gpu", int(limit) + 1) == "fsdp"
+    assert preset(card, other, tight, "low-memory", None) == "fsdp"
+
+
+@pytest.mark.parametrize(("method", "again"), [("lavt", True), ("prior-text", False)])
+def test_the_verb_names_the_preset_of_a_card_that_is_too_small(
+    method: str, again: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def peak(build: Any, optimizer: Any, batch_size: int, half: bool, checkpointing: bool) -> int:
+        asked.append((batch_size, half, checkpointing))
+        return 2 * GIB
+
+    monkeypatch.setattr(memory, "training_bytes", peak)
+    monkeypatch.setattr(verb, "cost_of", lambda config, plan: (cost(8, 30), 3 * GIB))
+    words = ["forecast", "--method", method, "--dataset", "rrsisd", "--gpu", "4060"]
+    assert main([*words, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["cards"]["4060"]["preset"], report["low_memory_bytes"]) == ("low-memory", 2 * GIB)
+    assert asked == [(2, True, again)], "batches of two in bf16; activations again where the method can"
+    assert main(words) == 0
+    assert "low-memory trains on batches of two" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.results import make_result, make_table, write
-from rrsis_bench.boards.board import collect, make_board
+from rrsis_bench.boards.board import make_board
+from rrsis_bench.boards.collect import collect
 from rrsis_bench.boards.tables import print_scores, scored_split, values
 from rrsis_bench.cli import main
 from rrsis_bench.engine.scored import Scored

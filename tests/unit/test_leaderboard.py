@@ -13,7 +13,8 @@ import pytest
 
 from helpers.results import edit, make_result, make_table, write
 from rrsis_bench.boards import leaderboard
-from rrsis_bench.boards.board import Entry, build_boards, collect
+from rrsis_bench.boards.board import Entry, build_boards
+from rrsis_bench.boards.collect import collect
 from rrsis_bench.boards.leaderboard import FORMATS, inject, outputs, pages
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UsageError, UserError

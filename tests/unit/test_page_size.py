@@ -11,7 +11,8 @@ import pytest
 
 from helpers.gallery import gallery_run
 from rrsis_bench.boards.beside import BesideTable
-from rrsis_bench.boards.board import Board, load
+from rrsis_bench.boards.board import Board
+from rrsis_bench.boards.collect import load
 from rrsis_bench.boards.render import html, plots
 from rrsis_bench.boards.render.drawings import fill
 from rrsis_bench.errors import UserError

@@ -10,7 +10,8 @@ import pytest
 
 from helpers.results import write
 from rrsis_bench.boards import published
-from rrsis_bench.boards.board import build_boards, collect, load, make_board
+from rrsis_bench.boards.board import build_boards, make_board
+from rrsis_bench.boards.collect import collect, load
 from rrsis_bench.boards.published import PublishedRow, counterpart, read, reference, verdict
 from rrsis_bench.cli import main
 from rrsis_bench.errors import UserError

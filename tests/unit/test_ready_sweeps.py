@@ -67,6 +67,9 @@ def test_every_ready_sweep_runs_dry_and_its_header_is_the_stored_forecast(
     assert said.count("would run ") == len(cells)
     path = ROOT / "configs" / "sweeps" / f"{name}.yaml"
     stored = forecasts.Stored()
+    stated = [line.removeprefix("# ") for line in forecasts.header(stored, name).splitlines()[:-1]]
+    shown = "\n".join([f"{name}.yaml states:", *(f"  {line}" for line in stated)])
+    assert f"{shown}\n" in said, "the dry run prints the sum of the hours"
     missing = {forecasts.key_of(cell) for cell in cells} - set(stored.entries)
     assert not missing, f"run: python -m tools.forecasts (no forecast of {missing})"
     text = path.read_text(encoding="utf-8")

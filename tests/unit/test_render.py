@@ -16,7 +16,7 @@ from helpers.gallery import gallery_run
 from helpers.results import make_table, write
 from rrsis_bench._version import __version__
 from rrsis_bench.boards import leaderboard
-from rrsis_bench.boards.board import load
+from rrsis_bench.boards.collect import load
 from rrsis_bench.boards.render import html, latex, plots, views
 from rrsis_bench.boards.render.cells import Column, spread
 from rrsis_bench.boards.render.drawings import bare, fill, slot

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from helpers.results import make_result, make_table, write
-from rrsis_bench.boards.board import build_boards, collect
+from rrsis_bench.boards.board import build_boards
+from rrsis_bench.boards.collect import collect
 from rrsis_bench.boards.leaderboard import FORMATS, pages
 from rrsis_bench.boards.rows import score_tables
 from rrsis_bench.errors import UsageError, UserError

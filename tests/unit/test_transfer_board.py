@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from helpers.results import make_result, make_table, write
-from rrsis_bench.boards.board import build_boards, collect
+from rrsis_bench.boards.board import build_boards
+from rrsis_bench.boards.collect import collect
 from rrsis_bench.boards.leaderboard import FORMATS, pages
 from rrsis_bench.results import record
 from rrsis_bench.results.samples import SampleTable

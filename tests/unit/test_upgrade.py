@@ -11,7 +11,7 @@ import yaml
 
 from helpers.results import make_table, write
 from rrsis_bench import files
-from rrsis_bench.boards.board import collect
+from rrsis_bench.boards.collect import collect
 from rrsis_bench.boards.rows import score_tables
 from rrsis_bench.cli import main
 from rrsis_bench.data.manifest import Manifest

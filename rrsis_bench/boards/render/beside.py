@@ -64,6 +64,11 @@ LEGENDS: Mapping[str, str] = {
         "and has not, compared by a table of synonyms; samples without a class are in neither. Without overlap: near-"
         "duplicates of the training's images are left out."
     ),
+    "gpus": (
+        "On a GPU: samples per second, and peak MiB of tensors, of training steps and scoring passes of the published "
+        "variants with random weights, on a batch that lies on the device (`make bench-gpu`). Way: float32 by torch's "
+        "defaults, bf16 autocast, or bf16 autocast compiled. Forecast: the peak that `rrsis-bench forecast` gives."
+    ),
 }
 """What a table shows -> what its columns mean."""
 
@@ -95,6 +100,29 @@ _RUNS = runs_column(lambda row: row["runs"])
 def columns(table: BesideTable) -> list[Column]:
     """List the columns of a table."""
     return _COLUMNS[table.shows](table)
+
+
+def _gpus(table: BesideTable) -> list[Column]:
+    def figure(name: str, title: str, digits: int, help: str) -> Column:
+        return Column(name, title, lambda row: number(row[name], digits=digits), lambda row: row[name], help=help)
+
+    def named(row: Mapping[str, Any]) -> str:
+        # One cell: a narrow screen shows the first column and as many numbers as it can.
+        return f"{row['name']}, {row['way']}"
+
+    return [
+        Column("method", "method", named, lambda row: named(row).lower(), left=True, help="and the way it runs"),
+        Column("batch_size", "batch", lambda row: str(row["batch_size"]), lambda row: row["batch_size"]),
+        figure("train_samples_per_second", "train/s", 2, "samples per second in training"),
+        figure("train_memory_mb", "train MB", 0, "peak MiB of tensors in training"),
+        figure("train_forecast_mb", "forecast MB", 0, "the same peak by forecast"),
+        figure("score_samples_per_second", "score/s", 2, "samples per second in scoring"),
+        figure("score_memory_mb", "score MB", 0, "peak MiB of tensors in scoring"),
+        figure("score_forecast_mb", "score forecast MB", 0, "the same peak by forecast"),
+        Column(
+            "note", "note", lambda row: row["note"], lambda row: row["note"], left=True, help="what is missing, and why"
+        ),
+    ]
 
 
 def _transfer(table: BesideTable) -> list[Column]:
@@ -236,6 +264,7 @@ _COLUMNS: Mapping[str, Callable[[BesideTable], list[Column]]] = {
     "parts": _parts,
     "audits": _audits,
     "candidates": _candidates,
+    "gpus": _gpus,
 }
 
 
@@ -254,9 +283,14 @@ def _ends(interval: Sequence[float] | None) -> str:
     return "" if interval is None else f"{percent(interval[0])} – {percent(interval[1])}"
 
 
+def flat_rows(tables: Iterable[BesideTable]) -> list[dict[str, Any]]:
+    """The rows as flat values by name; mappings are spread over `<name>.<key>`."""
+    return [{"table": table.caption, **dict(_flat(row))} for table in tables for row in table.rows]
+
+
 def csv_text(tables: Iterable[BesideTable]) -> str:
     """Write the rows as CSV: a line for each row, mappings spread over `<name>.<key>`, fractions at full precision."""
-    lines = [{"table": table.caption, **dict(_flat(row))} for table in tables for row in table.rows]
+    lines = flat_rows(tables)
     names = list(dict.fromkeys(name for line in lines for name in line))
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, names, lineterminator="\n")

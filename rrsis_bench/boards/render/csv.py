@@ -8,21 +8,26 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rrsis_bench.boards.board import Board
-from rrsis_bench.boards.render.beside import csv_text
+from rrsis_bench.boards.render.beside import csv_text, flat_rows
 from rrsis_bench.boards.render.cells import Field, sheet
 from rrsis_bench.boards.render.columns import fields
 
 
 def page(board: Board) -> str:
     """Write all tables of a board in one file; `dataset`, `split` and `kind` tell them apart."""
-    if board.beside:
+    if board.beside and board.layout != "costs":
         return csv_text(board.beside)
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     known = fields()
-    writer.writerow([field.name for field in known])
+    names = [field.name for field in known]
+    on_gpus = flat_rows(board.beside)
+    further = [name for name in dict.fromkeys(name for row in on_gpus for name in row) if name not in names]
+    writer.writerow([*names, *further])
     for getters, where, row in _rows(board, known):
-        writer.writerow([None if get is None else sheet(get(where, row)) for get in getters])
+        writer.writerow([*(None if get is None else sheet(get(where, row)) for get in getters), *("" for _ in further)])
+    for values in on_gpus:
+        writer.writerow([sheet(values.get(name)) for name in (*names, *further)])
     return stream.getvalue()
 
 

@@ -16,8 +16,8 @@ from rrsis_bench.files import refused
 from rrsis_bench.nn.weights.refs import MissingDownloadError, check_connection, licence_hint, reason
 
 _AT_ONCE = 1 << 20  # bytes
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS})
-_KEPT = "What has arrived is kept, and the same command continues."
+DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS})
+KEPT = "What has arrived is kept, and the same command continues."
 _HEX = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 """A commit or a digest. Digests become names of files: nothing else may."""
 
@@ -152,9 +152,9 @@ def fetch(offer: Offer, file: HubFile, folder: Path) -> str:
             os.replace(part, target)
             kept = _digests(target)
     except Exception as error:  # the client raises its own, httpx' and OS errors
-        if isinstance(error, OSError) and error.errno in _DISK:
-            raise refused(part, error, _KEPT) from error
-        raise _unreachable(f"'{file.name}' of {page(offer.repository)}", error, _KEPT) from error
+        if isinstance(error, OSError) and error.errno in DISK:
+            raise refused(part, error, KEPT) from error
+        raise _unreachable(f"'{file.name}' of {page(offer.repository)}", error, KEPT) from error
     found, blob = kept
     if file.digest not in kept:
         target.unlink()

@@ -57,7 +57,7 @@ def is_fetched(offer: Offer, root: Path) -> bool:
 
 def arrived(offer: Offer, root: Path) -> int:
     """Bytes of an offer that an interrupted call left beside the folder."""
-    staging, found = _staging(root), 0
+    staging, found = staging_of(root), 0
     for file in offer.files:
         whole, part = staging / "files" / file.name, staging / "parts" / file.digest
         if whole.is_file() and whole.stat().st_size == file.size:
@@ -95,9 +95,9 @@ def into(offer: Offer, root: Path, source: Source) -> Origin:
             f"{page(offer.repository)} needs {sized(want)} of disk, and {root} has {sized(there)} free. {_ELSEWHERE}"
         )
     root = root.resolve()  # a link to a folder on another disk stays: what it leads to is replaced
-    staging = _staging(root)
+    staging = staging_of(root)
     make_folder(staging)
-    with _alone(staging):
+    with alone(staging):
         refuse_users_files(root)
         if is_fetched(offer, root) and (held := origin.read(root)) is not None:  # meanwhile, by another process
             shutil.rmtree(staging, ignore_errors=True)
@@ -109,22 +109,29 @@ def into(offer: Offer, root: Path, source: Source) -> Origin:
         digests = {file.name: fetch(offer, file, staging) for file in offer.files}
         try:
             made = _laid_out(staging, source)
-            record = Origin(offer.repository, offer.revision, offer.licence, digests, _identity(made, staging, source))
-            record.write(made / origin.NAME)
-            if root.is_dir():
-                root.rmdir()  # empty, or this fails
-            os.replace(made, root)
+            record = Origin(
+                offer.repository, offer.revision, offer.licence, digests, identity_of(made, staging, source)
+            )
+            settle(made, root, record)
         except OSError as error:
             raise refused(root, error, "What was fetched is kept, and the same command continues.") from error
         shutil.rmtree(staging, ignore_errors=True)
     return record
 
 
+def settle(made: Path, root: Path, record: Origin) -> None:
+    """Record where a staged folder is from, and put it in the place of the data set's missing or empty folder."""
+    record.write(made / origin.NAME)
+    if root.is_dir():
+        root.rmdir()  # empty, or this fails
+    os.replace(made, root)
+
+
 def tidy(root: Path) -> None:
     """Remove what a call left beside a folder that is complete; a process that was killed at its end leaves a lot."""
-    staging = _staging(root)
+    staging = staging_of(root)
     if staging.is_dir():
-        with contextlib.suppress(UserError), _alone(staging):
+        with contextlib.suppress(UserError), alone(staging):
             shutil.rmtree(staging, ignore_errors=True)
 
 
@@ -133,13 +140,15 @@ def sized(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
 
 
-def _staging(root: Path) -> Path:
+def staging_of(root: Path) -> Path:
+    """The folder beside a data set's folder where files arrive."""
     place = root.resolve()
     return place.with_name(f".{place.name}.fetch")
 
 
 @contextmanager
-def _alone(staging: Path) -> Iterator[None]:
+def alone(staging: Path) -> Iterator[None]:
+    """Keep other processes out of a staging folder. Raises UserError if one is there."""
     from filelock import FileLock, Timeout
 
     try:
@@ -205,6 +214,7 @@ def _places(folder: Path, source: Source) -> tuple[Path, ...]:
         return tuple(table_files(folder))
 
 
-def _identity(made: Path, staging: Path, source: Source) -> str:
+def identity_of(made: Path, staging: Path, source: Source) -> str:
+    """The identity of a staged data set's files; "" where the layout is not the expected one."""
     places = _places(made, source)
     return FileState(staging / "state.json", made, places).identity() if places else ""

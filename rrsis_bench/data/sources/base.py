@@ -170,10 +170,12 @@ def require(paths: Sequence[Path], root: Path, name: str, info: SourceInfo) -> l
     """
     missing = [path for path in paths if not path.exists()]
     if missing:
+        # The verb fetches it, or prints the steps.
+        fetch = f" with `rrsis-bench data fetch {name}`" if info.hub or info.drive or info.steps else ""
         what = f"folder {root}" if not root.is_dir() else ", ".join(str(path) for path in missing)
         raise MissingResourceError(
             f"{info.title}: {what} does not exist. Expected under {root}: {info.layout}. Get it from {info.where} "
-            f"(licence: {info.licence}), set RRSIS_DATA to the folder above it (or pass "
+            f"(licence: {info.licence}){fetch}, set RRSIS_DATA to the folder above it (or pass "
             f"--root; to fit and test --data.root), then check it with "
             f"`rrsis-bench data verify {name}`."
         )

@@ -44,6 +44,9 @@ class RRSISD(ReferSource):
         counts={"train": 12181, "val": 1740, "test": 3481},
         kind="benchmark",
         classes=CATEGORIES,
+        drive="https://drive.google.com/drive/folders/1Xqi3Am2Vgm4a5tHqiV9tfaqKNovcuK3A",
+        drive_size="about 5 GB",
+        drive_holds=(REFS, INSTANCES, IMAGES),
         steps=(
             "open https://drive.google.com/drive/folders/1Xqi3Am2Vgm4a5tHqiV9tfaqKNovcuK3A (about 5 GB), or "
             "https://pan.baidu.com/s/1yZatV2w_bSXIP9QBv2lCrA with the code sjoe\n"
