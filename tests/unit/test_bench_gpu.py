@@ -23,6 +23,8 @@ from rrsis_bench.engine import bench
 from rrsis_bench.engine.optim import OptimizerConfig
 from rrsis_bench.errors import UsageError, UserError
 
+pytestmark = pytest.mark.slow
+
 GPU = {"device": "NVIDIA H200", "memory_gib": 139.8, "cuda": "13.0", "card": "h200"}
 HEAD = {
     "schema": 1, "method": "lavt", "variant": "base", **GPU, "torch": "2.14.1", "package": "0.1.0",
@@ -170,7 +172,6 @@ class HostReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.slow
 def test_steps_read_nothing_on_the_host() -> None:
     device, model = torch.device("cpu"), gpu.resolved("lavt", "tiny")["model"]
     task = bench.build(model, device, False)
@@ -281,7 +282,6 @@ def call(monkeypatch: pytest.MonkeyPatch, out: Path, *words: str) -> None:
     gpu.main()
 
 
-@pytest.mark.slow
 def test_a_tiny_variant_is_measured_on_the_cpu_and_every_reader_accepts_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
