@@ -19,6 +19,8 @@ from rrsis_bench.data.prepare import ensure_manifest, locate, manifest_origin
 from rrsis_bench.data.sources import create
 from rrsis_bench.data.sources.rrsisd import IMAGES, INSTANCES, REFS
 
+pytestmark = pytest.mark.slow
+
 FETCH = ["data", "fetch", "rrsisd"]
 ADDRESS = create("rrsisd").info.drive
 PARAMETERS = {
