@@ -12,6 +12,7 @@ from rrsis_bench.run.folder import RunFolder
 from rrsis_bench.run.request import RunRequest
 from rrsis_bench.run.resolve import ResolvedRun, resolve
 from rrsis_bench.run.start import check_trainable, checkpoint_to_continue, is_first_process
+from rrsis_bench.run.values import check_scoring
 
 
 def fit_run(
@@ -97,7 +98,8 @@ def _with_checkpoint(request: RunRequest, ckpt: Path | None) -> tuple[ResolvedRu
     """The run and the checkpoint that `validate` and `test` score; no checkpoint for a zero-shot variant.
 
     Raises:
-        UsageError: neither a run nor a checkpoint is given, or the checkpoint does not exist.
+        UsageError: neither a run nor a checkpoint is given, the checkpoint does not exist, or a typed value has no
+            effect.
     """
     if ckpt is not None and not ckpt.is_file():
         raise UsageError(f"there is no checkpoint {ckpt}.")
@@ -106,6 +108,7 @@ def _with_checkpoint(request: RunRequest, ckpt: Path | None) -> tuple[ResolvedRu
     run = _resolved(request)
     if run.zero_shot and ckpt is None:
         return run, None
+    check_scoring(run.typed)
     return run, ckpt if ckpt is not None else RunFolder(request.run or run.folder.path).checkpoint()
 
 

@@ -44,6 +44,10 @@ def validate(run: ResolvedRun, checkpoint: Path | None) -> int:
         data = cli.datamodule
         split = scored_split(data.dataset, data.select_on, data.skipped(data.select_on), data.empty_truth)
         print_scores(split, {name: cli.model.latest_scores})
+        assert cli.model.scored is not None
+        n, whole = len(cli.model.scored.indices), len(data.open_split(data.select_on, limited=False))
+        if n < whole:
+            print(f"only {n} of {whole} samples of the {data.select_on} split were scored")
     return 0
 
 

@@ -282,8 +282,9 @@ class ReferringSegmentationTask(LightningModule):
         self._count(batch, self._test_views, "test")
 
     def on_validation_epoch_end(self) -> None:
-        """Log `val/<metric>` of the first protocol."""
-        self._log_scores("val", self._finish(self.views[:1], "val"))
+        """Store the integers, and log `val/<metric>` of the first protocol."""
+        self.scored = self._finish(self.views[:1], "val")
+        self._log_scores("val", self.scored)
 
     @property
     def _test_views(self) -> tuple[View, ...]:

@@ -226,7 +226,8 @@ def export(run: Path, to: Path) -> Path:
 
     Raises:
         UsageError: there is no run, or it has no result.
-        UserError: its result fails the check, or the run already lies in that folder.
+        UserError: its result fails the check, the run already lies in that folder, or a result that no board shows
+            would replace one that boards show.
     """
     if not run.exists():
         raise UsageError(f"there is no file or folder {run}; name a run folder.")
@@ -249,6 +250,8 @@ def export(run: Path, to: Path) -> Path:
         target = target.perturbed(f"{block['name']}-{block['severity']}")
     if target.is_finished and target.result_path.resolve() == path.resolve():
         raise UserError(f"{run} is already in its place under {to}.")
+    if result["status"] != "complete" and target.is_finished and target.result()["status"] == "complete":
+        raise UserError(f"{run} is {result['status']}, and would replace the complete result in {target}.")
     config = strip_paths(source.config_path.read_text(encoding="utf-8"))
     table = read_samples(source, result["samples_sha256"])
     # Metrics keep their text: a category's name may hold a slash.

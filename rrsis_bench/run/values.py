@@ -222,6 +222,30 @@ def check_effect(config: Config, typed: Iterable[str]) -> None:
                 )
 
 
+_OF_TRAINING = (
+    "model.optimizer.", "model.schedule.", "model.loss_weights", "data.augment", "data.batch_size", "data.global_batch",
+    "data.expressions_per_image", "data.limit.train", "trainer.max_epochs", "trainer.min_epochs", "trainer.max_steps",
+    "trainer.min_steps", "trainer.max_time", "trainer.accumulate_grad_batches", "trainer.gradient_clip_",
+    "trainer.val_check_interval", "trainer.check_val_every_n_epoch", "trainer.limit_train_batches",
+    "checkpoint_every_n_steps",
+)  # fmt: skip
+"""Beginnings of keys that only a training reads."""
+
+
+def check_scoring(typed: Iterable[str]) -> None:
+    """Refuse a typed value that only a training reads: the configuration beside the scores would state it.
+
+    Args:
+        typed: dotted keys of the values that the user typed for a trained run.
+
+    Raises:
+        UsageError: names the key.
+    """
+    for key in typed:
+        if key.startswith(_OF_TRAINING):
+            raise UsageError(f"{key} has no effect on a run that is trained already: leave it out.")
+
+
 def check_blocks(layer: Mapping[str, Any], where: str = "") -> None:
     """Refuse a layer whose blocks are no mappings: merged, it would replace all that stands below it.
 

@@ -292,6 +292,8 @@ test --run ready --perturb haze --perturb haze:3
 test --run no --perturb haze
 test --run ready --dataset rrsisd --perturb haze
 test --run ready --dataset moon
+test --run ready --model.optimizer.lr=0.1
+validate --run ready --trainer.max_epochs=3
 test --run no --exclude-overlap file.txt
 test --run ready --exclude-overlap file.txt
 test --run ready --exclude-overlap no.jsonl

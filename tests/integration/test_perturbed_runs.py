@@ -88,6 +88,10 @@ def test_perturbed_results_are_filed_under_the_run(
     )
     assert "permute_expressions" in permuted
     assert not (again / "perturb" / "jpeg-1" / "result.json").exists()
+    for words, said in (((), False), (("--data.limit.val=2",), True)):
+        capsys.readouterr()
+        assert main(["validate", "--run", str(folder), *QUICK, *words]) == 0
+        assert ("only 2 of 5 samples of the val split were scored" in capsys.readouterr().out) is said
     other = root / "permuted"
     assert main(["test", "--run", str(folder), *QUICK, "--data.permute_expressions=true", "--out", str(other)]) == 0
     assert RunFolder(other).result()["status"] == "changed"

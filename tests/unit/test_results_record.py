@@ -233,6 +233,17 @@ def test_export_leaves_out_this_machine_s_name(tmp_path, monkeypatch):
     assert "on host and host" in text
 
 
+def test_a_partial_result_does_not_replace_a_complete_one(tmp_path):
+    whole, part = (write(tmp_path / status, status=status) for status in ("complete", "partial"))
+    exported = export(part, tmp_path / "to")
+    target = export(whole, tmp_path / "to")
+    before = (target / "result.json").read_bytes()
+    assert exported == target
+    with pytest.raises(UserError, match="is partial, and would replace the complete result"):
+        export(part, tmp_path / "to")
+    assert (target / "result.json").read_bytes() == before
+
+
 def test_check_knows_the_configuration_and_export_keeps_it_known(tmp_path, capsys):
     text = "data:\n  root: /home/mallory/rrsisd\n"
     run = write(tmp_path / "runs", provenance=provenance(config_yaml=text))
