@@ -116,9 +116,9 @@ def build_boards(
         if misplaced or (not synthetic and dataset["name"] in (SMOKE, *RESERVED)):
             continue  # `collect` has refused and named it; a caller's own list gets no further either.
         by_name[SMOKE if synthetic else dataset["name"]].append(run)
-    # A benchmark has a board before anyone has a result for it.
+    # A benchmark, and a data set with published rows, has a board before anyone has a result for it.
     first = (SMOKE, *benchmarks())
-    others = sorted(set(by_name) - set(first))
+    others = sorted({*by_name, *numbers.rows} - {*first})
     boards = [make_board(name, by_name[name], numbers) for name in (*first, *others)]
     real = [run for name, members in by_name.items() if name != SMOKE for run in members]
     efficiency = make_board(EFFICIENCY, real, numbers, on_gpus)

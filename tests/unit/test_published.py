@@ -76,7 +76,7 @@ def test_committed_numbers_are_all_read_and_say_where_they_are_from():
         lines = list(csv.DictReader(stream))
     rows = [entry for rows in numbers.rows.values() for entry in rows]
     assert sum(len(entry.values) for entry in rows) == len(lines) > 700
-    assert set(numbers.rows) == {"rrsisd", "refsegrs", "risbench"}
+    assert set(numbers.rows) == {"rrsisd", "refsegrs", "risbench", "nwpurefer"}
     assert {entry.split for entry in rows} == {"test", "val", "not stated"}
     assert all(entry.source and entry.note for entry in rows)
     (found,) = [entry for entry in numbers.rows["rrsisd"] if (entry.method, entry.split) == ("RMSIN", "test")]
