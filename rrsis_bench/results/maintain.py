@@ -9,6 +9,7 @@ import platform
 import re
 import shlex
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -219,7 +220,8 @@ def _stripped(value: Any) -> Any:
 def export(run: Path, to: Path) -> Path:
     """Copy a run's files to `<to>/<dataset>/<method>@<variant>/seed<k>`, without host names and absolute paths.
 
-    The copy replaces an earlier result of the same seed. Results filed under the run are copied with it.
+    The copy replaces an earlier result of the same seed, and a note says so where the scores are of other predictions.
+    Results filed under the run are copied with it.
 
     Returns:
         the folder written.
@@ -250,7 +252,8 @@ def export(run: Path, to: Path) -> Path:
         target = target.perturbed(f"{block['name']}-{block['severity']}")
     if target.is_finished and target.result_path.resolve() == path.resolve():
         raise UserError(f"{run} is already in its place under {to}.")
-    if result["status"] != "complete" and target.is_finished and target.result()["status"] == "complete":
+    earlier = _sound(target)
+    if result["status"] != "complete" and earlier is not None and earlier["status"] == "complete":
         raise UserError(f"{run} is {result['status']}, and would replace the complete result in {target}.")
     config = strip_paths(source.config_path.read_text(encoding="utf-8"))
     table = read_samples(source, result["samples_sha256"])
@@ -263,9 +266,19 @@ def export(run: Path, to: Path) -> Path:
     shown = None if detail is None else gallery.text_of(gallery.read_examples(source))
     whole = {**cleaned, "metrics": result["metrics"]}
     record.write_run(target, whole, table, config, pictures, mark=False, detail=detail, examples=shown)
+    if earlier is not None and earlier["samples_sha256"] != result["samples_sha256"]:
+        print(f"rrsis-bench: note: {target} held another result of this seed, which this one replaced", file=sys.stderr)
     for one in with_it:
         export(one.parent, to)
     return target.path
+
+
+def _sound(folder: RunFolder) -> seal.Result | None:
+    """The result that a folder holds; None without one, and for a damaged one, which nobody misses."""
+    try:
+        return folder.result() if folder.is_finished else None
+    except UserError:
+        return None
 
 
 def _seed(result: seal.Result, path: Path) -> int:

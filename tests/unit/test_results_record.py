@@ -244,6 +244,15 @@ def test_a_partial_result_does_not_replace_a_complete_one(tmp_path):
     assert (target / "result.json").read_bytes() == before
 
 
+def test_export_says_that_it_replaced_another_result_of_the_seed(tmp_path, capsys):
+    first, other = write(tmp_path / "first"), write(tmp_path / "other", table=make_table(seed=1))
+    target = export(first, tmp_path / "to")
+    export(first, tmp_path / "to")
+    assert capsys.readouterr().err == "", "the same result once more"
+    export(other, tmp_path / "to")
+    assert f"{target} held another result of this seed, which this one replaced" in capsys.readouterr().err
+
+
 def test_check_knows_the_configuration_and_export_keeps_it_known(tmp_path, capsys):
     text = "data:\n  root: /home/mallory/rrsisd\n"
     run = write(tmp_path / "runs", provenance=provenance(config_yaml=text))
