@@ -51,7 +51,8 @@ class DetrisProjector(nn.Module):
         kernels = generated[:, :-1].reshape(batch, channels, self.kernel, self.kernel)
         last = cast("nn.Conv2d", self.vis[4])
         if fast_on(maps.device):
-            return _conv_of_mixed(last, maps, kernels) + generated[:, -1, None, None, None]
+            biases: Tensor = generated[:, -1, None, None, None]
+            return _conv_of_mixed(last, maps, kernels) + biases
         maps = last(maps)
         # One grouped convolution serves all samples, each with its own kernel.
         logits = F.conv2d(

@@ -1,4 +1,4 @@
-"""Attention with dropout of its weights on a CPU: one head after the other.
+"""Multi-head attention that is fused in evaluation, and goes head by head in training with dropout on a CPU.
 
 PyTorch's fused kernel for CPUs has no dropout. Without it, the weights of all heads, their mask and their product are
 three large tensors that stay until the backward pass. One head's weights fit the cache. The backward pass computes them
@@ -24,22 +24,25 @@ _LARGE = 2**16
 
 
 class MultiheadAttention(nn.MultiheadAttention):
-    """PyTorch's layer with its parameters and results, faster in training with dropout on a CPU."""
+    """PyTorch's layer with its parameters and results: on the fused kernel, or head by head."""
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, **how: Any) -> tuple[Tensor, Tensor | None]:
+    def forward(  # type: ignore[override]  # the further arguments are passed on as they are
+        self, query: Tensor, key: Tensor, value: Tensor, **how: Any
+    ) -> tuple[Tensor, Tensor | None]:
         """Attend; arguments and results are those of `torch.nn.MultiheadAttention`."""
         large = self.batch_first and query.ndim == 3 and query.shape[1] * key.shape[1] >= _LARGE
         dropped = self.training and self.dropout > 0 and torch.is_grad_enabled()
         plain = not (large and dropped and fast_on(query.device) and how == {"need_weights": False})
         if plain or self.in_proj_weight is None or torch.compiler.is_compiling():
-            return super().forward(query, key, value, **how)
+            # Queries and keys as one object would send the layer down a path without the fused kernel in evaluation.
+            return super().forward(query.view_as(query), key, value, **how)
         biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         heads = [
-            F.linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2).flatten(0, 1)
+            F.linear(x, weight, bias).view(len(x), -1, self.num_heads, self.head_dim).transpose(1, 2).flatten(0, 1)
             for x, weight, bias in zip((query, key, value), self.in_proj_weight.chunk(3), biases, strict=True)
         ]
         attended: Tensor = _HeadByHead.apply(*heads, self.dropout)  # type: ignore[no-untyped-call]
-        merged = attended.unflatten(0, (-1, self.num_heads)).transpose(1, 2).flatten(2)
+        merged = attended.view(len(query), self.num_heads, -1, self.head_dim).transpose(1, 2).flatten(2)
         return self.out_proj(merged), None
 
 
@@ -85,4 +88,5 @@ def _exact(*parts: Tensor) -> list[Tensor]:
 
 def _weights(q: Tensor, k: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(D)) of one head (Q, S)."""
-    return ((q * q.shape[-1] ** -0.5) @ k.T).softmax(-1)
+    scale: float = q.shape[-1] ** -0.5
+    return ((q * scale) @ k.T).softmax(-1)
