@@ -87,3 +87,16 @@ def test_other_calls_are_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     attention.eval()(*given, need_weights=False)
     with pytest.raises(TypeError):
         attention.train()(*given, need_weights=False)
+
+
+def test_only_masks_are_kept_for_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kept() -> list[torch.dtype]:
+        """Types of the kept tensors of a weight for each query and source."""
+        found: list[Tensor] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: found.append(tensor) or tensor, lambda one: one):
+            layer()(*inputs(), need_weights=False)
+        return [one.dtype for one in found if one.numel() == 2 * 3 * 7 * 5]
+
+    assert torch.float64 in kept()
+    monkeypatch.setattr(dropped, "_LARGE", 1)
+    assert kept() == [torch.bool]
