@@ -38,8 +38,8 @@ from rrsis_bench.cost.profile import sample_batch
 from rrsis_bench.engine.optim import OptimizerConfig, build_optimizer
 from rrsis_bench.methods.base import Method
 from rrsis_bench.methods.build import method_class
+from rrsis_bench.nn.layers.forms import as_published
 from rrsis_bench.nn.layers.freezing import trainable
-from rrsis_bench.nn.layers.upconv import enlarged_first
 
 HOWS = ("plain loop", "rrsis-bench")
 GOAL = 1.15
@@ -75,7 +75,7 @@ def measure(name: str, variant: str, batch_size: int, steps: int, how: str) -> d
     with ExitStack() as ways:
         if plain:
             ways.enter_context(sdpa_kernel(SDPBackend.MATH))
-            ways.enter_context(enlarged_first())
+            ways.enter_context(as_published())
             for module in method.modules():
                 if isinstance(module, WindowAttention):
                     module.fused_attn, module.forward = False, partial(WindowAttention.forward, module)

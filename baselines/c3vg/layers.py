@@ -10,6 +10,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rrsis_bench.nn.layers.dropped import MultiheadAttention
+
 
 class ThreeLayers(nn.Module):
     """Three linear layers with ReLU between them: (..., inputs) to (..., outputs).
@@ -45,7 +47,7 @@ class QueryLayer(nn.Module):
     def __init__(self, width: int, heads: int, hidden: int, dropout: float, reads: bool) -> None:
         super().__init__()
         self.attentions = nn.ModuleList(
-            nn.MultiheadAttention(width, heads, dropout, batch_first=True) for _ in range(1 + reads)
+            MultiheadAttention(width, heads, dropout, batch_first=True) for _ in range(1 + reads)
         )
         self.expand, self.contract = nn.Linear(width, hidden), nn.Linear(hidden, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 + reads))

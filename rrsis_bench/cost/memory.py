@@ -20,9 +20,9 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from rrsis_bench.cost.profile import sample_batch
 from rrsis_bench.methods.base import Method
+from rrsis_bench.nn.layers import forms
 from rrsis_bench.nn.layers.fake import fake, faked, make_fake
 from rrsis_bench.nn.layers.freezing import trainable
-from rrsis_bench.nn.layers.upconv import enlarged_first
 from rrsis_bench.types import Batch
 
 CPU = torch.device("cpu")
@@ -108,7 +108,7 @@ def step_cost(
         batch_size: samples in the batch.
         half: run forward passes under bf16 autocast.
         checkpointing: compute activations again in the backward pass.
-        as_published: enlarge maps before they are convolved, as the suite does on GPUs.
+        as_published: run the published forms (`nn/layers/forms.py`), as the suite does on GPUs.
     """
     with _two_steps(build, optimizer, batch_size, half, checkpointing, as_published) as (method, batch, live, weights):
         training, state = live.peak, live.now
@@ -173,7 +173,7 @@ def _two_steps(
     for tensor in (*method.parameters(), *method.buffers()):
         live.hold(tensor)
     weights = live.now
-    with enlarged_first() if as_published else nullcontext(), faked(mode):
+    with forms.as_published() if as_published else nullcontext(), faked(mode):
         steps = optimizer(method)
         with live:
             for _ in range(2):

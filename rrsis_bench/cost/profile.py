@@ -26,8 +26,8 @@ from rrsis_bench.data.dataset import Item
 from rrsis_bench.data.text import stand_in_tokenizer
 from rrsis_bench.errors import UsageError, UserError
 from rrsis_bench.methods.base import Method
+from rrsis_bench.nn.layers.forms import as_published
 from rrsis_bench.nn.layers.freezing import trainable
-from rrsis_bench.nn.layers.upconv import enlarged_first
 from rrsis_bench.types import Batch
 
 Precision = Literal["32", "bf16", "16"]
@@ -172,7 +172,7 @@ def gflops(method: Method, device: torch.device | str) -> float:
     batch = sample_batch(method, 1, device).blind()
     # The plain attention (MATH) consists of operations that the counter counts alike on every device.
     counter = FlopCounterMode(display=False)
-    with unchanged(method), torch.no_grad(), enlarged_first(), sdpa_kernel(SDPBackend.MATH), counter:
+    with unchanged(method), torch.no_grad(), as_published(), sdpa_kernel(SDPBackend.MATH), counter:
         # The counter adds hooks to tensors that may have a gradient, and fails on views made without one.
         method.eval().requires_grad_(False)
         method(batch)

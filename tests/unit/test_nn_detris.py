@@ -11,6 +11,7 @@ from rrsis_bench.families.detris.decoder import DetrisDecoder
 from rrsis_bench.families.detris.neck import DetrisNeck
 from rrsis_bench.families.detris.projector import DetrisProjector
 from rrsis_bench.families.detris.text_adapter import DenseTextAdapter
+from rrsis_bench.nn.layers.forms import as_published
 
 TENSORS, META = load_golden(FIXTURES / "detris_parts_small_seed5.safetensors")
 SIZE = META["options"]
@@ -110,3 +111,19 @@ def test_decoder_ignores_padding_and_takes_any_rectangle() -> None:
     long = module(maps, longer, torch.arange(7)[None].expand(2, -1) >= 4)
     assert short.shape == maps.shape
     assert torch.allclose(short, long, atol=1e-12)
+
+
+def test_projector_without_mixed_maps_equals_the_published_form() -> None:
+    torch.manual_seed(0)
+    projector = DetrisProjector(12, 5).double()
+    given = [torch.randn(2, 12, 3, 4), torch.randn(2, 5)]
+    inputs = [one.double().requires_grad_() for one in given] + list(projector.parameters())
+    with as_published():
+        wanted = projector(*inputs[:2])
+    upstream = torch.randn_like(wanted)
+    gradients = torch.autograd.grad(wanted, inputs, upstream)
+    projector.vis[4].register_forward_hook(lambda *_: pytest.fail("the mixed maps were made"))
+    found = projector(*inputs[:2])
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-10)
+    for one, other in zip(torch.autograd.grad(found, inputs, upstream), gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.nn.layers import upconv
-from rrsis_bench.nn.layers.upconv import conv_of_enlarged, enlarged_first
+from rrsis_bench.nn.layers.forms import as_published
+from rrsis_bench.nn.layers.upconv import conv_of_enlarged
 
 
 def naive(conv: nn.Conv2d, coarse: Tensor, size: tuple[int, int], align_corners: bool, beside: Tensor | None) -> Tensor:
@@ -62,7 +63,7 @@ def test_a_map_that_is_hardly_enlarged_is_enlarged_first(small: tuple[int, int])
 def test_the_published_form_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     conv = nn.Conv2d(5, 4, 3, padding=1, bias=False)
     coarse = torch.randn(1, 5, 4, 4)
-    with monkeypatch.context() as patch, enlarged_first():
+    with monkeypatch.context() as patch, as_published():
         patch.setattr(upconv, "_spread", None)
         found = conv_of_enlarged(conv, coarse, (8, 8), False)
     assert torch.equal(found, naive(conv, coarse, (8, 8), False, None))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from rrsis_bench.nn.layers.dropped import MultiheadAttention
 from rrsis_bench.nn.layers.positions import sine_1d, sine_2d
 
 
@@ -24,7 +25,7 @@ class DetrisDecoderLayer(nn.Module):
         super().__init__()
         self.self_attn_norm = nn.LayerNorm(width)
         self.cross_attn_norm = nn.LayerNorm(width)
-        self.self_attn = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        self.self_attn = MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
         self.multihead_attn = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
         self.ffn = nn.Sequential(
             nn.Linear(width, ffn), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.LayerNorm(ffn), nn.Linear(ffn, width)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrsis_bench.families.detris.neck import conv_norm_relu
+from rrsis_bench.nn.layers.forms import fast_on
+from rrsis_bench.nn.layers.precision import at_least_float32
 from rrsis_bench.nn.layers.upconv import conv_of_enlarged
 
 
@@ -44,10 +46,14 @@ class DetrisProjector(nn.Module):
             maps = conv_of_enlarged(cast("nn.Conv2d", convolve), maps, size, align_corners=False)
             for layer in rest:
                 maps = layer(maps)
-        maps = self.vis[4](maps)
         generated = self.txt(sentence)
         batch, channels, height, width = maps.shape
         kernels = generated[:, :-1].reshape(batch, channels, self.kernel, self.kernel)
+        last = cast("nn.Conv2d", self.vis[4])
+        if fast_on(maps.device):
+            biases: Tensor = generated[:, -1, None, None, None]
+            return _conv_of_mixed(last, maps, kernels) + biases
+        maps = last(maps)
         # One grouped convolution serves all samples, each with its own kernel.
         logits = F.conv2d(
             maps.reshape(1, batch * channels, height, width),
@@ -57,3 +63,23 @@ class DetrisProjector(nn.Module):
             groups=batch,
         )
         return logits.transpose(0, 1)
+
+
+def _conv_of_mixed(mix: nn.Conv2d, maps: Tensor, kernels: Tensor) -> Tensor:
+    """Convolve `mix(maps)` by each sample's own kernel, with same padding, without the mixed maps.
+
+    Args:
+        mix: 1x1 convolution of C channels to as many, with bias.
+        maps: (B, C, H, W).
+        kernels: (B, C, k, k).
+
+    Returns:
+        (B, 1, H, W).
+    """
+    side = kernels.shape[-1]
+    # Turned round: `fold` adds what a place gives to its neighbours, a convolution reads what they give.
+    taps = kernels.flip((2, 3)).flatten(2).transpose(1, 2)
+    given = taps @ mix.weight.flatten(1) @ maps.flatten(2)
+    if mix.bias is not None:
+        given = given + (taps @ mix.bias)[..., None]
+    return F.fold(at_least_float32(given), maps.shape[-2:], side, padding=side // 2).to(maps.dtype)

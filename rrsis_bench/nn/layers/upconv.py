@@ -7,26 +7,11 @@ the convolution's operations. The result differs by rounding alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_FAST_ON = {"cpu"}
-"""Kinds of device on which the small form was measured to be faster. On all others the map is enlarged first."""
-
-
-@contextmanager
-def enlarged_first() -> Iterator[None]:
-    """Compute as published, on every device: enlarge, then convolve. Published GFLOPs count this form."""
-    before = set(_FAST_ON)
-    _FAST_ON.clear()
-    try:
-        yield
-    finally:
-        _FAST_ON.update(before)
+from rrsis_bench.nn.layers.forms import fast_on
 
 
 def conv_of_enlarged(
@@ -47,7 +32,7 @@ def conv_of_enlarged(
         (B, O, H, W).
     """
     height, width = coarse.shape[-2:]
-    if coarse.device.type not in _FAST_ON or 2 * height * width > size[0] * size[1]:
+    if not fast_on(coarse.device) or 2 * height * width > size[0] * size[1]:
         if (height, width) != size:
             coarse = F.interpolate(coarse, size, mode="bilinear", align_corners=align_corners)
         joined: Tensor = conv(coarse if beside is None else torch.cat([coarse, beside], 1))
