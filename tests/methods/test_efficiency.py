@@ -20,8 +20,11 @@ from rrsis_bench.methods.contract import random_batch
 from rrsis_bench.types import Batch
 
 FAMILY = ("lavt", "lgce", "rmsin", "fianet")
-NEIGHBOURS = {"rs2sam2": 0, "dicor": 3, "c3vg": 0}
-"""Further methods, and their softmaxes that are no attention: DiCoR's guide weighs words and candidates."""
+NEIGHBOURS = {"rs2sam2": 5, "dicor": 3, "c3vg": 0}
+"""Further methods, and their softmaxes that are no attention.
+
+The library's Hiera computes one in each of its blocks and drops it; DiCoR's guide weighs words and candidates.
+"""
 
 
 def tiny(name: str) -> tuple[Method, Batch]:

@@ -9,16 +9,12 @@ import pytest
 import torch
 from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
 from torch import Tensor, nn
-from transformers import Sam2HieraDetConfig
 
-from helpers.kernels import Calls
 from helpers.noise import add_noise
 from rrsis_bench.errors import MissingResourceError, UsageError
 from rrsis_bench.nn.encoders.build import build_segmenter
 from rrsis_bench.nn.encoders.sam import PromptableSegmenter
-from rrsis_bench.nn.encoders.sam2 import FusedHieraAttention
 from rrsis_bench.nn.encoders.sam_v1 import PositionCode
-from rrsis_bench.nn.layers.forms import as_published
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.weights.files import load_tensors
 from rrsis_bench.nn.weights.refs import resolve
@@ -336,20 +332,3 @@ def test_segment_anything_has_the_same_three_masks() -> None:
     for mine, other in zip(found, expected, strict=True):
         assert mine.shape[1] == 3
         assert (mine - other).abs().max() <= 1e-4 * other.abs().max()
-
-
-@pytest.mark.parametrize("stride", [None, (2, 2)])
-def test_hieras_attention_equals_the_librarys(stride: tuple[int, int] | None) -> None:
-    torch.manual_seed(0)
-    config = Sam2HieraDetConfig(attn_implementation="sdpa")
-    attention = FusedHieraAttention(config, 6, 12, 3, query_stride=stride).double()
-    inputs = [torch.randn(2, 4, 6, 6, dtype=torch.float64, requires_grad=True), *attention.parameters()]
-    with as_published():
-        wanted = attention(inputs[0])
-    gradients = torch.autograd.grad(wanted.square().sum(), inputs)
-    with Calls() as calls:
-        found = attention(inputs[0])
-    assert "_softmax" not in calls.names
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
-    for one, other in zip(torch.autograd.grad(found.square().sum(), inputs), gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)

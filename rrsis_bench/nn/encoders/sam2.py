@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, Sam2VisionConfig
-from transformers.models.sam2.modeling_sam2 import Sam2MultiScaleAttention, do_pool
 
 from rrsis_bench.errors import MissingResourceError
 from rrsis_bench.nn.encoders.sam import (
@@ -23,7 +20,6 @@ from rrsis_bench.nn.encoders.sam import (
     rename,
     tie_position_codes,
 )
-from rrsis_bench.nn.layers.forms import fast_on
 from rrsis_bench.nn.layers.lora import add_lora, fit_base
 
 
@@ -147,28 +143,6 @@ class Sam2(PromptableSegmenter):
         return list(self.network.vision_encoder.backbone.blocks)
 
 
-class FusedHieraAttention(Sam2MultiScaleAttention):  # type: ignore[misc]  # the library's class has no types
-    """The library's attention of Hiera without the softmax over heads that it computes and drops (as of 5.24)."""
-
-    def forward(self, hidden_states: Tensor, **how: Any) -> Tensor:
-        """Attend on a map (B, h, w, C), halved if the block pools its queries."""
-        if not fast_on(hidden_states.device):
-            published: Tensor = super().forward(hidden_states, **how)
-            return published
-        batch, height, width, _channels = hidden_states.shape
-        query, key, value = (
-            self.qkv(hidden_states).view(batch, height * width, 3, self.num_attention_heads, -1).unbind(2)
-        )
-        if self.query_stride:
-            query = do_pool(query.reshape(batch, height, width, -1), self.query_stride)
-            height, width = query.shape[1:3]
-            query = query.reshape(batch, height * width, self.num_attention_heads, -1)
-        query, key, value = (one.transpose(1, 2) for one in (query, key, value))
-        mixed = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
-        projected: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, height, width, -1))
-        return projected
-
-
 def build_sam2(size: Sam2Size) -> Sam2Model:
     """The image part of a SAM 2 network of the given sizes, with random weights."""
     stages = range(len(size.depths))
@@ -200,8 +174,6 @@ def build_sam2(size: Sam2Size) -> Sam2Model:
     }
     config = Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
     network = Sam2Model(config)
-    for block in network.vision_encoder.backbone.blocks:
-        block.attn.__class__ = FusedHieraAttention
     tie_position_codes(network)
     return network
 
