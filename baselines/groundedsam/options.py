@@ -82,6 +82,7 @@ _NANO = {
     "num_feature_levels": 3,
     "fusion_droppath": 0.0,
     "max_text_len": 32,
+    "init_std": 0.1,  # of these widths; the library's 0.02 is that of published ones
 }
 DETECTORS: Mapping[DetectorName, DetectorRow] = {
     "grounding-dino-tiny": DetectorRow(*_GDINO, 800, {}),
