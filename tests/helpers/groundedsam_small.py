@@ -28,7 +28,7 @@ def small_detector(kind: str = "GroundingDino", **changes: Any) -> Any:
 
     torch.manual_seed(0)
     sizes: dict[str, Any] = deepcopy(dict(DETECTORS["mm-grounding-dino-nano"].values))
-    sizes |= {"backbone_config": dict(SWIN), **changes}
+    sizes |= {"backbone_config": dict(SWIN), "init_std": 0.02, **changes}
     sizes["text_config"] |= {"vocab_size": 30_522, "max_position_embeddings": 256}
     sizes["max_text_len"] = 256
     config = getattr(transformers, f"{kind}Config")(**sizes)
