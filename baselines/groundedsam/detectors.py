@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchvision.ops import box_convert
 
 from baselines.groundedsam.options import DETECTORS, DetectorName, DetectorRow
+from baselines.groundedsam.weights import from_timm
 from rrsis_bench.nn.encoders.clip import OPENAI_INPUT
 from rrsis_bench.nn.encoders.library import fit_library, folder_config, library_class
 from rrsis_bench.nn.layers.losses import upsample
@@ -76,6 +77,10 @@ class Detector(nn.Module):
         """Load a published checkpoint, strictly."""
         fit_library(self.network, tensors, "detector weights")
 
+    def load_backbone(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a DINOv2 into the image backbone, strictly."""
+        fit_library(self.backbones()[0], from_timm(tensors), "backbone weights")
+
     def idle(self, attached: bool) -> list[nn.Module]:
         """Parts that no loss reaches; see `GroundingDino.losses`."""
         return []
@@ -109,7 +114,15 @@ class GroundingDino(Detector):
         super().__init__(row, weights, size)
         model = self.network.model
         # The library makes this table by `torch.Tensor`, which stays on the CPU inside of `torch.device`.
+        for name, parameter in model.backbone.named_parameters():
+            if name.endswith("mask_token"):
+                parameter.requires_grad_(False)  # no image is masked
         model.level_embed = nn.Parameter(model.level_embed.detach().to(model.query_position_embeddings.weight.device))
+        with torch.no_grad():
+            for layer in model.encoder.layers:
+                # The library starts at 1e-4, with image and words apart: a start that suits long trainings only.
+                nn.init.ones_(layer.fusion_layer.vision_param)
+                nn.init.ones_(layer.fusion_layer.text_param)
         place = model.backbone
         place.conv_encoder = KeptMaps(place.conv_encoder.model)
 
@@ -158,10 +171,11 @@ class GroundingDino(Detector):
         }
 
     def idle(self, attached: bool) -> list[nn.Module]:
-        """The backbone's last norm, which nothing reads; without `attached`, also the heads that propose."""
+        """The parts of the backbone that nothing reads; without `attached`, also the heads that propose."""
         model = self.network.model
-        norm = model.backbone.conv_encoder.model.swin.layernorm
-        return [norm] if attached else [norm, model.enc_output, model.enc_output_norm, model.encoder_output_bbox_embed]
+        backbone = model.backbone.conv_encoder.model
+        idle: list[nn.Module] = [backbone.swin.layernorm] if hasattr(backbone, "swin") else []
+        return idle if attached else [*idle, model.enc_output, model.enc_output_norm, model.encoder_output_bbox_embed]
 
     def backbones(self) -> list[nn.Module]:
         """Swin and BERT."""

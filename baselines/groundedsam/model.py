@@ -145,9 +145,10 @@ class GroundedSAM(Method):
             UsageError: an option is empty; `random` is the word for a random start.
             MissingResourceError: a file is missing, unreadable or of another network.
         """
-        return load_frozen(
-            self.name, self.options, {"detector": self.detector.load_tensors, "segmenter": self.segmenter.load_tensors}
-        )
+        loads = {"detector": self.detector.load_tensors, "segmenter": self.segmenter.load_tensors}
+        if self.options.backbone_weights:
+            loads["backbone"] = self.detector.load_backbone
+        return load_frozen(self.name, self.options, loads)
 
 
 def input_spec(options: GroundedSAMOptions, side: int) -> InputSpec:

@@ -50,16 +50,13 @@ _SWIN_B = {
 }
 _NANO = {
     "backbone_config": {
-        "model_type": "swin",
+        "model_type": "dinov2_with_registers",
         "image_size": 128,
-        "patch_size": 4,
-        "embed_dim": 24,
-        "depths": [2, 2, 2],
-        "num_heads": [1, 2, 4],
-        "window_size": 8,
-        "drop_path_rate": 0.0,
-        "out_indices": [2, 3],
-        "initializer_range": 0.08,
+        "patch_size": 8,
+        "hidden_size": 96,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "out_features": ["stage4"],
     },
     "text_config": {
         "model_type": "bert",
@@ -85,6 +82,7 @@ _NANO = {
     "num_feature_levels": 3,
     "fusion_droppath": 0.0,
     "max_text_len": 32,
+    "init_std": 0.1,  # of these widths; the library's 0.02 is that of published ones
 }
 DETECTORS: Mapping[DetectorName, DetectorRow] = {
     "grounding-dino-tiny": DetectorRow(*_GDINO, 800, {}),
@@ -93,7 +91,8 @@ DETECTORS: Mapping[DetectorName, DetectorRow] = {
     "owlv2-b16-ensemble": DetectorRow(
         "Owlv2Config", "Owlv2ForObjectDetection", "4.35", 960, {"vision_config": {"image_size": 960, "patch_size": 16}}
     ),
-    # For the tiny variant: MM Grounding DINO scales its scores, so that it trains from random weights.
+    # For the tiny variant: MM Grounding DINO scales its scores, so that it trains from random weights. The backbone has
+    # the size of the suite's tiny DINOv2.
     "mm-grounding-dino-nano": DetectorRow(*_MM, 128, _NANO),
 }
 
@@ -107,6 +106,8 @@ class GroundedSAMOptions:
         detector: which detector, by a name of `DETECTORS`. A local folder in `detector_weights` brings its own
             configuration.
         detector_weights: its weights, or `random`.
+        backbone_weights: weights of the image backbone alone, below a detector with random weights: a DINOv2 in timm's
+            layout, for `mm-grounding-dino-nano`.
         detector_size: side in pixels of the detector's input, to which the segmenter's is resized; None for its own.
         segmenter: promptable segmenter, by a name of `SEGMENTERS` (`rrsis_bench/nn/encoders/build.py`).
         segmenter_library: `transformers`, or `segment-anything` for SAM v1.
@@ -129,6 +130,7 @@ class GroundedSAMOptions:
     policy: Literal["zero-shot", "tuned"] = "tuned"
     detector: DetectorName = "grounding-dino-tiny"
     detector_weights: str = ""
+    backbone_weights: str = ""
     detector_size: int | None = None
     segmenter: str = "sam-b"
     segmenter_library: Library = "transformers"
@@ -153,3 +155,5 @@ class GroundedSAMOptions:
         """
         if self.policy == "tuned" and self.detector.startswith("owlv2"):
             raise UsageError("groundedsam: the library has no loss for OWLv2; set policy: zero-shot.")
+        if self.backbone_weights and self.detector_weights != "random":
+            raise UsageError("groundedsam: backbone_weights starts a detector with detector_weights: random alone.")

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from baselines.sam3.options import NETWORKS, SAM3Options
 from baselines.sam3.queries import merge_queries, query_losses, query_scores
+from baselines.sam3.weights import from_open_clip
 from rrsis_bench.methods.base import Method
 from rrsis_bench.nn.encoders.library import fit_library, folder_config, library_class
 from rrsis_bench.nn.layers.freezing import freeze
-from rrsis_bench.nn.layers.lora import add_lora
+from rrsis_bench.nn.layers.lora import add_lora, fit_base
 from rrsis_bench.nn.layers.losses import binary_cross_entropy, dice_loss, reduce_mask, upsample
 from rrsis_bench.nn.layers.recompute import blocks_of, recompute
 from rrsis_bench.nn.weights.base import load_frozen
@@ -149,16 +150,23 @@ class SAM3(Method):
         return {"image": self.network.vision_encoder, "text": self.network.text_encoder}
 
     def load_pretrained(self) -> dict[str, str]:
-        """Load the weights of the network; see `Method.load_pretrained`.
+        """Load the weights of the network, or CLIP's into its encoders; see `Method.load_pretrained`.
 
         Raises:
-            UsageError: `network_weights` is empty; `random` is the word for a random start.
+            UsageError: no option names weights; `random` is the word for a random start.
             MissingResourceError: the file is missing, unreadable or of another network.
         """
+        if self.options.clip_weights:
+            return load_frozen(self.name, self.options, {"clip": self._load_clip})
         return load_frozen(self.name, self.options, {"network": self._load})
 
     def _load(self, tensors: Mapping[str, Tensor]) -> None:
         fit_library(self.network, tensors, "SAM 3 weights")
+
+    def _load_clip(self, tensors: Mapping[str, Tensor]) -> None:
+        vision, text = from_open_clip(tensors, self.input_spec.mean, self.input_spec.std)
+        fit_base(self.network.vision_encoder.backbone, vision, "CLIP weights of the vision encoder")
+        fit_base(self.network.text_encoder, text, "CLIP weights of the text encoder")
 
 
 def _sizes_on_host(

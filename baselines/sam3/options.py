@@ -9,50 +9,53 @@ from typing import Any, Literal
 from rrsis_bench.errors import UsageError
 
 Network = Literal["sam3", "nano"]
-_START = {"initializer_range": 0.08}
-_SMALL = {"hidden_size": 32, "num_attention_heads": 4, **_START}
+_SMALL = {"hidden_size": 48, "num_attention_heads": 4, "initializer_range": 0.08}
 NETWORKS: Mapping[Network, Mapping[str, Any]] = {
     "sam3": {},
-    # For the tiny variant, from random weights: widths are small, and the start's deviation is that of these widths.
+    # For the tiny variant: the encoders are as large as the suite's `clip-nano`, from which they start. It knows no
+    # rotary positions, and with windows of 0 the library turns nothing. The others start with a deviation that suits
+    # their width. The pyramid's finest level has a quarter of the image's side.
     "nano": {
         "vision_config": {
             "backbone_config": {
                 "model_type": "sam3_vit_model",
-                "hidden_size": 64,
-                "intermediate_size": 192,
+                "hidden_size": 96,
+                "intermediate_size": 384,
                 "num_hidden_layers": 4,
                 "num_attention_heads": 4,
                 "image_size": 128,
                 "patch_size": 8,
-                "window_size": 8,
-                "global_attn_indexes": [1, 3],
+                "window_size": 0,
+                "global_attn_indexes": [],
                 "pretrain_image_size": 128,
-                **_START,
+                "hidden_act": "quick_gelu",
+                "layer_norm_eps": 1e-5,
             },
-            "fpn_hidden_size": 32,
-            **_START,
+            "fpn_hidden_size": 48,
+            "scale_factors": [2.0, 1.0, 0.5],
+            "initializer_range": 0.08,
         },
         "text_config": {
             "model_type": "clip_text_model",
             "vocab_size": 64,
             "hidden_size": 64,
-            "intermediate_size": 128,
-            "projection_dim": 32,
-            "num_hidden_layers": 2,
+            "intermediate_size": 256,
+            "projection_dim": 64,
+            "num_hidden_layers": 4,
             "num_attention_heads": 4,
             "max_position_embeddings": 32,
-            "hidden_act": "gelu",
+            "hidden_act": "quick_gelu",
             "bos_token_id": 1,
             "eos_token_id": 2,
             "pad_token_id": 0,
         },
-        "geometry_encoder_config": {**_SMALL, "num_layers": 1, "intermediate_size": 64},
-        "detr_encoder_config": {**_SMALL, "num_layers": 2, "intermediate_size": 128, "dropout": 0.0},
+        "geometry_encoder_config": {**_SMALL, "num_layers": 1, "intermediate_size": 96},
+        "detr_encoder_config": {**_SMALL, "num_layers": 2, "intermediate_size": 192, "dropout": 0.0},
         "detr_decoder_config": {
-            **_SMALL, "num_layers": 1, "num_queries": 10, "intermediate_size": 128, "dropout": 0.0,
+            **_SMALL, "num_layers": 1, "num_queries": 10, "intermediate_size": 192, "dropout": 0.0,
         },
-        "mask_decoder_config": {**_SMALL, "num_upsampling_stages": 3},
-        **_START,
+        "mask_decoder_config": {**_SMALL, "num_upsampling_stages": 1},
+        "initializer_range": 0.08,
     },
 }  # fmt: skip
 """Name of a network -> where its configuration differs from the library's default."""
@@ -67,6 +70,8 @@ class SAM3Options:
         network: which network, by a name of `NETWORKS`. A local folder in `network_weights` brings its own
             configuration.
         network_weights: weights of the whole network, or `random`.
+        clip_weights: weights of CLIP alone in OpenAI's or open_clip's layout, from which both encoders of a network
+            with random weights start; given in place of `network_weights`.
         image_size: side in pixels of the images; None for that of the weights. Positions are rotary, and the pyramid's
             sizes follow.
         merge: the one map of the answer: the mask of the `best` query; the `union` of all queries with a score above
@@ -86,6 +91,7 @@ class SAM3Options:
     policy: Literal["zero-shot", "tuned"] = "tuned"
     network: Network = "sam3"
     network_weights: str = ""
+    clip_weights: str = ""
     image_size: int | None = None
     merge: Literal["best", "union", "semantic"] = "semantic"
     score_threshold: float = 0.5
@@ -106,3 +112,5 @@ class SAM3Options:
         """
         if self.policy == "tuned" and self.merge != "semantic" and not self.queries:
             raise UsageError(f"sam3: merge {self.merge} answers with queries; train them with queries: true.")
+        if self.clip_weights and (self.network_weights or self.policy == "zero-shot"):
+            raise UsageError("sam3: clip_weights starts a training, in place of network_weights; set one of them.")

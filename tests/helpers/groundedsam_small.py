@@ -13,16 +13,22 @@ from rrsis_bench.nn.encoders.build import build_segmenter
 from rrsis_bench.nn.weights.refs import BERT_VOCABULARIES, on_disk
 
 SIDE = 128
+SWIN: dict[str, Any] = {
+    "model_type": "swin", "image_size": SIDE, "patch_size": 4, "embed_dim": 24, "depths": [2, 2, 2],
+    "num_heads": [1, 2, 4], "window_size": 8, "drop_path_rate": 0.0, "out_indices": [2, 3], "initializer_range": 0.08,
+}  # fmt: skip
+"""The published detectors' kind of backbone."""
 VOCABULARY = on_disk(BERT_VOCABULARIES[0])
 """BERT's vocabulary, which the extra `lite` brings."""
 
 
 def small_detector(kind: str = "GroundingDino", **changes: Any) -> Any:
-    """A detector at the tiny variant's sizes, random weights, scores spread over queries."""
+    """A detector with Swin at the tiny variant's sizes, random weights, scores spread over queries."""
     import transformers
 
     torch.manual_seed(0)
-    sizes: dict[str, Any] = deepcopy(dict(DETECTORS["mm-grounding-dino-nano"].values)) | changes
+    sizes: dict[str, Any] = deepcopy(dict(DETECTORS["mm-grounding-dino-nano"].values))
+    sizes |= {"backbone_config": dict(SWIN), "init_std": 0.02, **changes}
     sizes["text_config"] |= {"vocab_size": 30_522, "max_position_embeddings": 256}
     sizes["max_text_len"] = 256
     config = getattr(transformers, f"{kind}Config")(**sizes)

@@ -21,6 +21,10 @@ def small_network() -> Any:
     torch.manual_seed(0)
     sizes: dict[str, Any] = deepcopy(dict(NETWORKS["nano"]))
     sizes["text_config"] |= {"vocab_size": 49_408, "bos_token_id": 49_406, "eos_token_id": 49_407, "pad_token_id": 1}
+    # Windows, rotary positions and four levels, as in the published network.
+    sizes["vision_config"]["scale_factors"] = [4.0, 2.0, 1.0, 0.5]
+    sizes["vision_config"]["backbone_config"] |= {"window_size": 8, "global_attn_indexes": [1, 3]}
+    sizes["mask_decoder_config"]["num_upsampling_stages"] = 3
     network = Sam3Model(Sam3Config(**sizes)).eval()
     with torch.no_grad():
         # Scores of a random start are all alike: spread them, so that a threshold tells queries apart.

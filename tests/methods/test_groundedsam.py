@@ -24,8 +24,11 @@ from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.data.transforms import normalise
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.contract.subject import random_batch
+from rrsis_bench.nn.encoders.dinov2 import build_dinov2
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.nn.promptable import FoundBoxes
+from rrsis_bench.nn.weights.files import load_tensors
+from rrsis_bench.nn.weights.refs import resolve
 from rrsis_bench.types import Batch
 
 pytestmark = pytest.mark.slow  # `make test` runs them; the inner loop does without
@@ -254,6 +257,24 @@ def test_captions_of_bert_are_those_of_the_processor(folder: Path) -> None:
 def test_options_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(UsageError, match="no loss for OWLv2"):
         GroundedSAM.from_options({"detector": "owlv2-b16-ensemble"})
+    with pytest.raises(UsageError, match="detector_weights: random alone"):
+        GroundedSAM.from_options({"detector_weights": "here", "backbone_weights": "there"})
+
+
+@torch.no_grad()
+def test_the_tiny_backbone_starts_as_timms_and_the_fusion_open() -> None:
+    method = GroundedSAM.from_options(variant_options("groundedsam", "tiny"))
+    assert sorted(method.load_pretrained()) == ["backbone", "segmenter"]
+    tensors = load_tensors(resolve(method.options.backbone_weights))
+    timm = build_dinov2(96, 4, 4, 8, 16, 4).eval()
+    timm.load_state_dict({name: value.float() for name, value in tensors.items()})
+    images = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    patches = timm.forward_features(images)[:, timm.num_prefix_tokens :]
+    (features,) = method.eval().detector.encode_images(images)
+    torch.testing.assert_close(features.flatten(2).transpose(1, 2), patches, rtol=0, atol=1e-5)
+    scales = [p for name, p in method.named_parameters() if name.endswith(("vision_param", "text_param"))]
+    assert len(scales) == 4
+    assert all(bool((scale == 1).all()) for scale in scales)
 
 
 @torch.no_grad()

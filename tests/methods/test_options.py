@@ -35,6 +35,7 @@ COMPANIONS: Mapping[tuple[str, str, Any], Mapping[str, Any]] = {
     },
     ("pslgsam", "point", "none"): {"prompt": "box"},
     ("clipseg", "policy", "zero-shot"): {"clip_weights": ""},
+    ("sam3", "policy", "zero-shot"): {"clip_weights": "", "network_weights": "random"},
     ("sam3", "merge", "best"): {"queries": True},
     ("sam3", "merge", "union"): {"queries": True},
     ("groundedsam", "detector", "owlv2-b16-ensemble"): {"policy": "zero-shot"},

@@ -23,7 +23,11 @@ from rrsis_bench.data.text import load_tokenizer
 from rrsis_bench.data.transforms import normalise
 from rrsis_bench.errors import UsageError
 from rrsis_bench.methods.contract.subject import random_batch, total_loss
+from rrsis_bench.nn.encoders.clip import encode_plain
+from rrsis_bench.nn.encoders.clip_dual import ClipDual
 from rrsis_bench.nn.layers.freezing import trainable
+from rrsis_bench.nn.weights.files import load_tensors
+from rrsis_bench.nn.weights.refs import resolve
 from rrsis_bench.types import Batch
 
 pytestmark = pytest.mark.slow  # `make test` runs them; the inner loop does without
@@ -217,6 +221,30 @@ def test_the_cost_of_masks_and_boxes_is_the_naive_one() -> None:
 def test_options_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(UsageError, match="merge union answers with queries; train them"):
         SAM3.from_options({"merge": "union", "network": "nano"})
+    for others in ({"network_weights": "random"}, {"policy": "zero-shot"}):
+        with pytest.raises(UsageError, match="clip_weights starts a training"):
+            SAM3.from_options({"clip_weights": "FILE", **others})
+
+
+@torch.no_grad()
+def test_the_tiny_encoders_start_as_clips_without_its_class_token() -> None:
+    method = SAM3.from_options(variant_options("sam3", "tiny")).eval()
+    assert list(method.load_pretrained()) == ["clip"]
+    dual = ClipDual("clip-nano").eval()
+    tensors = load_tensors(resolve(method.options.clip_weights))
+    named = {name: value.float() for name, value in tensors.items() if not name.startswith("logit")}
+    dual.vision.load_state_dict({name[7:]: value for name, value in named.items() if name.startswith("visual.")})
+    dual.text.load_state_dict({name: value for name, value in named.items() if not name.startswith("visual.")})
+    pixels = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(values)[:, None, None] for values in (dual.mean, dual.std))
+    patches = dual.vision.conv1((pixels - mean) / std).flatten(2).transpose(1, 2) + dual.vision.positional_embedding[1:]
+    expected = dual.vision.transformer(dual.vision.ln_pre(patches))
+    found = method.network.vision_encoder.backbone((pixels - 0.5) / 0.5).last_hidden_state
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    ids = torch.tensor([load_tokenizer(method.input_spec)("the red ship").ids])
+    words, _ = encode_plain(dual.text, ids, ids > 0)
+    real = ids[0] > 0
+    torch.testing.assert_close(method.network.text_encoder(ids).last_hidden_state[:, real], words[:, real])
 
 
 @torch.no_grad()
