@@ -33,6 +33,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,12 @@ def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> Config:
     return merged
 
 
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> Any:
+    # A sweep reads the same few files for each of its cells.
+    return yaml.load(text, _Loader)
+
+
 def load_yaml(path: Path) -> Config:
     """Read a YAML file that holds a mapping; an empty file is an empty mapping.
 
@@ -92,7 +99,7 @@ def load_yaml(path: Path) -> Config:
         UsageError: the file is unreadable, not UTF-8, not YAML, or holds no mapping.
     """
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
+        loaded = deepcopy(_parsed(path.read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise UsageError(f"cannot read configuration {path}: {reason}.") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and every process they start inherits that:
 # the tests that interrupt one would wait in vain. What is handled instead is back to its default in a new process.
@@ -16,6 +17,11 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+# An installation has the bytecode of its modules. Without it, each process that a test starts compiles them anew, and
+# the tests of a verb's time measure the compiler.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A tenth of the time went to looking again and again at what is imported once.
 gc.disable()

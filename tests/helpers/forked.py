@@ -10,8 +10,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -21,15 +23,21 @@ from helpers import toy  # noqa: F401
 from rrsis_bench import cli  # noqa: F401
 from rrsis_bench.engine import fit, score  # noqa: F401
 
+_IMPORTED_BY = os.getpid()
+
 
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["helpers.forked"])
+    # The server of Python 3.11 passes over what it cannot import, and its path is that of a new Python.
+    with mock.patch.dict(os.environ, {"PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}):
+        forkserver.ensure_running()
     return context
 
 
 def _child(main: Callable[[], int], command: list[str], environment: dict[str, str], cwd: str, folder: str) -> None:
     """What the new process does: become the command, as far as a process that was not started by it can."""
+    assert os.getppid() == _IMPORTED_BY, "the server has not imported this module, so every process imports it anew"
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)

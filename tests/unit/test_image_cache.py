@@ -307,7 +307,8 @@ def test_processes_share_a_folder_and_may_be_killed(tmp_path: Path) -> None:
     assert all(path.stat().st_size == ENTRY for path in entries(folder)), "nothing is left of the killed processes"
     shades = [cache.resized(image, {}, lambda: np.full((64, 64, 3), 255, np.uint8)).pixels for image in images]
     whole = sum(bool((pixels == number).all()) for number, pixels in enumerate(shades))
-    assert whole == sum((pixels != 255).any() for pixels in shades) >= 60
+    # Each of the three processes killed last may have been renaming one of the 60 files, which it had not made whole.
+    assert whole == sum((pixels != 255).any() for pixels in shades) >= 60 - 3
     assert len(entries(folder)) == 90, "the count is right again: the room is used"
 
 

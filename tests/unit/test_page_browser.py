@@ -230,7 +230,7 @@ def test_phone_width_scrolls_tables_not_the_page(board, opened):
 
 def test_without_scripts_everything_is_there(opened):
     page = opened("smoke", java_script_enabled=False)
-    assert page.locator(".board").count() == 5
+    assert page.locator(".board").count() == 6
     assert all(section.is_visible() for section in page.locator(".board").all())
     assert not page.locator("#theme").is_visible()
     assert page.locator("#rrsisd tbody tr").count() > 30
