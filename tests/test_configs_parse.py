@@ -55,7 +55,13 @@ def test_every_method_on_every_data_set(method: str, dataset: str) -> None:
     assert (parsed.model.method, parsed.data.dataset) == (method, dataset)
 
 
-@pytest.mark.parametrize("method", METHODS)
+INNER = ("s4eca",)
+"""Methods whose variants the inner loop parses; `make test` parses them all."""
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=() if name in INNER else pytest.mark.slow) for name in METHODS]
+)
 def test_every_variant_with_every_preset_and_protocol(method: str) -> None:
     for variant in config.method_config(method)["variants"]:
         parse(configured(method, "tiny", variant))

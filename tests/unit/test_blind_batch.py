@@ -80,6 +80,7 @@ def test_pinning_leaves_the_withheld_as_it_is(monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(toy.random_batch().blind().pin_memory().masks, Withheld)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_compiled_method_takes_a_blind_batch_after_a_seeing_one() -> None:
     torch.compiler.reset()

@@ -223,6 +223,7 @@ def test_a_frozen_tensor_that_changes_is_noticed(tmp_path: Path) -> None:
         trainer(tmp_path, [Thaw()]).fit(task, batches(1))
 
 
+@pytest.mark.slow
 def test_channels_last_and_compile_leave_names_alone(tmp_path: Path) -> None:
     plain, changed = make(), make(channels_last=True)
     trainer(tmp_path).test(plain, batches(1), verbose=False)

@@ -24,6 +24,7 @@ def damage(root, dataset="set000"):
     return truncated, edited
 
 
+@pytest.mark.slow
 def test_damaged_results_are_named_and_the_rest_stays(tmp_path):
     generate(tmp_path, 3 * SEEDS)
     bad = damage(tmp_path)

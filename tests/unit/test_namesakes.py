@@ -41,6 +41,7 @@ def test_ours_states_the_suites_version() -> None:
     assert namesakes.instead() is None
 
 
+@pytest.mark.slow
 def test_found_first_it_is_named_with_the_remedy(other: Path, tmp_path: Path) -> None:
     code, (line,) = show("lavt", tmp_path, other, ROOT)
     assert code == 1

@@ -61,6 +61,7 @@ def test_byte_identical_twice_and_another_seed_is_another_set(tmp_path, short):
     assert images[0].isdisjoint(images[1])
 
 
+@pytest.mark.slow
 def test_splits_share_no_scene_nor_pixels(items):
     keys = {split: {item.image_key for item in items if item.split == split} for split in ("train", "val", "test")}
     pixels = {split: {item.image.tobytes() for item in items if item.split == split} for split in keys}

@@ -175,6 +175,7 @@ def test_a_broken_shell_line_is_still_the_same_command(columns, monkeypatch):
     assert printed == words
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminal")
 def test_in_a_pseudo_terminal(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}

@@ -48,6 +48,7 @@ def test_a_large_file_is_found_unless_it_is_named_or_ignored(repository: Path) -
     assert found.startswith("a.bin has 1,000,001 bytes")
 
 
+@pytest.mark.slow
 def test_this_repository_has_none() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
