@@ -254,7 +254,11 @@ class LastCheckpoint(Checkpoint):
         self._since = 0.0
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Restore the earlier handlers of Ctrl-C and SIGTERM."""
+        """Restore the earlier handlers of Ctrl-C and SIGTERM.
+
+        Lightning has restored some by now. Ours replaced its own handler of these, which would keep the trainer alive.
+        """
         for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) == self._ask:
+                signal.signal(number, handler)
         self._handlers.clear()

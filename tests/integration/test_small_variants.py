@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import signal
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,11 @@ def test_a_small_variant_makes_a_step_on_every_data_set(
     if not method.startswith("prior"):
         values["model.schedule.warmup_steps"] = 0  # of a run of one step; the priors have no optimiser
     request = RunRequest(method, dataset, variant, "cpu", values=values, out=tmp_path / "run")
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     cli = build_cli(resolve(request), training=True)
     cli.trainer.fit(cli.model, cli.datamodule)
+    # A handler that stays would keep the trainer and its network for ever.
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     layers = config.method_config(method)
     own = config.merge(layers["common"], layers["variants"][variant] or {})
     assert cli.datamodule.batch_size * cli.trainer.accumulate_grad_batches == own["data"]["batch_size"]
