@@ -44,6 +44,7 @@ from rrsis_bench.methods.build import method_class
 from rrsis_bench.nn.layers.freezing import trainable
 from rrsis_bench.run.request import RunRequest
 from rrsis_bench.run.resolve import resolve
+from rrsis_bench.run.seal import text_of
 
 DATASET = "rrsisd"
 """The forecast and the recipe are those of a run on this data set."""
@@ -144,7 +145,7 @@ def put(job: Mapping[str, Any], work: str, way: str, batch_size: int, found: Map
     figures = {**dict.fromkeys(measured.NUMBERS), "forecast_mb": peak, **found}
     held[work, way, batch_size] = {"work": work, "way": way, "batch_size": batch_size, **figures}
     order = sorted(held, key=lambda key: (measured.WORKS.index(key[0]), measured.WAYS.index(key[1]), key[2]))
-    write_text(path, measured.text_of({**content, "cells": [held[key] for key in order]}))
+    write_text(path, text_of({**content, "cells": [held[key] for key in order]}))
 
 
 # --- all variants ----------------------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ def begin(args: argparse.Namespace, method: str, variant: str, device: Mapping[s
         else:
             cells = [cell for cell in held["cells"] if cell["state"] in ("measured", "out of memory")]
             gflops = {name: held[name] for name in gflops}
-    write_text(path, measured.text_of({**head, **gflops, "cells": cells}))
+    write_text(path, text_of({**head, **gflops, "cells": cells}))
     return path
 
 
@@ -218,7 +219,7 @@ def measure(args: argparse.Namespace, method: str, variant: str, device: Mapping
         print(f"{method}@{variant}: no forecast: {known['detail']}", flush=True)
     job["peaks"] = known["peaks"]
     content = json.loads(path.read_text(encoding="utf-8"))
-    write_text(path, measured.text_of({**content, **{f"{work}_gflops": one for work, one in known["gflops"].items()}}))
+    write_text(path, text_of({**content, **{f"{work}_gflops": one for work, one in known["gflops"].items()}}))
     for work, way in parts:
         while missing := [key for key in wanted if key[:2] == (work, way) and key not in cells_of(path)]:
             _, problem = run("measure", {**job, "work": work, "way": way}, args.timeout)

@@ -113,10 +113,10 @@ class GroundingDino(Detector):
     def __init__(self, row: DetectorRow, weights: str, size: int) -> None:
         super().__init__(row, weights, size)
         model = self.network.model
-        # The library makes this table by `torch.Tensor`, which stays on the CPU inside of `torch.device`.
         for name, parameter in model.backbone.named_parameters():
             if name.endswith("mask_token"):
                 parameter.requires_grad_(False)  # no image is masked
+        # The library makes this table by `torch.Tensor`, which stays on the CPU inside of `torch.device`.
         model.level_embed = nn.Parameter(model.level_embed.detach().to(model.query_position_embeddings.weight.device))
         with torch.no_grad():
             for layer in model.encoder.layers:
@@ -178,7 +178,7 @@ class GroundingDino(Detector):
         return idle if attached else [*idle, model.enc_output, model.enc_output_norm, model.encoder_output_bbox_embed]
 
     def backbones(self) -> list[nn.Module]:
-        """Swin and BERT."""
+        """Swin or DINOv2, and BERT."""
         return [self.network.model.backbone.conv_encoder.model, self.network.model.text_backbone]
 
 

@@ -16,7 +16,7 @@ from rrsis_bench.boards import published
 from rrsis_bench.boards.audits import collect_audits
 from rrsis_bench.boards.beside import clean_folder, why_not_under
 from rrsis_bench.boards.board import RESERVED, Board, build_boards
-from rrsis_bench.boards.entries import BESIDE, NEEDED, Entry, ordinary
+from rrsis_bench.boards.entries import NEEDED, Entry, is_ordinary, ordinary
 from rrsis_bench.boards.rows import RANKED_BY
 from rrsis_bench.cost import measured
 from rrsis_bench.data.empty_truth import only_generalised
@@ -117,7 +117,7 @@ def _is_generalised(result: Mapping[str, Any]) -> bool:
 
 
 def _shows_detail(result: Mapping[str, Any]) -> bool:
-    return "detail" in result and not any(name in result for name in BESIDE)
+    return "detail" in result and is_ordinary(result)
 
 
 def _further(read: Callable[..., Found], warnings: list[str], *arguments: Any) -> Found | None:

@@ -42,9 +42,14 @@ class Entry:
     measures: SampleMeasures | None = None
 
 
+def is_ordinary(result: Mapping[str, Any]) -> bool:
+    """Whether an ordinary table takes a result."""
+    return not any(name in result for name in BESIDE)
+
+
 def ordinary(runs: Iterable[Entry]) -> list[Entry]:
     """Leave out the results that only boards of their own show."""
-    return [run for run in runs if not any(name in run.result for name in BESIDE)]
+    return [run for run in runs if is_ordinary(run.result)]
 
 
 def by_split(runs: Iterable[Entry]) -> dict[tuple[str, str, str], list[Entry]]:

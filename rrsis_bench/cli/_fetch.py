@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from rrsis_bench import terminal
 from rrsis_bench.data.prepare import Located
@@ -44,16 +45,12 @@ def fetch(args: argparse.Namespace) -> Located | int:
         kept, archives = fetching.arrived(offer, root), any(is_archive(file.name) for file in offer.files)
         if not archives and any(is_table(file.name) for file in offer.files):
             require_pyarrow(hub.page(repository))  # before gigabytes arrive that only it can read
-        terminal.say(f"{args.name}: {info.title}")
-        terminal.say(f"from     {hub.page(repository)}, revision {offer.revision}")
         said = f" (the repository says: {offer.licence})" if offer.licence else ""
-        terminal.say(f"licence  {info.licence}{said}", " " * 9)
         here = f", of which {fetching.sized(kept)} have arrived" if kept else ""
         more = ", and as much again or more to unpack" if archives else ""
-        terminal.say(f"size     {len(offer.files)} files, {fetching.sized(offer.size)}{here}{more}", " " * 9)
-        terminal.say(f"into     {root} ({fetching.sized(fetching.free(root))} free)", " " * 9)
-        if not args.yes and not _agreed():
-            print("nothing was fetched.")
+        size = f"{len(offer.files)} files, {fetching.sized(offer.size)}{here}{more}"
+        origin = f"{hub.page(repository)}, revision {offer.revision}"
+        if not _accepted(args, info.title, root, origin, f"{info.licence}{said}", size):
             return 1
         print(f"fetched {fetching.into(offer, root, located.source)}")
     return located
@@ -76,13 +73,8 @@ def _from_drive(args: argparse.Namespace, located: Located) -> Located | int:
         print(f"{root} holds {info.drive} already.")
         fetching.tidy(root)
         return located
-    terminal.say(f"{args.name}: {info.title}")
-    terminal.say(f"from     {info.drive}, with gdown")
-    terminal.say(f"licence  {info.licence}", " " * 9)
-    terminal.say(f"size     {info.drive_size or 'not known'}, and as much again or more to unpack", " " * 9)
-    terminal.say(f"into     {root} ({fetching.sized(fetching.free(root))} free)", " " * 9)
-    if not args.yes and not _agreed():
-        print("nothing was fetched.")
+    size = f"{info.drive_size or 'not known'}, and as much again or more to unpack"
+    if not _accepted(args, info.title, root, f"{info.drive}, with gdown", info.licence, size):
         return 1
     try:
         print(f"fetched {drive.into(drive.client(), info.drive, root, located.source)}")
@@ -90,6 +82,21 @@ def _from_drive(args: argparse.Namespace, located: Located) -> Located | int:
         _by_hand(located)
         raise
     return located
+
+
+def _accepted(args: argparse.Namespace, title: str, root: Path, origin: str, licence: str, size: str) -> bool:
+    """Show what would be fetched, and ask; `--yes` is the answer already."""
+    from rrsis_bench.data.fetch import into as fetching
+
+    terminal.say(f"{args.name}: {title}")
+    terminal.say(f"from     {origin}")
+    terminal.say(f"licence  {licence}", " " * 9)
+    terminal.say(f"size     {size}", " " * 9)
+    terminal.say(f"into     {root} ({fetching.sized(fetching.free(root))} free)", " " * 9)
+    if args.yes or _agreed():
+        return True
+    print("nothing was fetched.")
+    return False
 
 
 def _agreed() -> bool:

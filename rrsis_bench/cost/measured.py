@@ -121,11 +121,6 @@ def load(path: Path) -> Measured:
     return Measured(path, content)
 
 
-def text_of(content: Mapping[str, Any]) -> str:
-    """The text of a file, with the checksum of all its other values."""
-    return seal.text_of(content)
-
-
 def read(folder: Path) -> tuple[list[Measured], list[str]]:
     """Read all files below a folder `efficiency`.
 

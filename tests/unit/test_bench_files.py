@@ -16,6 +16,7 @@ from rrsis_bench.cli import main
 from rrsis_bench.cost import measured
 from rrsis_bench.cost.cards import CARDS
 from rrsis_bench.errors import UserError
+from rrsis_bench.run.seal import text_of
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +45,7 @@ def put(folder: Path, cells: list[dict[str, Any]] = CELLS, **head: Any) -> Path:
     content = {**HEAD, **head, "cells": cells}
     path = measured.place(folder, content["device"], content["method"], content["variant"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(measured.text_of(content), encoding="utf-8")
+    path.write_text(text_of(content), encoding="utf-8")
     return path
 
 

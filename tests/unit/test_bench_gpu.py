@@ -19,6 +19,7 @@ from rrsis_bench.cost.memory import StepCost
 from rrsis_bench.engine import bench
 from rrsis_bench.engine.optim import OptimizerConfig
 from rrsis_bench.errors import UsageError
+from rrsis_bench.run.seal import text_of
 
 pytestmark = pytest.mark.slow
 
@@ -176,7 +177,7 @@ def test_a_tiny_variant_is_measured_on_the_cpu_and_every_reader_accepts_the_file
     call(monkeypatch, tmp_path, *words)
     assert asked == ["identify"]
     failed = {**content["cells"][0], **dict.fromkeys(measured.NUMBERS), "state": "failed", "detail": "a driver's error"}
-    path.write_text(measured.text_of({**content, "cells": [failed, *content["cells"][1:]]}), encoding="utf-8")
+    path.write_text(text_of({**content, "cells": [failed, *content["cells"][1:]]}), encoding="utf-8")
     asked.clear()
     call(monkeypatch, tmp_path, *words)
     again = measured.load(path).content

@@ -93,6 +93,9 @@ def _interval_of(name: str) -> Column:
 
 _RANK = Column("rank", "#", lambda row: "" if row["rank"] is None else str(row["rank"]), lambda row: row["rank"])
 _METHOD = Column("method", "method", lambda row: row["name"], lambda row: row["name"].lower(), left=True)
+_INTERVAL = Column(
+    "interval", "95 %", lambda row: _ends(row["interval"]), lambda row: row["interval"] and row["interval"][0]
+)
 _SEEDS = Column("seeds", "seeds", lambda row: str(row["n_seeds"]), lambda row: row["n_seeds"])
 _RUNS = runs_column(lambda row: row["runs"])
 
@@ -156,9 +159,7 @@ def _robustness(table: BesideTable) -> list[Column]:
         _METHOD,
         _percent("clean", best="max"),
         _percent("drop", best="min"),
-        Column(
-            "interval", "95 %", lambda row: _ends(row["interval"]), lambda row: row["interval"] and row["interval"][0]
-        ),
+        _INTERVAL,
         *(_score(label) for label in table.labels),
         _SEEDS,
         _RUNS,
@@ -176,10 +177,7 @@ def _generalised(table: BesideTable) -> list[Column]:
             best="max",
         )
 
-    interval = Column(
-        "interval", "95 %", lambda row: _ends(row["interval"]), lambda row: row["interval"] and row["interval"][0]
-    )
-    return [_RANK, _METHOD, *map(scored, metrics_of(GENERALISED).values()), interval, _SEEDS, _RUNS]
+    return [_RANK, _METHOD, *map(scored, metrics_of(GENERALISED).values()), _INTERVAL, _SEEDS, _RUNS]
 
 
 def _failures(table: BesideTable) -> list[Column]:
